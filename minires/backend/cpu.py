@@ -1,0 +1,132 @@
+"""Blocks of a batch on the CPU's cores.
+
+NumPy's element-wise loops run on one thread, but they let go of Python's lock, as copies and BLAS do. So a batch
+is cut into blocks small enough that what a block touches stays in a core's cache, and a few threads work through
+them, each with a BLAS of one thread. Nothing here knows what the blocks compute.
+"""
+
+import contextlib
+import os
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+BLOCK_BYTES = 512 * 1024  # what a block may touch: about the second-level cache of one core
+
+
+def default_threads():
+    """Cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+class _Workers:
+    """The threads that share blocks with the calling one, and BLAS held to one thread each while they do."""
+
+    def __init__(self):
+        self.threads = default_threads()
+        self.pool = None
+        self.blas = None
+        self.busy = threading.Lock()
+
+    def start(self):
+        import threadpoolctl
+
+        self.blas = threadpoolctl.ThreadpoolController().select(user_api="blas")
+        if self.threads > 1:
+            self.pool = ThreadPoolExecutor(self.threads - 1, thread_name_prefix="minires")
+
+    def stop(self):
+        if self.pool is not None:
+            self.pool.shutdown()
+        self.pool = self.blas = None
+
+    @contextlib.contextmanager
+    def one_blas_thread_each(self):
+        before = [library.num_threads for library in self.blas.lib_controllers]
+        for library in self.blas.lib_controllers:
+            library.set_num_threads(1)
+        try:
+            yield
+        finally:
+            for library, count in zip(self.blas.lib_controllers, before, strict=True):
+                library.set_num_threads(count)
+
+
+_workers = _Workers()
+
+
+def get_threads():
+    """Number of threads that blocks run on."""
+    return _workers.threads
+
+
+def set_threads(count):
+    """Run blocks on `count` threads (at least 1). Results do not depend on it; speed does."""
+    if count < 1:
+        raise ValueError(f"threads must be at least 1, got {count}")
+    with _workers.busy:
+        _workers.stop()
+        _workers.threads = int(count)
+
+
+def block_slices(n, item_bytes):
+    """Slices of `range(n)` with as many items each as fit in BLOCK_BYTES, at least one."""
+    size = max(1, BLOCK_BYTES // max(1, item_bytes))
+    return [slice(start, min(start + size, n)) for start in range(0, n, size)]
+
+
+def for_each_block(function, n, item_bytes):
+    """`[function(block) for block in block_slices(n, item_bytes)]`, on all threads."""
+    blocks = block_slices(n, item_bytes)
+    if len(blocks) == 1 or not _workers.busy.acquire(blocking=False):
+        return [function(block) for block in blocks]  # too little to share, or called from within a block
+    try:
+        if _workers.blas is None:
+            _workers.start()
+        with _workers.one_blas_thread_each():
+            if _workers.pool is None:
+                return [function(block) for block in blocks]
+            return _share(function, blocks, _workers.pool, _workers.threads)
+    finally:
+        _workers.busy.release()
+
+
+def _share(function, blocks, pool, threads):
+    """Every thread takes the next block until none is left; an exception in one reaches the caller."""
+    results = [None] * len(blocks)
+    numbers = iter(range(len(blocks)))
+
+    def work():
+        for number in numbers:
+            results[number] = function(blocks[number])
+
+    helpers = [pool.submit(work) for _ in range(min(threads, len(blocks)) - 1)]
+    try:
+        work()
+    finally:
+        errors = [helper.exception() for helper in helpers]  # waits for each
+    for error in errors:
+        if error is not None:
+            raise error
+    return results
+
+
+def empty(shape, dtype):
+    """An uninitialised array."""
+    return np.empty(shape, dtype)
+
+
+def memory_peak():
+    """Largest resident memory of this process so far, in bytes; 0 where the system does not tell."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+

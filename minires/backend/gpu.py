@@ -1,0 +1,53 @@
+"""CuPy, imported on first use. `--device gpu` without it, or without a driver, says what is missing."""
+
+import contextlib
+
+
+def _cupy():
+    """The cupy module, or DeviceError with the command that installs it."""
+    from minires.backend import DeviceError
+
+    try:
+        import cupy
+    except ImportError as error:
+        raise DeviceError(
+            "no GPU: CuPy is not installed; install it with: pip install cupy-cuda12x  "
+            "(cupy-cuda13x for CUDA 13), or use --device cpu"
+        ) from error
+    return cupy
+
+
+def check():
+    """Return if a GPU works; raise DeviceError with the reason and the cure if none does."""
+    from minires.backend import DeviceError
+
+    cupy = _cupy()
+    try:
+        count = cupy.cuda.runtime.getDeviceCount()
+        if count > 0:
+            cupy.ones(1).sum().get()
+    except Exception as error:  # CuPy raises many kinds here: no driver, no libraries, an old card
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise DeviceError(
+            f"no GPU: CuPy found no working CUDA device ({reason}); install NVIDIA's driver and check it with: "
+            "nvidia-smi, or use --device cpu"
+        ) from error
+    if count == 0:
+        raise DeviceError("no GPU: CuPy found no CUDA device; check with: nvidia-smi, or use --device cpu")
+
+
+def from_numpy(array):
+    """A copy of a NumPy array on the GPU."""
+    return _cupy().asarray(array)
+
+
+def synchronize():
+    """Wait for the GPU."""
+    _cupy().cuda.Device().synchronize()
+
+
+def memory_peak():
+    """Bytes that CuPy's memory pool holds: it keeps what it once took, so this is its peak."""
+    with contextlib.suppress(AttributeError):
+        return int(_cupy().get_default_memory_pool().total_bytes())
+    return 0

@@ -1,0 +1,232 @@
+"""Parameters, and modules that hold them: a thin layer over the pure functions in `minires.layers`.
+
+A module is called as its function is, `y, backward = module(x)`; its `backward(dy)` adds the parameters' gradients
+to `parameter.grad` and returns `dx`.
+"""
+
+import contextlib
+import contextvars
+
+import numpy as np
+
+from minires.backend import array_module, device_of, to_device, to_numpy
+
+_keep_backward = contextvars.ContextVar("minires_keep_backward", default=True)
+
+
+@contextlib.contextmanager
+def no_grad():
+    """Within this block modules keep nothing for a backward pass: memory is that of the largest layer."""
+    token = _keep_backward.set(False)
+    try:
+        yield
+    finally:
+        _keep_backward.reset(token)
+
+
+def _no_backward(dy):
+    raise RuntimeError("this forward pass ran under no_grad() and kept nothing: call the module outside it")
+
+
+class Parameter:
+    """An array that is learned, and its gradient.
+
+    data: the values.   grad: what backward passes have added up since `zero_grad`, or None.
+    """
+
+    def __init__(self, data):
+        self.data = data
+        self.grad = None
+
+    @property
+    def shape(self):
+        return self.data.shape
+
+    @property
+    def size(self):
+        return self.data.size
+
+    def add_grad(self, gradient):
+        """grad += gradient. A parameter used twice receives both gradients, as the sum rule says."""
+        self.grad = gradient if self.grad is None else self.grad + gradient
+
+    def __repr__(self):
+        return f"Parameter(shape={self.shape}, dtype={self.data.dtype}, device={device_of(self.data)})"
+
+
+class Module:
+    """A function with parameters. Subclasses define `forward(x) -> (y, backward)`.
+
+    Attributes that are Parameters or Modules are found by name; arrays that belong to the state but are not
+    learned (batch norm's running statistics) are announced with `register_buffer`. Names are PyTorch's:
+    `layer1.0.conv1.weight`.
+    """
+
+    training = True
+
+    def __call__(self, x):
+        """-> (y, backward), with backward(dy) -> dx, which also fills `parameter.grad`."""
+        y, backward = self.forward(x)
+        return (y, backward) if _keep_backward.get() else (y, _no_backward)
+
+    def forward(self, x):
+        raise NotImplementedError(f"{type(self).__name__} must define forward(x) -> (y, backward)")
+
+    # What is inside -------------------------------------------------------------------------------------------
+
+    def register_buffer(self, name, array):
+        """An array that is saved and moved with the module but not learned; None where there is none."""
+        self.__dict__.setdefault("_buffers", []).append(name)
+        setattr(self, name, array)
+
+    def children(self):
+        """(name, module) for each module directly inside this one, in order of definition."""
+        for name, value in vars(self).items():
+            if isinstance(value, Module):
+                yield name, value
+
+    def named_modules(self, prefix=""):
+        """(path, module) for this module and all inside it."""
+        yield prefix, self
+        for name, child in self.children():
+            yield from child.named_modules(f"{prefix}.{name}" if prefix else name)
+
+    def modules(self):
+        """This module and all inside it."""
+        return [module for _, module in self.named_modules()]
+
+    def named_parameters(self):
+        """(path, Parameter) for every parameter, in order of definition."""
+        for path, module in self.named_modules():
+            for name, value in vars(module).items():
+                if isinstance(value, Parameter):
+                    yield (f"{path}.{name}" if path else name), value
+
+    def parameters(self):
+        """Every parameter, in the order of `named_parameters`."""
+        return [parameter for _, parameter in self.named_parameters()]
+
+    def zero_grad(self):
+        """Forget every gradient."""
+        for parameter in self.parameters():
+            parameter.grad = None
+
+    # Modes ----------------------------------------------------------------------------------------------------
+
+    def train(self, mode=True):
+        """Training mode: batch norm uses the batch's statistics, dropout drops. Returns self."""
+        for module in self.modules():
+            module.training = mode
+        return self
+
+    def eval(self):
+        """Inference mode: batch norm uses its running statistics, dropout does nothing. Returns self."""
+        return self.train(False)
+
+    def to(self, target):
+        """Move to a device (`"cpu"`, `"gpu"`) or cast to a dtype (`np.float64`). Returns self.
+
+        Casting touches floating-point arrays only; gradients are dropped, since they belong to the old arrays.
+        """
+        for module in self.modules():
+            for name in _state_names(module):
+                value = getattr(module, name)
+                if isinstance(value, Parameter):
+                    value.data, value.grad = _moved(value.data, target), None
+                elif value is not None:
+                    setattr(module, name, _moved(value, target))
+        return self
+
+    # State ----------------------------------------------------------------------------------------------------
+
+    def _state(self):
+        """{key: (module, attribute)} for every parameter and buffer, in PyTorch's order."""
+        state = {}
+        for path, module in self.named_modules():
+            for name in _state_names(module):
+                if getattr(module, name) is not None:
+                    state[f"{path}.{name}" if path else name] = (module, name)
+        return state
+
+    def state_dict(self):
+        """{key: NumPy array}: a copy of every parameter and buffer under PyTorch's names."""
+        return {key: np.array(to_numpy(_value(module, name))) for key, (module, name) in self._state().items()}
+
+    def load_state_dict(self, state, strict=True):
+        """Copy arrays into parameters and buffers, cast to their dtype and moved to their device.
+
+        strict: every key must be there and none besides. Raises one ValueError that lists every missing,
+        unexpected and misshapen key, before anything is changed. A missing or unexpected
+        `num_batches_tracked`, which some writers leave out, is not an error.
+        """
+        own = self._state()
+        optional = {key for key in {*own, *state} if key.endswith("num_batches_tracked")}
+        missing = [key for key in own if key not in state and key not in optional]
+        unexpected = [key for key in state if key not in own and key not in optional]
+        shapes = {key: (tuple(np.shape(state[key])), _value(*own[key]).shape) for key in own if key in state}
+        misshapen = [f"{key} has {got}, the model {want}" for key, (got, want) in shapes.items() if got != want]
+        problems = {"misshapen": misshapen}
+        if strict:
+            problems = {"missing": missing, "unexpected": unexpected, **problems}
+        if any(problems.values()):
+            lines = [f"{kind}: {', '.join(keys)}" for kind, keys in problems.items() if keys]
+            raise ValueError(f"state does not fit {type(self).__name__}: {'; '.join(lines)}")
+        for key, (module, name) in own.items():
+            if key in state:
+                old = _value(module, name)
+                new = to_device(np.array(to_numpy(state[key]), dtype=old.dtype), device_of(old))
+                if isinstance(getattr(module, name), Parameter):
+                    getattr(module, name).data = new
+                else:
+                    setattr(module, name, new)
+        return self
+
+
+def _state_names(module):
+    """Names of a module's own parameters and buffers, parameters first."""
+    parameters = [name for name, value in vars(module).items() if isinstance(value, Parameter)]
+    return parameters + vars(module).get("_buffers", [])
+
+
+def _value(module, name):
+    value = getattr(module, name)
+    return value.data if isinstance(value, Parameter) else value
+
+
+def _moved(array, target):
+    if isinstance(target, str):
+        if target not in ("cpu", "gpu"):
+            raise ValueError(f"unknown device {target!r}: choose cpu or gpu, or give a dtype such as np.float64")
+        return to_device(array, target)
+    is_float = array_module(array).issubdtype(array.dtype, np.floating)
+    return array.astype(target) if is_float else array
+
+
+class Sequential(Module):
+    """Modules one after another: y = f_n(... f_2(f_1(x))); backward runs them in reverse order.
+
+    Children are named "0", "1", ... as in PyTorch. `sequential[i]` and `len(sequential)` work.
+    """
+
+    def __init__(self, *modules):
+        for index, module in enumerate(modules):
+            setattr(self, str(index), module)
+
+    def __getitem__(self, index):
+        return [child for _, child in self.children()][index]
+
+    def __len__(self):
+        return sum(1 for _ in self.children())
+
+    def forward(self, x):
+        backwards = []
+        for _, module in self.children():
+            x, backward = module(x)
+            backwards.append(backward)
+
+        def backward_all(dy):
+            for backward in reversed(backwards):
+                dy = backward(dy)
+            return dy
+
+        return x, backward_all
