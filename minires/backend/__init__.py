@@ -16,25 +16,30 @@ import numpy as np
 
 from minires.backend import cpu
 from minires.backend.cpu import get_threads, set_threads
-from minires.backend.patches import col2im, im2col, pad_image
+from minires.backend.channels import channel_moments, map_channels, sum_channels
+from minires.backend.patches import col2im, im2col, output_size
 
 __all__ = [
     "DEVICES",
     "DeviceError",
     "array_module",
+    "channel_moments",
     "col2im",
     "device_of",
     "empty",
+    "for_each_band",
     "for_each_block",
     "get_threads",
     "im2col",
     "map_blocks",
+    "map_channels",
     "memory_peak",
     "out_of_memory",
-    "pad_image",
+    "output_size",
     "resolve_device",
     "set_threads",
     "sum_blocks",
+    "sum_channels",
     "synchronize",
     "to_device",
     "to_numpy",
@@ -122,6 +127,16 @@ def for_each_block(function, array, item_bytes=None):
     if array_module(array) is not np:
         return [function(slice(0, len(array)))]
     return cpu.for_each_block(function, len(array), item_bytes or array.nbytes // max(1, len(array)))
+
+
+def for_each_band(function, array, rows, row_bytes):
+    """`function(images, rows)` for pairs of slices that cover the first axis of `array` and `rows` rows of each item.
+
+    The finer cut for work on patches, of which one image's may be larger than a cache: `row_bytes` each row.
+    """
+    if array_module(array) is not np:
+        return [function(slice(0, len(array)), slice(0, rows))]
+    return cpu.for_each_band(function, len(array), rows, row_bytes)
 
 
 def map_blocks(function, *arrays):

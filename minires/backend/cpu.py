@@ -6,6 +6,7 @@ them, each with a BLAS of one thread. Nothing here knows what the blocks compute
 """
 
 import contextlib
+import math
 import os
 import sys
 import threading
@@ -57,6 +58,7 @@ class _Workers:
 
 
 _workers = _Workers()
+_scratch = threading.local()
 
 
 def get_threads():
@@ -95,6 +97,18 @@ def for_each_block(function, n, item_bytes):
         _workers.busy.release()
 
 
+def for_each_band(function, n, rows, row_bytes):
+    """`function(images, rows)` for slices that together cover n images of `rows` rows each, `row_bytes` a row.
+
+    Several whole images to a block where they are small, a band of one image's rows where they are large.
+    """
+    bands = block_slices(rows, row_bytes)
+    if len(bands) == 1:
+        return for_each_block(lambda images: function(images, bands[0]), n, rows * row_bytes)
+    pieces = [(slice(image, image + 1), band) for image in range(n) for band in bands]
+    return for_each_block(lambda block: function(*pieces[block.start]), len(pieces), BLOCK_BYTES)
+
+
 def _share(function, blocks, pool, threads):
     """Every thread takes the next block until none is left; an exception in one reaches the caller."""
     results = [None] * len(blocks)
@@ -118,6 +132,16 @@ def _share(function, blocks, pool, threads):
 def empty(shape, dtype):
     """An uninitialised array."""
     return np.empty(shape, dtype)
+
+
+def scratch(name, shape, dtype):
+    """Uninitialised memory of this thread that its next call with the same name overwrites: it stays in cache."""
+    dtype = np.dtype(dtype)
+    need = math.prod(shape) * dtype.itemsize
+    memory = _scratch.__dict__.get(name)
+    if memory is None or memory.nbytes < need or memory.nbytes > 4 * need + BLOCK_BYTES:
+        memory = _scratch.__dict__[name] = np.empty(need, np.uint8)
+    return memory[:need].view(dtype).reshape(shape)
 
 
 def memory_peak():

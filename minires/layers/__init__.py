@@ -1,0 +1,40 @@
+"""The operations: each a pure function `x -> (y, backward)`, with a thin Module beside it.
+
+Activations are (N, H, W, C); parameters have PyTorch's names and shapes.
+"""
+
+from minires.layers.activations import ReLU, Sigmoid, Tanh, relu, sigmoid, tanh
+from minires.layers.batch_norm import BatchNorm2d, batch_norm
+from minires.layers.conv import Conv2d, conv2d
+from minires.layers.dropout import Dropout, dropout
+from minires.layers.linear import Flatten, Linear, flatten, linear
+from minires.layers.pooling import AvgPool2d, GlobalAvgPool2d, MaxPool2d, avg_pool2d, global_avg_pool2d, max_pool2d
+from minires.layers.residual import add, concat, pad_shortcut
+
+__all__ = [
+    "AvgPool2d",
+    "BatchNorm2d",
+    "Conv2d",
+    "Dropout",
+    "Flatten",
+    "GlobalAvgPool2d",
+    "Linear",
+    "MaxPool2d",
+    "ReLU",
+    "Sigmoid",
+    "Tanh",
+    "add",
+    "avg_pool2d",
+    "batch_norm",
+    "concat",
+    "conv2d",
+    "dropout",
+    "flatten",
+    "global_avg_pool2d",
+    "linear",
+    "max_pool2d",
+    "pad_shortcut",
+    "relu",
+    "sigmoid",
+    "tanh",
+]

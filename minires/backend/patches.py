@@ -1,0 +1,92 @@
+"""Patches of images as the rows of a matrix, and the adjoint of that.
+
+A row of the patch matrix is one output pixel's window: KH rows of KW whole pixels of C channels. In NHWC the KW
+pixels of a window's row lie next to each other in memory, so the CPU copies them as one item of KW * C numbers.
+"""
+
+import sys
+
+import numpy as np
+
+from minires.backend import cpu
+
+
+def output_size(size, kernel, stride, padding):
+    """(OH, OW) of a window sliding over an image:  OH = (top + H + bottom - KH) // stride + 1.
+
+    Raises ValueError where the window is larger than the padded image.
+    """
+    padded = [before + length + after for length, (before, after) in zip(size, padding, strict=True)]
+    if any(k > length for k, length in zip(kernel, padded, strict=True)):
+        raise ValueError(
+            f"kernel {kernel[0]}x{kernel[1]} is larger than the padded image {padded[0]}x{padded[1]}: "
+            "use a smaller kernel, more padding or a larger image"
+        )
+    return tuple((length - k) // s + 1 for length, k, s in zip(padded, kernel, stride, strict=True))
+
+
+def im2col(x, kernel, stride=(1, 1), padding=((0, 0), (0, 0)), value=0, rows=None):
+    """patches (N, OH, OW, KH, KW, C):  patches[n, oh, ow, i, j] = padded x[n, oh * stride + i, ow * stride + j].
+
+    value: what the border is made of.   rows: a slice of output rows, where not all OH are wanted.
+    On the CPU the result lies in scratch memory of this thread, which its next call overwrites.
+    """
+    (KH, KW), (SH, SW) = kernel, stride
+    OH, OW = output_size(x.shape[1:3], kernel, stride, padding)
+    rows = rows or slice(0, OH)
+    OH = rows.stop - rows.start
+    x = _padded_rows(x, padding, value, slice(rows.start * SH, (rows.stop - 1) * SH + KH))
+    N, _, _, C = x.shape
+    image, row, pixel, number = x.strides
+    if not isinstance(x, np.ndarray):
+        strided = sys.modules["cupy"].lib.stride_tricks.as_strided
+        return strided(x, (N, OH, OW, KH, KW, C), (image, SH * row, SW * pixel, row, pixel, number)).copy()
+    if KH == KW == 1:
+        return x[:, ::SH, ::SW].reshape(N, OH, OW, 1, 1, C)
+    patches = cpu.scratch("patches", (N, OH, OW, KH, KW, C), x.dtype)
+    item = f"V{KW * C * number}"  # a window's row: KW pixels of C channels, side by side
+    items = patches.reshape(N, OH, OW, KH, KW * C).view(item)[..., 0]
+    for i in range(KH):
+        items[..., i] = np.ndarray((N, OH, OW), item, x, i * row, (image, SH * row, SW * pixel))
+    return patches
+
+
+def col2im(patches, size, stride=(1, 1), padding=((0, 0), (0, 0))):
+    """The adjoint of im2col: dx (N, H, W, C), each pixel the sum of all its copies in patches (N, OH, OW, KH, KW, C).
+
+    size: (H, W) of the image.
+    """
+    N, OH, OW, KH, KW, C = patches.shape
+    (H, W), (SH, SW), ((top, bottom), (left, right)) = size, stride, padding
+    shape = (N, top + H + bottom, left + W + right, C)
+    xp = np if isinstance(patches, np.ndarray) else sys.modules["cupy"]
+    dx = xp.zeros(shape, patches.dtype)
+    for i in range(KH):
+        for j in range(KW):
+            dx[:, i : i + SH * OH : SH, j : j + SW * OW : SW] += patches[:, :, :, i, j]
+    return dx[:, top : top + H, left : left + W]
+
+
+def _padded_rows(x, padding, value, rows):
+    """Rows `rows` (a slice) of x (N, H, W, C) with ((top, bottom), (left, right)) pixels of `value` around it.
+
+    Contiguous on the CPU; x itself where nothing is to be added.
+    """
+    (top, _), (left, right) = padding
+    N, H, W, C = x.shape
+    first, last = max(rows.start - top, 0), min(rows.stop - top, H)  # of x
+    if left == right == 0 and last - first == rows.stop - rows.start:
+        x = x[:, first:last]
+        return np.ascontiguousarray(x) if isinstance(x, np.ndarray) else x
+    shape = (N, rows.stop - rows.start, left + W + right, C)
+    if isinstance(x, np.ndarray):
+        padded = cpu.scratch("padded", shape, x.dtype)
+    else:
+        padded = sys.modules["cupy"].empty(shape, x.dtype)
+    above, below = first + top - rows.start, last + top - rows.start
+    padded[:, :above] = value
+    padded[:, max(above, below) :] = value
+    padded[:, above:below, :left] = value
+    padded[:, above:below, left + W :] = value
+    padded[:, above:below, left : left + W] = x[:, first:last]
+    return padded

@@ -1,0 +1,77 @@
+"""ReLU, sigmoid and tanh. Each derivative is written in y, so that x need not be kept."""
+
+from minires.backend import array_module, map_blocks
+from minires.layers.checks import check_float
+from minires.module import Module
+
+
+def relu(x):
+    """y = max(x, 0)
+
+    x: any shape, floating-point. Returns y, shaped as x, and backward(dy) -> dx = dy where y > 0, else 0.
+    Source: Nair and Hinton 2010, section 2.
+    """
+    xp = array_module(x)
+    check_float("relu", x)
+    y = map_blocks(lambda x, out: xp.maximum(x, 0, out=out), x)
+
+    def backward(dy):
+        return map_blocks(lambda dy, y, out: xp.multiply(dy, y > 0, out=out), dy, y)
+
+    return y, backward
+
+
+def sigmoid(x):
+    """y = 1 / (1 + exp(-x)) = (1 + tanh(x / 2)) / 2, the second of which never overflows
+
+    x: any shape, floating-point. Returns y, shaped as x, and backward(dy) -> dx = dy * y * (1 - y).
+    """
+    xp = array_module(x)
+    check_float("sigmoid", x)
+
+    def forward_block(x, out):
+        xp.tanh(x * 0.5, out=out)
+        xp.multiply(out + 1, 0.5, out=out)
+
+    y = map_blocks(forward_block, x)
+
+    def backward(dy):
+        return map_blocks(lambda dy, y, out: xp.multiply(dy, y * (1 - y), out=out), dy, y)
+
+    return y, backward
+
+
+def tanh(x):
+    """y = tanh(x)
+
+    x: any shape, floating-point. Returns y, shaped as x, and backward(dy) -> dx = dy * (1 - y^2).
+    """
+    xp = array_module(x)
+    check_float("tanh", x)
+    y = map_blocks(lambda x, out: xp.tanh(x, out=out), x)
+
+    def backward(dy):
+        return map_blocks(lambda dy, y, out: xp.multiply(dy, 1 - y * y, out=out), dy, y)
+
+    return y, backward
+
+
+class ReLU(Module):
+    """`relu` as a module."""
+
+    def forward(self, x):
+        return relu(x)
+
+
+class Sigmoid(Module):
+    """`sigmoid` as a module."""
+
+    def forward(self, x):
+        return sigmoid(x)
+
+
+class Tanh(Module):
+    """`tanh` as a module."""
+
+    def forward(self, x):
+        return tanh(x)

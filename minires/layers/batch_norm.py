@@ -1,0 +1,110 @@
+"""Batch normalisation: every channel is shifted and scaled to mean 0 and variance 1, then to learned values.
+
+Derivation: docs/layers/batch_norm.md.
+"""
+
+import numpy as np
+
+from minires.backend import array_module, channel_moments, map_channels, sum_channels
+from minires.layers.checks import check_float, check_not_empty
+from minires.module import Module, Parameter
+
+
+def batch_norm(x, running_mean, running_var, weight=None, bias=None, training=False, momentum=0.1, eps=1e-5):
+    """y = weight * (x - mean) / sqrt(var + eps) + bias, per channel.
+
+    training: mean and (biased) var are those of the batch, over all axes but the last, and the running ones are
+    moved towards them IN PLACE as PyTorch does:  running = (1 - momentum) * running + momentum * batch, the variance
+    taken unbiased.   otherwise: mean and var are the running ones, which are constants.
+    x (..., C); running_mean, running_var (C,) or, in training, None to keep none; weight, bias (C,) or None.
+    Returns y, shaped as x, and backward(dy) -> (dx, dweight, dbias), of which the last two are left out with weight
+    and bias. Raises ValueError for shapes that do not fit and for fewer than two values a channel in training.
+    Source: Ioffe and Szegedy 2015, algorithm 1 and section 3.
+    """
+    xp = array_module(x)
+    _check(x, running_mean, running_var, weight, bias, training)
+    if training:
+        mean, var = channel_moments(x)
+        if running_mean is not None:
+            count = x.size // x.shape[-1]
+            running_mean += momentum * (mean - running_mean)
+            running_var += momentum * (var * (count / (count - 1)) - running_var)
+    else:
+        mean, var = running_mean.copy(), running_var
+    inverse_std = 1 / xp.sqrt(var + x.dtype.type(eps))
+    scale = inverse_std if weight is None else weight * inverse_std
+    shift = -mean * scale if bias is None else bias - mean * scale
+
+    def normalise(x, scale, shift, out):
+        xp.multiply(x, scale, out=out)
+        xp.add(out, shift, out=out)
+
+    y = map_channels(normalise, (x,), (scale, shift))
+
+    def backward(dy):
+        dshift, dcentered = sum_channels(lambda dy, x, mean: (dy, (x - mean) * dy), (dy, x), (mean,))
+        dweight, dbias = dcentered * inverse_std, dshift
+        count = x.size // x.shape[-1]
+        if training:
+            # dx = scale * (dy - mean(dy) - x_hat * mean(dy * x_hat)), written as  a * dy + b * x + c
+            b = -scale * inverse_std * dweight / count
+            c = -scale * dbias / count - b * mean
+            dx = map_channels(_combine(xp), (dy, x), (scale, b, c))
+        else:
+            dx = map_channels(lambda dy, scale, out: xp.multiply(dy, scale, out=out), (dy,), (scale,))
+        return (dx, *([] if weight is None else [dweight]), *([] if bias is None else [dbias]))
+
+    return y, backward
+
+
+def _combine(xp):
+    def combine(dy, x, a, b, c, out):
+        """out = a * dy + b * x + c"""
+        xp.multiply(x, b, out=out)
+        xp.add(out, c, out=out)
+        xp.add(out, a * dy, out=out)
+
+    return combine
+
+
+def _check(x, running_mean, running_var, weight, bias, training):
+    check_not_empty("batch_norm", x)
+    check_float("batch_norm", x, running_mean, running_var, weight, bias)
+    C = x.shape[-1]
+    named = {"running_mean": running_mean, "running_var": running_var, "weight": weight, "bias": bias}
+    for name, vector in named.items():
+        if vector is not None and vector.shape != (C,):
+            raise ValueError(f"batch_norm: {C} input channels, {name} has shape {vector.shape}: expected ({C},)")
+    if (running_mean is None) != (running_var is None):
+        raise ValueError("batch_norm: running_mean and running_var go together: give both or neither")
+    if not training and running_mean is None:
+        raise ValueError("batch_norm: inference needs running_mean and running_var: give both, or training=True")
+    if training and x.size // C < 2:
+        raise ValueError(
+            f"batch_norm: training needs at least two values a channel, x {x.shape} has one, whose variance is 0: "
+            "use a larger batch or image, or eval()"
+        )
+
+
+class BatchNorm2d(Module):
+    """`batch_norm` with weight, bias, running_mean and running_var (C,) and PyTorch's defaults."""
+
+    def __init__(self, num_features, eps=1e-5, momentum=0.1):
+        self.weight = Parameter(np.ones(num_features, np.float32))
+        self.bias = Parameter(np.zeros(num_features, np.float32))
+        self.register_buffer("running_mean", np.zeros(num_features, np.float32))
+        self.register_buffer("running_var", np.ones(num_features, np.float32))
+        self.eps, self.momentum = eps, momentum
+
+    def forward(self, x):
+        y, batch_norm_backward = batch_norm(
+            x, self.running_mean, self.running_var, self.weight.data, self.bias.data, self.training, self.momentum, self.eps
+        )
+
+        def backward(dy):
+            dx, dweight, dbias = batch_norm_backward(dy)
+            self.weight.add_grad(dweight)
+            self.bias.add_grad(dbias)
+            return dx
+
+        return y, backward

@@ -1,0 +1,44 @@
+"""What the layers refuse, in one sentence each: the value, the limit and the cure."""
+
+import numpy as np
+
+
+def pair(layer, name, value, least=0):
+    """(rows, columns) from a number or a pair of whole numbers, each at least `least`."""
+    values = (value, value) if isinstance(value, (int, np.integer)) else value
+    try:
+        rows, columns = (int(v) for v in values if v == int(v))
+    except (TypeError, ValueError):
+        raise ValueError(f"{layer}: {name} must be a whole number or a pair of them, got {value!r}") from None
+    if min(rows, columns) < least:
+        raise ValueError(f"{layer}: {name} must be at least {least}, got {value!r}")
+    return rows, columns
+
+
+def padding_of(layer, value):
+    """((top, bottom), (left, right)) from a number, (rows, columns) or all four."""
+    if isinstance(value, (tuple, list)) and len(value) == 2 and all(isinstance(v, (tuple, list)) for v in value):
+        return tuple(pair(layer, "padding", v) for v in value)
+    rows, columns = pair(layer, "padding", value)
+    return (rows, rows), (columns, columns)
+
+
+def check_image(layer, x):
+    """x must be a batch of images (N, H, W, C) with nothing empty."""
+    if x.ndim != 4:
+        raise ValueError(f"{layer}: x must have shape (N, H, W, C), got {x.shape}: add the batch axis with x[None]")
+    check_not_empty(layer, x)
+
+
+def check_not_empty(layer, x):
+    if x.size == 0:
+        raise ValueError(f"{layer}: empty batch, x has shape {x.shape}: give it at least one item")
+
+
+def check_float(layer, *arrays):
+    """All arrays (None aside) must be of one floating-point dtype: a mixture would silently change precision."""
+    dtypes = sorted({str(array.dtype) for array in arrays if array is not None})
+    if len(dtypes) > 1:
+        raise ValueError(f"{layer}: arrays of different dtypes ({', '.join(dtypes)}): convert them with astype or to()")
+    if not dtypes[0].startswith("float"):
+        raise ValueError(f"{layer}: needs floating-point arrays, got {dtypes[0]}: convert with x.astype(np.float32)")

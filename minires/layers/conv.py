@@ -1,0 +1,140 @@
+"""Convolution by im2col: every output pixel's window becomes a row of a matrix, and one product does the rest.
+
+Derivation: docs/layers/conv.md.
+"""
+
+import math
+
+import numpy as np
+
+from minires.backend import (
+    array_module,
+    col2im,
+    empty,
+    for_each_band,
+    for_each_block,
+    im2col,
+    output_size,
+    sum_blocks,
+    sum_channels,
+)
+from minires.layers.checks import check_float, check_image, pair, padding_of
+from minires.module import Module, Parameter
+
+
+def conv2d(x, weight, bias=None, stride=1, padding=0):
+    """y[n, oh, ow, o] = bias[o] + sum_ijc weight[o, c, i, j] * x_padded[n, oh * stride + i, ow * stride + j, c]
+
+    x (N, H, W, C), weight (O, C, KH, KW), bias (O,) or None: floating-point arrays of one dtype and device.
+    stride: a number or (rows, columns).   padding: a number, (rows, columns), or ((top, bottom), (left, right)).
+    Returns y (N, OH, OW, O), OH = (top + H + bottom - KH) // stride + 1, and
+    backward(dy) -> (dx, dweight), or (dx, dweight, dbias) where there is a bias.
+    Raises ValueError for shapes that do not fit, an empty batch, and a kernel larger than the padded image.
+    Source: Dumoulin and Visin 2016, sections 2 and 4; im2col: Chellapilla et al. 2006, section 2.1.
+    """
+    stride, padding = pair("conv2d", "stride", stride, least=1), padding_of("conv2d", padding)
+    check_image("conv2d", x)
+    check_float("conv2d", x, weight, bias)
+    _check_weight(x, weight, bias)
+    N, H, W, C = x.shape
+    O, _, KH, KW = weight.shape
+    kernel = (KH, KW)
+    OH, OW = output_size((H, W), kernel, stride, padding)
+    weight_matrix = weight.transpose(2, 3, 1, 0).reshape(KH * KW * C, O)
+    y = empty((N, OH, OW, O), like=x)
+
+    def forward_block(images, rows):
+        patches = im2col(x[images], kernel, stride, padding, rows=rows).reshape(-1, KH * KW * C)
+        block = y[images, rows].reshape(-1, O)  # a view
+        array_module(x).matmul(patches, weight_matrix, out=block)
+        if bias is not None:
+            block += bias
+
+    for_each_band(forward_block, x, OH, OW * KH * KW * C * x.itemsize)
+
+    def backward(dy):
+        if stride == (1, 1):
+            dx, dweight = _backward_stride_1(dy, x, weight, padding)
+        else:
+            dx, dweight = _backward_any_stride(dy, x, weight_matrix, kernel, stride, padding)
+        return (dx, dweight) if bias is None else (dx, dweight, *sum_channels(lambda dy: (dy,), (dy,)))
+
+    return y, backward
+
+
+def _backward_any_stride(dy, x, weight_matrix, kernel, stride, padding):
+    """The adjoint of y = im2col(x) @ W, read backwards:  dW = im2col(x)^T @ dy,  dx = col2im(dy @ W^T)."""
+    (KH, KW), C, O = kernel, x.shape[3], dy.shape[3]
+    N, OH, OW, _ = dy.shape
+    dx = empty(x.shape, like=x)
+
+    def backward_block(images):
+        dy_rows = dy[images].reshape(-1, O)
+        dpatches = (dy_rows @ weight_matrix.T).reshape(-1, OH, OW, KH, KW, C)
+        dx[images] = col2im(dpatches, x.shape[1:3], stride, padding)
+        return im2col(x[images], kernel, stride, padding).reshape(-1, KH * KW * C).T @ dy_rows
+
+    dweight_matrix = sum_blocks(for_each_block(backward_block, x, 2 * OH * OW * KH * KW * C * x.itemsize))
+    return dx, dweight_matrix.reshape(KH, KW, C, O).transpose(3, 2, 0, 1)
+
+
+def _backward_stride_1(dy, x, weight, padding):
+    """At stride 1 both gradients come from one patch matrix of dy, and nothing is scattered:
+
+    dx is the convolution of dy with the kernel turned by 180 degrees and its channels swapped,
+    dweight the product of x with the same patches.
+    """
+    O, C, KH, KW = weight.shape
+    _, H, W, _ = x.shape
+    (top, bottom), (left, right) = padding
+    opposite = ((KH - 1 - top, KH - 1 - bottom), (KW - 1 - left, KW - 1 - right))
+    turned_matrix = weight[:, :, ::-1, ::-1].transpose(2, 3, 0, 1).reshape(KH * KW * O, C)
+    dx = empty(x.shape, like=x)
+
+    def backward_block(images, rows):
+        dpatches = im2col(dy[images], (KH, KW), (1, 1), opposite, rows=rows).reshape(-1, KH * KW * O)
+        array_module(x).matmul(dpatches, turned_matrix, out=dx[images, rows].reshape(-1, C))
+        return x[images, rows].reshape(-1, C).T @ dpatches
+
+    dturned = sum_blocks(for_each_band(backward_block, x, H, W * KH * KW * O * x.itemsize))
+    return dx, dturned.reshape(C, KH, KW, O)[:, ::-1, ::-1].transpose(3, 0, 1, 2)
+
+
+def _check_weight(x, weight, bias):
+    if weight.ndim != 4 or min(weight.shape) < 1:
+        raise ValueError(f"conv2d: weight must have shape (O, C, KH, KW), all at least 1, got {weight.shape}")
+    if x.shape[3] != weight.shape[1]:
+        raise ValueError(
+            f"conv2d: {x.shape[3]} input channels, weight expects {weight.shape[1]}: x is (N, H, W, C), "
+            "weight (O, C, KH, KW)"
+        )
+    if bias is not None and bias.shape != weight.shape[:1]:
+        raise ValueError(f"conv2d: bias has shape {bias.shape}, {weight.shape[0]} output channels need ({weight.shape[0]},)")
+
+
+class Conv2d(Module):
+    """`conv2d` with its weight (O, C, KH, KW) and bias (O,), or bias=False.
+
+    Initial values are PyTorch's: uniform in +-1 / sqrt(C * KH * KW). rng: a NumPy Generator or a seed.
+    """
+
+    def __init__(self, in_channels, out_channels, kernel_size, stride=1, padding=0, bias=True, rng=None):
+        rng = np.random.default_rng(rng)
+        kernel = pair("Conv2d", "kernel_size", kernel_size, least=1)
+        bound = 1 / math.sqrt(in_channels * math.prod(kernel))
+        self.weight = Parameter(rng.uniform(-bound, bound, (out_channels, in_channels, *kernel)).astype(np.float32))
+        self.bias = Parameter(rng.uniform(-bound, bound, out_channels).astype(np.float32)) if bias else None
+        self.stride, self.padding = stride, padding
+
+    def forward(self, x):
+        bias = None if self.bias is None else self.bias.data
+        y, conv_backward = conv2d(x, self.weight.data, bias, self.stride, self.padding)
+
+        def backward(dy):
+            dx, dweight, *dbias = conv_backward(dy)
+            self.weight.add_grad(dweight)
+            if self.bias is not None:
+                self.bias.add_grad(*dbias)
+            return dx
+
+        return y, backward

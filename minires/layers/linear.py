@@ -1,0 +1,79 @@
+"""The fully connected layer, and flattening images for it."""
+
+import math
+
+import numpy as np
+
+from minires.backend import array_module
+from minires.layers.checks import check_float, check_not_empty
+from minires.module import Module, Parameter
+
+
+def linear(x, weight, bias=None):
+    """y = x @ weight^T + bias
+
+    x (N, C), weight (O, C), bias (O,) or None. Returns y (N, O) and backward(dy) -> (dx, dweight), or
+    (dx, dweight, dbias):   dx = dy @ weight,  dweight = dy^T @ x,  dbias = sum of dy over the batch.
+    Raises ValueError for shapes that do not fit.
+    """
+    array_module(x, weight, bias)
+    check_float("linear", x, weight, bias)
+    check_not_empty("linear", x)
+    if x.ndim != 2 or weight.ndim != 2 or x.shape[1] != weight.shape[1]:
+        raise ValueError(f"linear: x {x.shape} and weight {weight.shape} do not fit: expected (N, C) and (O, C)")
+    if bias is not None and bias.shape != weight.shape[:1]:
+        raise ValueError(f"linear: bias has shape {bias.shape}, {weight.shape[0]} outputs need ({weight.shape[0]},)")
+    y = x @ weight.T
+    if bias is not None:
+        y += bias
+
+    def backward(dy):
+        dx, dweight = dy @ weight, dy.T @ x
+        return (dx, dweight) if bias is None else (dx, dweight, dy.sum(axis=0))
+
+    return y, backward
+
+
+def flatten(x):
+    """y = x with all axes but the first made one:  (N, H, W, C) -> (N, H * W * C), in NHWC order.
+
+    Returns y and backward(dy) -> dx, which is dy in the shape of x.
+    """
+    y = x.reshape(len(x), -1)
+
+    def backward(dy):
+        return dy.reshape(x.shape)
+
+    return y, backward
+
+
+class Linear(Module):
+    """`linear` with its weight (O, C) and bias (O,), or bias=False.
+
+    Initial values are PyTorch's: uniform in +-1 / sqrt(C). rng: a NumPy Generator or a seed.
+    """
+
+    def __init__(self, in_features, out_features, bias=True, rng=None):
+        rng = np.random.default_rng(rng)
+        bound = 1 / math.sqrt(in_features)
+        self.weight = Parameter(rng.uniform(-bound, bound, (out_features, in_features)).astype(np.float32))
+        self.bias = Parameter(rng.uniform(-bound, bound, out_features).astype(np.float32)) if bias else None
+
+    def forward(self, x):
+        y, linear_backward = linear(x, self.weight.data, None if self.bias is None else self.bias.data)
+
+        def backward(dy):
+            dx, dweight, *dbias = linear_backward(dy)
+            self.weight.add_grad(dweight)
+            if self.bias is not None:
+                self.bias.add_grad(*dbias)
+            return dx
+
+        return y, backward
+
+
+class Flatten(Module):
+    """`flatten` as a module."""
+
+    def forward(self, x):
+        return flatten(x)

@@ -1,0 +1,131 @@
+"""Pooling: the largest or the mean value of each window, and the mean of the whole image."""
+
+from minires.backend import array_module, col2im, empty, for_each_block, im2col, output_size
+from minires.layers.checks import check_float, check_image, padding_of, pair
+from minires.module import Module
+
+
+def max_pool2d(x, kernel_size, stride=None, padding=0):
+    """y[n, oh, ow, c] = max over the window of x_padded[n, oh * stride + i, ow * stride + j, c]
+
+    x (N, H, W, C). kernel_size: a number or (rows, columns); stride: the same, by default kernel_size; padding: as in
+    conv2d, with minus infinity, at most half the kernel.
+    Returns y (N, OH, OW, C) and backward(dy) -> dx: dy goes to the pixel that was the maximum, the first of equals in
+    reading order, as in PyTorch. Raises ValueError for shapes that do not fit.
+    """
+    kernel, stride, padding = _window("max_pool2d", x, kernel_size, stride, padding)
+    xp = array_module(x)
+    (N, H, W, C), (KH, KW) = x.shape, kernel
+    OH, OW = output_size((H, W), kernel, stride, padding)
+    y = empty((N, OH, OW, C), like=x)
+    winner = xp.empty((N, OH, OW, C), xp.int32)  # which of the window's KH * KW pixels
+
+    def forward_block(images):
+        windows = im2col(x[images], kernel, stride, padding, value=-xp.inf).reshape(-1, OH, OW, KH * KW, C)
+        winner[images] = windows.argmax(axis=3)
+        y[images] = windows.max(axis=3)
+
+    for_each_block(forward_block, x, 2 * OH * OW * KH * KW * C * x.itemsize)
+
+    def backward(dy):
+        dx = empty(x.shape, like=x)
+
+        def backward_block(images):
+            won = winner[images][:, :, :, None, :] == xp.arange(KH * KW)[:, None]  # (n, OH, OW, KH * KW, C)
+            dwindows = (won * dy[images][:, :, :, None, :]).reshape(-1, OH, OW, KH, KW, C)
+            dx[images] = col2im(dwindows, (H, W), stride, padding)
+
+        for_each_block(backward_block, x, 2 * OH * OW * KH * KW * C * x.itemsize)
+        return dx
+
+    return y, backward
+
+
+def avg_pool2d(x, kernel_size, stride=None, padding=0):
+    """y[n, oh, ow, c] = mean over the window of x_padded[n, oh * stride + i, ow * stride + j, c]
+
+    x (N, H, W, C). kernel_size, stride, padding: as in max_pool2d, with zeros, which count as pixels of the window
+    (PyTorch's count_include_pad=True). Returns y (N, OH, OW, C) and backward(dy) -> dx: every pixel of the window
+    receives dy / (KH * KW). Raises ValueError for shapes that do not fit.
+    """
+    kernel, stride, padding = _window("avg_pool2d", x, kernel_size, stride, padding)
+    xp = array_module(x)
+    (N, H, W, C), (KH, KW) = x.shape, kernel
+    OH, OW = output_size((H, W), kernel, stride, padding)
+    y = empty((N, OH, OW, C), like=x)
+
+    def forward_block(images):
+        y[images] = im2col(x[images], kernel, stride, padding).mean(axis=(3, 4))
+
+    for_each_block(forward_block, x, 2 * OH * OW * KH * KW * C * x.itemsize)
+
+    def backward(dy):
+        dx = empty(x.shape, like=x)
+
+        def backward_block(images):
+            share = dy[images][:, :, :, None, None, :] / (KH * KW)
+            dx[images] = col2im(xp.broadcast_to(share, (len(share), OH, OW, KH, KW, C)), (H, W), stride, padding)
+
+        for_each_block(backward_block, x, 2 * OH * OW * KH * KW * C * x.itemsize)
+        return dx
+
+    return y, backward
+
+
+def global_avg_pool2d(x):
+    """y[n, c] = mean over all pixels of x[n, :, :, c]
+
+    x (N, H, W, C). Returns y (N, C) and backward(dy) -> dx (N, H, W, C): every pixel receives dy / (H * W).
+    Source: Lin et al. 2014, section 3.2.
+    """
+    check_image("global_avg_pool2d", x)
+    check_float("global_avg_pool2d", x)
+    xp = array_module(x)
+    N, H, W, C = x.shape
+    y = x.mean(axis=(1, 2))
+
+    def backward(dy):
+        return xp.broadcast_to((dy / (H * W))[:, None, None, :], x.shape).copy()
+
+    return y, backward
+
+
+def _window(layer, x, kernel_size, stride, padding):
+    """The checked (KH, KW), (rows, columns) of stride, and four-sided padding."""
+    check_image(layer, x)
+    check_float(layer, x)
+    kernel = pair(layer, "kernel_size", kernel_size, least=1)
+    stride = kernel if stride is None else pair(layer, "stride", stride, least=1)
+    sides = padding_of(layer, padding)
+    if any(2 * side > k for k, both in zip(kernel, sides, strict=True) for side in both):
+        raise ValueError(
+            f"{layer}: padding {padding!r} is more than half of kernel_size {kernel_size!r}: a window could lie outside "
+            "the image; use less padding"
+        )
+    return kernel, stride, sides
+
+
+class _Pool2d(Module):
+    def __init__(self, kernel_size, stride=None, padding=0):
+        self.kernel_size, self.stride, self.padding = kernel_size, stride, padding
+
+
+class MaxPool2d(_Pool2d):
+    """`max_pool2d` as a module."""
+
+    def forward(self, x):
+        return max_pool2d(x, self.kernel_size, self.stride, self.padding)
+
+
+class AvgPool2d(_Pool2d):
+    """`avg_pool2d` as a module."""
+
+    def forward(self, x):
+        return avg_pool2d(x, self.kernel_size, self.stride, self.padding)
+
+
+class GlobalAvgPool2d(Module):
+    """`global_avg_pool2d` as a module."""
+
+    def forward(self, x):
+        return global_avg_pool2d(x)

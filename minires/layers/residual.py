@@ -1,0 +1,70 @@
+"""The residual sum, concatenation, and the shortcut without parameters."""
+
+from minires.backend import array_module, map_blocks
+from minires.layers.checks import check_float, check_image
+
+
+def add(x1, x2):
+    """y = x1 + x2: the residual sum, y = F(x) + x.
+
+    x1, x2: floating-point arrays of one shape. Returns y and backward(dy) -> (dx1, dx2): the sum hands dy to both
+    branches. Both are dy itself, not copies: backward passes change nothing they are given.
+    Source: He et al. 2015, equation 1.
+    """
+    xp = array_module(x1, x2)
+    check_float("add", x1, x2)
+    if x1.shape != x2.shape:
+        raise ValueError(f"add: branches have shapes {x1.shape} and {x2.shape}: the shortcut must match its block's output")
+    y = map_blocks(lambda x1, x2, out: xp.add(x1, x2, out=out), x1, x2)
+
+    def backward(dy):
+        return dy, dy
+
+    return y, backward
+
+
+def concat(*xs):
+    """y = the arrays side by side along the last axis, the channels.
+
+    xs: arrays (..., C_k) of one leading shape. Returns y (..., sum C_k) and backward(dy) -> a tuple with one gradient
+    each, the slice of dy that its array filled.
+    """
+    if not xs:
+        raise ValueError("concat: no arrays: give at least one")
+    xp = array_module(*xs)
+    check_float("concat", *xs)
+    if len({x.shape[:-1] for x in xs}) > 1:
+        raise ValueError(f"concat: shapes {', '.join(str(x.shape) for x in xs)} differ before the channels")
+    y = xp.concatenate(xs, axis=-1)
+    ends = [sum(x.shape[-1] for x in xs[: k + 1]) for k in range(len(xs))]
+
+    def backward(dy):
+        return tuple(dy[..., end - x.shape[-1] : end].copy() for x, end in zip(xs, ends, strict=True))
+
+    return y, backward
+
+
+def pad_shortcut(x, out_channels, stride=1):
+    """Shortcut A: every stride-th pixel, with zero channels added, half of them on either side.
+
+    x (N, H, W, C). Returns y (N, ceil(H / stride), ceil(W / stride), out_channels), whose channels `before` to
+    `before + C` are x[:, ::stride, ::stride], before = (out_channels - C) // 2, and
+    backward(dy) -> dx, which is dy's part at the pixels kept and 0 at the others.
+    Source: He et al. 2015, section 3.3, option A.
+    """
+    xp = array_module(x)
+    check_image("pad_shortcut", x)
+    N, H, W, C = x.shape
+    if out_channels < C:
+        raise ValueError(f"pad_shortcut: {C} input channels cannot become {out_channels}: use option B to make them fewer")
+    before = (out_channels - C) // 2
+    kept = x[:, ::stride, ::stride]
+    y = xp.zeros((*kept.shape[:3], out_channels), x.dtype)
+    y[..., before : before + C] = kept
+
+    def backward(dy):
+        dx = xp.zeros(x.shape, dy.dtype)
+        dx[:, ::stride, ::stride] = dy[..., before : before + C]
+        return dx
+
+    return y, backward

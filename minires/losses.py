@@ -1,0 +1,78 @@
+"""Losses: `loss, backward = cross_entropy(logits, labels)`; `backward()` gives dlogits of the mean loss."""
+
+from minires.backend import array_module
+from minires.layers.checks import check_float, check_not_empty
+
+
+def cross_entropy(logits, labels, label_smoothing=0.0):
+    """loss = mean over n of  -sum_k t[n, k] * log softmax(logits[n])[k]
+
+    logits (N, K) floating-point. labels: integers (N,) in 0 .. K - 1, for which t is one-hot, or t itself as floats
+    (N, K). label_smoothing s in [0, 1]: t becomes (1 - s) * t + s / K.
+    Returns loss, a scalar of the logits' dtype and device, and backward(dloss=1) -> dlogits
+    = dloss * (softmax * sum_k t - t) / N. Stable for any finite logits: the largest is subtracted first.
+    Raises ValueError for an empty batch, shapes that do not fit and labels out of range.
+    Source: Goodfellow et al. 2016, section 6.2.2.3; label smoothing: Szegedy et al. 2016, section 7.
+    """
+    xp = array_module(logits, labels)
+    check_not_empty("cross_entropy", logits)
+    check_float("cross_entropy", logits)
+    if logits.ndim != 2:
+        raise ValueError(f"cross_entropy: logits must have shape (N, K), got {logits.shape}")
+    if not 0 <= label_smoothing <= 1:
+        raise ValueError(f"cross_entropy: label_smoothing must be in [0, 1], got {label_smoothing}")
+    N, K = logits.shape
+    t = _targets(xp, labels, logits)
+    if label_smoothing:
+        t = (1 - label_smoothing) * t + label_smoothing / K
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    exponentials = xp.exp(shifted)
+    total = exponentials.sum(axis=1, keepdims=True)
+    loss = (t * (xp.log(total) - shifted)).sum() / N
+
+    def backward(dloss=1):
+        softmax = exponentials / total
+        return (softmax * t.sum(axis=1, keepdims=True) - t) * (dloss / N)
+
+    return loss, backward
+
+
+def _targets(xp, labels, logits):
+    """t (N, K) in the logits' dtype, from integer labels (N,) or soft labels (N, K)."""
+    N, K = logits.shape
+    if labels.dtype.kind == "f":
+        if labels.shape != logits.shape:
+            raise ValueError(f"cross_entropy: soft labels have shape {labels.shape}, logits {logits.shape}: must be equal")
+        return labels.astype(logits.dtype)
+    if labels.dtype.kind not in "iu" or labels.shape != (N,):
+        raise ValueError(
+            f"cross_entropy: labels must be {N} integers, shape ({N},), or floats of shape {logits.shape}, "
+            f"got {labels.dtype} of shape {labels.shape}"
+        )
+    lowest, highest = int(labels.min()), int(labels.max())
+    if lowest < 0 or highest >= K:
+        raise ValueError(
+            f"cross_entropy: label {lowest if lowest < 0 else highest} is out of range for {K} classes: "
+            f"labels must be 0 to {K - 1}"
+        )
+    return (labels[:, None] == xp.arange(K)).astype(logits.dtype)
+
+
+def mse_loss(prediction, target):
+    """loss = mean over all elements of (prediction - target)^2
+
+    prediction, target: floating-point arrays of one shape and dtype. Returns loss, a scalar, and
+    backward(dloss=1) -> dprediction = dloss * 2 * (prediction - target) / size.
+    """
+    array_module(prediction, target)
+    check_not_empty("mse_loss", prediction)
+    check_float("mse_loss", prediction, target)
+    if prediction.shape != target.shape:
+        raise ValueError(f"mse_loss: prediction has shape {prediction.shape}, target {target.shape}: must be equal")
+    difference = prediction - target
+    loss = (difference * difference).mean()
+
+    def backward(dloss=1):
+        return difference * (2 * dloss / difference.size)
+
+    return loss, backward

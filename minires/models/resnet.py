@@ -1,0 +1,192 @@
+"""Residual networks for CIFAR, and their plain twins (He et al. 2015, section 4.2).
+
+    output   layers                          channels
+    32x32    conv1, then 2n layers in layer1       16
+    16x16    2n layers in layer2                   32
+     8x8     2n layers in layer3                   64
+     1x1     mean of all pixels, fc       num_classes
+
+6n + 2 layers with weights. Parameters for ten classes:
+
+    depth        20        32        44        56         110
+    A       269,722   464,154   658,586   853,018   1,727,962
+"""
+
+import math
+
+import numpy as np
+
+from minires.layers import BatchNorm2d, Conv2d, Linear, add, global_avg_pool2d, pad_shortcut, relu
+from minires.module import Module, Sequential
+
+SHORTCUTS = ("A", "B", "none")
+
+
+class BasicBlock(Module):
+    """y = relu(F(x) + shortcut(x)),  F = bn2 . conv2 . relu . bn1 . conv1   (He et al. 2015, figure 2).
+
+    shortcut "A": the identity, or every second pixel with zero channels added where the shape changes.
+    shortcut "B": the identity, or a 1x1 convolution and batch norm where the shape changes.
+    shortcut "none": no shortcut and no sum, y = relu(F(x)): the plain twin.
+    """
+
+    def __init__(self, in_channels, out_channels, stride, shortcut, rng):
+        self.conv1 = Conv2d(in_channels, out_channels, 3, stride, padding=1, bias=False, rng=rng)
+        self.bn1 = BatchNorm2d(out_channels)
+        self.conv2 = Conv2d(out_channels, out_channels, 3, 1, padding=1, bias=False, rng=rng)
+        self.bn2 = BatchNorm2d(out_channels)
+        self.kind, self.stride, self.out_channels = shortcut, stride, out_channels
+        self.changes_shape = stride != 1 or in_channels != out_channels
+        if shortcut == "B" and self.changes_shape:
+            self.downsample = Sequential(
+                Conv2d(in_channels, out_channels, 1, stride, bias=False, rng=rng), BatchNorm2d(out_channels)
+            )
+
+    def shortcut(self, x):
+        """-> (y, backward): x in the shape of the block's output."""
+        if not self.changes_shape:
+            return x, lambda dy: dy
+        if self.kind == "A":
+            return pad_shortcut(x, self.out_channels, self.stride)
+        return self.downsample(x)
+
+    def residual(self, x):
+        """F(x), the part that is learned: -> (y, backward)."""
+        y, conv1_backward = self.conv1(x)
+        y, bn1_backward = self.bn1(y)
+        y, relu_backward = relu(y)
+        y, conv2_backward = self.conv2(y)
+        y, bn2_backward = self.bn2(y)
+
+        def backward(dy):
+            dy = conv2_backward(bn2_backward(dy))
+            dy = relu_backward(dy)
+            return conv1_backward(bn1_backward(dy))
+
+        return y, backward
+
+    def forward(self, x):
+        y, residual_backward = self.residual(x)
+        if self.kind != "none":
+            shortcut, shortcut_backward = self.shortcut(x)
+            y, _ = add(y, shortcut)
+        y, relu_backward = relu(y)
+
+        def backward(dy):
+            dy = relu_backward(dy)
+            dx = residual_backward(dy)
+            if self.kind == "none":
+                return dx
+            return add(dx, shortcut_backward(dy))[0]  # x was used twice: its gradients add up
+
+        return y, backward
+
+
+class ResNet(Module):
+    """conv1, bn1, relu, three stages of n blocks, the mean of all pixels, fc. Input (N, H, W, 3), output (N, num_classes).
+
+    Convolutions start as normal numbers of variance 2 / (O * KH * KW) (He et al. 2015b, equation 14), as torchvision's do.
+    """
+
+    def __init__(self, depth, num_classes=10, shortcut="A", rng=None):
+        if depth < 8 or (depth - 2) % 6:
+            raise ValueError(f"ResNet: depth must be 6n + 2 (8, 14, 20, ...), got {depth}")
+        if shortcut not in SHORTCUTS:
+            raise ValueError(f"ResNet: unknown shortcut {shortcut!r}: choose one of {', '.join(SHORTCUTS)}")
+        if num_classes < 1:
+            raise ValueError(f"ResNet: num_classes must be at least 1, got {num_classes}")
+        rng = np.random.default_rng(rng)
+        self.conv1 = Conv2d(3, 16, 3, padding=1, bias=False, rng=rng)
+        self.bn1 = BatchNorm2d(16)
+        n = (depth - 2) // 6
+        self.layer1 = _stage(16, 16, n, 1, shortcut, rng)
+        self.layer2 = _stage(16, 32, n, 2, shortcut, rng)
+        self.layer3 = _stage(32, 64, n, 2, shortcut, rng)
+        self.fc = Linear(64, num_classes, rng=rng)
+        for module in self.modules():
+            if isinstance(module, Conv2d):
+                O, _, KH, KW = module.weight.shape
+                module.weight.data = rng.normal(0, math.sqrt(2 / (O * KH * KW)), module.weight.shape).astype(np.float32)
+
+    def forward(self, x):
+        y, conv1_backward = self.conv1(x)
+        y, bn1_backward = self.bn1(y)
+        y, relu_backward = relu(y)
+        y, layer1_backward = self.layer1(y)
+        y, layer2_backward = self.layer2(y)
+        y, layer3_backward = self.layer3(y)
+        y, pool_backward = global_avg_pool2d(y)
+        logits, fc_backward = self.fc(y)
+
+        def backward(dlogits):
+            dy = pool_backward(fc_backward(dlogits))
+            dy = layer1_backward(layer2_backward(layer3_backward(dy)))
+            return conv1_backward(bn1_backward(relu_backward(dy)))
+
+        return logits, backward
+
+
+def _stage(in_channels, out_channels, blocks, stride, shortcut, rng):
+    """`blocks` blocks of one output shape; the first changes channels and size."""
+    first = BasicBlock(in_channels, out_channels, stride, shortcut, rng)
+    return Sequential(first, *(BasicBlock(out_channels, out_channels, 1, shortcut, rng) for _ in range(blocks - 1)))
+
+
+def resnet8(num_classes=10, shortcut="A", rng=None):
+    """ResNet with 8 layers, 75,290 parameters (option A). rng: a NumPy Generator or a seed."""
+    return ResNet(8, num_classes, shortcut, rng)
+
+
+def resnet20(num_classes=10, shortcut="A", rng=None):
+    """ResNet with 20 layers, 269,722 parameters (option A). rng: a NumPy Generator or a seed."""
+    return ResNet(20, num_classes, shortcut, rng)
+
+
+def resnet32(num_classes=10, shortcut="A", rng=None):
+    """ResNet with 32 layers, 464,154 parameters (option A). rng: a NumPy Generator or a seed."""
+    return ResNet(32, num_classes, shortcut, rng)
+
+
+def resnet44(num_classes=10, shortcut="A", rng=None):
+    """ResNet with 44 layers, 658,586 parameters (option A). rng: a NumPy Generator or a seed."""
+    return ResNet(44, num_classes, shortcut, rng)
+
+
+def resnet56(num_classes=10, shortcut="A", rng=None):
+    """ResNet with 56 layers, 853,018 parameters (option A). rng: a NumPy Generator or a seed."""
+    return ResNet(56, num_classes, shortcut, rng)
+
+
+def resnet110(num_classes=10, shortcut="A", rng=None):
+    """ResNet with 110 layers, 1,727,962 parameters (option A). rng: a NumPy Generator or a seed."""
+    return ResNet(110, num_classes, shortcut, rng)
+
+
+def plain8(num_classes=10, rng=None):
+    """resnet8 without its shortcuts."""
+    return ResNet(8, num_classes, "none", rng)
+
+
+def plain20(num_classes=10, rng=None):
+    """resnet20 without its shortcuts."""
+    return ResNet(20, num_classes, "none", rng)
+
+
+def plain32(num_classes=10, rng=None):
+    """resnet32 without its shortcuts."""
+    return ResNet(32, num_classes, "none", rng)
+
+
+def plain44(num_classes=10, rng=None):
+    """resnet44 without its shortcuts."""
+    return ResNet(44, num_classes, "none", rng)
+
+
+def plain56(num_classes=10, rng=None):
+    """resnet56 without its shortcuts."""
+    return ResNet(56, num_classes, "none", rng)
+
+
+def plain110(num_classes=10, rng=None):
+    """resnet110 without its shortcuts."""
+    return ResNet(110, num_classes, "none", rng)

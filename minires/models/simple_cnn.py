@@ -1,0 +1,44 @@
+"""The small network that tutorials begin with: what residual learning is measured against."""
+
+import numpy as np
+
+from minires.layers import Conv2d, Linear, flatten, max_pool2d, relu
+from minires.module import Module
+
+
+class SimpleCNN(Module):
+    """conv 3x3 (32), relu, max pool 2, conv 3x3 (64), relu, max pool 2, fc; no padding. 42,442 parameters at 32x32x3.
+
+    image_size: height and width of the input, which fix the size of fc.
+    """
+
+    def __init__(self, num_classes=10, rng=None, image_size=32):
+        rng = np.random.default_rng(rng)
+        side = ((image_size - 2) // 2 - 2) // 2
+        if side < 1:
+            raise ValueError(f"SimpleCNN: image_size must be at least 10, got {image_size}")
+        self.conv1 = Conv2d(3, 32, 3, rng=rng)
+        self.conv2 = Conv2d(32, 64, 3, rng=rng)
+        self.fc = Linear(side * side * 64, num_classes, rng=rng)
+
+    def forward(self, x):
+        y, conv1_backward = self.conv1(x)
+        y, relu1_backward = relu(y)
+        y, pool1_backward = max_pool2d(y, 2)
+        y, conv2_backward = self.conv2(y)
+        y, relu2_backward = relu(y)
+        y, pool2_backward = max_pool2d(y, 2)
+        y, flatten_backward = flatten(y)
+        logits, fc_backward = self.fc(y)
+
+        def backward(dlogits):
+            dy = pool2_backward(flatten_backward(fc_backward(dlogits)))
+            dy = pool1_backward(conv2_backward(relu2_backward(dy)))
+            return conv1_backward(relu1_backward(dy))
+
+        return logits, backward
+
+
+def simple_cnn(num_classes=10, rng=None, image_size=32):
+    """Conv-Pool-Conv-Pool-Dense, 42,442 parameters on 32x32x3. rng: a NumPy Generator or a seed."""
+    return SimpleCNN(num_classes, rng, image_size)
