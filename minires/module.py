@@ -163,7 +163,8 @@ class Module:
         optional = {key for key in {*own, *state} if key.endswith("num_batches_tracked")}
         missing = [key for key in own if key not in state and key not in optional]
         unexpected = [key for key in state if key not in own and key not in optional]
-        shapes = {key: (tuple(np.shape(state[key])), _value(*own[key]).shape) for key in own if key in state}
+        arrays = {key: to_numpy(state[key]) for key in own if key in state}
+        shapes = {key: (array.shape, _value(*own[key]).shape) for key, array in arrays.items()}
         misshapen = [f"{key} has {got}, the model {want}" for key, (got, want) in shapes.items() if got != want]
         problems = {"misshapen": misshapen}
         if strict:
@@ -171,14 +172,14 @@ class Module:
         if any(problems.values()):
             lines = [f"{kind}: {', '.join(keys)}" for kind, keys in problems.items() if keys]
             raise ValueError(f"state does not fit {type(self).__name__}: {'; '.join(lines)}")
-        for key, (module, name) in own.items():
-            if key in state:
-                old = _value(module, name)
-                new = to_device(np.array(to_numpy(state[key]), dtype=old.dtype), device_of(old))
-                if isinstance(getattr(module, name), Parameter):
-                    getattr(module, name).data = new
-                else:
-                    setattr(module, name, new)
+        for key, array in arrays.items():
+            module, name = own[key]
+            old = _value(module, name)
+            new = to_device(np.array(array, dtype=old.dtype), device_of(old))
+            if isinstance(getattr(module, name), Parameter):
+                getattr(module, name).data = new
+            else:
+                setattr(module, name, new)
         return self
 
 

@@ -1,0 +1,125 @@
+"""The files of a run besides its checkpoints: config.json, log.csv, train.log, curves.png, result.json."""
+
+import csv
+import io
+import json
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+
+import minires
+from minires.checkpoint import write_atomically
+
+COLUMNS = (
+    "epoch",
+    "iteration",
+    "lr",
+    "train_loss",
+    "train_acc",
+    "val_loss",
+    "val_acc",
+    "seconds",
+    "images_per_second",
+)
+
+
+class Recorder:
+    """Writes into `folder`, which it makes. Raises OSError with the cure where it cannot."""
+
+    def __init__(self, folder):
+        self.folder = Path(folder)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            write_atomically(self.folder / ".writable", b"")
+            (self.folder / ".writable").unlink()
+        except OSError as error:
+            raise OSError(f"--out {folder} cannot be written ({error.strerror}): name another folder") from error
+
+    def say(self, text):
+        """Append a line to train.log."""
+        with open(self.folder / "train.log", "a", encoding="utf-8") as file:
+            file.write(text + "\n")
+
+    def config(self, config):
+        """config.json: every setting, and what it ran on."""
+        self._json("config.json", config)
+
+    def result(self, result):
+        """result.json: what came out."""
+        self._json("result.json", result)
+
+    def log(self, history):
+        """log.csv: a line for each finished epoch, complete and on the disk after each."""
+        text = io.StringIO()
+        writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({key: "" if value is None else value for key, value in row.items()} for row in history)
+        write_atomically(self.folder / "log.csv", text.getvalue().encode())
+
+    def curves(self, history, title):
+        """curves.png: loss and accuracy by epoch, training and validation."""
+        if history:
+            picture = io.BytesIO()
+            draw_curves(history, title, picture)
+            write_atomically(self.folder / "curves.png", picture.getvalue())
+
+    def _json(self, name, content):
+        write_atomically(self.folder / name, (json.dumps(content, indent=2) + "\n").encode())
+
+
+def draw_curves(history, title, file):
+    """Draw loss and accuracy by epoch of `history` (rows with COLUMNS) as a PNG into `file`."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    figure = Figure(figsize=(10, 4.2), dpi=110, layout="constrained")
+    FigureCanvasAgg(figure)
+    epochs = [row["epoch"] for row in history]
+    for axes, kind, scale, label in zip(figure.subplots(1, 2), ("loss", "acc"), (1, 100), ("loss", "accuracy, %"), strict=True):
+        for part, color, name in (("train", "#1f77b4", "training"), ("val", "#d62728", "validation")):
+            values = [row[f"{part}_{kind}"] for row in history]
+            if None not in values:
+                axes.plot(epochs, [scale * value for value in values], color=color, label=name, marker="o", markersize=3)
+        axes.set_xlabel("epoch")
+        axes.set_ylabel(label)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.grid(alpha=0.3)
+        axes.legend()
+    figure.suptitle(title, fontsize=11)
+    figure.savefig(file, format="png")
+
+
+def environment(device):
+    """What a result depends on besides settings: versions, machine, device, the code's commit."""
+    versions = {"python": platform.python_version(), "numpy": np.__version__, "minires": minires.__version__}
+    cupy = sys.modules.get("cupy")
+    if cupy is not None:
+        versions["cupy"] = cupy.__version__
+    machine = {"system": platform.system(), "processor": _processor(), "cores": os.cpu_count()}
+    return {"versions": versions, "machine": machine, "device": device, "commit": _commit()}
+
+
+def _processor():
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            return next(line.split(":")[1].strip() for line in file if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def _commit():
+    """The commit of the code that runs, with "+" where it has been changed since; None outside a checkout."""
+    here = Path(__file__).parent
+    try:
+        done = [
+            subprocess.run(["git", *words], cwd=here, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+            for words in (["rev-parse", "HEAD"], ["status", "--porcelain", "--untracked-files=no"])
+        ]
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done[0] + ("+" if done[1] else "")

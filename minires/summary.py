@@ -1,0 +1,70 @@
+"""A model as a table: each layer's output, parameters and multiply-adds."""
+
+import math
+
+import numpy as np
+
+from minires.backend import device_of, to_device
+from minires.layers import Conv2d, Linear
+from minires.module import no_grad
+
+
+def summary(model, input_shape):
+    """The table as a string: `print(summary(resnet20(), (32, 32, 3)))`.
+
+    input_shape: (H, W, C) of one image. Multiply-adds (1 multiply-add = 2 FLOP) are those of convolutions and linear
+    layers, for one image; all else is too little to count. Parameterless functions that a model calls by
+    themselves (relu, the sum) have no row of their own.
+    """
+    rows = _rows_of(model, input_shape)
+    lines = [("layer", "output shape", "parameters", "multiply-adds")]
+    lines += [(name, " x ".join(map(str, shape)), f"{size:,}", f"{work:,}") for name, shape, size, work in rows]
+    sizes = sum(parameter.size for parameter in model.parameters())
+    lines.append(("total", "", f"{sizes:,}", f"{sum(row[3] for row in rows):,}"))
+    widths = [max(len(line[column]) for line in lines) for column in range(4)]
+    text = [
+        f"{name:<{widths[0]}}  {shape:<{widths[1]}}  {size:>{widths[2]}}  {work:>{widths[3]}}".rstrip()
+        for name, shape, size, work in lines
+    ]
+    rule = "-" * max(map(len, text))
+    return "\n".join([text[0], rule, *text[1:-1], rule, text[-1]])
+
+
+def _rows_of(model, input_shape):
+    """(name, output shape, parameters, multiply-adds) for each module without children, in order of use."""
+    rows = []
+    leaves = [(name, module) for name, module in model.named_modules() if not list(module.children())]
+
+    def watched(name, module):
+        forward = module.forward  # the class's method, bound
+
+        def forward_and_note(x):
+            y, backward = forward(x)
+            rows.append((name or type(module).__name__, y.shape[1:], *_cost(module, y)))
+            return y, backward
+
+        return forward_and_note
+
+    was_training = [(module, module.training) for module in model.modules()]
+    dtype, device = np.float32, "cpu"
+    for parameter in model.parameters():
+        dtype, device = parameter.data.dtype, device_of(parameter.data)
+    try:
+        model.eval()
+        for name, module in leaves:
+            module.forward = watched(name, module)
+        with no_grad():
+            model(to_device(np.zeros((1, *input_shape), dtype), device))
+    finally:
+        for _, module in leaves:
+            module.__dict__.pop("forward", None)
+        for module, training in was_training:
+            module.training = training
+    return rows
+
+
+def _cost(module, y):
+    parameters = sum(parameter.size for parameter in module.parameters())
+    if isinstance(module, (Conv2d, Linear)):
+        return parameters, math.prod(y.shape[1:-1]) * module.weight.size
+    return parameters, 0

@@ -1,0 +1,253 @@
+"""The training loop, in the open: one step, one epoch, one run that can stop anywhere and go on with the same bits."""
+
+import time
+from dataclasses import asdict, dataclass, field
+
+import numpy as np
+
+from minires import checkpoint
+from minires.backend import synchronize, to_numpy
+from minires.losses import cross_entropy
+from minires.module import no_grad
+
+
+class DivergenceError(ValueError):
+    """The loss, or a parameter, is no longer a finite number."""
+
+
+class Interrupted(Exception):
+    """Training was asked to stop; what had been done so far is saved."""
+
+
+@dataclass
+class Position:
+    """Where a run stands: all that is not in the model and the optimizer.
+
+    epoch: epochs finished.   batch: batches done of the next one.   iteration: steps taken in all.
+    loss_sum, correct, seen: sums over the images of the epoch in progress.   seconds: training time so far.
+    epoch_seconds: of them, in the epoch in progress, validation aside.   history: one row for each finished epoch.
+    """
+
+    epoch: int = 0
+    batch: int = 0
+    iteration: int = 0
+    loss_sum: float = 0.0
+    correct: int = 0
+    seen: int = 0
+    seconds: float = 0.0
+    epoch_seconds: float = 0.0
+    best_val_acc: float | None = None
+    best_epoch: int = 0
+    history: list = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Mean loss and share of right answers on a set, and for each class how many were right, of how many."""
+
+    loss: float
+    accuracy: float
+    class_correct: tuple
+    class_total: tuple
+
+    @property
+    def class_accuracy(self):
+        """Share of right answers for each class; NaN for a class without images."""
+        pairs = zip(self.class_correct, self.class_total, strict=True)
+        return [correct / total if total else float("nan") for correct, total in pairs]
+
+
+def train_step(model, optimizer, x, labels, label_smoothing=0.0):
+    """One step: forward, loss, backward, update. Returns the mean loss and the number of right answers, as arrays."""
+    model.zero_grad()
+    logits, model_backward = model(x)
+    loss, loss_backward = cross_entropy(logits, labels, label_smoothing)
+    model_backward(loss_backward())
+    optimizer.step()
+    return loss, (logits.argmax(axis=1) == labels).sum()
+
+
+def evaluate(model, loader, num_classes, should_stop=lambda: False):
+    """An Evaluation of `model` in inference mode on all batches of `loader`; leaves the model as it was.
+
+    Raises Interrupted when should_stop() says so.
+    """
+    was_training = model.training
+    model.eval()
+    loss_sum, correct, total = 0.0, np.zeros(num_classes, np.int64), np.zeros(num_classes, np.int64)
+    try:
+        with no_grad():
+            for x, labels in loader.epoch(0):
+                if should_stop():
+                    raise Interrupted
+                logits, _ = model(x)
+                loss, _ = cross_entropy(logits, labels)
+                loss_sum += float(loss) * len(x)
+                right, labels = to_numpy(logits.argmax(axis=1) == labels), to_numpy(labels)
+                total += np.bincount(labels, minlength=num_classes)
+                correct += np.bincount(labels[right], minlength=num_classes)
+    finally:
+        model.train(was_training)
+    images = int(total.sum())
+    return Evaluation(loss_sum / images, int(correct.sum()) / images, tuple(correct.tolist()), tuple(total.tolist()))
+
+
+class Trainer:
+    """A run: `model` trained on `train_loader` by `optimizer`, with the learning rate `schedule(iteration)`.
+
+    epochs, iterations: how long; the run ends with the first of the two (iterations None: no such limit).
+    val_loader: after each epoch the model is evaluated on it, and the best by validation accuracy is kept; None:
+    the last counts as the best.   label_smoothing: of the training loss.   folder: where last.safetensors and
+    best.safetensors go, with `info` inside.   save_every: iterations between checkpoints within an epoch, or None.
+    watcher: an object with `batch(trainer)` after every step and `epoch(trainer, row)` after every epoch, or None.
+    """
+
+    def __init__(
+        self,
+        model,
+        optimizer,
+        schedule,
+        train_loader,
+        val_loader,
+        *,
+        epochs,
+        folder,
+        iterations=None,
+        num_classes=10,
+        label_smoothing=0.0,
+        info=None,
+        save_every=None,
+        watcher=None,
+    ):
+        self.model, self.optimizer, self.schedule = model, optimizer, schedule
+        self.train_loader, self.val_loader = train_loader, val_loader
+        self.epochs, self.iterations, self.num_classes = epochs, iterations, num_classes
+        self.label_smoothing, self.folder, self.info = label_smoothing, folder, info or {}
+        self.save_every, self.watcher = save_every, watcher
+        self.position = Position()
+        self.stop_requested = False
+        self._unread = []  # (iteration, loss, right answers, images) still on the device
+
+    # Going on ---------------------------------------------------------------------------------------------------
+
+    def resume(self, loaded):
+        """Take up a Checkpoint's model, optimizer, generators and position."""
+        if loaded.optimizer is None or loaded.position is None:
+            raise checkpoint.CheckpointError("this checkpoint holds a model only: resume from last.safetensors")
+        self.model.load_state_dict(loaded.model)
+        self.optimizer.load_state_dict(loaded.optimizer)
+        checkpoint.restore_generators(self.model, loaded.generators)
+        self.position = Position(**loaded.position)
+
+    def save(self, name="last"):
+        """Write last.safetensors (all that is needed to go on) or best.safetensors (the model alone)."""
+        self._read_losses()
+        path = self.folder / f"{name}.safetensors"
+        position = self.position
+        try:
+            if name == "best":
+                info = {**self.info, "epoch": position.epoch, "val_acc": position.best_val_acc}
+                checkpoint.save(path, self.model, info=info)
+            else:
+                checkpoint.save(path, self.model, self.optimizer, asdict(position), self.info)
+        except ValueError as error:
+            raise self._diverged(position.iteration, "a parameter") from error
+
+    # Running ----------------------------------------------------------------------------------------------------
+
+    @property
+    def finished(self):
+        """Whether the run has come to its end."""
+        return self.position.epoch >= self.epochs or self._out_of_iterations() and self.position.batch == 0
+
+    def run(self):
+        """Train to the end. Raises Interrupted after `stop_requested` was set, with everything saved."""
+        try:
+            while not self.finished:
+                self._epoch()
+        except Interrupted:
+            self.save()
+            raise
+
+    def _epoch(self):
+        self.model.train()
+        began = time.perf_counter()
+        before = self.position.epoch_seconds
+        seconds_before = self.position.seconds
+
+        def count_time():
+            self.position.epoch_seconds = before + time.perf_counter() - began
+            self.position.seconds = seconds_before + time.perf_counter() - began
+
+        for x, labels in self.train_loader.epoch(self.position.epoch, self.position.batch):
+            if self._out_of_iterations():
+                break
+            self._step(x, labels)
+            count_time()
+            if self.watcher is not None:
+                self.watcher.batch(self)
+            if self.save_every and self.position.iteration % self.save_every == 0:
+                self.save()
+            if self.stop_requested:
+                raise Interrupted
+        synchronize(self.train_loader.device)
+        self._read_losses()
+        count_time()
+        evaluation = None
+        if self.val_loader is not None:
+            evaluation = evaluate(self.model, self.val_loader, self.num_classes, lambda: self.stop_requested)
+        self.position.seconds = seconds_before + time.perf_counter() - began
+        self._finish_epoch(evaluation)
+
+    def _step(self, x, labels):
+        position = self.position
+        self.optimizer.lr = self.schedule(position.iteration)
+        loss, correct = train_step(self.model, self.optimizer, x, labels, self.label_smoothing)
+        position.iteration += 1
+        position.batch += 1
+        self._unread.append((position.iteration, loss, correct, len(x)))
+        if self.train_loader.device == "cpu" or len(self._unread) == 20:
+            self._read_losses()  # on a GPU rarely, since reading waits for it
+
+    def _read_losses(self):
+        unread, self._unread = self._unread, []
+        for iteration, loss, correct, images in unread:
+            loss = float(loss)
+            if not np.isfinite(loss):
+                raise self._diverged(iteration, f"the loss ({loss})")
+            self.position.loss_sum += loss * images
+            self.position.correct += int(correct)
+            self.position.seen += images
+
+    def _finish_epoch(self, evaluation):
+        position = self.position
+        position.epoch += 1
+        row = {
+            "epoch": position.epoch,
+            "iteration": position.iteration,
+            "lr": self.optimizer.lr,
+            "train_loss": position.loss_sum / position.seen,
+            "train_acc": position.correct / position.seen,
+            "val_loss": None if evaluation is None else evaluation.loss,
+            "val_acc": None if evaluation is None else evaluation.accuracy,
+            "seconds": position.seconds,
+            "images_per_second": position.seen / position.epoch_seconds,
+        }
+        position.history.append(row)
+        position.batch, position.loss_sum, position.correct, position.seen, position.epoch_seconds = 0, 0.0, 0, 0, 0.0
+        if evaluation is None or position.best_val_acc is None or evaluation.accuracy > position.best_val_acc:
+            position.best_val_acc = row["val_acc"]
+            position.best_epoch = position.epoch
+            self.save("best")
+        self.save()
+        if self.watcher is not None:
+            self.watcher.epoch(self, row)
+
+    def _out_of_iterations(self):
+        return self.iterations is not None and self.position.iteration >= self.iterations
+
+    def _diverged(self, iteration, what):
+        return DivergenceError(
+            f"epoch {self.position.epoch + 1}, iteration {iteration}: {what} is no longer a finite number: lower --lr; "
+            f"the last good checkpoint, if one was saved, is {self.folder / 'last.safetensors'}"
+        )
