@@ -1,0 +1,438 @@
+"""A stand-in for CuPy on machines without a GPU: `sys.modules["cupy"] = cupy_double`.
+
+Its arrays hold their values in NumPy arrays and refuse what CuPy's refuse: to mix with NumPy arrays, to become one
+without `get()`, and functions, keyword arguments and dtypes that CuPy lacks. It is stricter than CuPy where CuPy would
+hide a mistake or pay for it: `np.maximum(x, 0)` of a GPU array, which CuPy computes, raises; lists as arrays, indices
+in NumPy arrays, `matmul` into memory that is not contiguous and `as_strided` beyond the array's memory raise as well.
+The names and signatures are those of CuPy 14, as far as a network could want them.
+"""
+
+import operator
+import sys
+import types
+
+import numpy as np
+
+__version__ = "14.0.0"
+
+
+def _words(text):
+    return frozenset(text.split())
+
+
+# What CuPy's functions take. Ufuncs take out, dtype and casting besides their operands, and no where.
+_UFUNCS = _words(
+    """abs absolute add arccos arcsin arctan arctan2 bitwise_and bitwise_or bitwise_xor cbrt ceil copysign cos cosh
+    divide divmod equal exp exp2 expm1 fabs float_power floor floor_divide fmax fmin fmod greater greater_equal hypot
+    invert isfinite isinf isnan left_shift less less_equal log log10 log1p log2 logaddexp logical_and logical_not
+    logical_or logical_xor maximum minimum mod modf multiply negative not_equal positive power reciprocal remainder
+    right_shift rint sign signbit sin sinh sqrt square subtract tan tanh true_divide trunc"""
+)
+_REDUCTION = "a axis dtype out keepdims"
+_SIGNATURES = {  # function: its parameters, in order
+    **dict.fromkeys(("sum", "prod", "mean"), _REDUCTION),
+    **dict.fromkeys(("nansum", "nanmean"), _REDUCTION),
+    **dict.fromkeys(("var", "std"), "a axis dtype out ddof keepdims"),
+    **dict.fromkeys(("max", "min", "amax", "amin", "all", "any", "nanmax", "nanmin", "median"), "a axis out keepdims"),
+    **dict.fromkeys(("zeros", "ones", "empty"), "shape dtype order"),
+    **dict.fromkeys(("zeros_like", "ones_like", "empty_like"), "a dtype order subok shape"),
+    **dict.fromkeys(("concatenate", "stack"), "tup axis out dtype casting"),
+    **dict.fromkeys(("vstack", "hstack", "dstack"), "tup dtype casting"),
+    **dict.fromkeys(("allclose", "isclose"), "a b rtol atol equal_nan"),
+    **dict.fromkeys(("can_cast", "issubdtype", "promote_types"), "first second"),
+    **dict.fromkeys(("tril", "triu"), "m k"),
+    **dict.fromkeys(("argsort", "sort"), "a axis"),
+    **dict.fromkeys(("ascontiguousarray", "asfortranarray"), "a dtype"),
+    **dict.fromkeys(("squeeze", "flip", "expand_dims", "count_nonzero"), "a axis"),
+    **dict.fromkeys(("split", "array_split"), "ary indices_or_sections axis"),
+    **dict.fromkeys(("vdot", "inner"), "a b"),
+    **dict.fromkeys(("ndim", "shape", "size", "argwhere", "flatnonzero", "isscalar"), "a"),
+    "nonzero": "a",
+    "arange": "start stop step dtype",
+    "argmax": "a axis out keepdims",
+    "argmin": "a axis out keepdims",
+    "array_equal": "a1 a2 equal_nan",
+    "bincount": "x weights minlength",
+    "broadcast_to": "array shape",
+    "clip": "a a_min a_max out",
+    "copy": "a order",
+    "cumsum": "a axis dtype out",
+    "dot": "a b out",
+    "einsum": "subscripts a b c",
+    "eye": "N M k dtype order",
+    "full": "shape fill_value dtype order",
+    "full_like": "a fill_value dtype order subok shape",
+    "linspace": "start stop num endpoint retstep dtype axis",
+    "matmul": "x1 x2 out dtype casting",
+    "moveaxis": "a source destination",
+    "outer": "a b out",
+    "pad": "array pad_width mode constant_values",
+    "ravel": "a order",
+    "repeat": "a repeats axis",
+    "reshape": "a newshape order",
+    "roll": "a shift axis",
+    "swapaxes": "a axis1 axis2",
+    "take": "a indices axis out",
+    "take_along_axis": "a indices axis",
+    "tensordot": "a b axes",
+    "tile": "A reps",
+    "trace": "a offset axis1 axis2 dtype out",
+    "transpose": "a axes",
+    "where": "condition x y",
+}
+_METHODS = {  # method: its parameters, in order
+    **dict.fromkeys(("sum", "prod", "mean"), "axis dtype out keepdims"),
+    **dict.fromkeys(("var", "std"), "axis dtype out ddof keepdims"),
+    **dict.fromkeys(("max", "min", "all", "any", "argmax", "argmin"), "axis out keepdims"),
+    **dict.fromkeys(("flatten", "copy", "ravel"), "order"),
+    **dict.fromkeys(("argsort", "sort"), "axis"),
+    "astype": "dtype order copy",
+    "clip": "min max out",
+    "cumsum": "axis dtype out",
+    "diagonal": "offset axis1 axis2",
+    "dot": "b out",
+    "fill": "value",
+    "nonzero": "",
+    "repeat": "repeats axis",
+    "round": "decimals out",
+    "squeeze": "axis",
+    "swapaxes": "axis1 axis2",
+    "take": "indices axis out",
+    "trace": "offset axis1 axis2 dtype out",
+    "view": "dtype",
+}
+_CONSTANTS = _words(
+    """bool_ dtype e euler_gamma finfo float16 float32 float64 floating generic iinfo inexact inf int16 int32 int64 int8
+    integer intp nan newaxis number pi signedinteger uint16 uint32 uint64 uint8 unsignedinteger"""
+)
+_ON_HOST = _words("can_cast issubdtype promote_types ndim shape size isscalar")  # their results are Python's
+_DTYPES = frozenset("?bhilqBHILQefdFD")
+
+
+def __getattr__(name):
+    if name in _CONSTANTS:
+        return getattr(np, name)
+    if name not in _UFUNCS and name not in _SIGNATURES:
+        raise AttributeError(f"module 'cupy' has no attribute {name!r}, or its double in the tests has none")
+
+    def function(*args, **kwargs):
+        if name in _UFUNCS:
+            _check_keywords(name, kwargs, "out dtype casting")
+            if not all(_is_operand(arg) for arg in args):
+                raise TypeError(f"Unsupported type {next(type(arg) for arg in args if not _is_operand(arg))}")
+        else:
+            _check_keywords(name, kwargs, _SIGNATURES[name], args)
+        if name == "where" and len(args) != 3:
+            raise TypeError("where: give condition, x and y, or use nonzero")
+        if name == "matmul":
+            _check_matmul(*args, **kwargs)
+        result = _call(getattr(np, name), args, kwargs)
+        return result if name in _ON_HOST else _wrapped(result, kwargs.get("out"))
+
+    function.__name__ = name
+    return function
+
+
+def array(obj, dtype=None, copy=True, order="K", ndmin=0):
+    """An array on the device: with `asarray`, the one way there."""
+    if isinstance(obj, ndarray):
+        obj = obj._host
+    return ndarray(np.array(obj, dtype=dtype, copy=copy, order=order, ndmin=ndmin))
+
+
+def asarray(a, dtype=None, order=None):
+    """An array on the device; `a` itself where it is there already."""
+    if isinstance(a, ndarray):
+        return a if dtype in (None, a.dtype) else a.astype(dtype)
+    return ndarray(np.array(a, dtype=dtype, order=order or "K"))  # a copy: devices share no memory
+
+
+def asnumpy(a):
+    """A NumPy array."""
+    return a.get() if isinstance(a, ndarray) else np.asarray(a)
+
+
+def get_array_module(*args):
+    """This module where an argument lives on the device, else NumPy."""
+    return sys.modules[__name__] if any(isinstance(arg, ndarray) for arg in args) else np
+
+
+def fuse(*args, **_):
+    """A decorator that fuses element-wise kernels; values are the same without."""
+    return args[0] if args and callable(args[0]) else lambda function: function
+
+
+class ndarray:
+    """An array on the device. Only `get`, `item`, `tolist`, float, int and bool bring values to the host."""
+
+    __hash__ = None
+    __array_priority__ = 100
+    __array_ufunc__ = None  # NumPy's ufuncs raise TypeError, its scalars leave their operators to this class
+
+    def __init__(self, host):
+        if not isinstance(host, np.ndarray):
+            raise TypeError(f"the double wraps NumPy arrays, got {type(host).__name__}")
+        if host.dtype.char not in _DTYPES:
+            raise ValueError(f"Unsupported dtype {host.dtype}")
+        self._host = host
+
+    def __array__(self, *_, **__):
+        raise TypeError(
+            "Implicit conversion to a NumPy array is not allowed. "
+            "Please use `.get()` to construct a NumPy array explicitly."
+        )
+
+    def __array_function__(self, function, *_):
+        raise TypeError(f"np.{function.__name__} of a GPU array: use the function of array_module(x)")
+
+    def __getattr__(self, name):
+        if name not in _METHODS:
+            raise AttributeError(f"'cupy.ndarray' has no attribute {name!r}, or its double in the tests has none")
+
+        def method(*args, **kwargs):
+            _check_keywords(f"ndarray.{name}", kwargs, _METHODS[name], args)
+            result = _call(getattr(self._host, name), args, kwargs)
+            return None if result is None else _wrapped(result, kwargs.get("out"))
+
+        return method
+
+    # To the host
+
+    def get(self, stream=None, order="C", out=None, blocking=True):
+        """A copy as a NumPy array."""
+        if out is None:
+            return self._host.copy(order)
+        out[...] = self._host
+        return out
+
+    def set(self, arr, stream=None):
+        """Copy a NumPy array of the same shape and dtype into this one."""
+        if not isinstance(arr, np.ndarray) or (arr.shape, arr.dtype) != (self.shape, self.dtype):
+            raise ValueError("set: needs a NumPy array of this shape and dtype")
+        self._host[...] = arr
+
+    def item(self):
+        return self._host.item()
+
+    def tolist(self):
+        return self._host.tolist()
+
+    def __float__(self):
+        return float(self._host)
+
+    def __int__(self):
+        return int(self._host)
+
+    def __bool__(self):
+        return bool(self._host)
+
+    def __repr__(self):
+        return repr(self._host)
+
+    # Shape and memory
+
+    def __len__(self):
+        return len(self._host)
+
+    def __iter__(self):
+        return (self[index] for index in range(len(self)))
+
+    @property
+    def T(self):
+        return ndarray(self._host.T)
+
+    @property
+    def flags(self):
+        flags = self._host.flags
+        return types.SimpleNamespace(
+            c_contiguous=flags.c_contiguous, f_contiguous=flags.f_contiguous, owndata=flags.owndata
+        )
+
+    def reshape(self, *shape, order="C"):
+        return ndarray(_call(self._host.reshape, shape, {"order": order}))
+
+    def transpose(self, *axes):
+        return ndarray(_call(self._host.transpose, axes, {}))
+
+    def __getitem__(self, index):
+        index = _unwrapped_index(index)
+        result = self._host[index]
+        if not isinstance(result, np.ndarray):  # a scalar in NumPy, a 0-dimensional view here
+            result = self._host[(*index, ...) if isinstance(index, tuple) else (index, ...)]
+        return ndarray(result)
+
+    def __setitem__(self, index, value):
+        if not _is_operand(value):
+            raise TypeError(f"Unsupported type {type(value)}")
+        with np.errstate(all="ignore"):
+            self._host[_unwrapped_index(index)] = _unwrapped(value)
+
+
+def _host_property(name):
+    return property(lambda self: getattr(self._host, name))
+
+
+def _operators(name):
+    """The methods for x op y, y op x and x op= y."""
+    function = getattr(operator, name)
+
+    def compute(x, y):
+        with np.errstate(all="ignore"):
+            return _wrapped(function(x, y))
+
+    def forward(self, other):
+        return compute(self._host, _operand(other))
+
+    def reflected(self, other):
+        return compute(_operand(other), self._host)
+
+    def in_place(self, other):
+        other = _operand(other)
+        with np.errstate(all="ignore"):
+            self._host = getattr(operator, f"i{name.strip('_')}")(self._host, other)  # the same array, NumPy's rules
+        return self
+
+    return forward, reflected, in_place
+
+
+def _unary(name):
+    return lambda self: _wrapped(getattr(operator, name)(self._host))
+
+
+for _name in ("dtype", "shape", "size", "ndim", "nbytes", "itemsize", "strides"):
+    setattr(ndarray, _name, _host_property(_name))
+for _name in ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "and_", "or_", "xor", "lshift", "rshift"):
+    for _prefix, _method in zip(("", "r", "i"), _operators(_name), strict=True):
+        setattr(ndarray, f"__{_prefix}{_name.strip('_')}__", _method)
+for _name in ("lt", "le", "eq", "ne", "gt", "ge"):
+    setattr(ndarray, f"__{_name}__", _operators(_name)[0])
+for _name in ("neg", "pos", "abs", "invert"):
+    setattr(ndarray, f"__{_name}__", _unary(_name))
+
+
+def _matmul(x, y):
+    if not (isinstance(x, ndarray) and isinstance(y, ndarray)):
+        raise TypeError(f"Unsupported type {type(x if isinstance(y, ndarray) else y)}")
+    return _wrapped(x._host @ y._host)
+
+
+ndarray.__matmul__ = _matmul
+ndarray.__rmatmul__ = lambda self, other: _matmul(other, self)
+
+
+def _is_operand(value):
+    return isinstance(value, (ndarray, bool, int, float, complex, np.generic))
+
+
+def _operand(value):
+    if not _is_operand(value):
+        raise TypeError(f"Unsupported type {type(value)}")
+    return _unwrapped(value)
+
+
+def _unwrapped(value):
+    """The NumPy array in an array of the device, also within lists and tuples; TypeError for an array of the host."""
+    if isinstance(value, ndarray):
+        return value._host
+    if isinstance(value, np.ndarray):
+        raise TypeError(f"Unsupported type {type(value)}")
+    if isinstance(value, (list, tuple)):
+        return type(value)(_unwrapped(item) for item in value)
+    return value
+
+
+def _unwrapped_index(index):
+    if isinstance(index, list):
+        raise TypeError("a list as an index: use an array of the device")
+    return _unwrapped(index)
+
+
+def _wrapped(result, out=None):
+    """What a NumPy function returned, on the device: scalars become 0-dimensional arrays."""
+    if out is not None:
+        return out
+    if isinstance(result, (tuple, list)):
+        return type(result)(_wrapped(item) for item in result)
+    return ndarray(result if isinstance(result, np.ndarray) else np.asarray(result))
+
+
+def _call(function, args, kwargs):
+    out = kwargs.get("out")
+    if out is not None and not isinstance(out, ndarray):
+        raise TypeError(f"Unsupported type {type(out)}: out must be an array of the device")
+    args, kwargs = _unwrapped(tuple(args)), {name: _unwrapped(value) for name, value in kwargs.items()}
+    with np.errstate(all="ignore"):  # a GPU warns of nothing
+        return function(*args, **kwargs)
+
+
+def _check_keywords(name, kwargs, parameters, args=()):
+    parameters = parameters.split()
+    unknown = [keyword for keyword in kwargs if keyword not in parameters]
+    if unknown:
+        raise TypeError(f"cupy.{name} takes no {', '.join(unknown)} (or its double in the tests does not)")
+    if len(args) > len(parameters):
+        raise TypeError(f"cupy.{name} takes {len(parameters)} arguments, got {len(args)}")
+
+
+def _check_matmul(x1, x2, out=None, **_):
+    if not (isinstance(x1, ndarray) and isinstance(x2, ndarray)):
+        raise TypeError(f"Unsupported type {type(x1 if isinstance(x2, ndarray) else x2)}")
+    if isinstance(out, ndarray) and not out.flags.c_contiguous:
+        raise ValueError("Output array must be C-contiguous")
+
+
+def _as_strided(x, shape=None, strides=None):
+    if not isinstance(x, ndarray):
+        raise TypeError(f"Unsupported type {type(x)}")
+    view = np.lib.stride_tricks.as_strided(x._host, shape, strides)
+    owner = x._host
+    while isinstance(owner.base, np.ndarray):
+        owner = owner.base
+    (low, high), (first, last) = np.lib.array_utils.byte_bounds(view), np.lib.array_utils.byte_bounds(owner)
+    if view.size and not first <= low <= high <= last:
+        raise ValueError("as_strided: the view reaches beyond the array's memory")
+    return ndarray(np.asarray(view))
+
+
+class _OutOfMemoryError(MemoryError):
+    """The device has no memory left."""
+
+
+class _Device:
+    id = 0
+
+    def __init__(self, device=None):
+        pass
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        return None
+
+    def synchronize(self):
+        """Nothing is ever under way."""
+
+
+_pool = types.SimpleNamespace(total_bytes=lambda: 1 << 20, used_bytes=lambda: 1 << 19, free_all_blocks=lambda: None)
+
+
+def get_default_memory_pool():
+    """A pool that says it holds 1 MiB and uses half of it."""
+    return _pool
+
+
+cuda = types.SimpleNamespace(
+    Device=_Device,
+    Stream=types.SimpleNamespace(null=types.SimpleNamespace(synchronize=lambda: None)),
+    memory=types.SimpleNamespace(OutOfMemoryError=_OutOfMemoryError),
+    runtime=types.SimpleNamespace(
+        getDeviceCount=lambda: 1,
+        getDevice=lambda: 0,
+        getDeviceProperties=lambda device: {"name": b"a double of a GPU", "totalGlobalMem": 1 << 30},
+        memGetInfo=lambda: (1 << 29, 1 << 30),
+        deviceSynchronize=lambda: None,
+    ),
+    is_available=lambda: True,
+)
+lib = types.SimpleNamespace(stride_tricks=types.SimpleNamespace(as_strided=_as_strided))

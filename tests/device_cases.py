@@ -1,0 +1,210 @@
+"""What must give the same numbers on every device: one table, for CuPy's double and for a real GPU."""
+
+import inspect
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from minires import layers, losses, optim
+from minires.backend import device_of, to_device, to_numpy
+from minires.losses import cross_entropy, mse_loss
+from minires.models import plain8, resnet8, simple_cnn
+from minires.module import Module, Parameter, Sequential
+
+
+@dataclass(frozen=True)
+class Case:
+    """An operation, the shapes of its floating-point inputs, other inputs, and keyword arguments."""
+
+    function: object
+    shapes: tuple
+    others: tuple = ()
+    options: dict = field(default_factory=dict)
+
+    def __str__(self):
+        options = [f"{name}={value}".replace(" ", "") for name, value in self.options.items()]
+        return "-".join([self.function.__name__, *(str(shape).replace(" ", "") for shape in self.shapes), *options])
+
+    def inputs(self, dtype):
+        rng = np.random.default_rng(0)
+        return [*(rng.standard_normal(shape).astype(dtype) for shape in self.shapes), *self.others]
+
+
+def _batch_norm(x, weight, bias, running_mean, running_var, training):
+    """`batch_norm` with the gradients' arguments first and a variance that is positive."""
+    running_var *= running_var
+    y, backward = layers.batch_norm(x, running_mean, running_var, weight, bias, training=training)
+    return y, lambda dy: (*backward(dy), running_mean, running_var)
+
+
+def _bare_batch_norm(x):
+    return layers.batch_norm(x, None, None, training=True)
+
+
+_X = (3, 6, 5, 4)  # N, H, W, C
+_LABELS = np.array([2, 0, 1, 4, 1])
+
+OPERATIONS = [
+    Case(layers.relu, (_X,)),
+    Case(layers.sigmoid, (_X,)),
+    Case(layers.tanh, (_X,)),
+    Case(layers.relu, ((),)),
+    Case(layers.conv2d, (_X, (7, 4, 3, 3)), options={"padding": 1}),
+    Case(layers.conv2d, (_X, (7, 4, 3, 3), (7,)), options={"stride": 2, "padding": 1}),
+    Case(layers.conv2d, (_X, (7, 4, 1, 1)), options={"stride": 2}),
+    Case(layers.conv2d, (_X, (7, 4, 1, 1), (7,))),
+    Case(layers.conv2d, (_X, (7, 4, 2, 3), (7,)), options={"stride": (1, 2), "padding": ((1, 0), (2, 1))}),
+    Case(layers.conv2d, (_X, (2, 4, 5, 5)), options={"padding": (0, 3)}),
+    Case(layers.max_pool2d, (_X,), options={"kernel_size": 2}),
+    Case(layers.max_pool2d, (_X,), options={"kernel_size": 3, "stride": 2, "padding": 1}),
+    Case(layers.avg_pool2d, (_X,), options={"kernel_size": 2}),
+    Case(layers.avg_pool2d, (_X,), options={"kernel_size": (3, 2), "stride": 1, "padding": 1}),
+    Case(layers.global_avg_pool2d, (_X,)),
+    Case(_batch_norm, (_X, (4,), (4,), (4,), (4,)), options={"training": True}),
+    Case(_batch_norm, (_X, (4,), (4,), (4,), (4,)), options={"training": False}),
+    Case(_batch_norm, ((8, 4), (4,), (4,), (4,), (4,)), options={"training": True}),
+    Case(_bare_batch_norm, (_X,)),
+    Case(layers.linear, ((3, 5), (2, 5))),
+    Case(layers.linear, ((3, 5), (2, 5), (2,))),
+    Case(layers.flatten, (_X,)),
+    Case(layers.dropout, (_X,), options={"p": 0.4, "rng": 3}),
+    Case(layers.dropout, (_X,), options={"training": False}),
+    Case(layers.add, (_X, _X)),
+    Case(layers.concat, (_X, (3, 6, 5, 2))),
+    Case(layers.pad_shortcut, (_X,), options={"out_channels": 7}),
+    Case(layers.pad_shortcut, (_X,), options={"out_channels": 8, "stride": 2}),
+    Case(cross_entropy, ((5, 6),), (_LABELS,)),
+    Case(cross_entropy, ((5, 6),), (_LABELS,), {"label_smoothing": 0.1}),
+    Case(cross_entropy, ((5, 6),), (np.full((5, 6), 1 / 6),)),
+    Case(mse_loss, (_X, _X)),
+]
+
+MODULES = {  # name: (what makes it, the shape of its input)
+    "AvgPool2d": (lambda: layers.AvgPool2d(2), _X),
+    "BatchNorm2d": (lambda: layers.BatchNorm2d(4), _X),
+    "Conv2d": (lambda: layers.Conv2d(4, 7, 3, padding=1, rng=0), _X),
+    "Dropout": (lambda: layers.Dropout(0.5, rng=0), _X),
+    "Flatten": (layers.Flatten, _X),
+    "GlobalAvgPool2d": (layers.GlobalAvgPool2d, _X),
+    "Linear": (lambda: layers.Linear(5, 3, rng=0), (4, 5)),
+    "MaxPool2d": (lambda: layers.MaxPool2d(3, 2, 1), _X),
+    "ReLU": (layers.ReLU, _X),
+    "Sigmoid": (layers.Sigmoid, _X),
+    "Tanh": (layers.Tanh, _X),
+    "Sequential": (lambda: Sequential(layers.Conv2d(4, 3, 1, bias=False, rng=0), layers.BatchNorm2d(3)), _X),
+}
+
+MODELS = {  # name: (what makes it, the shape of its input)
+    "resnet8-A": (lambda: resnet8(rng=0, shortcut="A"), (4, 8, 8, 3)),
+    "resnet8-B": (lambda: resnet8(rng=0, shortcut="B"), (4, 8, 8, 3)),
+    "plain8": (lambda: plain8(rng=0), (4, 8, 8, 3)),
+    "simple_cnn": (lambda: simple_cnn(rng=0, image_size=12), (4, 12, 12, 3)),
+}
+
+OPTIMIZERS = {
+    "SGD": lambda params: optim.SGD(params, 0.1, momentum=0.9, nesterov=True, weight_decay=1e-3, l1=1e-3),
+    "Adam": lambda params: optim.Adam(params, 1e-3, weight_decay=1e-3),
+    "AdamW": lambda params: optim.AdamW(params, 1e-3, decay_bias_and_norm=False),
+    "RMSprop": lambda params: optim.RMSprop(params, 1e-3, momentum=0.9, centered=True),
+}
+
+
+def missing_cases():
+    """Public operations, losses and layers that the tables above forget."""
+    public = {name for name in layers.__all__ if not inspect.isclass(getattr(layers, name))}
+    public |= {
+        name
+        for name, value in vars(losses).items()
+        if inspect.isfunction(value) and value.__module__ == losses.__name__ and not name.startswith("_")
+    }
+    modules = {name for name in layers.__all__ if inspect.isclass(getattr(layers, name))}
+    known = {case.function.__name__.removeprefix("_") for case in OPERATIONS}
+    return (public - known) | (modules - set(MODULES))
+
+
+def run_operation(case, dtype, device):
+    """{what: array} of a forward and backward pass, all the function's inputs afterwards among them."""
+    arrays = [to_device(array, device) for array in case.inputs(dtype)]
+    y, backward = case.function(*arrays, **case.options)
+    dy = np.random.default_rng(1).standard_normal(y.shape).astype(dtype)
+    gradients = backward(to_device(np.asarray(dy), device))
+    gradients = gradients if isinstance(gradients, tuple) else (gradients,)
+    after = {f"input {number} afterwards": array for number, array in enumerate(arrays)}
+    return {"y": y, **{f"gradient {number}": array for number, array in enumerate(gradients)}, **after}
+
+
+def run_module(make, shape, dtype, device, training=True):
+    """{what: array} of a module's passes: y, dx, every parameter's gradient, every parameter and buffer."""
+    module = make().to(np.dtype(dtype)).to(device).train(training)
+    rng = np.random.default_rng(2)
+    y, backward = module(to_device(rng.standard_normal(shape).astype(dtype), device))
+    dx = backward(to_device(rng.standard_normal(y.shape).astype(dtype), device))
+    return {"y": y, "dx": dx, **_inside(module)}
+
+
+def run_training(make, shape, make_optimizer, dtype, device, steps=2):
+    """{what: array} of a few steps of training: each loss, then all that the model and the optimizer hold."""
+    model = make().to(np.dtype(dtype)).to(device)
+    optimizer = make_optimizer(model.parameters())
+    rng = np.random.default_rng(3)
+    arrays = {}
+    for step in range(steps):
+        x = to_device(rng.standard_normal(shape).astype(dtype), device)
+        labels = to_device(rng.integers(0, 10, shape[0]), device)
+        logits, backward = model(x)
+        arrays[f"loss {step}"], loss_backward = cross_entropy(logits, labels)
+        optimizer.zero_grad()
+        backward(loss_backward())
+        optim.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+    state = {
+        f"{name} of {path}": array
+        for path, parameter in model.named_parameters()
+        for name, array in optimizer.state[parameter].items()
+        if name != "step"
+    }
+    return {**arrays, **_inside(model), **state}
+
+
+def run_optimizer(make_optimizer, dtype, device, steps=4):
+    """{what: array} of steps with given gradients; half-way the optimizer is saved and loaded into a new one."""
+    rng = np.random.default_rng(4)
+    shapes = [(4, 3, 2, 2), (5, 4), (5,)]
+    parameters = [Parameter(to_device(rng.standard_normal(shape).astype(dtype), device)) for shape in shapes]
+    optimizer = make_optimizer(parameters)
+    for step in range(steps):
+        for parameter in parameters:
+            parameter.grad = to_device(rng.standard_normal(parameter.shape).astype(dtype), device)
+        optimizer.step()
+        if step == steps // 2:
+            optimizer = make_optimizer(parameters).load_state_dict(optimizer.state_dict())
+    arrays = {f"parameter {number}": parameter.data for number, parameter in enumerate(parameters)}
+    for number, parameter in enumerate(parameters):
+        state = optimizer.state[parameter]
+        arrays |= {f"{name} {number}": array for name, array in state.items() if name != "step"}
+    return arrays
+
+
+def _inside(module):
+    arrays = {f"d{path}": parameter.grad for path, parameter in module.named_parameters()}
+    for path, inner in module.named_modules():
+        for name, value in vars(inner).items():
+            if isinstance(value, Parameter):
+                arrays[f"{path}.{name}"] = value.data
+            elif not isinstance(value, Module) and hasattr(value, "dtype"):
+                arrays[f"{path}.{name}"] = value
+    return arrays
+
+
+def assert_same(run, *args, rtol, **options):
+    """`run(..., device)` gives the same arrays on both devices, each on its own; rtol in units of the largest value."""
+    on_cpu, on_gpu = run(*args, device="cpu", **options), run(*args, device="gpu", **options)
+    assert on_cpu.keys() == on_gpu.keys()
+    for what, want in on_cpu.items():
+        got = on_gpu[what]
+        assert device_of(want) == "cpu", f"{what} of the CPU's run came back as {type(want)}"
+        assert device_of(got) == "gpu", f"{what} left the GPU: it came back as {type(got)}"
+        assert got.dtype == want.dtype, f"{what} is {got.dtype} on the GPU, {want.dtype} on the CPU"
+        assert got.shape == want.shape, f"{what} has shape {got.shape} on the GPU, {want.shape} on the CPU"
+        scale = max(1.0, float(np.max(np.abs(want), initial=0)))
+        np.testing.assert_allclose(to_numpy(got), want, rtol=rtol, atol=rtol * scale, err_msg=what)

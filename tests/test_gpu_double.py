@@ -1,0 +1,337 @@
+"""The GPU's path through the whole library on machines without one, with `cupy_double` in CuPy's place."""
+
+import sys
+import types
+
+import cupy_double
+import numpy as np
+import pytest
+from device_cases import (
+    MODELS,
+    MODULES,
+    OPERATIONS,
+    OPTIMIZERS,
+    assert_same,
+    missing_cases,
+    run_module,
+    run_operation,
+    run_optimizer,
+    run_training,
+)
+
+from minires import backend, layers
+from minires.backend import DeviceError, array_module, device_of, resolve_device, to_device, to_numpy
+from minires.losses import cross_entropy
+from minires.models import resnet8
+from minires.module import Parameter, no_grad
+
+TOLERANCE = {"float64": 1e-10, "float32": 1e-4}
+
+
+@pytest.fixture
+def cupy(monkeypatch):
+    """The double, where CuPy would be."""
+    monkeypatch.setitem(sys.modules, "cupy", cupy_double)
+    return cupy_double
+
+
+def fake(*values):
+    return cupy_double.asarray(np.array(values, np.float32))
+
+
+# The double itself ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "mix",
+    [
+        lambda x, host: x + host,
+        lambda x, host: host + x,
+        lambda x, host: x * host,
+        lambda x, host: host * x,
+        lambda x, host: host / x,
+        lambda x, host: x @ host,
+        lambda x, host: host @ x,
+        lambda x, host: x == host,
+        lambda x, host: host < x,
+        lambda x, host: x.__iadd__(host),
+        lambda x, host: host.__setitem__(slice(None), x),
+        lambda x, host: x.__setitem__(slice(None), host),
+        lambda x, host: x[host > 0],
+        lambda x, host: x.dot(host),
+        lambda x, host: cupy_double.maximum(x, host),
+        lambda x, host: cupy_double.maximum(host, 0),
+        lambda x, host: cupy_double.maximum(x, 0, out=host),
+        lambda x, host: cupy_double.matmul(x, host),
+        lambda x, host: cupy_double.sum(host),
+        lambda x, host: cupy_double.where(x > 0, x, host),
+        lambda x, host: cupy_double.concatenate([x, host]),
+        lambda x, host: cupy_double.maximum(x, [1.0, 2.0]),
+        lambda x, host: x - [1.0, 2.0],
+    ],
+)
+def test_double_refuses_to_mix(mix):
+    with pytest.raises(TypeError):
+        mix(fake(1, 2), np.ones(2, np.float32))
+
+
+def test_double_refuses_in_place_of_numpy_arrays():
+    host = np.ones(2, np.float32)
+    with pytest.raises(TypeError):
+        host += fake(1, 2)
+
+
+@pytest.mark.parametrize(
+    "convert",
+    [
+        np.asarray,
+        np.array,
+        lambda x: np.array([x, x]),
+        lambda x: np.maximum(x, 0),
+        lambda x: np.add(x, x, out=x),
+        np.exp,
+        np.sum,
+        np.zeros_like,
+        lambda x: np.concatenate([x, x]),
+        np.shape,
+        lambda x: range(x),
+        lambda x: np.ones(2)[x],
+    ],
+)
+def test_double_refuses_implicit_conversion_and_numpy_functions(convert):
+    with pytest.raises((TypeError, IndexError)):
+        convert(fake(1, 2))
+
+
+@pytest.mark.parametrize(
+    "absent",
+    [
+        lambda x: cupy_double.errstate(all="ignore"),
+        lambda x: cupy_double.nditer(x),
+        lambda x: cupy_double.frompyfunc(abs, 1, 1),
+        lambda x: x.setflags(write=False),
+        lambda x: x.__array_interface__,
+        lambda x: setattr(x, "shape", (2, 1)),
+        lambda x: cupy_double.add(x, x, where=x > 0),
+        lambda x: cupy_double.sum(x, where=x > 0),
+        lambda x: x.sum(initial=0),
+        lambda x: x.max(where=x > 0),
+        lambda x: cupy_double.zeros(2, like=x),
+        lambda x: x.view("V8"),
+        lambda x: x.astype(object),
+        lambda x: cupy_double.asarray(np.array(["a"])),
+        lambda x: cupy_double.matmul(fake(1, 2)[:, None], x[None], out=cupy_double.zeros((2, 2), np.float32).T),
+        lambda x: cupy_double.lib.stride_tricks.as_strided(x, (3,), (4,)),
+    ],
+)
+def test_double_lacks_what_cupy_lacks(absent):
+    with pytest.raises((AttributeError, TypeError, ValueError)):
+        absent(fake(1, 2))
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda xp, x: np.float32(3) * x + 1,
+        lambda xp, x: 1 - x / 2 - x // 2 + x**2 - abs(-x),
+        lambda xp, x: (x > 0) & ~(x <= 1) | (x == 2),
+        lambda xp, x: x @ x.T,
+        lambda xp, x: xp.maximum(x, 0, out=xp.empty(x.shape, x.dtype)),
+        lambda xp, x: xp.matmul(x, x.T, out=xp.empty((3, 3), x.dtype)),
+        lambda xp, x: x[1:, ::2],
+        lambda xp, x: x[None, 1, ..., -1],
+        lambda xp, x: x[x > 0],
+        lambda xp, x: x[xp.arange(2)],
+        lambda xp, x: xp.where(x > 0, x, 0),
+        lambda xp, x: xp.concatenate([x, x], axis=-1),
+        lambda xp, x: xp.tile(x[0], 2),
+        lambda xp, x: xp.broadcast_to(x[0], (2, 4)).copy(),
+        lambda xp, x: x.reshape(2, 6).transpose(1, 0).astype(np.float32),
+        lambda xp, x: x.std(axis=0, keepdims=True),
+        lambda xp, x: xp.ones(3) @ x,
+        lambda xp, x: x.argmax(axis=1),
+        lambda xp, x: xp.log(xp.zeros(2)),
+        lambda xp, x: xp.lib.stride_tricks.as_strided(x, (2, 2, 4), (32, 32, 8)),
+        lambda xp, x: sum(row for row in x),
+    ],
+)
+def test_double_computes_what_numpy_computes(function):
+    x = np.random.default_rng(0).standard_normal((3, 4))
+    with np.errstate(all="ignore"):
+        want = function(np, x.copy())
+    got = function(cupy_double, cupy_double.asarray(x))
+    assert isinstance(got, cupy_double.ndarray)
+    assert got.dtype == want.dtype
+    np.testing.assert_array_equal(got.get(), want)
+
+
+def test_double_keeps_views_scalars_and_in_place_changes_on_the_device():
+    host = np.arange(6.0).reshape(2, 3)
+    x = cupy_double.asarray(host)
+    same, row, element = x, x[0], x[1, 2]
+    x += 1
+    x[:, 0] = -1
+    assert same is x
+    np.testing.assert_array_equal(row.get(), [-1, 2, 3])
+    assert isinstance(element, cupy_double.ndarray) and element.shape == () and float(element) == 6 == int(element)
+    for reduced in (x.sum(), x.max(), cupy_double.mean(x), cupy_double.array_equal(x, x), x.sum() / 2, x[0, 0] == 1):
+        assert isinstance(reduced, cupy_double.ndarray) and reduced.shape == ()
+    assert host[0, 0] == 0, "the device shares no memory with the host"
+    taken = x.get()
+    taken[:] = 0
+    assert float(x.max()) == 6
+    integers = cupy_double.arange(3)
+    with pytest.raises(TypeError):
+        integers += 0.5
+    with pytest.raises(ValueError):
+        bool(x)
+
+
+# The library ----------------------------------------------------------------------------------------------------
+
+
+def test_every_operation_has_a_case():
+    assert not missing_cases(), "add a case to device_cases.py"
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("case", OPERATIONS, ids=str)
+def test_operation(cupy, case, dtype):
+    assert_same(run_operation, case, dtype, rtol=TOLERANCE[dtype])
+
+
+@pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
+@pytest.mark.parametrize("name", MODULES)
+def test_module(cupy, name, training):
+    assert_same(run_module, *MODULES[name], "float64", rtol=1e-10, training=training)
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_optimizer(cupy, optimizer):
+    assert_same(run_optimizer, OPTIMIZERS[optimizer], "float64", rtol=1e-12)
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("model", MODELS)
+def test_training(cupy, model, optimizer):
+    assert_same(run_training, *MODELS[model], OPTIMIZERS[optimizer], "float64", rtol=1e-10)
+
+
+def test_training_in_float32(cupy):
+    assert_same(run_training, *MODELS["resnet8-A"], OPTIMIZERS["SGD"], "float32", rtol=1e-4)
+
+
+def test_state_dict_from_and_onto_the_gpu(cupy):
+    trained, other = resnet8(rng=0).to("gpu"), resnet8(rng=1).to("gpu")
+    state = trained.state_dict()
+    assert all(type(array) is np.ndarray for array in state.values())
+    for source in (state, {key: to_device(array, "gpu") for key, array in state.items()}):
+        other.load_state_dict(source)
+        for key, (module, name) in other._state().items():
+            value = getattr(module, name)
+            value = value.data if isinstance(value, Parameter) else value
+            assert device_of(value) == "gpu", key
+            np.testing.assert_array_equal(value.get(), state[key])
+    on_cpu = other.to("cpu").state_dict()
+    for key, array in state.items():
+        np.testing.assert_array_equal(on_cpu[key], array)
+
+
+def test_loading_onto_the_gpu_shares_nothing_with_the_state(cupy):
+    state = {key: to_device(array, "gpu") for key, array in resnet8(rng=0).state_dict().items()}
+    model = resnet8(rng=1).to("gpu").load_state_dict(state)
+    before = state["fc.weight"].get()
+    weight = model.fc.weight.data
+    weight += 1
+    np.testing.assert_array_equal(state["fc.weight"].get(), before)
+
+
+def test_inference_without_gradients(cupy):
+    model, x = resnet8(rng=0).eval(), np.random.default_rng(0).standard_normal((2, 8, 8, 3)).astype(np.float32)
+    with no_grad():
+        want, _ = model(x)
+        got, backward = model.to("gpu")(to_device(x, "gpu"))
+    np.testing.assert_allclose(to_numpy(got), want, rtol=1e-4, atol=1e-5)
+    with pytest.raises(RuntimeError, match="no_grad"):
+        backward(got)
+
+
+@pytest.mark.parametrize(
+    "mix",
+    [
+        lambda x, host: layers.conv2d(x, host),
+        lambda x, host: layers.conv2d(host, x),
+        lambda x, host: layers.linear(x[0, 0], host[0, 0]),
+        lambda x, host: layers.add(x, host),
+        lambda x, host: layers.concat(host, x),
+        lambda x, host: layers.batch_norm(x, None, None, host[0, 0, 0], host[0, 0, 0], training=True),
+        lambda x, host: cross_entropy(x[0, 0], np.array([0, 1])),
+        lambda x, host: layers.relu(x)[1](host),
+        lambda x, host: layers.max_pool2d(x, 2)[1](host[:, :1, :1]),
+        lambda x, host: resnet8(rng=0)(to_device(np.ones((1, 8, 8, 3), np.float32), "gpu")),
+        lambda x, host: resnet8(rng=0).to("gpu")(np.ones((1, 8, 8, 3), np.float32)),
+    ],
+)
+def test_arrays_of_two_devices_in_one_operation(cupy, mix):
+    host = np.ones((2, 2, 2, 2), np.float32)
+    with pytest.raises(TypeError):
+        mix(to_device(host, "gpu"), host)
+
+
+def test_a_stray_numpy_call_is_caught(cupy, monkeypatch):
+    monkeypatch.setattr("minires.layers.activations.array_module", lambda *arrays: np)
+    with pytest.raises(TypeError):
+        run_operation(OPERATIONS[0], "float32", "gpu")
+
+
+# Devices --------------------------------------------------------------------------------------------------------
+
+
+def test_devices_with_cupy(cupy):
+    assert resolve_device("gpu") == resolve_device("auto") == "gpu"
+    assert resolve_device("cpu") == "cpu"
+    x = to_device(np.ones(3), "gpu")
+    assert array_module(x) is cupy and device_of(x) == "gpu" and to_device(x, "gpu") is x
+    assert type(to_numpy(x)) is np.ndarray
+    assert isinstance(backend.empty((2, 3), x), cupy.ndarray)
+    backend.synchronize("gpu")
+    assert backend.memory_peak("gpu") > 0
+    assert cupy.cuda.memory.OutOfMemoryError in backend.out_of_memory()
+
+
+def test_devices_without_cupy(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    with pytest.raises(DeviceError, match=r"CuPy is not installed.*pip install cupy-cuda12x"):
+        resolve_device("gpu")
+    with pytest.raises(DeviceError, match="pip install"):
+        to_device(np.ones(3), "gpu")
+    assert resolve_device("auto") == "cpu"
+    assert backend.out_of_memory() == (MemoryError,)
+
+
+@pytest.mark.parametrize(
+    ("count", "reason"),
+    [
+        (lambda: 0, "no CUDA device.*nvidia-smi"),
+        (lambda: (_ for _ in ()).throw(RuntimeError("cudaErrorInsufficientDriver: old")), "InsufficientDriver.*driver"),
+        (lambda: (_ for _ in ()).throw(RuntimeError()), "RuntimeError"),
+    ],
+)
+def test_devices_without_a_driver(monkeypatch, count, reason):
+    broken = types.ModuleType("cupy")
+    broken.ndarray = cupy_double.ndarray
+    broken.cuda = types.SimpleNamespace(runtime=types.SimpleNamespace(getDeviceCount=count))
+    monkeypatch.setitem(sys.modules, "cupy", broken)
+    with pytest.raises(DeviceError, match=reason):
+        resolve_device("gpu")
+    assert resolve_device("auto") == "cpu"
+
+
+def test_a_gpu_that_cannot_compute(cupy, monkeypatch):
+    def ones(*_):
+        raise RuntimeError("no kernel image is available for execution on the device")
+
+    monkeypatch.setattr(cupy, "ones", ones, raising=False)
+    with pytest.raises(DeviceError, match="no kernel image"):
+        resolve_device("gpu")
+    assert resolve_device("auto") == "cpu"
