@@ -305,11 +305,11 @@ def test_numpys_scalars_as_options_give_the_same_bits_as_pythons(cls, options):
 
 def test_a_gradient_of_another_layout_or_dtype_gives_the_same_step():
     rng = np.random.default_rng(0)
-    double = rng.standard_normal((5, 4))
+    double = rng.standard_normal((50, 40))
     gradient = double.astype(np.float32)
     results = []
     for given in (gradient, np.asfortranarray(gradient), double):
-        parameter = Parameter(np.ones((5, 4), np.float32))
+        parameter = Parameter(np.zeros((50, 40), np.float32))
         parameter.grad = given
         optimizer = SGD([parameter], lr=0.1, momentum=0.9, nesterov=True)
         optimizer.step()
