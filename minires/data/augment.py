@@ -102,7 +102,7 @@ def _gather(images, rows, columns):
 
 def _expect_one_for_each_image(name, array, shape):
     if array.shape != shape:
-        raise ValueError(f"{name} have shape {array.shape}, expected {shape}: one for each image")
+        raise ValueError(f"{name} of shape {array.shape}, expected {shape}: one for each image")
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,128 @@
+"""Batches: complete, in the promised order, and the same bits after a resumption."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from minires.data import Augment, Loader
+
+MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.3, 0.25)
+
+
+def make_set(n, seed=0):
+    """Random images; label i is i, so that a batch tells which images it holds."""
+    return np.random.default_rng(seed).integers(0, 256, (n, 6, 5, 3), dtype=np.uint8), np.arange(n)
+
+
+def expected_x(images, labels):
+    return (images[labels].astype(np.float64) / 255 - MEAN) / STD
+
+
+@given(n=st.integers(1, 40), batch_size=st.integers(1, 12), shuffle=st.booleans(), drop_last=st.booleans())
+@settings(max_examples=40, deadline=None)
+def test_an_epoch_is_every_image_once(n, batch_size, shuffle, drop_last):
+    images, labels = make_set(n)
+    if drop_last and batch_size > n:
+        with pytest.raises(ValueError, match="drop_last leaves no batch"):
+            Loader(images, labels, batch_size, MEAN, STD, drop_last=True)
+        return
+    loader = Loader(images, labels, batch_size, MEAN, STD, shuffle=shuffle, drop_last=drop_last)
+    batches = list(loader.epoch(3))
+    assert len(batches) == len(loader)
+    assert all(len(x) == len(y) == batch_size for x, y in batches[:-1])
+    assert all(x.dtype == np.float32 and y.dtype == np.int64 for x, y in batches)
+    seen = np.concatenate([y for _, y in batches])
+    assert len(set(seen.tolist())) == len(seen) == (n // batch_size * batch_size if drop_last else n)
+    if not shuffle:
+        np.testing.assert_array_equal(seen, labels[: len(seen)])
+    for x, y in batches:
+        np.testing.assert_allclose(x, expected_x(images, y), rtol=1e-5, atol=1e-5)
+
+
+@given(
+    n=st.integers(1, 40),
+    batch_size=st.integers(1, 12),
+    seed=st.integers(0, 2**40),
+    number=st.integers(0, 1000),
+    data=st.data(),
+)
+@settings(max_examples=60, deadline=None)
+def test_an_epoch_resumed_anywhere_gives_the_same_bits(n, batch_size, seed, number, data):
+    def make():
+        return Loader(*make_set(n), batch_size, MEAN, STD, Augment(padding=2, cutout=2), shuffle=True, seed=seed)
+
+    whole = make()
+    list(whole.epoch(number + 1))  # what was drawn before must not matter
+    whole = list(whole.epoch(number))
+    start = data.draw(st.integers(0, len(whole)))
+    resumed = list(make().epoch(number, start))
+    assert len(resumed) == len(whole) - start
+    for (x, y), (x_whole, y_whole) in zip(resumed, whole[start:], strict=True):
+        np.testing.assert_array_equal(x, x_whole)
+        np.testing.assert_array_equal(y, y_whole)
+
+
+def test_two_epochs_at_once_do_not_disturb_each_other():
+    loader = Loader(*make_set(30), 7, MEAN, STD, Augment(), shuffle=True)
+    alone = [list(loader.epoch(number)) for number in (0, 1)]
+    together = list(zip(loader.epoch(0), loader.epoch(1), strict=True))
+    for b, pair in enumerate(together):
+        for number in (0, 1):
+            np.testing.assert_array_equal(pair[number][0], alone[number][b][0])
+
+
+def orders(seed, augment=None, images=None):
+    loader = Loader(*make_set(60), 60, MEAN, STD, augment, shuffle=True, seed=seed)
+    return [next(iter(loader.epoch(number))) for number in (0, 1, 2)]
+
+
+def test_order_differs_between_epochs_and_seeds():
+    seen = [tuple(labels.tolist()) for seed in (0, 1, 2) for _, labels in orders(seed)]
+    assert len(set(seen)) == 9 and tuple(range(60)) not in seen
+
+
+def test_augmentation_differs_between_epochs_batches_and_seeds():
+    """The same image all over: whatever differs is the augmentation."""
+    draws = set()
+    for seed in (0, 1):
+        images = np.repeat(make_set(1)[0], 24, axis=0)
+        loader = Loader(images, np.arange(24), 8, MEAN, STD, Augment(padding=2), seed=seed)
+        draws |= {x.tobytes() for number in (0, 1) for x, _ in loader.epoch(number)}
+    assert len(draws) == 2 * 2 * 3
+
+
+def test_augmentation_gets_normalised_images_and_a_generator_that_no_other_stream_shares():
+    received = []
+
+    def augment(x, rng):
+        received.append((x, rng.integers(2**60)))
+        return x + 1
+
+    images, labels = make_set(10)
+    loader = Loader(images, labels, 5, MEAN, STD, augment)
+    batches = [batch for number in (0, 1) for batch in loader.epoch(number)]
+    for (x, y), (x_received, _) in zip(batches, received, strict=True):
+        np.testing.assert_allclose(x_received, expected_x(images, y), rtol=1e-5, atol=1e-5)
+        np.testing.assert_array_equal(x, x_received + 1)
+    drawn = [number for _, number in received]
+    shuffles = [np.random.default_rng([0, 1, number]).integers(2**60) for number in (0, 1)]
+    assert len({*drawn, *shuffles}) == 6
+
+
+def test_wrong_arguments_are_named():
+    images, labels = make_set(4)
+    with pytest.raises(ValueError, match="4 images and 3 labels"):
+        Loader(images, labels[:3], 2, MEAN, STD)
+    with pytest.raises(ValueError, match="the set is empty"):
+        Loader(images[:0], labels[:0], 2, MEAN, STD)
+    with pytest.raises(ValueError, match="batch_size is 0, expected at least 1"):
+        Loader(images, labels, 0, MEAN, STD)
+    with pytest.raises(ValueError, match="seed is -1"):
+        Loader(images, labels, 2, MEAN, STD, seed=-1)
+    with pytest.raises(ValueError, match="unknown device 'tpu'"):
+        Loader(images, labels, 2, MEAN, STD, device="tpu")
+    for start in (-1, 3):
+        with pytest.raises(ValueError, match=f"start is {start}, expected 0 to 2"):
+            Loader(images, labels, 2, MEAN, STD).epoch(0, start)
+    assert list(Loader(images, labels, 2, MEAN, STD).epoch(0, 2)) == []
