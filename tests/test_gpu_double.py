@@ -1,5 +1,6 @@
 """The GPU's path through the whole library on machines without one, with `cupy_double` in CuPy's place."""
 
+import inspect
 import sys
 import types
 
@@ -187,6 +188,23 @@ def test_double_keeps_views_scalars_and_in_place_changes_on_the_device():
         bool(x)
 
 
+def test_double_has_nothing_that_cupy_lacks():
+    """Names and parameters, against CuPy itself where it is installed; no GPU is needed for that."""
+    real = pytest.importorskip("cupy")
+    names = {*cupy_double._UFUNCS, *cupy_double._SIGNATURES, *cupy_double._CONSTANTS}
+    assert not {name for name in names if not hasattr(real, name)}
+    assert not {name for name in cupy_double._METHODS if not hasattr(real.ndarray, name)}
+    own = set(vars(cupy_double.ndarray)) - {"__getattr__", "__weakref__"}
+    assert not {name for name in own if not hasattr(real.ndarray, name)}
+    invented = []
+    for name in set(cupy_double._SIGNATURES) - cupy_double._ON_HOST:
+        known = inspect.signature(getattr(real, name)).parameters.values()
+        if not any(parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD) for parameter in known):
+            unknown = set(cupy_double._SIGNATURES[name].split()) - {parameter.name for parameter in known}
+            invented += [f"{name}({parameter})" for parameter in sorted(unknown)]
+    assert not sorted(invented)
+
+
 # The library ----------------------------------------------------------------------------------------------------
 
 
@@ -307,6 +325,17 @@ def test_devices_without_cupy(monkeypatch):
         to_device(np.ones(3), "gpu")
     assert resolve_device("auto") == "cpu"
     assert backend.out_of_memory() == (MemoryError,)
+
+
+def test_devices_with_a_broken_cupy(monkeypatch):
+    def fail(name, *_, **__):
+        raise ImportError("\n=======\nFailed to import CuPy.\nlibcudart.so.12: cannot open shared object file\n")
+
+    monkeypatch.delitem(sys.modules, "cupy", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [types.SimpleNamespace(find_spec=fail)])
+    with pytest.raises(DeviceError, match=r"cannot be imported \(Failed to import CuPy.*pip install"):
+        resolve_device("gpu")
+    assert resolve_device("auto") == "cpu"
 
 
 @pytest.mark.parametrize(

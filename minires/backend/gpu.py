@@ -10,11 +10,18 @@ def _cupy():
     try:
         import cupy
     except ImportError as error:
+        problem = "is not installed" if error.name == "cupy" else f"cannot be imported ({_reason(error)})"
         raise DeviceError(
-            "no GPU: CuPy is not installed; install it with: pip install cupy-cuda12x  "
+            f"no GPU: CuPy {problem}; install it with: pip install cupy-cuda12x  "
             "(cupy-cuda13x for CUDA 13), or use --device cpu"
         ) from error
     return cupy
+
+
+def _reason(error):
+    """The first line with words in an exception's text, which CuPy frames; its type where there is none."""
+    lines = [line.strip() for line in str(error).splitlines() if any(letter.isalnum() for letter in line)]
+    return lines[0] if lines else type(error).__name__
 
 
 def check():
@@ -27,9 +34,8 @@ def check():
         if count > 0:
             cupy.ones(1).sum().get()
     except Exception as error:  # CuPy raises many kinds here: no driver, no libraries, an old card
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise DeviceError(
-            f"no GPU: CuPy found no working CUDA device ({reason}); install NVIDIA's driver and check it with: "
+            f"no GPU: CuPy found no working CUDA device ({_reason(error)}); install NVIDIA's driver and check it with: "
             "nvidia-smi, or use --device cpu"
         ) from error
     if count == 0:

@@ -21,7 +21,7 @@ def batch_norm(x, running_mean, running_var, weight=None, bias=None, training=Fa
     and bias. Raises ValueError for shapes that do not fit and for fewer than two values a channel in training.
     Source: Ioffe and Szegedy 2015, algorithm 1 and section 3.
     """
-    xp = array_module(x)
+    xp = array_module(x, running_mean, running_var, weight, bias)
     _check(x, running_mean, running_var, weight, bias, training)
     if training:
         mean, var = channel_moments(x)
@@ -97,9 +97,8 @@ class BatchNorm2d(Module):
         self.eps, self.momentum = eps, momentum
 
     def forward(self, x):
-        y, batch_norm_backward = batch_norm(
-            x, self.running_mean, self.running_var, self.weight.data, self.bias.data, self.training, self.momentum, self.eps
-        )
+        running, affine = (self.running_mean, self.running_var), (self.weight.data, self.bias.data)
+        y, batch_norm_backward = batch_norm(x, *running, *affine, self.training, self.momentum, self.eps)
 
         def backward(dy):
             dx, dweight, dbias = batch_norm_backward(dy)
