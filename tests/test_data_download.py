@@ -107,10 +107,10 @@ class Server:
                 return
 
     def slow(self, handler):
-        self.send(handler, self.archives["binary"], piece=2048, pause=0.03)
+        self.send(handler, self.archives["binary"], piece=2048, pause=0.04)
 
     def slower(self, handler):
-        self.send(handler, self.archives["python"], piece=2048, pause=0.06)
+        self.send(handler, self.archives["python"], piece=2048, pause=0.08)
 
 
 @pytest.fixture
@@ -124,8 +124,8 @@ def server(archives, tmp_path, monkeypatch):
     monkeypatch.setattr("pooch.os_cache", lambda name: tmp_path / "cache" / name)
     monkeypatch.delenv("MINIRES_DATA", raising=False)
     monkeypatch.setattr(download, "CONNECT_TIMEOUT", 0.3)
-    monkeypatch.setattr(download, "STALL_TIMEOUT", 0.4)
-    monkeypatch.setattr(download, "GRACE", 0.15)
+    monkeypatch.setattr(download, "STALL_TIMEOUT", 0.6)
+    monkeypatch.setattr(download, "GRACE", 0.4)
     monkeypatch.setattr(download, "CHUNK", 1024)
 
     def use(*pages):
@@ -205,7 +205,7 @@ def test_a_host_that_misbehaves_costs_a_moment(server, capsys, page, reason):
     server.use(page, "python")
     start = time.monotonic()
     folder = find_cifar10(progress=False)
-    assert time.monotonic() - start < 2.5
+    assert time.monotonic() - start < 10  # the host itself would go on for 20 s or more
     assert server.requests == [page, "python"] and holds_the_images(folder)
     assert [path.name for path in folder.iterdir()] == ["cifar-10-batches-py"]
     lines = capsys.readouterr().err.splitlines()

@@ -1,10 +1,14 @@
 """Batches: complete, in the promised order, and the same bits after a resumption."""
 
+import sys
+
+import cupy_double
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from minires.backend import device_of, to_numpy
 from minires.data import Augment, Loader
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.3, 0.25)
@@ -108,6 +112,21 @@ def test_augmentation_gets_normalised_images_and_a_generator_that_no_other_strea
     drawn = [number for _, number in received]
     shuffles = [np.random.default_rng([0, 1, number]).integers(2**60) for number in (0, 1)]
     assert len({*drawn, *shuffles}) == 6
+
+
+def test_a_gpu_gets_the_same_batches(monkeypatch):
+    """With a double of CuPy that refuses NumPy arrays and any conversion to the host."""
+    monkeypatch.setitem(sys.modules, "cupy", cupy_double)
+    images, labels = make_set(20)
+
+    def batches(device):
+        loader = Loader(images, labels, 6, MEAN, STD, Augment(padding=2, cutout=3), shuffle=True, device=device)
+        return list(loader.epoch(1))
+
+    for (x, y), (x_gpu, y_gpu) in zip(batches("cpu"), batches("gpu"), strict=True):
+        assert device_of(x_gpu) == device_of(y_gpu) == "gpu"
+        np.testing.assert_array_equal(to_numpy(x_gpu), x)
+        np.testing.assert_array_equal(to_numpy(y_gpu), y)
 
 
 def test_wrong_arguments_are_named():

@@ -1,8 +1,10 @@
 """Data: CIFAR-10, the shapes drawn by code, augmentation, and batches.
 
-load("auto")                the data set, and a notice where it is not the one hoped for
-channel_mean_std, split     what to know and to do before training
-Loader, Augment             batches of it
+    load("auto")                the data set, and a notice where it is not the one hoped for
+    channel_mean_std, split     what to know and to do before training
+    Loader, Augment             batches of it
+
+Importing this package imports NumPy only; pooch, requests and tqdm wait until something is downloaded.
 """
 
 from minires.data.augment import Augment, cutout, flip, normalize, pad_and_crop
