@@ -1,0 +1,114 @@
+"""What the tests share: Hypothesis's settings, PyTorch where it is installed, and the checks every operation passes.
+
+A longer search for counterexamples: pytest --hypothesis-profile=thorough
+"""
+
+import contextlib
+
+import numpy as np
+import pytest
+from hypothesis import settings
+
+from minires.backend import cpu
+from minires.gradcheck import gradcheck
+
+settings.register_profile("minires", max_examples=15, deadline=None, derandomize=True)
+settings.register_profile("thorough", max_examples=300, deadline=None)
+settings.load_profile("minires")
+
+
+@pytest.fixture(scope="session")
+def torch():
+    """PyTorch on one thread; tests that ask for it are skipped where it is not installed."""
+    module = pytest.importorskip("torch")
+    module.set_num_threads(1)
+    return module
+
+
+def _as_list(gradients):
+    return list(gradients) if isinstance(gradients, tuple) else [gradients]
+
+
+def _every_second(x):
+    """The values of x in an array that is not contiguous: every second number of a larger one."""
+    return np.repeat(x, 2, axis=-1)[..., ::2] if x.ndim else x
+
+
+def _columns_first(x):
+    """The values of x in Fortran's order, where that differs from C's."""
+    y = np.asfortranarray(x)
+    return x.copy() if y.flags.c_contiguous else y
+
+
+def _check_purity(op, inputs, dtype):
+    """dtype kept, inputs and dy unchanged, two backward passes alike, results independent of the inputs' strides."""
+    inputs = [x.astype(dtype) if x.dtype.kind == "f" else x for x in inputs]
+    floats = [x for x in inputs if x.dtype.kind == "f"]
+    before = [x.copy() for x in inputs]
+    y, backward = op(*inputs)
+    assert y.dtype == dtype
+    y_before = y.copy()
+    dy = np.asarray(np.random.default_rng(1).standard_normal(y.shape)).astype(dtype)
+    dy_before = dy.copy()
+    gradients = _as_list(backward(dy))
+    assert [(dx.shape, dx.dtype) for dx in gradients] == [(x.shape, x.dtype) for x in floats]
+    for now, then in zip([*inputs, dy, y], [*before, dy_before, y_before], strict=True):
+        np.testing.assert_array_equal(now, then)
+    for again, dx in zip(_as_list(backward(dy)), gradients, strict=True):
+        np.testing.assert_array_equal(again, dx)
+
+    for order in (_every_second, _columns_first):
+        y2, backward2 = op(*map(order, inputs))
+        tolerance = 1e-10 if dtype == np.float64 else 1e-4
+        np.testing.assert_allclose(y2, y, rtol=tolerance, atol=tolerance)
+        for dx2, dx in zip(_as_list(backward2(order(dy))), gradients, strict=True):
+            np.testing.assert_allclose(dx2, dx, rtol=tolerance, atol=tolerance)
+
+
+@pytest.fixture(scope="session")
+def check_operation():
+    """check_operation(op, *inputs): op's gradients are right (float64), and it keeps to the rules of the house."""
+
+    def check(op, *inputs, max_elements=40):
+        gradcheck(op, *inputs, max_elements=max_elements)
+        for dtype in (np.float64, np.float32):
+            _check_purity(op, inputs, dtype)
+
+    return check
+
+
+@pytest.fixture(scope="session")
+def block_bytes():
+    """with block_bytes(n): blocks on the CPU hold at most n bytes, so that small arrays are cut into many."""
+
+    @contextlib.contextmanager
+    def changed(n):
+        before, cpu.BLOCK_BYTES = cpu.BLOCK_BYTES, n
+        try:
+            yield
+        finally:
+            cpu.BLOCK_BYTES = before
+
+    return changed
+
+
+@pytest.fixture(scope="session")
+def check_blocks(block_bytes):
+    """check_blocks(op, *inputs): cut into many blocks or bands, op gives what it gives in one piece."""
+
+    def results(op, inputs, dy):
+        y, backward = op(*inputs)
+        return [y, *_as_list(backward(dy))]
+
+    def check(op, *inputs, sizes=(1, 300, 1500, 5000)):
+        y, _ = op(*inputs)
+        dy = np.asarray(np.random.default_rng(2).standard_normal(y.shape))
+        with block_bytes(2**40):
+            whole = results(op, inputs, dy)
+        for size in sizes:
+            with block_bytes(size):
+                pieces = results(op, inputs, dy)
+            for piece, one in zip(pieces, whole, strict=True):
+                np.testing.assert_allclose(piece, one, rtol=1e-12, atol=1e-12, err_msg=f"blocks of {size} bytes")
+
+    return check

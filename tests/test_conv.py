@@ -1,0 +1,229 @@
+"""conv2d and Conv2d: against loops, differences and PyTorch."""
+
+import numpy as np
+import pytest
+from hypothesis import assume, example, given
+from hypothesis import strategies as st
+
+from minires.gradcheck import gradcheck
+from minires.layers import Conv2d, conv2d
+
+
+def naive_conv2d(x, weight, bias, stride, padding):
+    """The sum of the docstring, one output number at a time."""
+    (SH, SW), (rows, columns) = stride, padding
+    O, _, KH, KW = weight.shape
+    x = np.pad(x, ((0, 0), rows, columns, (0, 0)))
+    N, H, W, _ = x.shape
+    y = np.zeros((N, (H - KH) // SH + 1, (W - KW) // SW + 1, O))
+    for n, oh, ow, o in np.ndindex(y.shape):
+        window = x[n, oh * SH : oh * SH + KH, ow * SW : ow * SW + KW]  # (KH, KW, C)
+        y[n, oh, ow, o] = (window * weight[o].transpose(1, 2, 0)).sum() + (0 if bias is None else bias[o])
+    return y
+
+
+@st.composite
+def cases(draw):
+    """(x, weight, bias, stride, padding) of small, odd shapes, the padding on each side less than the kernel."""
+    number = lambda least, most: draw(st.integers(least, most))  # noqa: E731
+    (N, C, O), (H, W), (KH, KW) = (
+        (number(1, 3), number(1, 3), number(1, 3)),
+        (number(1, 7), number(1, 7)),
+        (number(1, 4), number(1, 4)),
+    )
+    padding = ((number(0, KH - 1), number(0, KH - 1)), (number(0, KW - 1), number(0, KW - 1)))
+    assume(H + sum(padding[0]) >= KH and W + sum(padding[1]) >= KW)
+    stride = draw(st.sampled_from([(1, 1), (2, 2), (1, 2), (3, 1), (2, 3)]))
+    rng = np.random.default_rng(number(0, 1000))
+    bias = rng.standard_normal(O) if draw(st.booleans()) else None
+    return rng.standard_normal((N, H, W, C)), rng.standard_normal((O, C, KH, KW)), bias, stride, padding
+
+
+def case(N, H, W, C, O, KH, KW, stride, padding, bias=True):
+    rng = np.random.default_rng(0)
+    b = rng.standard_normal(O) if bias else None
+    return rng.standard_normal((N, H, W, C)), rng.standard_normal((O, C, KH, KW)), b, stride, padding
+
+
+SAME, NONE = ((1, 1), (1, 1)), ((0, 0), (0, 0))
+
+
+def operation(bias, stride, padding):
+    """conv2d and its differentiable inputs, as gradcheck wants them."""
+    if bias is None:
+        return lambda x, weight: conv2d(x, weight, None, stride, padding)
+    return lambda x, weight, bias: conv2d(x, weight, bias, stride, padding)
+
+
+@given(cases())
+@example(case(2, 5, 5, 3, 4, 3, 3, (1, 1), SAME))  # resnet's own
+@example(case(2, 5, 6, 3, 4, 3, 3, (2, 2), SAME))
+@example(case(2, 5, 6, 3, 4, 1, 1, (2, 2), NONE, bias=False))
+@example(case(2, 4, 5, 3, 4, 1, 1, (1, 1), NONE))
+@example(case(1, 6, 5, 2, 2, 2, 3, (1, 1), ((0, 1), (2, 1))))  # four sides
+@example(case(1, 1, 1, 1, 1, 1, 1, (1, 1), NONE))
+@example(case(2, 9, 8, 1, 2, 7, 7, (2, 2), ((3, 3), (3, 3))))  # the first layer of ImageNet's networks
+def test_gradient_and_purity(check_operation, drawn):
+    x, weight, bias, stride, padding = drawn
+    inputs = (x, weight) if bias is None else (x, weight, bias)
+    check_operation(operation(bias, stride, padding), *inputs)
+
+
+@given(cases())
+@example(case(3, 7, 5, 3, 4, 3, 3, (1, 1), SAME))
+@example(case(3, 7, 5, 3, 4, 3, 3, (2, 2), SAME))
+@example(case(3, 7, 5, 3, 4, 1, 1, (2, 2), NONE))
+def test_naive_loop(drawn):
+    np.testing.assert_allclose(conv2d(*drawn)[0], naive_conv2d(*drawn), rtol=1e-12, atol=1e-12)
+
+
+@given(cases())
+@example(case(3, 8, 7, 5, 4, 3, 3, (1, 1), SAME))
+@example(case(3, 8, 7, 5, 4, 3, 3, (2, 2), SAME))
+@example(case(3, 8, 7, 5, 4, 1, 1, (2, 2), NONE))
+def test_pytorch(torch, drawn):
+    x, weight, bias, stride, ((top, bottom), (left, right)) = drawn
+    y, backward = conv2d(x, weight, bias, stride, ((top, bottom), (left, right)))
+    dy = np.random.default_rng(1).standard_normal(y.shape)
+    theirs = [None if a is None else torch.tensor(a, requires_grad=True) for a in (x, weight, bias)]
+    padded = torch.nn.functional.pad(theirs[0].permute(0, 3, 1, 2), (left, right, top, bottom))
+    their_y = torch.nn.functional.conv2d(padded, theirs[1], theirs[2], stride).permute(0, 2, 3, 1)
+    their_y.backward(torch.tensor(dy))
+    np.testing.assert_allclose(y, their_y.detach().numpy(), rtol=1e-11, atol=1e-12)
+    for ours, tensor in zip(backward(dy), [t for t in theirs if t is not None], strict=True):
+        np.testing.assert_allclose(ours, tensor.grad.numpy(), rtol=1e-11, atol=1e-12)
+
+
+@pytest.mark.parametrize("stride", [(1, 1), (2, 2), (1, 2)])
+@pytest.mark.parametrize("kernel", [(1, 1), (3, 3), (2, 3)])
+@pytest.mark.parametrize("padding", [SAME, ((0, 1), (0, 0))], ids=["same", "bottom"])
+def test_blocks_and_bands(check_blocks, block_bytes, stride, kernel, padding):
+    """Several images a block, a batch that blocks do not divide, one image in bands of rows: one result."""
+    if kernel == (1, 1):
+        padding = NONE
+    drawn = case(5, 9, 7, 3, 4, *kernel, stride, padding)
+    check_blocks(operation(*drawn[2:]), *drawn[:3])
+    with block_bytes(2000):
+        np.testing.assert_allclose(conv2d(*drawn)[0], naive_conv2d(*drawn), rtol=1e-12, atol=1e-12)
+
+
+def test_large_enough_for_bands_with_the_usual_blocks():
+    """One image whose patches do not fit in a block, with nothing changed: the first row of blocks, and the last."""
+    drawn = case(2, 40, 33, 16, 3, 3, 3, (1, 1), SAME)
+    y, backward = conv2d(*drawn)
+    x, weight, bias, _, padding = drawn
+    for rows in (slice(0, 4), slice(17, 22), slice(35, 40)):
+        padded = np.pad(x, ((0, 0), *padding, (0, 0)))[:, rows.start : rows.stop + 2]
+        np.testing.assert_allclose(y[:, rows], naive_conv2d(padded, weight, bias, (1, 1), NONE), rtol=1e-11, atol=1e-11)
+    dx, dweight, dbias = backward(np.ones_like(y))
+    np.testing.assert_allclose(dx[0, 20, 20], weight.sum(axis=(0, 2, 3)), rtol=1e-11)
+    np.testing.assert_allclose(dweight[:, :, 1, 1], [x.sum(axis=(0, 1, 2))] * 3, rtol=1e-10, atol=1e-10)
+    np.testing.assert_allclose(dbias, 2 * 40 * 33)
+
+
+WIDE_PADDING = pytest.mark.xfail(
+    strict=True, reason="at stride 1 the backward pass cannot crop columns: padding of KW or more left or right"
+)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "padding"),
+    [
+        ((3, 3), ((4, 0), (0, 0))),
+        ((3, 3), ((0, 5), (0, 0))),
+        pytest.param((1, 1), SAME, marks=WIDE_PADDING),
+        pytest.param((3, 3), ((0, 0), (0, 4)), marks=WIDE_PADDING),
+        pytest.param((2, 2), ((0, 0), (3, 0)), marks=WIDE_PADDING),
+        pytest.param((3, 1), ((1, 1), (1, 1)), marks=WIDE_PADDING),
+        pytest.param((3, 3), ((3, 3), (3, 3)), marks=WIDE_PADDING),
+    ],
+)
+def test_padding_as_wide_as_the_kernel(check_operation, kernel, padding):
+    """Windows that see nothing but padding."""
+    x, weight, bias, *_ = case(2, 4, 5, 2, 3, *kernel, (1, 1), padding)
+    np.testing.assert_allclose(
+        conv2d(x, weight, bias, 1, padding)[0], naive_conv2d(x, weight, bias, (1, 1), padding), rtol=1e-12, atol=1e-12
+    )
+    check_operation(operation(bias, (1, 1), padding), x, weight, bias)
+
+
+def test_gray_images_given_their_channel_axis():
+    """images[..., None] has stride 0 along the channels, and NumPy calls it contiguous."""
+    images = np.random.default_rng(0).standard_normal((2, 6, 5))
+    weight = np.random.default_rng(1).standard_normal((3, 1, 3, 3))
+    for stride in (1, 2):
+        y, backward = conv2d(images[..., None], weight, None, stride)
+        expected, expected_backward = conv2d(images.reshape(2, 6, 5, 1), weight, None, stride)
+        np.testing.assert_allclose(y, expected, rtol=1e-12, atol=1e-12)
+        for gradient, wanted in zip(backward(y), expected_backward(expected), strict=True):
+            np.testing.assert_allclose(gradient, wanted, rtol=1e-12, atol=1e-12)
+
+
+def test_spellings_of_stride_and_padding():
+    x, weight, bias, *_ = case(2, 6, 5, 2, 3, 3, 3, (1, 1), SAME)
+    np.testing.assert_array_equal(conv2d(x, weight, bias, 2, 1)[0], conv2d(x, weight, bias, (2, 2), SAME)[0])
+    two_and_four = [conv2d(x, weight, bias, 1, padding)[0] for padding in ((2, 1), ((2, 2), (1, 1)))]
+    np.testing.assert_array_equal(*two_and_four)
+
+
+def test_without_bias_no_gradient_for_it():
+    x, weight, *_ = case(1, 3, 3, 2, 3, 3, 3, (1, 1), SAME)
+    y, backward = conv2d(x, weight, padding=1)
+    assert len(backward(np.ones_like(y))) == 2
+
+
+X = np.zeros((2, 8, 8, 3), np.float32)
+W = np.zeros((4, 3, 3, 3), np.float32)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((X, np.zeros((4, 16, 3, 3), np.float32)), "conv2d: 3 input channels, weight expects 16"),
+        ((X, np.zeros((4, 3, 9, 3), np.float32)), "kernel 9x3 is larger than the padded image 8x8.*a smaller kernel"),
+        ((X, np.zeros((4, 3, 3), np.float32)), r"weight must have shape \(O, C, KH, KW\).*got \(4, 3, 3\)"),
+        ((X, W, np.zeros(3, np.float32)), r"bias has shape \(3,\), 4 output channels need \(4,\)"),
+        ((X[:0], W), r"conv2d: empty batch, x has shape \(0, 8, 8, 3\): give it at least one"),
+        ((X[0], W), r"x must have shape \(N, H, W, C\), got \(8, 8, 3\): add the batch axis"),
+        ((X, W.astype(np.float64)), "different dtypes.*float32, float64.*astype"),
+        ((X.astype(np.uint8), W.astype(np.uint8)), r"needs floating-point arrays, got uint8.*astype\(np.float32\)"),
+        ((X.astype(np.uint8), W), "different dtypes.*float32, uint8.*astype"),
+        ((X, W, None, 0), "stride must be at least 1, got 0"),
+        ((X, W, None, (1, -2)), r"stride must be at least 1, got \(1, -2\)"),
+        ((X, W, None, 1.5), "stride must be a whole number or a pair of them, got 1.5"),
+        ((X, W, None, (1, 2, 3)), r"stride must be a whole number or a pair of them, got \(1, 2, 3\)"),
+        ((X, W, None, 1, -1), "padding must be at least 0, got -1"),
+        ((X, W, None, 1, ((1, 1), (0, -1))), r"padding must be at least 0, got \(0, -1\)"),
+        ((X, W, None, 1, "same"), "padding must be a whole number or a pair of them, got 'same'"),
+    ],
+)
+def test_bad_input(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        conv2d(*arguments)
+
+
+class TestModule:
+    def test_gradients_of_parameters(self):
+        gradcheck(Conv2d(2, 3, (3, 2), stride=(2, 1), padding=1, rng=0), case(2, 5, 4, 2, 3, 1, 1, (1, 1), NONE)[0])
+        gradcheck(Conv2d(2, 3, 3, padding=1, bias=False, rng=0), case(2, 5, 4, 2, 3, 1, 1, (1, 1), NONE)[0])
+
+    def test_parameters_are_pytorchs(self, torch):
+        theirs = torch.nn.Conv2d(5, 4, (3, 2), bias=True)
+        ours = Conv2d(5, 4, (3, 2), rng=0)
+        shapes = {name: tuple(tensor.shape) for name, tensor in theirs.named_parameters()}
+        assert {name: parameter.shape for name, parameter in ours.named_parameters()} == shapes
+        assert all(parameter.data.dtype == np.float32 for parameter in ours.parameters())
+
+    def test_initial_values_fill_pytorchs_range(self):
+        layer = Conv2d(4, 500, 3, rng=0)
+        bound = 1 / np.sqrt(4 * 9)
+        for parameter in layer.parameters():
+            assert 0.9 * bound < np.abs(parameter.data).max() <= bound
+            assert np.abs(parameter.data.mean()) < 0.1 * bound
+
+    def test_seed(self):
+        np.testing.assert_array_equal(Conv2d(2, 3, 3, rng=7).weight.data, Conv2d(2, 3, 3, rng=7).weight.data)
+        assert not np.array_equal(Conv2d(2, 3, 3, rng=7).weight.data, Conv2d(2, 3, 3, rng=8).weight.data)
+
+    def test_without_bias(self):
+        assert [name for name, _ in Conv2d(2, 3, 3, bias=False).named_parameters()] == ["weight"]

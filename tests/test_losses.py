@@ -1,0 +1,156 @@
+"""cross_entropy and mse_loss: against loops, differences and PyTorch."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from minires.gradcheck import gradcheck
+from minires.losses import cross_entropy, mse_loss
+
+
+def naive_cross_entropy(logits, targets, smoothing):
+    """-sum t log softmax, item by item; targets (N, K)."""
+    N, K = logits.shape
+    total = 0
+    for n in range(N):
+        sum_of_exponentials = sum(math.exp(value) for value in logits[n])
+        for k in range(K):
+            t = (1 - smoothing) * targets[n, k] + smoothing / K
+            total -= t * math.log(math.exp(logits[n, k]) / sum_of_exponentials)
+    return total / N
+
+
+@st.composite
+def cases(draw):
+    """(logits, labels, label_smoothing), the labels integers of some kind or floats."""
+    N, K = draw(st.integers(1, 5)), draw(st.integers(1, 6))
+    rng = np.random.default_rng(draw(st.integers(0, 1000)))
+    kind = draw(st.sampled_from([np.int64, np.uint8, np.int32, "soft", "unnormalised"]))
+    if isinstance(kind, str):
+        labels = rng.uniform(0.1, 1, (N, K))
+        if kind == "soft":
+            labels /= labels.sum(axis=1, keepdims=True)
+    else:
+        labels = rng.integers(0, K, N).astype(kind)
+    return rng.standard_normal((N, K)) * 3, labels, draw(st.sampled_from([0.0, 0.1, 0.7, 1.0]))
+
+
+def as_soft(labels, K):
+    return labels if labels.dtype.kind == "f" else np.eye(K)[labels]
+
+
+@given(cases())
+def test_gradient_and_purity(check_operation, drawn):
+    logits, labels, smoothing = drawn
+    before = labels.copy()
+    check_operation(lambda logits: cross_entropy(logits, labels, smoothing), logits)
+    np.testing.assert_array_equal(labels, before)
+
+
+@given(cases())
+def test_naive_loop(drawn):
+    logits, labels, smoothing = drawn
+    loss, _ = cross_entropy(logits, labels, smoothing)
+    assert loss == pytest.approx(naive_cross_entropy(logits, as_soft(labels, logits.shape[1]), smoothing), rel=1e-11)
+
+
+@given(cases())
+def test_pytorch(torch, drawn):
+    logits, labels, smoothing = drawn
+    tensor = torch.tensor(logits, requires_grad=True)
+    targets = torch.tensor(labels if labels.dtype.kind == "f" else labels.astype(np.int64))
+    theirs = torch.nn.functional.cross_entropy(tensor, targets, label_smoothing=smoothing)
+    theirs.backward(torch.tensor(1.7, dtype=torch.float64))
+    loss, backward = cross_entropy(logits, labels, smoothing)
+    assert loss == pytest.approx(theirs.item(), rel=1e-11, abs=1e-13)
+    np.testing.assert_allclose(backward(1.7), tensor.grad.numpy(), rtol=1e-10, atol=1e-13)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("size", [1e4, 1e30])
+def test_large_logits(dtype, size):
+    """Nothing overflows, the loss is the distance from the largest logit, the gradient softmax - one-hot."""
+    logits = np.array([[size, 0, -size], [-size, 0, size]], dtype)
+    with np.errstate(over="raise", invalid="raise", divide="raise"):
+        loss, backward = cross_entropy(logits, np.array([0, 1]))
+        dlogits = backward()
+    assert loss == pytest.approx(size / 2)
+    assert dlogits.tolist() == [[0, 0, 0], [0, -0.5, 0.5]]
+
+
+def test_large_logits_as_pytorch(torch):
+    logits = (np.random.default_rng(0).standard_normal((6, 5)) * 1e4).astype(np.float32)
+    labels = np.arange(6) % 5
+    tensor = torch.tensor(logits, requires_grad=True)
+    theirs = torch.nn.functional.cross_entropy(tensor, torch.tensor(labels), label_smoothing=0.1)
+    theirs.backward()
+    loss, backward = cross_entropy(logits, labels, 0.1)
+    assert loss == pytest.approx(theirs.item(), rel=1e-5)
+    np.testing.assert_allclose(backward(), tensor.grad.numpy(), atol=1e-6)
+
+
+def test_the_loss_of_equal_logits_is_log_K():
+    assert cross_entropy(np.zeros((3, 10)), np.array([0, 5, 9]))[0] == pytest.approx(math.log(10))
+
+
+def test_integer_labels_are_passed_through_by_gradcheck():
+    gradcheck(cross_entropy, np.random.default_rng(0).standard_normal((4, 3)), np.array([0, 2, 1, 1]))
+
+
+def test_dtype_follows_the_logits():
+    logits = np.zeros((2, 3), np.float32)
+    for labels in (np.array([0, 1]), np.full((2, 3), 1 / 3)):  # float64, as NumPy makes them
+        loss, backward = cross_entropy(logits, labels, 0.1)
+        assert loss.dtype == np.float32
+        assert backward().dtype == np.float32
+        assert loss.shape == ()
+
+
+@given(st.lists(st.integers(1, 5), min_size=1, max_size=4))
+def test_mse(check_operation, shape):
+    prediction, target = np.random.default_rng(0).standard_normal((2, *shape))
+    check_operation(lambda prediction: mse_loss(prediction, target.astype(prediction.dtype)), prediction)
+    squares = [(p - t) ** 2 for p, t in zip(prediction.ravel(), target.ravel(), strict=True)]
+    assert mse_loss(prediction, target)[0] == pytest.approx(sum(squares) / len(squares), rel=1e-12)
+
+
+def test_mse_as_pytorch(torch):
+    prediction, target = np.random.default_rng(0).standard_normal((2, 4, 3))
+    tensor = torch.tensor(prediction, requires_grad=True)
+    theirs = torch.nn.functional.mse_loss(tensor, torch.tensor(target))
+    theirs.backward(torch.tensor(0.3, dtype=torch.float64))
+    loss, backward = mse_loss(prediction, target)
+    assert loss == pytest.approx(theirs.item(), rel=1e-12)
+    np.testing.assert_allclose(backward(0.3), tensor.grad.numpy(), rtol=1e-12)
+
+
+Z, L = np.zeros((2, 3)), np.array([0, 1])
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: cross_entropy(Z, np.array([0, 3])), "label 3 is out of range for 3 classes: labels must be 0 to 2"),
+        (lambda: cross_entropy(Z, np.array([-1, 0])), "label -1 is out of range for 3 classes: labels must be 0 to 2"),
+        (lambda: cross_entropy(Z, np.array([0, 1, 2])), r"must be 2 integers, shape \(2,\).*got int64 of shape \(3,\)"),
+        (lambda: cross_entropy(Z, L[:, None]), r"labels must be 2 integers.*got int64 of shape \(2, 1\)"),
+        (lambda: cross_entropy(Z, L > 0), "labels must be 2 integers.*got bool"),
+        (lambda: cross_entropy(Z, L * 1.0), r"soft labels have shape \(2,\), logits \(2, 3\): must be equal"),
+        (lambda: cross_entropy(Z, np.zeros((2, 4))), r"soft labels have shape \(2, 4\), logits \(2, 3\)"),
+        (lambda: cross_entropy(Z[0], L), r"logits must have shape \(N, K\), got \(3,\)"),
+        (lambda: cross_entropy(Z[:0], L[:0]), r"cross_entropy: empty batch, x has shape \(0, 3\)"),
+        (lambda: cross_entropy(Z.astype(int), L), "cross_entropy: needs floating-point arrays, got int64"),
+        (lambda: cross_entropy(Z, L, 1.5), r"label_smoothing must be in \[0, 1\], got 1.5"),
+        (lambda: cross_entropy(Z, L, -0.1), r"label_smoothing must be in \[0, 1\], got -0.1"),
+        (lambda: mse_loss(Z, Z[:, :1]), r"prediction has shape \(2, 3\), target \(2, 1\): must be equal"),
+        (lambda: mse_loss(Z, Z.astype(np.float32)), "mse_loss: arrays of different dtypes"),
+        (lambda: mse_loss(Z.astype(int), Z.astype(int)), "mse_loss: needs floating-point arrays, got int64"),
+        (lambda: mse_loss(Z[:0], Z[:0]), "mse_loss: empty batch"),
+    ],
+)
+def test_bad_input(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
