@@ -55,6 +55,7 @@ OPERATIONS = [
     Case(layers.conv2d, (_X, (7, 4, 1, 1), (7,))),
     Case(layers.conv2d, (_X, (7, 4, 2, 3), (7,)), options={"stride": (1, 2), "padding": ((1, 0), (2, 1))}),
     Case(layers.conv2d, (_X, (2, 4, 5, 5)), options={"padding": (0, 3)}),
+    Case(layers.conv2d, (_X, (2, 4, 1, 1)), options={"padding": 1}),
     Case(layers.max_pool2d, (_X,), options={"kernel_size": 2}),
     Case(layers.max_pool2d, (_X,), options={"kernel_size": 3, "stride": 2, "padding": 1}),
     Case(layers.avg_pool2d, (_X,), options={"kernel_size": 2}),
