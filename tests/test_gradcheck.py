@@ -184,6 +184,20 @@ def test_sum_would_not_do():
         gradcheck(wrong, X)
 
 
+@pytest.mark.xfail(
+    strict=True, reason="gradcheck's dy is default_rng(0)'s first numbers, as the x of its own example is"
+)
+def test_dy_is_not_the_x_that_a_reader_draws():
+    """With dy == x, dy^T @ x is its own transpose, and a transpose forgotten would pass."""
+    seen = []
+
+    def spy(x):
+        return x.copy(), lambda dy: seen.append(dy) or dy
+
+    gradcheck(spy, np.random.default_rng(0).standard_normal((3, 3)))
+    assert not np.array_equal(seen[0], np.random.default_rng(0).standard_normal((3, 3)))
+
+
 def test_max_elements():
     calls = []
 

@@ -1,0 +1,483 @@
+"""The checker, tested by sabotage: wrong backward passes, each of which gradcheck must catch.
+
+Every wrong version is the real operation with one mistake that people make: a dropped term, a wrong sign, a
+transpose or flip forgotten, a sum or a mean left out.
+"""
+
+import numpy as np
+import pytest
+
+from minires.backend import col2im
+from minires.gradcheck import GradcheckError, gradcheck
+from minires.layers import (
+    add,
+    avg_pool2d,
+    batch_norm,
+    concat,
+    conv2d,
+    dropout,
+    flatten,
+    global_avg_pool2d,
+    linear,
+    max_pool2d,
+    pad_shortcut,
+    relu,
+    sigmoid,
+    tanh,
+)
+from minires.losses import cross_entropy, mse_loss
+
+
+def normal(*shape, seed=0):
+    return np.random.default_rng([seed, 7]).standard_normal(shape)
+
+
+def distinct(*shape):
+    """No ties in any window, no zeros."""
+    return np.random.default_rng(0).permutation(np.prod(shape)).reshape(shape) * 0.1 - 2.05
+
+
+class Pass:
+    """What a wrong backward pass may use: the inputs, y, dy, and the right gradients."""
+
+    def __init__(self, inputs, y, dy, gradients):
+        self.inputs, self.x, self.y, self.dy = inputs, inputs[0], y, dy
+        self.gradients, self.dx = gradients, gradients[0]
+
+    def but(self, index, gradient):
+        """The right gradients, but one."""
+        return tuple(gradient if i == index else right for i, right in enumerate(self.gradients))
+
+
+def sabotaged(op, mistake):
+    """op with the backward pass dy -> mistake(Pass)."""
+
+    def wrong(*inputs):
+        y, backward = op(*inputs)
+
+        def wrong_backward(dy):
+            gradients = backward(dy)
+            gradients = gradients if isinstance(gradients, tuple) else (gradients,)
+            return mistake(Pass(inputs, y, dy, gradients))
+
+        return y, wrong_backward
+
+    return wrong
+
+
+def scaled(index, factor):
+    return lambda p: p.but(index, factor * p.gradients[index])
+
+
+CASES = {}  # name: (op, inputs, {mistake: function})
+
+
+def mistakes_in(name, op, *inputs, **mistakes):
+    """Besides its own, every operation gets the mistakes that fit all: zero, wrong sign, twice too much, a lost axis."""
+    for index in range(sum(x.dtype.kind == "f" for x in inputs)):
+        for label, factor in (("zero", 0.0), ("sign", -1.0), ("twice", 2.0), ("nearly_right", 1 + 1e-4)):
+            mistakes[f"{label}_{index}"] = scaled(index, factor)
+        mistakes[f"missing_{index}"] = lambda p, index=index: p.but(index, None)
+    mistakes["lost_axis"] = lambda p: p.but(0, p.dx[0])
+    CASES[name] = (op, inputs, mistakes)
+
+
+# Convolution: O == C and H == W, so that a forgotten transpose is no error of shape
+
+
+def conv_dx(p, weight, stride=1, padding=1):
+    """dx as it would be with another weight."""
+    return conv2d(p.x, weight, stride=stride, padding=padding)[1](p.dy)[0]
+
+
+def conv_mistakes(stride):
+    return {
+        "dx_kernel_not_flipped": lambda p: p.but(0, conv_dx(p, p.inputs[1][:, :, ::-1, ::-1], stride)),
+        "dx_kernel_flipped_one_way": lambda p: p.but(0, conv_dx(p, p.inputs[1][:, :, ::-1], stride)),
+        "dx_channels_not_swapped": lambda p: p.but(0, conv_dx(p, p.inputs[1].swapaxes(0, 1), stride)),
+        "dx_rows_and_columns_swapped": lambda p: p.but(0, conv_dx(p, p.inputs[1].swapaxes(2, 3), stride)),
+        "dx_shifted_by_the_padding": lambda p: p.but(0, np.roll(p.dx, 1, axis=1)),
+        "dx_one_image_for_all": lambda p: p.but(0, np.broadcast_to(p.dx[:1], p.x.shape)),
+        "dweight_not_summed_over_the_batch": lambda p: p.but(
+            1, conv2d(p.x[:1], *p.inputs[1:], stride, 1)[1](p.dy[:1])[1]
+        ),
+        "dweight_mean_over_the_batch": scaled(1, 1 / 2),
+        "dweight_channels_swapped": lambda p: p.but(1, p.gradients[1].swapaxes(0, 1)),
+        "dweight_kernel_flipped": lambda p: p.but(1, p.gradients[1][:, :, ::-1, ::-1]),
+        "dweight_channels_last": lambda p: p.but(1, p.gradients[1].transpose(0, 2, 3, 1)),
+        "dweight_without_the_border": lambda p: p.but(1, p.gradients[1] * (np.arange(3) == 1)),
+    }
+
+
+mistakes_in(
+    "conv2d",
+    lambda x, weight, bias: conv2d(x, weight, bias, padding=1),
+    normal(2, 4, 4, 2),
+    normal(2, 2, 3, 3, seed=1),
+    normal(2, seed=2),
+    **conv_mistakes(1),
+    dbias_of_one_image=lambda p: p.but(2, p.dy[0].sum(axis=(0, 1))),
+    dbias_of_one_row=lambda p: p.but(2, p.dy[:, 0].sum(axis=(0, 1))),
+    dbias_mean=lambda p: p.but(2, p.dy.mean(axis=(0, 1, 2))),
+    dbias_forgotten=lambda p: p.gradients[:2],
+)
+
+
+def without_stride(p):
+    """dx scattered as if windows lay side by side."""
+    weight_matrix = p.inputs[1].transpose(2, 3, 1, 0).reshape(-1, 2)
+    N, OH, OW, O = p.dy.shape
+    dpatches = (p.dy.reshape(-1, O) @ weight_matrix.T).reshape(N, OH, OW, 3, 3, 2)
+    return col2im(dpatches, (4, 4), (1, 1), ((1, 1), (1, 1)))
+
+
+mistakes_in(
+    "conv2d, stride 2",
+    lambda x, weight, bias: conv2d(x, weight, bias, 2, 1),
+    normal(2, 4, 4, 2),
+    normal(2, 2, 3, 3, seed=1),
+    normal(2, seed=2),
+    **conv_mistakes(2),
+    dx_missing_stride=lambda p: p.but(0, without_stride(p)),
+    dx_only_where_windows_start=lambda p: p.but(0, p.dx * ((np.arange(4) % 2 == 0)[:, None, None])),
+)
+
+
+# Batch norm, its wrong formulas written out ---------------------------------------------------------------------
+
+
+def norm_parts(p, eps=1e-3):
+    """x_hat, inverse_std, and the mean over all axes but the last."""
+    mean = lambda v: v.mean(axis=(0, 1, 2))  # noqa: E731
+    inverse_std = 1 / np.sqrt(p.x.var(axis=(0, 1, 2)) + eps)
+    return (p.x - mean(p.x)) * inverse_std, inverse_std, mean
+
+
+def norm_dx(formula):
+    """The mistake of a dx given by formula(dy, x_hat, inverse_std, weight, mean)."""
+    return lambda p: p.but(0, formula(p.dy, *norm_parts(p)[:2], p.inputs[1], norm_parts(p)[2]))
+
+
+def unbiased(p):
+    x_hat, s, mean = norm_parts(p)
+    n = p.x.size // p.x.shape[-1]
+    return p.inputs[1] * s * (p.dy - mean(p.dy) - x_hat * (p.dy * x_hat).sum(axis=(0, 1, 2)) / (n - 1))
+
+
+NORM = (normal(2, 2, 3, 2) * 2 + 1, np.array([0.5, -2.0]), normal(2, seed=2))
+
+mistakes_in(
+    "batch_norm, training",
+    lambda x, weight, bias: batch_norm(x, None, None, weight, bias, training=True, eps=1e-3),
+    *NORM,
+    mean_term_dropped=norm_dx(lambda dy, xh, s, w, mean: w * s * (dy - xh * mean(dy * xh))),
+    variance_term_dropped=norm_dx(lambda dy, xh, s, w, mean: w * s * (dy - mean(dy))),
+    statistics_as_constants=norm_dx(lambda dy, xh, s, w, mean: w * s * dy),
+    mean_term_sign=norm_dx(lambda dy, xh, s, w, mean: w * s * (dy + mean(dy) - xh * mean(dy * xh))),
+    variance_term_sign=norm_dx(lambda dy, xh, s, w, mean: w * s * (dy - mean(dy) + xh * mean(dy * xh))),
+    variance_term_twice=norm_dx(lambda dy, xh, s, w, mean: w * s * (dy - mean(dy) - 2 * xh * mean(dy * xh))),
+    weight_forgotten=norm_dx(lambda dy, xh, s, w, mean: s * (dy - mean(dy) - xh * mean(dy * xh))),
+    std_forgotten=norm_dx(lambda dy, xh, s, w, mean: w * (dy - mean(dy) - xh * mean(dy * xh))),
+    variance_for_std=norm_dx(lambda dy, xh, s, w, mean: w * s * s * (dy - mean(dy) - xh * mean(dy * xh))),
+    mean_over_the_batch_axis_alone=norm_dx(
+        lambda dy, xh, s, w, mean: w * s * (dy - dy.mean(axis=0) - xh * (dy * xh).mean(axis=0))
+    ),
+    means_over_channels_too=norm_dx(lambda dy, xh, s, w, mean: w * s * (dy - dy.mean() - xh * (dy * xh).mean())),
+    eps_forgotten=lambda p: p.but(0, p.dx * norm_parts(p, 0)[1] / norm_parts(p)[1]),
+    unbiased_variance=lambda p: p.but(0, unbiased(p)),
+    dweight_of_x=lambda p: p.but(1, (p.dy * p.x).sum(axis=(0, 1, 2))),
+    dweight_not_normalised=lambda p: p.but(1, p.gradients[1] / norm_parts(p)[1]),
+    dweight_mean=scaled(1, 1 / 12),
+    dbias_mean=scaled(2, 1 / 12),
+    dbias_of_one_image=lambda p: p.but(2, p.dy[0].sum(axis=(0, 1))),
+    dweight_and_dbias_exchanged=lambda p: (p.dx, p.gradients[2], p.gradients[1]),
+)
+
+RUNNING = (np.array([0.3, -1.0]), np.array([2.0, 0.7]))
+
+mistakes_in(
+    "batch_norm, inference",
+    lambda x, weight, bias: batch_norm(x, *RUNNING, weight, bias, eps=1e-3),
+    *NORM,
+    the_formula_of_training=norm_dx(lambda dy, xh, s, w, mean: w * s * (dy - mean(dy) - xh * mean(dy * xh))),
+    the_batchs_variance=norm_dx(lambda dy, xh, s, w, mean: w * s * dy),
+    weight_forgotten=lambda p: p.but(0, p.dx / p.inputs[1]),
+    variance_for_std=lambda p: p.but(0, p.dx / np.sqrt(RUNNING[1] + 1e-3)),
+    dweight_with_the_batchs_mean=lambda p: p.but(1, (p.dy * norm_parts(p)[0]).sum(axis=(0, 1, 2))),
+    dbias_of_one_image=lambda p: p.but(2, p.dy[0].sum(axis=(0, 1))),
+)
+
+# Activations ----------------------------------------------------------------------------------------------------
+
+mistakes_in(
+    "relu",
+    relu,
+    normal(3, 4),
+    gate_forgotten=lambda p: p.dy,
+    gate_reversed=lambda p: p.dy * (p.x < 0),
+    gate_of_dy=lambda p: p.dy * (p.dy > 0),
+    dy_forgotten=lambda p: (p.x > 0) * 1.0,
+    leaky=lambda p: np.where(p.x > 0, p.dy, 0.01 * p.dy),
+)
+mistakes_in(
+    "sigmoid",
+    sigmoid,
+    normal(3, 4),
+    one_factor=lambda p: p.dy * p.y,
+    other_factor=lambda p: p.dy * (1 - p.y),
+    plus=lambda p: p.dy * p.y * (1 + p.y),
+    in_x=lambda p: p.dy * p.x * (1 - p.x),
+    tanhs=lambda p: p.dy * (1 - p.y**2),
+)
+mistakes_in(
+    "tanh",
+    tanh,
+    normal(3, 4),
+    not_squared=lambda p: p.dy * (1 - p.y),
+    plus=lambda p: p.dy * (1 + p.y**2),
+    in_x=lambda p: p.dy * (1 - p.x**2),
+    sigmoids=lambda p: p.dy * p.y * (1 - p.y),
+)
+
+# Pooling --------------------------------------------------------------------------------------------------------
+
+
+def spread(p):
+    """dy to every pixel of its 2 x 2 window."""
+    return p.dy.repeat(2, axis=1).repeat(2, axis=2)
+
+
+def overwritten(p):
+    """Overlapping windows that write where they must add: kernel 2, stride 1."""
+    dx = np.zeros(p.x.shape)
+    for oh, ow in np.ndindex(p.dy.shape[1:3]):
+        window = (slice(None), slice(oh, oh + 2), slice(ow, ow + 2))
+        won = p.x[window] == p.y[:, oh : oh + 1, ow : ow + 1]
+        dx[window] = np.where(won, p.dy[:, oh : oh + 1, ow : ow + 1], dx[window])
+    return dx
+
+
+mistakes_in(
+    "max_pool2d",
+    lambda x: max_pool2d(x, 2),
+    distinct(2, 4, 4, 2),
+    to_every_pixel=spread,
+    shared_like_a_mean=lambda p: spread(p) / 4,
+    to_the_first_pixel=lambda p: (
+        spread(p) * (np.arange(16).reshape(4, 4) % 10 % 2 == 0)[:, :, None] * (np.arange(4) % 2 == 0)[:, None, None]
+    ),
+    to_the_smallest=lambda p: -max_pool2d(-p.x, 2)[1](-p.dy),
+    rows_and_columns_swapped=lambda p: p.dx.swapaxes(1, 2),
+    channels_swapped=lambda p: p.dx[..., ::-1],
+    dy_forgotten=lambda p: (spread(p) != 0) * (p.dx != 0) * 1.0,
+)
+mistakes_in(
+    "max_pool2d, overlapping",
+    lambda x: max_pool2d(x, 2, 1),
+    distinct(2, 4, 4, 2),
+    written_not_added=overwritten,
+    divided_by_the_overlap=lambda p: p.dx / 4,
+    missing_stride=lambda p: np.pad(p.dy, ((0, 0), (0, 1), (0, 1), (0, 0))),
+)
+mistakes_in(
+    "avg_pool2d",
+    lambda x: avg_pool2d(x, 2),
+    normal(2, 4, 4, 2),
+    not_divided=spread,
+    divided_by_the_side=lambda p: spread(p) / 2,
+    to_one_pixel=lambda p: spread(p) * (np.arange(4) % 2)[:, None, None] * (np.arange(4) % 2)[:, None],
+    rows_and_columns_swapped=lambda p: p.dx.swapaxes(1, 2),
+)
+mistakes_in(
+    "avg_pool2d, padded",
+    lambda x: avg_pool2d(x, 3, 2, 1),
+    normal(2, 5, 5, 2),
+    padding_not_counted=lambda p: avg_pool2d(p.x, 3, 2, 1)[1](
+        p.dy * 9 / (9 * avg_pool2d(np.ones(p.x.shape), 3, 2, 1)[0])
+    ),
+    shifted_by_the_padding=lambda p: np.roll(p.dx, (1, 1), axis=(1, 2)),
+    overlap_not_added=lambda p: p.dy.repeat(2, axis=1).repeat(2, axis=2)[:, 1:, 1:] / 9,
+)
+mistakes_in(
+    "global_avg_pool2d",
+    global_avg_pool2d,
+    normal(2, 3, 4, 2),
+    not_divided=lambda p: p.dx * 12,
+    divided_by_rows_alone=lambda p: p.dx * 4,
+    not_broadcast=lambda p: p.dy[:, None, None, :] / 12,
+    to_one_pixel=lambda p: p.dx * (np.arange(12).reshape(3, 4, 1) == 0) * 12,
+    mean_over_the_batch=lambda p: np.broadcast_to(p.dx.mean(axis=0), p.x.shape),
+)
+
+# Linear, and what only moves numbers ----------------------------------------------------------------------------
+
+mistakes_in(
+    "linear",
+    linear,
+    normal(3, 3),
+    normal(3, 3, seed=1),
+    normal(3, seed=2),
+    dx_weight_transposed=lambda p: p.but(0, p.dy @ p.inputs[1].T),
+    dweight_not_transposed=lambda p: p.but(1, p.gradients[1].T),
+    dweight_of_dy_alone=lambda p: p.but(1, p.dy),
+    dweight_of_one_item=lambda p: p.but(1, np.outer(p.dy[0], p.x[0])),
+    dweight_mean=scaled(1, 1 / 3),
+    dbias_not_summed=lambda p: p.but(2, p.dy),
+    dbias_over_the_wrong_axis=lambda p: p.but(2, p.dy.sum(axis=1)),
+    dbias_mean=scaled(2, 1 / 3),
+)
+mistakes_in(
+    "flatten",
+    flatten,
+    normal(2, 3, 3, 3),
+    not_reshaped=lambda p: p.dy,
+    channels_first=lambda p: p.dy.reshape(p.x.shape).transpose(0, 3, 1, 2),
+    fortran_order=lambda p: p.dy.reshape(p.x.shape, order="F"),
+)
+mistakes_in(
+    "dropout",
+    lambda x: dropout(x, 0.4, rng=0),
+    distinct(3, 4),
+    mask_forgotten=lambda p: p.dy / 0.6,
+    scale_forgotten=lambda p: p.dy * (p.y != 0),
+    another_mask=lambda p: dropout(p.x, 0.4, rng=1)[1](p.dy),
+    mask_reversed=lambda p: p.dy * (p.y == 0) / 0.6,
+    scaled_by_p=lambda p: p.dy * (p.y != 0) / 0.4,
+)
+mistakes_in(
+    "add",
+    add,
+    normal(2, 3),
+    normal(2, 3, seed=1),
+    one_branch_forgotten=lambda p: p.gradients[:1],
+    dy_halved_between_them=lambda p: (p.dy / 2, p.dy / 2),
+    products=lambda p: (p.dy * p.inputs[1], p.dy * p.x),
+)
+mistakes_in(
+    "concat",
+    concat,
+    normal(2, 3),
+    normal(2, 3, seed=1),
+    exchanged=lambda p: p.gradients[::-1],
+    the_first_for_both=lambda p: (p.dx, p.dx),
+    whole_dy=lambda p: (p.dy, p.dy),
+    interleaved=lambda p: (p.dy[:, ::2], p.dy[:, 1::2]),
+)
+
+
+def shortcut_dx(p, rows=slice(None, None, 2), channels=slice(1, 3)):
+    dx = np.zeros(p.x.shape)
+    dx[:, rows, rows] = p.dy[..., channels]
+    return dx
+
+
+mistakes_in(
+    "pad_shortcut",
+    lambda x: pad_shortcut(x, 4, 2),
+    normal(2, 4, 4, 2),
+    missing_stride=lambda p: shortcut_dx(p, slice(0, 2)),
+    other_pixels=lambda p: shortcut_dx(p, slice(1, None, 2)),
+    first_channels=lambda p: shortcut_dx(p, channels=slice(0, 2)),
+    last_channels=lambda p: shortcut_dx(p, channels=slice(2, 4)),
+    to_every_pixel=lambda p: p.dy[..., 1:3].repeat(2, axis=1).repeat(2, axis=2),
+    in_the_small_shape=lambda p: p.dy[..., 1:3],
+)
+
+
+def block(x, weight):
+    """relu(conv(x) + x), as in a residual network."""
+    y, conv_backward = conv2d(x, weight, padding=1)
+    y, relu_backward = relu(add(y, x)[0])
+
+    def backward(dy):
+        dy = relu_backward(dy)
+        dx, dweight = conv_backward(dy)
+        return dx + dy, dweight
+
+    return y, backward
+
+
+def gated(p):
+    return p.dy * (p.y > 0)
+
+
+mistakes_in(
+    "residual block",
+    block,
+    normal(2, 4, 4, 2),
+    normal(2, 2, 3, 3, seed=1),
+    shortcut_forgotten=lambda p: p.but(0, p.dx - gated(p)),
+    only_the_shortcut=lambda p: p.but(0, gated(p)),
+    shortcut_twice=lambda p: p.but(0, p.dx + gated(p)),
+    shortcut_around_the_relu=lambda p: p.but(0, p.dx - gated(p) + p.dy),
+    relu_forgotten=lambda p: (conv_dx(p, p.inputs[1]) + p.dy, p.gradients[1]),
+)
+
+# Losses ---------------------------------------------------------------------------------------------------------
+
+LOGITS, LABELS = normal(3, 4), np.array([1, 3, 0])
+SOFT = np.random.default_rng(1).uniform(0.1, 1, (3, 4))
+
+
+def softmax(p):
+    e = np.exp(p.x)
+    return e / e.sum(axis=1, keepdims=True)
+
+
+mistakes_in(
+    "cross_entropy",
+    lambda logits: cross_entropy(logits, LABELS),
+    LOGITS,
+    not_divided_by_N=lambda p: p.dx * 3,
+    divided_by_K_too=lambda p: p.dx / 4,
+    one_hot_forgotten=lambda p: softmax(p) * p.dy / 3,
+    softmax_forgotten=lambda p: -np.eye(4)[LABELS] * p.dy / 3,
+    one_hot_added=lambda p: (softmax(p) + np.eye(4)[LABELS]) * p.dy / 3,
+    dloss_forgotten=lambda p: (softmax(p) - np.eye(4)[LABELS]) / 3,
+    softmax_over_the_batch=lambda p: (np.exp(p.x) / np.exp(p.x).sum(axis=0) - np.eye(4)[LABELS]) * p.dy / 3,
+    of_probabilities=lambda p: p.dx * softmax(p) * (1 - softmax(p)),
+)
+mistakes_in(
+    "cross_entropy, smoothed",
+    lambda logits: cross_entropy(logits, LABELS, 0.1),
+    LOGITS,
+    smoothing_forgotten=lambda p: cross_entropy(p.x, LABELS)[1](p.dy),
+    twice_the_smoothing=lambda p: cross_entropy(p.x, LABELS, 0.2)[1](p.dy),
+    shared_by_the_others_alone=lambda p: (softmax(p) - np.where(np.eye(4)[LABELS] > 0, 0.9, 0.1 / 3)) * p.dy / 3,
+)
+mistakes_in(
+    "cross_entropy, soft labels",
+    lambda logits: cross_entropy(logits, SOFT),
+    LOGITS,
+    sum_of_targets_forgotten=lambda p: (softmax(p) - SOFT) * p.dy / 3,
+    hardened=lambda p: cross_entropy(p.x, SOFT.argmax(axis=1))[1](p.dy),
+    targets_normalised=lambda p: (softmax(p) - SOFT / SOFT.sum(axis=1, keepdims=True)) * p.dy / 3,
+)
+TARGET = normal(3, 4, seed=2)
+mistakes_in(
+    "mse_loss",
+    lambda prediction: mse_loss(prediction, TARGET),
+    normal(3, 4),
+    two_forgotten=lambda p: p.dx / 2,
+    divided_by_N_alone=lambda p: p.dx * 4,
+    not_divided=lambda p: p.dx * 12,
+    target_forgotten=lambda p: p.x * 2 * p.dy / 12,
+    sign_of_the_difference=lambda p: np.sign(p.x - TARGET) * p.dy / 12,
+    dloss_forgotten=lambda p: 2 * (p.x - TARGET) / 12,
+)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_right_version_passes(name):
+    op, inputs, _ = CASES[name]
+    gradcheck(op, *inputs)
+    gradcheck(sabotaged(op, lambda p: p.gradients), *inputs)  # nor does wrapping it change anything
+
+
+@pytest.mark.parametrize(
+    ("name", "mistake"), [(name, mistake) for name, (_, _, mistakes) in CASES.items() for mistake in mistakes]
+)
+def test_every_mistake_is_caught(name, mistake):
+    op, inputs, mistakes = CASES[name]
+    with pytest.raises(GradcheckError):
+        gradcheck(sabotaged(op, mistakes[mistake]), *inputs)
