@@ -158,7 +158,7 @@ class Trainer:
     @property
     def finished(self):
         """Whether the run has come to its end."""
-        return self.position.epoch >= self.epochs or self._out_of_iterations() and self.position.batch == 0
+        return self.position.epoch >= self.epochs or (self._out_of_iterations() and self.position.batch == 0)
 
     def run(self):
         """Train to the end. Raises Interrupted after `stop_requested` was set, with everything saved."""

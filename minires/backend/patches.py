@@ -36,13 +36,15 @@ def im2col(x, kernel, stride=(1, 1), padding=((0, 0), (0, 0)), value=0, rows=Non
     rows = rows or slice(0, OH)
     OH = rows.stop - rows.start
     x = _padded_rows(x, padding, value, slice(rows.start * SH, (rows.stop - 1) * SH + KH))
-    N, _, _, C = x.shape
-    image, row, pixel, number = x.strides
+    N, H, W, C = x.shape
     if not isinstance(x, np.ndarray):
+        image, row, pixel, number = x.strides
         strided = sys.modules["cupy"].lib.stride_tricks.as_strided
         return strided(x, (N, OH, OW, KH, KW, C), (image, SH * row, SW * pixel, row, pixel, number)).copy()
     if KH == KW == 1:
         return x[:, ::SH, ::SW].reshape(N, OH, OW, 1, 1, C)
+    number = x.itemsize  # not x.strides, which may say anything of an axis of length 1
+    image, row, pixel = H * W * C * number, W * C * number, C * number
     patches = cpu.scratch("patches", (N, OH, OW, KH, KW, C), x.dtype)
     item = f"V{KW * C * number}"  # a window's row: KW pixels of C channels, side by side
     items = patches.reshape(N, OH, OW, KH, KW * C).view(item)[..., 0]
