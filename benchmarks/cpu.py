@@ -105,7 +105,8 @@ def measure(case, peers, rounds, steps):
     runners = {who: make_step(case, who) for who in ("minires", *peers)}
     first = {who: np.asarray(step()) for who, step in runners.items()}  # also the warm-up
     for who, result in first.items():
-        np.testing.assert_allclose(result, first["minires"], rtol=1e-3, atol=1e-3, err_msg=f"{who} computes something else")
+        message = f"{who} computes something else"
+        np.testing.assert_allclose(result, first["minires"], rtol=1e-3, atol=1e-3, err_msg=message)
     speeds = {who: [] for who in runners}
     for _ in range(rounds):
         for who, step in runners.items():
@@ -139,6 +140,16 @@ def report(case, speeds, memory):
             "peak_mb": round(memory["minires"], 1),
             "peer_peak_mb": round(memory[peer], 1),
         }
+
+
+def line(row, speeds):
+    """A result as a line of the table."""
+    ratios = [a / b for a, b in zip(speeds["minires"], speeds[row["peer"]], strict=True)]
+    spread = f"{min(ratios):.2f} to {max(ratios):.2f}"
+    return (
+        f"{row['case']:20} {row['peer']:22} {row['images_per_second']:9.1f} {row['peer_images_per_second']:9.1f} "
+        f"{row['ratio']:7.3f} {spread:>13} {row['peak_mb']:7.0f} {row['peer_peak_mb']:8.0f}"
+    )
 
 
 def main():
@@ -175,12 +186,7 @@ def main():
         speeds = measure(case, PEERS, rounds, steps)
         for row in report(case, speeds, memory):
             results.append(row)
-            ratios = [a / b for a, b in zip(speeds["minires"], speeds[row["peer"]], strict=True)]
-            print(
-                f"{row['case']:20} {row['peer']:22} {row['images_per_second']:9.1f} {row['peer_images_per_second']:9.1f} "
-                f"{row['ratio']:7.3f} {min(ratios):5.2f} to {max(ratios):4.2f} {row['peak_mb']:7.0f} {row['peer_peak_mb']:8.0f}",
-                flush=True,
-            )
+            print(line(row, speeds), flush=True)
     print("minires and peer: images/s, median over rounds; ratio: minires over peer; MB: memory taken by the steps")
     if args.json:
         write_atomically(args.json, (json.dumps({"machine": about, "results": results}, indent=2) + "\n").encode())

@@ -13,7 +13,6 @@ on from) and best.safetensors (the model that did best on the validation images)
 import argparse
 import difflib
 import math
-import os
 import shlex
 import signal
 import sys
@@ -22,9 +21,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a fresh clone runs without being installed
 
-from minires import backend, checkpoint, data, models, optim, schedules  # noqa: E402
-from minires.recording import Recorder, environment  # noqa: E402
-from minires.training import DivergenceError, Interrupted, Trainer, evaluate, train_step  # noqa: E402
+from minires import backend, checkpoint, data, models, optim, schedules
+from minires.recording import Recorder, environment
+from minires.training import DivergenceError, Interrupted, Trainer, evaluate, train_step
 
 DEFAULTS = {
     "device": "auto",
@@ -140,7 +139,9 @@ def prepare_device(settings):
     if settings["threads"] is not None:
         backend.set_threads(settings["threads"])
     threads = f", {backend.get_threads()} threads" if device == "cpu" else ""
-    print(f"device: {device}{threads}{' (chosen by --device auto)' if settings['device'] == 'auto' else ''}", flush=True)
+    print(
+        f"device: {device}{threads}{' (chosen by --device auto)' if settings['device'] == 'auto' else ''}", flush=True
+    )
     return device
 
 
@@ -274,7 +275,9 @@ def test(trainer, test_loader, recorder, config):
             "test_acc": evaluation.accuracy,
             "test_correct": sum(evaluation.class_correct),
             "test_total": sum(evaluation.class_total),
-            "class_acc": {name: none_for_nan(value) for name, value in zip(classes, evaluation.class_accuracy, strict=True)},
+            "class_acc": {
+                name: none_for_nan(value) for name, value in zip(classes, evaluation.class_accuracy, strict=True)
+            },
             "dataset": config["dataset"]["label"],
             "model_of_epoch": position.best_epoch,
             "best_val_acc": position.best_val_acc,
@@ -294,7 +297,8 @@ def test(trainer, test_loader, recorder, config):
 def evaluation_table(evaluation, classes, label):
     """Lines: loss and accuracy on the test set, then each class."""
     correct, total = sum(evaluation.class_correct), sum(evaluation.class_total)
-    yield f"test loss {evaluation.loss:.4f}   test accuracy {evaluation.accuracy:.2%} ({correct:,} of {total:,})   {label}"
+    share = f"{evaluation.accuracy:.2%} ({correct:,} of {total:,})"
+    yield f"test loss {evaluation.loss:.4f}   test accuracy {share}   {label}"
     width = max(map(len, classes))
     for name, right, of in zip(classes, evaluation.class_correct, evaluation.class_total, strict=True):
         yield f"  {name:<{width}}  {right / of if of else math.nan:7.2%}  {right:5,} of {of:5,}"
@@ -395,7 +399,9 @@ class Watcher:
             self.show_bar(position, batches, trainer.epochs, facts)
         elif time.monotonic() - self.last_line > 30:
             self.last_line = time.monotonic()
-            print(f"  epoch {position.epoch + 1}/{trainer.epochs}, batch {position.batch}/{batches}: {facts}", flush=True)
+            print(
+                f"  epoch {position.epoch + 1}/{trainer.epochs}, batch {position.batch}/{batches}: {facts}", flush=True
+            )
 
     def show_bar(self, position, batches, epochs, facts):
         from tqdm import tqdm
@@ -412,8 +418,8 @@ class Watcher:
         numbers = [math.nan if value is None else value for value in row.values()]
         epoch, iteration, lr, train_loss, train_acc, val_loss, val_acc, seconds, speed = numbers
         self.tell(
-            f"{epoch:6d} {iteration:10,d} {lr:10.3g} {train_loss:11.4f} {train_acc:10.2%} {val_loss:10.4f} {val_acc:9.2%} "
-            f"{seconds:9.1f} {speed:9,.0f}"
+            f"{epoch:6d} {iteration:10,d} {lr:10.3g} {train_loss:11.4f} {train_acc:10.2%} {val_loss:10.4f} "
+            f"{val_acc:9.2%} {seconds:9.1f} {speed:9,.0f}"
         )
         self.last_line = time.monotonic()
         self.recorder.log(trainer.position.history)
@@ -459,7 +465,7 @@ class stopping_on_signals:
 
 def stopped(folder, received, recorder):
     """Say what continues the run; returns the exit code."""
-    command = f"{shlex.quote(os.path.basename(sys.executable))} {shlex.quote(sys.argv[0])} --resume {shlex.quote(str(folder))}"
+    command = shlex.join([sys.executable, sys.argv[0], "--resume", str(folder)])
     line = f"stopped and saved; to go on: {command}"
     print(line, flush=True)
     recorder.say(line)
@@ -481,7 +487,9 @@ def command_line():
     )
     add = parser.add_argument
     add("--device", choices=backend.DEVICES, help="auto takes a GPU if one works (default)")
-    add("--dataset", type=one_of("data set", data.DATASETS), metavar="NAME", help="auto (default), cifar10 or synthetic")
+    add(
+        "--dataset", type=one_of("data set", data.DATASETS), metavar="NAME", help="auto (default), cifar10 or synthetic"
+    )
     add("--data-dir", metavar="DIR", help="folder with CIFAR-10 (default: $MINIRES_DATA, the user's cache, download)")
     add("--data-url", metavar="URL", help="where to download CIFAR-10's archive from")
     add("--model", type=one_of("model", tuple(models.MODELS)), metavar="NAME", help=", ".join(models.MODELS))

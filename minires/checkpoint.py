@@ -107,7 +107,11 @@ def load(path):
 def generator_states(model):
     """{path: state} of every random generator that a module holds as `rng` (dropout)."""
     generators = {path: getattr(module, "rng", None) for path, module in model.named_modules()}
-    return {path: _plain(rng.bit_generator.state) for path, rng in generators.items() if isinstance(rng, np.random.Generator)}
+    return {
+        path: _plain(rng.bit_generator.state)
+        for path, rng in generators.items()
+        if isinstance(rng, np.random.Generator)
+    }
 
 
 def restore_generators(model, states):

@@ -1,8 +1,8 @@
 """Is a backward pass the derivative of its forward pass? Asked numerically, in float64.
 
-    from minires.gradcheck import gradcheck
-    x = np.random.default_rng(0).standard_normal((4, 5))
-    print(gradcheck(my_function, x))  # my_function(x) -> (y, backward)
+from minires.gradcheck import gradcheck
+x = np.random.default_rng(0).standard_normal((4, 5))
+print(gradcheck(my_function, x))  # my_function(x) -> (y, backward)
 """
 
 from dataclasses import dataclass
@@ -25,7 +25,9 @@ class GradcheckReport:
     error: float
 
     def __str__(self):
-        return f"gradcheck passed: {self.checked} elements, the worst is {self.worst} with relative error {self.error:.1e}"
+        return (
+            f"gradcheck passed: {self.checked} elements, the worst is {self.worst} with relative error {self.error:.1e}"
+        )
 
 
 def numeric_gradient(f, x, dy=1.0, eps=1e-6):
@@ -121,8 +123,8 @@ def _compare(f, dy, name, x, dx, eps, rtol, atol, rng, most):
     where = f"{name}{list(indices[worst])}"
     error = float(difference[worst] / max(larger[worst], np.finfo(np.float64).tiny))
     message = (
-        f"gradcheck failed: {int(np.sum(excess > 1))} of {len(indices)} elements of {name} (shape {x.shape}) are wrong, "
-        f"the worst is {where}: backward gives {given[worst]:.9g}, central differences {numeric[worst]:.9g} "
+        f"gradcheck failed: {int(np.sum(excess > 1))} of {len(indices)} elements of {name} (shape {x.shape}) are "
+        f"wrong, the worst is {where}: backward gives {given[worst]:.9g}, central differences {numeric[worst]:.9g} "
         f"(relative error {error:.1e}, tolerance {rtol:.0e}){_kink(f, x, dy, indices[worst], eps)}"
     )
     return bool(excess[worst] > 1), float(excess[worst]), error, where, message

@@ -42,7 +42,9 @@ def _targets(xp, labels, logits):
     N, K = logits.shape
     if labels.dtype.kind == "f":
         if labels.shape != logits.shape:
-            raise ValueError(f"cross_entropy: soft labels have shape {labels.shape}, logits {logits.shape}: must be equal")
+            raise ValueError(
+                f"cross_entropy: soft labels have shape {labels.shape}, logits {logits.shape}: must be equal"
+            )
         return labels.astype(logits.dtype)
     if labels.dtype.kind not in "iu" or labels.shape != (N,):
         raise ValueError(

@@ -80,11 +80,15 @@ def draw_curves(history, title, file):
     figure = Figure(figsize=(10, 4.2), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
     epochs = [row["epoch"] for row in history]
-    for axes, kind, scale, label in zip(figure.subplots(1, 2), ("loss", "acc"), (1, 100), ("loss", "accuracy, %"), strict=True):
+    for axes, kind, scale, label in zip(
+        figure.subplots(1, 2), ("loss", "acc"), (1, 100), ("loss", "accuracy, %"), strict=True
+    ):
         for part, color, name in (("train", "#1f77b4", "training"), ("val", "#d62728", "validation")):
             values = [row[f"{part}_{kind}"] for row in history]
             if None not in values:
-                axes.plot(epochs, [scale * value for value in values], color=color, label=name, marker="o", markersize=3)
+                axes.plot(
+                    epochs, [scale * value for value in values], color=color, label=name, marker="o", markersize=3
+                )
         axes.set_xlabel("epoch")
         axes.set_ylabel(label)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -117,7 +121,9 @@ def _commit():
     here = Path(__file__).parent
     try:
         done = [
-            subprocess.run(["git", *words], cwd=here, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+            subprocess.run(
+                ["git", *words], cwd=here, capture_output=True, text=True, timeout=10, check=True
+            ).stdout.strip()
             for words in (["rev-parse", "HEAD"], ["status", "--porcelain", "--untracked-files=no"])
         ]
     except (OSError, subprocess.SubprocessError):

@@ -15,8 +15,8 @@ import sys
 import numpy as np
 
 from minires.backend import cpu
-from minires.backend.cpu import get_threads, set_threads
 from minires.backend.channels import channel_moments, map_channels, sum_channels
+from minires.backend.cpu import get_threads, set_threads
 from minires.backend.patches import col2im, im2col, output_size
 
 __all__ = [

@@ -79,4 +79,3 @@ def channel_moments(x):
     mean = sum_blocks([count * block_mean for count, block_mean in zip(counts, means, strict=True)]) / total
     between = [count * (block_mean - mean) ** 2 for count, block_mean in zip(counts, means, strict=True)]
     return mean, sum_blocks([*squares, *between]) / total
-

@@ -14,7 +14,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-BLOCK_BYTES = 2 * 1024 * 1024  # what a block may touch: small beside the last-level cache, long beside a hand-over of the lock
+# What a block may touch: little beside the last-level cache, much beside what handing over Python's lock costs.
+BLOCK_BYTES = (
+    2 * 1024 * 1024
+)  # what a block may touch: small beside the last-level cache, long beside a hand-over of the lock
 
 
 def default_threads():

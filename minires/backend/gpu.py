@@ -44,7 +44,7 @@ def check():
 
 def from_numpy(array):
     """A copy of a NumPy array on the GPU."""
-    return _cupy().asarray(array)
+    return _cupy().asarray(array, blocking=True)
 
 
 def synchronize():

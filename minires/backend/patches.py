@@ -65,7 +65,8 @@ def col2im(patches, size, stride=(1, 1), padding=((0, 0), (0, 0))):
     dx = xp.zeros(shape, patches.dtype)
     for i in range(KH):
         for j in range(KW):
-            dx[:, i : i + SH * OH : SH, j : j + SW * OW : SW] += patches[:, :, :, i, j]
+            window = dx[:, i : i + SH * OH : SH, j : j + SW * OW : SW]
+            window += patches[:, :, :, i, j]
     return dx[:, top : top + H, left : left + W]
 
 

@@ -18,7 +18,7 @@ from minires.backend import (
     sum_blocks,
     sum_channels,
 )
-from minires.layers.checks import check_float, check_image, pair, padding_of
+from minires.layers.checks import check_float, check_image, padding_of, pair
 from minires.module import Module, Parameter
 
 
@@ -33,6 +33,7 @@ def conv2d(x, weight, bias=None, stride=1, padding=0):
     Source: Dumoulin and Visin 2016, sections 2 and 4; im2col: Chellapilla et al. 2006, section 2.1.
     """
     stride, padding = pair("conv2d", "stride", stride, least=1), padding_of("conv2d", padding)
+    xp = array_module(x, weight, bias)
     check_image("conv2d", x)
     check_float("conv2d", x, weight, bias)
     _check_weight(x, weight, bias)
@@ -46,14 +47,14 @@ def conv2d(x, weight, bias=None, stride=1, padding=0):
     def forward_block(images, rows):
         patches = im2col(x[images], kernel, stride, padding, rows=rows).reshape(-1, KH * KW * C)
         block = y[images, rows].reshape(-1, O)  # a view
-        array_module(x).matmul(patches, weight_matrix, out=block)
+        xp.matmul(patches, weight_matrix, out=block)
         if bias is not None:
             block += bias
 
     for_each_band(forward_block, x, OH, OW * KH * KW * C * x.itemsize)
 
     def backward(dy):
-        if stride == (1, 1):
+        if stride == (1, 1) and all(side < k for k, sides in zip(kernel, padding, strict=True) for side in sides):
             dx, dweight = _backward_stride_1(dy, x, weight, padding)
         else:
             dx, dweight = _backward_any_stride(dy, x, weight_matrix, kernel, stride, padding)
@@ -109,7 +110,9 @@ def _check_weight(x, weight, bias):
             "weight (O, C, KH, KW)"
         )
     if bias is not None and bias.shape != weight.shape[:1]:
-        raise ValueError(f"conv2d: bias has shape {bias.shape}, {weight.shape[0]} output channels need ({weight.shape[0]},)")
+        raise ValueError(
+            f"conv2d: bias has shape {bias.shape}, {weight.shape[0]} output channels need ({weight.shape[0]},)"
+        )
 
 
 class Conv2d(Module):

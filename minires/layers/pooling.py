@@ -99,8 +99,8 @@ def _window(layer, x, kernel_size, stride, padding):
     sides = padding_of(layer, padding)
     if any(2 * side > k for k, both in zip(kernel, sides, strict=True) for side in both):
         raise ValueError(
-            f"{layer}: padding {padding!r} is more than half of kernel_size {kernel_size!r}: a window could lie outside "
-            "the image; use less padding"
+            f"{layer}: padding {padding!r} is more than half of kernel_size {kernel_size!r}: a window could lie "
+            "outside the image; use less padding"
         )
     return kernel, stride, sides
 

@@ -14,7 +14,9 @@ def add(x1, x2):
     xp = array_module(x1, x2)
     check_float("add", x1, x2)
     if x1.shape != x2.shape:
-        raise ValueError(f"add: branches have shapes {x1.shape} and {x2.shape}: the shortcut must match its block's output")
+        raise ValueError(
+            f"add: branches have shapes {x1.shape} and {x2.shape}: the shortcut must match its block's output"
+        )
     y = map_blocks(lambda x1, x2, out: xp.add(x1, x2, out=out), x1, x2)
 
     def backward(dy):
@@ -56,7 +58,9 @@ def pad_shortcut(x, out_channels, stride=1):
     check_image("pad_shortcut", x)
     N, H, W, C = x.shape
     if out_channels < C:
-        raise ValueError(f"pad_shortcut: {C} input channels cannot become {out_channels}: use option B to make them fewer")
+        raise ValueError(
+            f"pad_shortcut: {C} input channels cannot become {out_channels}: use option B to make them fewer"
+        )
     before = (out_channels - C) // 2
     kept = x[:, ::stride, ::stride]
     y = xp.zeros((*kept.shape[:3], out_channels), x.dtype)

@@ -83,9 +83,11 @@ class BasicBlock(Module):
 
 
 class ResNet(Module):
-    """conv1, bn1, relu, three stages of n blocks, the mean of all pixels, fc. Input (N, H, W, 3), output (N, num_classes).
+    """conv1, bn1, relu, three stages of n blocks, the mean of all pixels, fc.
 
-    Convolutions start as normal numbers of variance 2 / (O * KH * KW) (He et al. 2015b, equation 14), as torchvision's do.
+    Input (N, H, W, 3), output (N, num_classes). depth: 6n + 2. shortcut: as in BasicBlock. rng: a Generator or a seed.
+    Convolutions start as normal numbers of variance 2 / (O * KH * KW), as torchvision's do (He et al. 2015b,
+    "Delving deep into rectifiers", equation 14).
     """
 
     def __init__(self, depth, num_classes=10, shortcut="A", rng=None):
