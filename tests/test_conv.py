@@ -24,14 +24,14 @@ def naive_conv2d(x, weight, bias, stride, padding):
 
 @st.composite
 def cases(draw):
-    """(x, weight, bias, stride, padding) of small, odd shapes, the padding on each side less than the kernel."""
+    """(x, weight, bias, stride, padding) of small, odd shapes, every side with a padding of its own."""
     number = lambda least, most: draw(st.integers(least, most))  # noqa: E731
     (N, C, O), (H, W), (KH, KW) = (
         (number(1, 3), number(1, 3), number(1, 3)),
         (number(1, 7), number(1, 7)),
         (number(1, 4), number(1, 4)),
     )
-    padding = ((number(0, KH - 1), number(0, KH - 1)), (number(0, KW - 1), number(0, KW - 1)))
+    padding = ((number(0, KH), number(0, KH)), (number(0, KW), number(0, KW)))
     assume(H + sum(padding[0]) >= KH and W + sum(padding[1]) >= KW)
     stride = draw(st.sampled_from([(1, 1), (2, 2), (1, 2), (3, 1), (2, 3)]))
     rng = np.random.default_rng(number(0, 1000))
@@ -121,21 +121,16 @@ def test_large_enough_for_bands_with_the_usual_blocks():
     np.testing.assert_allclose(dbias, 2 * 40 * 33)
 
 
-WIDE_PADDING = pytest.mark.xfail(
-    strict=True, reason="at stride 1 the backward pass cannot crop columns: padding of KW or more left or right"
-)
-
-
 @pytest.mark.parametrize(
     ("kernel", "padding"),
     [
         ((3, 3), ((4, 0), (0, 0))),
         ((3, 3), ((0, 5), (0, 0))),
-        pytest.param((1, 1), SAME, marks=WIDE_PADDING),
-        pytest.param((3, 3), ((0, 0), (0, 4)), marks=WIDE_PADDING),
-        pytest.param((2, 2), ((0, 0), (3, 0)), marks=WIDE_PADDING),
-        pytest.param((3, 1), ((1, 1), (1, 1)), marks=WIDE_PADDING),
-        pytest.param((3, 3), ((3, 3), (3, 3)), marks=WIDE_PADDING),
+        ((1, 1), SAME),
+        ((3, 3), ((0, 0), (0, 4))),
+        ((2, 2), ((0, 0), (3, 0))),
+        ((3, 1), ((1, 1), (1, 1))),
+        ((3, 3), ((3, 3), (3, 3))),
     ],
 )
 def test_padding_as_wide_as_the_kernel(check_operation, kernel, padding):
@@ -157,6 +152,12 @@ def test_gray_images_given_their_channel_axis():
         np.testing.assert_allclose(y, expected, rtol=1e-12, atol=1e-12)
         for gradient, wanted in zip(backward(y), expected_backward(expected), strict=True):
             np.testing.assert_allclose(gradient, wanted, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.xfail(strict=True, reason="bands that lie in the padding alone: first > last, or last < 0")
+def test_padding_as_wide_as_the_kernel_in_bands(check_blocks):
+    x, weight, bias, stride, padding = case(2, 4, 5, 2, 3, 2, 2, (1, 1), ((3, 3), (1, 1)))
+    check_blocks(operation(bias, stride, padding), x, weight, bias)
 
 
 def test_spellings_of_stride_and_padding():
