@@ -235,10 +235,11 @@ def test_blas_has_its_threads_back_afterwards(threads, small_blocks):
         return [library["num_threads"] for library in threadpoolctl.threadpool_info() if library["user_api"] == "blas"]
 
     threads(2)
-    before = counts()
-    during = backend.for_each_block(lambda block: counts(), np.zeros(4), 2000)
-    assert all(set(inside) <= {1} for inside in during)
-    assert counts() == before
+    with threadpoolctl.threadpool_limits(2, "blas"):
+        before = counts()
+        during = backend.for_each_block(lambda block: counts(), np.zeros(4), 2000)
+        assert all(set(inside) <= {1} for inside in during)
+        assert counts() == before
 
 
 @pytest.mark.parametrize("count", [0, -1])

@@ -109,6 +109,18 @@ def test_inference_leaves_the_running_statistics():
     assert var.tolist() == [3, 4]
 
 
+def test_backward_is_of_the_statistics_that_forward_saw():
+    """Running statistics may move between the two, when a module is used twice."""
+    x, dy = np.random.default_rng(0).standard_normal((2, 6, 3))
+    mean, var = np.zeros(3), np.ones(3)
+    _, backward = batch_norm(x, mean, var, np.ones(3), np.zeros(3))
+    before = backward(dy)
+    mean += 5
+    var += 5
+    for now, then in zip(backward(dy), before, strict=True):
+        np.testing.assert_array_equal(now, then)
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_pytorch_over_training_steps_and_then_in_inference(torch, dtype):
     """Outputs, gradients and running statistics of three training steps, then of inference with what they left."""

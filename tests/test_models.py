@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from minires.gradcheck import gradcheck
-from minires.layers import Conv2d
+from minires.layers import Conv2d, conv2d
 from minires.models import MODELS, PLAIN, RESNETS, ResNet, build, simple_cnn
 from minires.models.resnet import BasicBlock
 
@@ -115,6 +115,20 @@ def test_a_block_of_zeros_passes_its_shortcut_on(stride):
         if shortcut == "A":
             expected[..., stride - 1 : stride + 1] = np.maximum(x[:, ::stride, ::stride], 0)
         np.testing.assert_allclose(block(x)[0], expected, atol=1e-6)
+
+
+def test_a_network_of_such_blocks_is_its_first_and_last_layers():
+    """relu(conv1(x)), every fourth pixel, in the middle 16 of 64 channels, averaged, and fc."""
+    model = ResNet(20, rng=0).eval().to(np.float64)
+    for layer in (model.layer1, model.layer2, model.layer3):
+        for _, block in layer.children():
+            block.bn2.weight.data[:] = 0
+    x = np.random.default_rng(0).standard_normal((2, 9, 8, 3))
+    first = np.maximum(conv2d(x, model.conv1.weight.data, padding=1)[0] / np.sqrt(1 + 1e-5), 0)
+    features = np.zeros((2, 64))
+    features[:, 24:40] = first[:, ::4, ::4].mean(axis=(1, 2))
+    expected = features @ model.fc.weight.data.T + model.fc.bias.data
+    np.testing.assert_allclose(model(x)[0], expected, rtol=1e-6, atol=1e-8)
 
 
 def test_the_names():
