@@ -11,17 +11,18 @@ on from) and best.safetensors (the model that did best on the validation images)
 """
 
 import argparse
-import difflib
 import math
 import shlex
 import signal
 import sys
 import time
+import warnings
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a fresh clone runs without being installed
 
 from minires import backend, checkpoint, data, models, optim, schedules
+from minires.names import unknown
 from minires.recording import Recorder, environment
 from minires.training import DivergenceError, Interrupted, Trainer, evaluate, train_step
 
@@ -71,6 +72,7 @@ FREE_ON_RESUME = {"resume", "device", "data_dir", "data_url", "threads", "save_e
 def main():
     """Run the command line; every failure is one sentence on stderr and a non-zero exit code."""
     given = vars(command_line().parse_args())
+    warnings.filterwarnings("ignore", "(overflow|invalid value|divide by zero) encountered", RuntimeWarning)
     try:
         return run(given)
     except KeyboardInterrupt:
@@ -110,8 +112,6 @@ def settings_of(given):
             raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {settings[name]}")
     if settings["seed"] < 0:
         raise ValueError(f"--seed must be at least 0, got {settings['seed']}")
-    if settings["model"] not in models.MODELS:
-        models.build(settings["model"])  # raises, with the nearest name
     settings.setdefault("out", f"runs/{time.strftime('%Y%m%d-%H%M%S')}-{settings['model']}")
     return settings
 
@@ -119,6 +119,8 @@ def settings_of(given):
 def resumed_settings(given):
     """The settings of the run to go on with; a flag that would make it another run is refused."""
     folder = run_folder(given["resume"])
+    if not (folder / "last.safetensors").exists():
+        raise ValueError(f"--resume {given['resume']}: no run there: name a folder that holds a last.safetensors")
     saved = checkpoint.load(folder / "last.safetensors").info["config"]["settings"]
     changed = [name for name in given if name not in FREE_ON_RESUME and saved.get(name) != given[name]]
     if changed:
@@ -530,8 +532,7 @@ def one_of(what, names):
 
     def check(value):
         if value not in names:
-            near = difflib.get_close_matches(value, names, n=1, cutoff=0)
-            raise argparse.ArgumentTypeError(f"unknown {what} {value!r}: did you mean {near[0]}? ({', '.join(names)})")
+            raise argparse.ArgumentTypeError(unknown(what, value, names))
         return value
 
     return check

@@ -1,6 +1,20 @@
 """minires: residual networks whose every backward pass is written by hand, in NumPy and CuPy."""
 
+from minires import backend, gradcheck, layers, losses, models, optim, schedules, summary
 from minires.module import Module, Parameter, Sequential, no_grad
 
-__all__ = ["Module", "Parameter", "Sequential", "no_grad"]
+__all__ = [
+    "Module",
+    "Parameter",
+    "Sequential",
+    "backend",
+    "gradcheck",
+    "layers",
+    "losses",
+    "models",
+    "no_grad",
+    "optim",
+    "schedules",
+    "summary",
+]
 __version__ = "0.1.0"

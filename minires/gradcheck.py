@@ -5,6 +5,7 @@ x = np.random.default_rng(0).standard_normal((4, 5))
 print(gradcheck(my_function, x))  # my_function(x) -> (y, backward)
 """
 
+import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,8 +44,8 @@ def numeric_gradient(f, x, dy=1.0, eps=1e-6):
 def gradcheck(function, *inputs, eps=1e-6, rtol=1e-6, atol=1e-8, seed=0, max_elements=None):
     """Compare backward(dy), for a RANDOM dy, with central differences of sum(y * dy).
 
-    function: `function(*inputs) -> (y, backward)`, or a Module, which is cast to float64 and whose parameters are
-    checked as well.
+    function: `function(*inputs) -> (y, backward)`, or a Module, of which a copy is cast to float64 and whose
+    parameters are checked as well.
     inputs: arrays. Floating-point ones are copied to float64 and checked; others (labels) are passed on as they are.
     An element passes where |backward - numeric| <= atol + rtol * max(|backward|, |numeric|). atol is in units of the
     largest numeric gradient of its array, or of 1 where that is smaller.
@@ -55,27 +56,30 @@ def gradcheck(function, *inputs, eps=1e-6, rtol=1e-6, atol=1e-8, seed=0, max_ele
     value or shape, a missing gradient, and a backward pass that changes its dy or the inputs; ValueError for a
     function that gives two answers to one question, since its differences would mean nothing.
     """
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng([seed, 0x6772])  # not the numbers that default_rng(seed) gives: x may be those
     inputs = [np.array(x, np.float64) if np.asarray(x).dtype.kind == "f" else x for x in inputs]
     is_float = [isinstance(x, np.ndarray) and x.dtype == np.float64 for x in inputs]
     if isinstance(function, Module):
-        function.to(np.float64).zero_grad()
+        function = copy.deepcopy(function).to(np.float64)
+        function.zero_grad()
+    if not any(is_float) and not (isinstance(function, Module) and function.parameters()):
+        raise ValueError("gradcheck: nothing to check: give at least one floating-point input")
     before = [np.array(x) for x in inputs]
     y, backward = function(*inputs)
+    _inputs_unchanged(inputs, before)
     if not np.array_equal(y, function(*inputs)[0], equal_nan=True):
         raise ValueError("gradcheck: two calls gave two results: fix the seed of what the function draws at random")
     dy = rng.standard_normal(np.shape(y))
     dy_before = dy.copy()
     gradients = backward(dy)
     _unchanged("dy", dy, dy_before)
-    for number, (x, old) in enumerate(zip(inputs, before, strict=True)):
-        _unchanged(f"input {number}", np.asarray(x), old)
+    _inputs_unchanged(inputs, before)
 
     floats = [(f"input {number}", x) for number, x in enumerate(inputs) if is_float[number]]
     analytic = list(gradients) if isinstance(gradients, (tuple, list)) else [gradients]
-    if len(analytic) < len(floats):
+    if len(analytic) != len(floats):
         raise GradcheckError(f"backward gave {len(analytic)} gradients for {len(floats)} differentiable inputs")
-    named = [(name, x, dx) for (name, x), dx in zip(floats, analytic, strict=False)]
+    named = [(name, x, dx) for (name, x), dx in zip(floats, analytic, strict=True)]
     if isinstance(function, Module):
         named += [(name, parameter.data, parameter.grad) for name, parameter in function.named_parameters()]
 
@@ -83,13 +87,10 @@ def gradcheck(function, *inputs, eps=1e-6, rtol=1e-6, atol=1e-8, seed=0, max_ele
         return function(*inputs)[0]
 
     findings = [_compare(forward, dy, *item, eps, rtol, atol, rng, max_elements) for item in named]
-    if not findings:
-        raise ValueError("gradcheck: nothing to check: give at least one floating-point input")
-    failed, excess, error, where, message = max(findings, key=lambda finding: (finding[0], finding[1]))
-    if failed:
-        raise GradcheckError(message)
-    checked = sum(min(x.size, max_elements or x.size) for _, x, _ in named)
-    return GradcheckReport(checked, where, error)
+    worst = max(findings, key=lambda finding: finding.excess)
+    if worst.failure:
+        raise GradcheckError(worst.failure)
+    return GradcheckReport(sum(finding.checked for finding in findings), worst.where, worst.error)
 
 
 def _central(f, x, dy, index, eps):
@@ -102,8 +103,19 @@ def _central(f, x, dy, index, eps):
     return float(np.sum((above - below) * dy)) / (2 * eps)
 
 
+@dataclass(frozen=True)
+class _Finding:
+    """The worst element of one array: its error in units of the tolerance, and what to say where that exceeds 1."""
+
+    checked: int
+    where: str
+    excess: float
+    error: float
+    failure: str
+
+
 def _compare(f, dy, name, x, dx, eps, rtol, atol, rng, most):
-    """(failed, excess over the tolerance, relative error, where, message) of the worst element of one array."""
+    """The _Finding for the array x, called `name`, whose gradient is given as dx."""
     if dx is None:
         raise GradcheckError(f"{name}: backward gave no gradient")
     dx = np.asarray(dx)
@@ -113,21 +125,22 @@ def _compare(f, dy, name, x, dx, eps, rtol, atol, rng, most):
     indices = [tuple(int(i) for i in np.unravel_index(flat, x.shape)) for flat in chosen]
     numeric = np.array([_central(f, x, dy, index, eps) for index in indices])
     given = np.array([dx[index] for index in indices], np.float64)
-    scale = max(1.0, float(np.max(np.abs(numeric))))
-    larger = np.maximum(np.abs(given), np.abs(numeric))
-    difference = np.abs(given - numeric)
+    larger, difference = np.maximum(np.abs(given), np.abs(numeric)), np.abs(given - numeric)
+    tolerance = atol * max(1.0, float(np.max(np.abs(numeric)))) + rtol * larger
     with np.errstate(invalid="ignore"):
-        excess = difference / (atol * scale + rtol * larger)
+        excess = difference / tolerance
     excess = np.where(np.isfinite(excess), excess, np.inf)
     worst = int(np.argmax(excess))
     where = f"{name}{list(indices[worst])}"
     error = float(difference[worst] / max(larger[worst], np.finfo(np.float64).tiny))
-    message = (
-        f"gradcheck failed: {int(np.sum(excess > 1))} of {len(indices)} elements of {name} (shape {x.shape}) are "
-        f"wrong, the worst is {where}: backward gives {given[worst]:.9g}, central differences {numeric[worst]:.9g} "
-        f"(relative error {error:.1e}, tolerance {rtol:.0e}){_kink(f, x, dy, indices[worst], eps)}"
-    )
-    return bool(excess[worst] > 1), float(excess[worst]), error, where, message
+    failure = ""
+    if excess[worst] > 1:
+        failure = (
+            f"gradcheck failed: {int(np.sum(excess > 1))} of {len(indices)} elements of {name} (shape {x.shape}) are "
+            f"wrong, the worst is {where}: backward gives {given[worst]:.9g}, central differences {numeric[worst]:.9g} "
+            f"(relative error {error:.1e}, tolerance {rtol:.0e}){_kink(f, x, dy, indices[worst], eps)}"
+        )
+    return _Finding(len(indices), where, float(excess[worst]), error, failure)
 
 
 def _kink(f, x, dy, index, eps):
@@ -141,6 +154,11 @@ def _kink(f, x, dy, index, eps):
     if abs(right - left) <= 1e-3 * max(abs(right), abs(left)) + 1e-3:
         return ""
     return f"; the slopes left and right of it differ ({left:.4g}, {right:.4g}): a kink or a tie, move the input off it"
+
+
+def _inputs_unchanged(inputs, before):
+    for number, (x, old) in enumerate(zip(inputs, before, strict=True)):
+        _unchanged(f"input {number}", np.asarray(x), old)
 
 
 def _unchanged(name, now, before):

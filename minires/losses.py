@@ -5,12 +5,12 @@ from minires.layers.checks import check_float, check_not_empty
 
 
 def cross_entropy(logits, labels, label_smoothing=0.0):
-    """loss = mean over n of  -sum_k t[n, k] * log softmax(logits[n])[k]
+    """loss = mean over n of  -sum_c t[n, c] * log softmax(logits[n])[c]
 
-    logits (N, K) floating-point. labels: integers (N,) in 0 .. K - 1, for which t is one-hot, or t itself as floats
-    (N, K). label_smoothing s in [0, 1]: t becomes (1 - s) * t + s / K.
+    logits (N, classes) floating-point. labels: integers (N,) in 0 .. classes - 1, for which t is one-hot, or t itself
+    as floats (N, classes). label_smoothing s in [0, 1]: t becomes (1 - s) * t + s / classes.
     Returns loss, a scalar of the logits' dtype and device, and backward(dloss=1) -> dlogits
-    = dloss * (softmax * sum_k t - t) / N. Stable for any finite logits: the largest is subtracted first.
+    = dloss * (softmax * sum_c t - t) / N. Stable for any finite logits: the largest is subtracted first.
     Raises ValueError for an empty batch, shapes that do not fit and labels out of range.
     Source: Goodfellow et al. 2016, section 6.2.2.3; label smoothing: Szegedy et al. 2016, section 7.
     """
@@ -18,13 +18,13 @@ def cross_entropy(logits, labels, label_smoothing=0.0):
     check_not_empty("cross_entropy", logits)
     check_float("cross_entropy", logits)
     if logits.ndim != 2:
-        raise ValueError(f"cross_entropy: logits must have shape (N, K), got {logits.shape}")
+        raise ValueError(f"cross_entropy: logits must have shape (N, classes), got {logits.shape}")
     if not 0 <= label_smoothing <= 1:
         raise ValueError(f"cross_entropy: label_smoothing must be in [0, 1], got {label_smoothing}")
-    N, K = logits.shape
+    N, classes = logits.shape
     t = _targets(xp, labels, logits)
     if label_smoothing:
-        t = (1 - label_smoothing) * t + label_smoothing / K
+        t = (1 - label_smoothing) * t + label_smoothing / classes
     shifted = logits - logits.max(axis=1, keepdims=True)
     exponentials = xp.exp(shifted)
     total = exponentials.sum(axis=1, keepdims=True)
@@ -32,14 +32,14 @@ def cross_entropy(logits, labels, label_smoothing=0.0):
 
     def backward(dloss=1):
         softmax = exponentials / total
-        return (softmax * t.sum(axis=1, keepdims=True) - t) * (dloss / N)
+        return ((softmax * t.sum(axis=1, keepdims=True) - t) * (dloss / N)).astype(logits.dtype)
 
     return loss, backward
 
 
 def _targets(xp, labels, logits):
-    """t (N, K) in the logits' dtype, from integer labels (N,) or soft labels (N, K)."""
-    N, K = logits.shape
+    """t (N, classes) in the logits' dtype, from integer labels (N,) or soft labels (N, classes)."""
+    N, classes = logits.shape
     if labels.dtype.kind == "f":
         if labels.shape != logits.shape:
             raise ValueError(
@@ -52,12 +52,12 @@ def _targets(xp, labels, logits):
             f"got {labels.dtype} of shape {labels.shape}"
         )
     lowest, highest = int(labels.min()), int(labels.max())
-    if lowest < 0 or highest >= K:
+    if lowest < 0 or highest >= classes:
         raise ValueError(
-            f"cross_entropy: label {lowest if lowest < 0 else highest} is out of range for {K} classes: "
-            f"labels must be 0 to {K - 1}"
+            f"cross_entropy: label {lowest if lowest < 0 else highest} is out of range for {classes} classes: "
+            f"labels must be 0 to {classes - 1}"
         )
-    return (labels[:, None] == xp.arange(K)).astype(logits.dtype)
+    return (labels[:, None] == xp.arange(classes)).astype(logits.dtype)
 
 
 def mse_loss(prediction, target):
@@ -75,6 +75,6 @@ def mse_loss(prediction, target):
     loss = (difference * difference).mean()
 
     def backward(dloss=1):
-        return difference * (2 * dloss / difference.size)
+        return (difference * (2 * dloss / difference.size)).astype(prediction.dtype)
 
     return loss, backward

@@ -16,7 +16,7 @@ _keep_backward = contextvars.ContextVar("minires_keep_backward", default=True)
 
 @contextlib.contextmanager
 def no_grad():
-    """Within this block modules keep nothing for a backward pass: memory is that of the largest layer."""
+    """Within this block modules keep nothing for a backward pass: memory is that of a block, not of the network."""
     token = _keep_backward.set(False)
     try:
         yield
@@ -96,10 +96,12 @@ class Module:
         return [module for _, module in self.named_modules()]
 
     def named_parameters(self):
-        """(path, Parameter) for every parameter, in order of definition."""
+        """(path, Parameter) for every parameter, in order of definition; one with two names once, by its first."""
+        seen = set()
         for path, module in self.named_modules():
             for name, value in vars(module).items():
-                if isinstance(value, Parameter):
+                if isinstance(value, Parameter) and id(value) not in seen:
+                    seen.add(id(value))
                     yield (f"{path}.{name}" if path else name), value
 
     def parameters(self):

@@ -141,7 +141,7 @@ def array(obj, dtype=None, copy=True, order="K", ndmin=0):
     return ndarray(np.array(obj, dtype=dtype, copy=copy, order=order, ndmin=ndmin))
 
 
-def asarray(a, dtype=None, order=None):
+def asarray(a, dtype=None, order=None, *, blocking=False):
     """An array on the device; `a` itself where it is there already."""
     if isinstance(a, ndarray):
         return a if dtype in (None, a.dtype) else a.astype(dtype)

@@ -184,9 +184,6 @@ def test_sum_would_not_do():
         gradcheck(wrong, X)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="gradcheck's dy is default_rng(0)'s first numbers, as the x of its own example is"
-)
 def test_dy_is_not_the_x_that_a_reader_draws():
     """With dy == x, dy^T @ x is its own transpose, and a transpose forgotten would pass."""
     seen = []

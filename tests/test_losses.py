@@ -140,7 +140,7 @@ Z, L = np.zeros((2, 3)), np.array([0, 1])
         (lambda: cross_entropy(Z, L > 0), "labels must be 2 integers.*got bool"),
         (lambda: cross_entropy(Z, L * 1.0), r"soft labels have shape \(2,\), logits \(2, 3\): must be equal"),
         (lambda: cross_entropy(Z, np.zeros((2, 4))), r"soft labels have shape \(2, 4\), logits \(2, 3\)"),
-        (lambda: cross_entropy(Z[0], L), r"logits must have shape \(N, K\), got \(3,\)"),
+        (lambda: cross_entropy(Z[0], L), r"logits must have shape \(N, classes\), got \(3,\)"),
         (lambda: cross_entropy(Z[:0], L[:0]), r"cross_entropy: empty batch, x has shape \(0, 3\)"),
         (lambda: cross_entropy(Z.astype(int), L), "cross_entropy: needs floating-point arrays, got int64"),
         (lambda: cross_entropy(Z, L, 1.5), r"label_smoothing must be in \[0, 1\], got 1.5"),

@@ -148,7 +148,7 @@ def test_the_names():
 )
 def test_unknown_name(name, nearest):
     with pytest.raises(
-        ValueError, match=f"unknown model '{name}': did you mean {nearest}.*There are resnet8, resnet20"
+        ValueError, match=f"unknown model '{name}': did you mean {nearest!r}.*choose one of resnet8, resnet20"
     ):
         build(name)
 

@@ -73,9 +73,6 @@ class TestNames:
     def test_without_bias_there_is_no_such_key(self):
         assert list(Linear(2, 3, bias=False).state_dict()) == ["weight"]
 
-    @pytest.mark.xfail(
-        strict=True, reason="a module under two names yields its parameters twice, and SGD moves them twice"
-    )
     def test_a_shared_module_has_its_parameters_once(self):
         shared = Linear(3, 3)
         assert len(Sequential(shared, ReLU(), shared).parameters()) == 2

@@ -1,5 +1,6 @@
 """A whole network against PyTorch: outputs, loss, every gradient, the first steps of training, published weights."""
 
+import importlib.util
 from pathlib import Path
 
 import numpy as np
@@ -10,51 +11,25 @@ from minires.models import resnet20
 from minires.module import no_grad
 from minires.optim import SGD
 
-WEIGHTS = Path(__file__).resolve().parents[2] / "shared" / "weights" / "resnet20-12fca82f.th"
+ROOT = Path(__file__).resolve().parents[1]
+BENCHMARKS = ROOT / "benchmarks"
+WEIGHTS = ROOT.parent / "shared" / "weights" / "resnet20-12fca82f.th"
 MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
 
 
 @pytest.fixture(scope="module")
 def pytorch_resnet20(torch):
-    """pytorch_resnet20(shortcut): the network as published PyTorch code writes it."""
-    nn, F = torch.nn, torch.nn.functional
+    """pytorch_resnet20(shortcut): the benchmarks' network, which reads images (N, H, W, C) here."""
+    spec = importlib.util.spec_from_file_location("torch_resnet", BENCHMARKS / "torch_resnet.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
 
-    class Block(nn.Module):
-        def __init__(self, inside, outside, stride, shortcut):
-            super().__init__()
-            self.conv1 = nn.Conv2d(inside, outside, 3, stride, 1, bias=False)
-            self.bn1 = nn.BatchNorm2d(outside)
-            self.conv2 = nn.Conv2d(outside, outside, 3, 1, 1, bias=False)
-            self.bn2 = nn.BatchNorm2d(outside)
-            self.more, self.downsample = outside - inside, None
-            if shortcut == "B" and self.more:
-                self.downsample = nn.Sequential(
-                    nn.Conv2d(inside, outside, 1, stride, bias=False), nn.BatchNorm2d(outside)
-                )
+    class ResNet20(module.TorchResNet):
+        def __init__(self, shortcut):
+            super().__init__(20, shortcut=shortcut)
 
         def forward(self, x):
-            y = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
-            if self.downsample is not None:
-                x = self.downsample(x)
-            elif self.more:
-                x = F.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, self.more // 2, self.more // 2))
-            return F.relu(y + x)
-
-    class ResNet20(nn.Module):
-        def __init__(self, shortcut):
-            super().__init__()
-            self.conv1 = nn.Conv2d(3, 16, 3, 1, 1, bias=False)
-            self.bn1 = nn.BatchNorm2d(16)
-            for number, inside, outside in ((1, 16, 16), (2, 16, 32), (3, 32, 64)):
-                first = Block(inside, outside, 1 if number == 1 else 2, shortcut)
-                rest = (Block(outside, outside, 1, shortcut) for _ in range(2))
-                setattr(self, f"layer{number}", nn.Sequential(first, *rest))
-            self.fc = nn.Linear(64, 10)
-
-        def forward(self, x):  # (N, H, W, C), as minires has it
-            y = F.relu(self.bn1(self.conv1(x.permute(0, 3, 1, 2))))
-            y = self.layer3(self.layer2(self.layer1(y)))
-            return self.fc(y.mean(dim=(2, 3)))
+            return super().forward(x.permute(0, 3, 1, 2))
 
     return ResNet20
 

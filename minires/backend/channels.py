@@ -59,7 +59,7 @@ def channel_moments(x):
     """mean (C,) and biased variance (C,) of x (..., C) over all axes but the last.
 
     Each block gives its mean m_b and the sum of squares S_b around it, and these combine without cancellation:
-    S = sum S_b + sum n_b (m_b - mean)^2 (Chan, Golub and LeVeque 1979, equation 2.1).
+    S = sum S_b + sum n_b (m_b - mean)^2, which generalises the two blocks of Chan, Golub and LeVeque 1979.
     """
     from minires.backend import array_module, for_each_block, sum_blocks
 

@@ -77,7 +77,8 @@ def _padded_rows(x, padding, value, rows):
     """
     (top, _), (left, right) = padding
     N, H, W, C = x.shape
-    first, last = max(rows.start - top, 0), min(rows.stop - top, H)  # of x
+    first = min(max(rows.start - top, 0), H)  # of x; a band may lie wholly in the padding
+    last = max(first, min(rows.stop - top, H))
     if left == right == 0 and last - first == rows.stop - rows.start:
         x = x[:, first:last]
         return np.ascontiguousarray(x) if isinstance(x, np.ndarray) else x
@@ -86,9 +87,10 @@ def _padded_rows(x, padding, value, rows):
         padded = cpu.scratch("padded", shape, x.dtype)
     else:
         padded = sys.modules["cupy"].empty(shape, x.dtype)
-    above, below = first + top - rows.start, last + top - rows.start
+    above = min(max(top - rows.start, 0), rows.stop - rows.start)
+    below = above + last - first
     padded[:, :above] = value
-    padded[:, max(above, below) :] = value
+    padded[:, below:] = value
     padded[:, above:below, :left] = value
     padded[:, above:below, left + W :] = value
     padded[:, above:below, left : left + W] = x[:, first:last]

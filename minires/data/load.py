@@ -1,12 +1,12 @@
 """The data set a command line asks for: CIFAR-10, the shapes drawn by code, or whichever can be had."""
 
-import difflib
 import textwrap
 
 from minires.data.cifar import read_cifar10
 from minires.data.dataset import DatasetUnavailable
 from minires.data.download import find_cifar10
 from minires.data.synthetic import make_synthetic
+from minires.names import unknown
 
 DATASETS = ("auto", "cifar10", "synthetic")
 
@@ -23,9 +23,7 @@ def load(name="auto", data_dir=None, data_url=None, download=True, progress=True
     Raises ValueError for an unknown name, with the one that was probably meant.
     """
     if name not in DATASETS:
-        close = difflib.get_close_matches(str(name).lower(), DATASETS, n=1, cutoff=0.4)
-        meant = f"did you mean {close[0]!r}? " if close else ""
-        raise ValueError(f"unknown data set {name!r}: {meant}choose one of {', '.join(DATASETS)}")
+        raise ValueError(unknown("data set", name, DATASETS))
     if name == "synthetic":
         return make_synthetic(seed=seed), None
     try:

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from minires.backend import array_module
+
 
 def pair(layer, name, value, least=0):
     """(rows, columns) from a number or a pair of whole numbers, each at least `least`."""
@@ -25,18 +27,22 @@ def padding_of(layer, value):
 
 def check_image(layer, x):
     """x must be a batch of images (N, H, W, C) with nothing empty."""
+    array_module(x)
     if x.ndim != 4:
         raise ValueError(f"{layer}: x must have shape (N, H, W, C), got {x.shape}: add the batch axis with x[None]")
     check_not_empty(layer, x)
 
 
 def check_not_empty(layer, x):
+    """x must hold at least one number."""
+    array_module(x)
     if x.size == 0:
         raise ValueError(f"{layer}: empty batch, x has shape {x.shape}: give it at least one item")
 
 
 def check_float(layer, *arrays):
-    """All arrays (None aside) must be of one floating-point dtype: a mixture would silently change precision."""
+    """All arrays (None aside) must be of one device and one floating-point dtype: nothing is converted in silence."""
+    array_module(*arrays)
     dtypes = sorted({str(array.dtype) for array in arrays if array is not None})
     if len(dtypes) > 1:
         raise ValueError(f"{layer}: arrays of different dtypes ({', '.join(dtypes)}): convert them with astype or to()")

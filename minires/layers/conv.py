@@ -64,7 +64,10 @@ def conv2d(x, weight, bias=None, stride=1, padding=0):
 
 
 def _backward_any_stride(dy, x, weight_matrix, kernel, stride, padding):
-    """The adjoint of y = im2col(x) @ W, read backwards:  dW = im2col(x)^T @ dy,  dx = col2im(dy @ W^T)."""
+    """y = im2col(x) @ weight_matrix, read backwards:
+
+    dweight_matrix = im2col(x)^T @ dy,   dx = col2im(dy @ weight_matrix^T).
+    """
     (KH, KW), C, O = kernel, x.shape[3], dy.shape[3]
     N, OH, OW, _ = dy.shape
     dx = empty(x.shape, like=x)

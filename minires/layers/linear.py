@@ -39,6 +39,7 @@ def flatten(x):
 
     Returns y and backward(dy) -> dx, which is dy in the shape of x.
     """
+    check_not_empty("flatten", x)
     y = x.reshape(len(x), -1)
 
     def backward(dy):

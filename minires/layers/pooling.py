@@ -19,11 +19,15 @@ def max_pool2d(x, kernel_size, stride=None, padding=0):
     OH, OW = output_size((H, W), kernel, stride, padding)
     y = empty((N, OH, OW, C), like=x)
     winner = xp.empty((N, OH, OW, C), xp.int32)  # which of the window's KH * KW pixels
+    # the first one inside the image, for windows in which nothing is larger than the padding
+    first_real = (
+        im2col(xp.ones((1, H, W, 1), x.dtype), kernel, stride, padding).reshape(1, OH, OW, -1, 1).argmax(axis=3)
+    )
 
     def forward_block(images):
         windows = im2col(x[images], kernel, stride, padding, value=-xp.inf).reshape(-1, OH, OW, KH * KW, C)
-        winner[images] = windows.argmax(axis=3)
         y[images] = windows.max(axis=3)
+        winner[images] = xp.where(y[images] == -xp.inf, first_real, windows.argmax(axis=3))
 
     for_each_block(forward_block, x, 2 * OH * OW * KH * KW * C * x.itemsize)
 
@@ -32,7 +36,7 @@ def max_pool2d(x, kernel_size, stride=None, padding=0):
 
         def backward_block(images):
             won = winner[images][:, :, :, None, :] == xp.arange(KH * KW)[:, None]  # (n, OH, OW, KH * KW, C)
-            dwindows = (won * dy[images][:, :, :, None, :]).reshape(-1, OH, OW, KH, KW, C)
+            dwindows = xp.where(won, dy[images][:, :, :, None, :], dy.dtype.type(0)).reshape(-1, OH, OW, KH, KW, C)
             dx[images] = col2im(dwindows, (H, W), stride, padding)
 
         for_each_block(backward_block, x, 2 * OH * OW * KH * KW * C * x.itemsize)

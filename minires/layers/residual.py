@@ -56,6 +56,9 @@ def pad_shortcut(x, out_channels, stride=1):
     """
     xp = array_module(x)
     check_image("pad_shortcut", x)
+    check_float("pad_shortcut", x)
+    if stride < 1:
+        raise ValueError(f"pad_shortcut: stride must be at least 1, got {stride}")
     N, H, W, C = x.shape
     if out_channels < C:
         raise ValueError(

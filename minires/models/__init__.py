@@ -1,7 +1,5 @@
 """The networks, by name."""
 
-import difflib
-
 from minires.models.resnet import (
     ResNet,
     plain8,
@@ -18,6 +16,7 @@ from minires.models.resnet import (
     resnet110,
 )
 from minires.models.simple_cnn import SimpleCNN, simple_cnn
+from minires.names import unknown
 
 RESNETS = (resnet8, resnet20, resnet32, resnet44, resnet56, resnet110)
 PLAIN = (plain8, plain20, plain32, plain44, plain56, plain110)
@@ -29,7 +28,6 @@ __all__ = ["MODELS", "ResNet", "SimpleCNN", "build", *MODELS]
 def build(name, num_classes=10, shortcut="A", rng=None):
     """The model of this name; `shortcut` matters to the resnets alone. Raises ValueError with the nearest name."""
     if name not in MODELS:
-        near = difflib.get_close_matches(name, MODELS, n=1, cutoff=0)
-        raise ValueError(f"unknown model {name!r}: did you mean {near[0]}? There are {', '.join(MODELS)}")
+        raise ValueError(unknown("model", name, MODELS))
     options = {"shortcut": shortcut} if MODELS[name] in RESNETS else {}
     return MODELS[name](num_classes=num_classes, rng=rng, **options)

@@ -16,7 +16,7 @@ import math
 
 import numpy as np
 
-from minires.layers import BatchNorm2d, Conv2d, Linear, add, global_avg_pool2d, pad_shortcut, relu
+from minires.layers import BatchNorm2d, Conv2d, GlobalAvgPool2d, Linear, ReLU, add, pad_shortcut
 from minires.module import Module, Sequential
 
 SHORTCUTS = ("A", "B", "none")
@@ -35,6 +35,7 @@ class BasicBlock(Module):
         self.bn1 = BatchNorm2d(out_channels)
         self.conv2 = Conv2d(out_channels, out_channels, 3, 1, padding=1, bias=False, rng=rng)
         self.bn2 = BatchNorm2d(out_channels)
+        self.relu = ReLU()
         self.kind, self.stride, self.out_channels = shortcut, stride, out_channels
         self.changes_shape = stride != 1 or in_channels != out_channels
         if shortcut == "B" and self.changes_shape:
@@ -54,7 +55,7 @@ class BasicBlock(Module):
         """F(x), the part that is learned: -> (y, backward)."""
         y, conv1_backward = self.conv1(x)
         y, bn1_backward = self.bn1(y)
-        y, relu_backward = relu(y)
+        y, relu_backward = self.relu(y)
         y, conv2_backward = self.conv2(y)
         y, bn2_backward = self.bn2(y)
 
@@ -70,7 +71,7 @@ class BasicBlock(Module):
         if self.kind != "none":
             shortcut, shortcut_backward = self.shortcut(x)
             y, _ = add(y, shortcut)
-        y, relu_backward = relu(y)
+        y, relu_backward = self.relu(y)
 
         def backward(dy):
             dy = relu_backward(dy)
@@ -100,10 +101,12 @@ class ResNet(Module):
         rng = np.random.default_rng(rng)
         self.conv1 = Conv2d(3, 16, 3, padding=1, bias=False, rng=rng)
         self.bn1 = BatchNorm2d(16)
+        self.relu = ReLU()
         n = (depth - 2) // 6
         self.layer1 = _stage(16, 16, n, 1, shortcut, rng)
         self.layer2 = _stage(16, 32, n, 2, shortcut, rng)
         self.layer3 = _stage(32, 64, n, 2, shortcut, rng)
+        self.avgpool = GlobalAvgPool2d()
         self.fc = Linear(64, num_classes, rng=rng)
         for module in self.modules():
             if isinstance(module, Conv2d):
@@ -113,11 +116,11 @@ class ResNet(Module):
     def forward(self, x):
         y, conv1_backward = self.conv1(x)
         y, bn1_backward = self.bn1(y)
-        y, relu_backward = relu(y)
+        y, relu_backward = self.relu(y)
         y, layer1_backward = self.layer1(y)
         y, layer2_backward = self.layer2(y)
         y, layer3_backward = self.layer3(y)
-        y, pool_backward = global_avg_pool2d(y)
+        y, pool_backward = self.avgpool(y)
         logits, fc_backward = self.fc(y)
 
         def backward(dlogits):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from minires.layers import Conv2d, Linear, flatten, max_pool2d, relu
+from minires.layers import Conv2d, Flatten, Linear, MaxPool2d, ReLU
 from minires.module import Module
 
 
@@ -19,16 +19,17 @@ class SimpleCNN(Module):
             raise ValueError(f"SimpleCNN: image_size must be at least 10, got {image_size}")
         self.conv1 = Conv2d(3, 32, 3, rng=rng)
         self.conv2 = Conv2d(32, 64, 3, rng=rng)
+        self.relu, self.pool, self.flatten = ReLU(), MaxPool2d(2), Flatten()
         self.fc = Linear(side * side * 64, num_classes, rng=rng)
 
     def forward(self, x):
         y, conv1_backward = self.conv1(x)
-        y, relu1_backward = relu(y)
-        y, pool1_backward = max_pool2d(y, 2)
+        y, relu1_backward = self.relu(y)
+        y, pool1_backward = self.pool(y)
         y, conv2_backward = self.conv2(y)
-        y, relu2_backward = relu(y)
-        y, pool2_backward = max_pool2d(y, 2)
-        y, flatten_backward = flatten(y)
+        y, relu2_backward = self.relu(y)
+        y, pool2_backward = self.pool(y)
+        y, flatten_backward = self.flatten(y)
         logits, fc_backward = self.fc(y)
 
         def backward(dlogits):

@@ -1,0 +1,101 @@
+"""Checkpoints: what comes back is what was saved, and nothing is lost on the way."""
+
+import errno
+import os
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from minires import checkpoint, optim
+from minires.layers import Dropout, Linear
+from minires.models import resnet8
+from minires.module import Sequential
+from minires.training import train_step
+
+
+def trained(seed=0, steps=2):
+    """A small model with dropout and its optimizer, some steps on."""
+    model = Sequential(Linear(6, 8, rng=seed), Dropout(0.5, rng=seed), Linear(8, 3, rng=seed))
+    optimizer = optim.Adam(model.parameters(), lr=0.01)
+    for step in range(steps):
+        one_step(model, optimizer, step)
+    return model, optimizer
+
+
+def one_step(model, optimizer, step):
+    rng = np.random.default_rng(step)
+    return train_step(model, optimizer, rng.standard_normal((5, 6)).astype(np.float32), rng.integers(0, 3, 5))
+
+
+def test_everything_comes_back(tmp_path):
+    model, optimizer = trained()
+    position = {"epoch": 3, "loss_sum": 0.1 + 0.2, "history": [{"val_acc": None}]}
+    checkpoint.save(tmp_path / "a.safetensors", model, optimizer, position, {"name": "größe"})
+    loaded = checkpoint.load(tmp_path / "a.safetensors")
+    assert loaded.position == position
+    assert loaded.info == {"name": "größe"}
+    for key, array in model.state_dict().items():
+        np.testing.assert_array_equal(loaded.model[key], array)
+
+    other, other_optimizer = trained(seed=1, steps=0)
+    other.load_state_dict(loaded.model)
+    other_optimizer.load_state_dict(loaded.optimizer)
+    checkpoint.restore_generators(other, loaded.generators)
+    for step in range(2, 5):  # the same bits from here on, dropout's masks included
+        assert one_step(model, optimizer, step)[0] == one_step(other, other_optimizer, step)[0]
+    for key, array in model.state_dict().items():
+        np.testing.assert_array_equal(other.state_dict()[key], array)
+
+
+def test_any_reader_of_safetensors_finds_the_state_dict(tmp_path):
+    model = resnet8(rng=0)
+    checkpoint.save(tmp_path / "a.safetensors", model)
+    arrays = load_file(tmp_path / "a.safetensors")
+    assert set(arrays) == set(model.state_dict())
+    np.testing.assert_array_equal(arrays["layer2.0.conv1.weight"], model.state_dict()["layer2.0.conv1.weight"])
+
+
+@pytest.mark.parametrize("kept", [0, 1, 8, 100, 0.5, 0.99])
+def test_a_file_cut_short_is_named(tmp_path, kept):
+    path = tmp_path / "last.safetensors"
+    checkpoint.save(path, *trained())
+    content = path.read_bytes()
+    path.write_bytes(content[: int(kept * len(content)) if isinstance(kept, float) else kept])
+    with pytest.raises(checkpoint.CheckpointError, match=r"last\.safetensors: damaged.*best\.safetensors"):
+        checkpoint.load(path)
+
+
+def test_a_missing_file_and_a_foreign_file_are_named(tmp_path):
+    with pytest.raises(checkpoint.CheckpointError, match="no such checkpoint"):
+        checkpoint.load(tmp_path / "a.safetensors")
+    save_file({"x": np.zeros(3)}, tmp_path / "b.safetensors")
+    with pytest.raises(checkpoint.CheckpointError, match=r"b\.safetensors: a safetensors file, but no checkpoint"):
+        checkpoint.load(tmp_path / "b.safetensors")
+
+
+@pytest.mark.parametrize("failing", ["fsync", "replace"])
+def test_a_full_disk_leaves_the_previous_checkpoint_whole(tmp_path, monkeypatch, failing):
+    path = tmp_path / "last.safetensors"
+    checkpoint.save(path, *trained(steps=1))
+    before = path.read_bytes()
+
+    def full(*args):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, failing, full)
+    with pytest.raises(OSError, match="No space left"):
+        checkpoint.save(path, *trained(steps=2))
+    assert path.read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir()] == ["last.safetensors"]  # no half-written file stays
+
+
+def test_parameters_that_are_not_finite_are_not_saved(tmp_path):
+    path = tmp_path / "last.safetensors"
+    model, optimizer = trained()
+    checkpoint.save(path, model, optimizer)
+    before = path.read_bytes()
+    model.parameters()[0].data[0, 0] = np.nan
+    with pytest.raises(ValueError, match=r"not saved.*0\.weight"):
+        checkpoint.save(path, model, optimizer)
+    assert path.read_bytes() == before

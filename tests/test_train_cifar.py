@@ -1,0 +1,456 @@
+"""examples/train_cifar.py as its user meets it: flags, files, stopping and going on, and what goes wrong."""
+
+import csv
+import importlib.util
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cupy_double
+import numpy as np
+import pytest
+from test_data_cifar import make_batches, write_binary
+
+from minires import checkpoint, data, models
+from minires.training import evaluate
+
+SCRIPT = Path(__file__).resolve().parent.parent / "examples" / "train_cifar.py"
+FAST = (
+    "--batch-size",
+    "16",
+    "--model",
+    "simple_cnn",
+    "--epochs",
+    "2",
+    "--seed",
+    "3",
+    "--lr",
+    "0.05",
+    "--device",
+    "cpu",
+)
+
+
+@pytest.fixture(scope="module")
+def example():
+    spec = importlib.util.spec_from_file_location("train_cifar", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def cifar(tmp_path_factory):
+    """A tiny copy of CIFAR-10: 62 random images, and 13 to test."""
+    folder = tmp_path_factory.mktemp("cifar")
+    write_binary(folder, make_batches(12))
+    return folder
+
+
+@pytest.fixture
+def main(example, cifar, monkeypatch, capsys):
+    """main("--flag", ...) -> (exit code, stdout, stderr), on the tiny copy."""
+
+    def call(*flags, data_dir=cifar):
+        given = [*flags, *(["--data-dir", str(data_dir)] if data_dir else [])]
+        monkeypatch.setattr(sys, "argv", [str(SCRIPT), *map(str, given)])
+        try:
+            code = example.main()
+        except SystemExit as exit:  # argparse
+            code = exit.code
+        return code, *capsys.readouterr()
+
+    return call
+
+
+@pytest.fixture(autouse=True)
+def no_curves(example, request, monkeypatch):
+    """Drawing takes longer than these runs do: only the tests marked "curves" draw."""
+    if "curves" not in request.keywords:
+        monkeypatch.setattr(example.Recorder, "curves", lambda self, history, title: None)
+
+
+def one_sentence(err):
+    """The error must be one line, no traceback."""
+    lines = [line for line in err.splitlines() if line.strip()]
+    assert lines[-1].startswith(("error: ", "train_cifar.py: error: "))
+    assert "Traceback" not in err
+    return lines[-1]
+
+
+# A run and its files ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.curves
+def test_a_run_writes_all_its_files(main, tmp_path):
+    out = tmp_path / "run"
+    code, printed, _ = main(*FAST, "--out", out)
+    assert code == 0
+    names = {"config.json", "log.csv", "train.log", "curves.png", "result.json", "last.safetensors", "best.safetensors"}
+    assert {file.name for file in out.iterdir()} == names
+
+    config = json.loads((out / "config.json").read_text())
+    assert config["settings"]["batch_size"] == 16
+    assert config["settings"]["seed"] == 3
+    assert config["dataset"]["name"] == "cifar10"
+    assert config["device"] == "cpu"
+    assert config["versions"]["numpy"] == np.__version__
+    assert config["sizes"] == {"train": 56, "val": 6, "test": 13}
+    assert "commit" in config
+
+    rows = list(csv.DictReader((out / "log.csv").open()))
+    assert (out / "log.csv").read_text().splitlines()[0] == (
+        "epoch,iteration,lr,train_loss,train_acc,val_loss,val_acc,seconds,images_per_second"
+    )
+    assert [(row["epoch"], row["iteration"]) for row in rows] == [("1", "4"), ("2", "8")]
+    assert (out / "curves.png").read_bytes().startswith(b"\x89PNG")
+    result = json.loads((out / "result.json").read_text())
+    assert result["test_total"] == 13
+    assert result["test_acc"] == result["test_correct"] / 13
+    assert set(result["class_acc"]) == set(data.CLASSES)
+    assert result["peak_memory_mb"] > 10
+    assert f"{float(rows[1]['train_loss']):.4f}" in printed
+    assert config["dataset"]["label"] in (out / "train.log").read_text()
+    assert "\r" not in printed  # no terminal: plain lines
+
+
+def test_the_result_is_that_of_the_best_model(main, tmp_path, cifar):
+    out = tmp_path / "run"
+    main(*FAST, "--out", out)
+    result = json.loads((out / "result.json").read_text())
+    loaded = checkpoint.load(out / "best.safetensors")
+    model = models.simple_cnn()
+    model.load_state_dict(loaded.model)
+    dataset = data.read_cifar10(cifar)
+    normalisation = loaded.info["config"]["normalisation"]
+    again = evaluate(model, data.Loader(dataset.test_images, dataset.test_labels, 12, **normalisation), 10)
+    assert again.accuracy == result["test_acc"]
+    assert again.loss == pytest.approx(result["test_loss"], rel=1e-6)
+
+
+def test_evaluate_prints_loss_accuracy_and_classes(main, tmp_path):
+    out = tmp_path / "run"
+    main(*FAST, "--out", out)
+    result = json.loads((out / "result.json").read_text())
+    code, printed, _ = main("--evaluate", out / "best.safetensors", "--device", "cpu")
+    assert code == 0
+    assert f"test loss {result['test_loss']:.4f}" in printed
+    assert f"({result['test_correct']} of 13)" in printed
+    assert all(f"  {name}" in printed for name in data.CLASSES)
+
+
+def test_the_test_set_never_chooses(main, tmp_path, cifar):
+    """With other test images everything but the test result is the same."""
+    other = tmp_path / "other"
+    batches = make_batches(12)
+    name = next(name for name in batches if "test" in name)
+    batches[name] = make_batches(12, seed=9)[name]
+    write_binary(other, batches)
+    main(*FAST, "--out", tmp_path / "a")
+    main(*FAST, "--out", tmp_path / "b", data_dir=other)
+    same_arrays(tmp_path / "a", tmp_path / "b")
+    results = [json.loads((tmp_path / run / "result.json").read_text()) for run in "ab"]
+    assert results[0]["model_of_epoch"] == results[1]["model_of_epoch"]
+    assert results[0]["test_loss"] != results[1]["test_loss"]
+
+
+def test_limits_and_validation_split(main, tmp_path):
+    out = tmp_path / "run"
+    main(*FAST, "--out", out, "--limit-train", 40, "--val-split", 8, "--limit-test", 5, "--epochs", 1)
+    assert json.loads((out / "config.json").read_text())["sizes"] == {"train": 32, "val": 8, "test": 5}
+
+
+def test_no_validation_split(main, tmp_path):
+    code, printed, _ = main(*FAST, "--out", tmp_path / "run", "--val-split", 0)
+    assert code == 0
+    assert "no validation images" in printed
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "adamw", "rmsprop"])
+@pytest.mark.parametrize("schedule", ["constant", "cosine"])
+def test_every_optimizer_and_schedule(main, tmp_path, optimizer, schedule):
+    flags = ("--optimizer", optimizer, "--schedule", schedule, "--epochs", 1, "--warmup", 2, "--cutout", 8)
+    assert main(*FAST, "--out", tmp_path / "run", *flags)[0] == 0
+
+
+def test_recipes_are_defaults_that_flags_override(example):
+    paper = example.settings_of({"recipe": "paper"})
+    assert (paper["lr"], paper["momentum"], paper["weight_decay"], paper["nesterov"]) == (0.1, 0.9, 1e-4, False)
+    schedule = example.make_schedule(paper, paper["iterations"])
+    assert [schedule(i) for i in (0, 31_999, 32_000, 47_999, 48_000, 63_999)] == pytest.approx(
+        [0.1, 0.1, 0.01, 0.01, 0.001, 0.001]
+    )
+    standard = example.settings_of({"recipe": "standard"})
+    assert (standard["epochs"], standard["schedule"], standard["model"]) == (30, "one-cycle", "resnet20")
+    assert example.settings_of({"recipe": "standard", "epochs": 2, "lr": 0.7})["lr"] == 0.7
+    assert example.settings_of({"recipe": "standard", "optimizer": "adam"})["lr"] == 1e-3
+    assert example.settings_of({"model": "resnet20", "epochs": 10})["lr"] == 0.4
+
+
+def test_one_batch_is_learned_by_heart(main):
+    code, printed, _ = main("--overfit-one-batch", "--model", "resnet8", "--batch-size", 8, "--device", "cpu")
+    assert code == 0
+    assert "by heart" in printed
+
+
+# No data ---------------------------------------------------------------------------------------------------------
+
+
+def test_without_data_it_trains_on_synthetic_shapes_and_nobody_can_miss_it(example, main, tmp_path, monkeypatch):
+    def nothing(*args, **options):
+        raise data.DatasetUnavailable("no host answered")
+
+    titles = []
+    monkeypatch.setattr(sys.modules["minires.data.load"], "find_cifar10", nothing)
+    small = data.make_synthetic(train=60, test=20)
+    monkeypatch.setattr(sys.modules["minires.data.load"], "make_synthetic", lambda **options: small)
+    monkeypatch.setattr(example.Recorder, "curves", lambda self, history, title: titles.append(title))
+    out = tmp_path / "run"
+    code, printed, err = main(*FAST, "--out", out, data_dir=None)
+    assert code == 0
+    assert "NOT CIFAR-10" in err
+    assert "no host answered" in err
+    assert "synthetic" in printed
+    config = json.loads((out / "config.json").read_text())
+    assert config["dataset"]["name"] == "synthetic"
+    assert "NOT CIFAR-10" in config["dataset"]["notice"]
+    assert "NOT CIFAR-10" in (out / "train.log").read_text()
+    assert "synthetic" in titles[-1]
+    assert "synthetic" in json.loads((out / "result.json").read_text())["dataset"]
+    assert main(*FAST, "--dataset", "cifar10", "--out", tmp_path / "b", data_dir=None)[0] == 1
+
+
+# Stopping and going on -------------------------------------------------------------------------------------------
+
+
+def same_arrays(a, b):
+    for name in ("last", "best"):
+        one, other = (checkpoint.load(run / f"{name}.safetensors") for run in (a, b))
+        assert one.model.keys() == other.model.keys()
+        for key in one.model:
+            np.testing.assert_array_equal(one.model[key], other.model[key], err_msg=f"{name} {key}")
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_saves_and_prints_the_command_that_goes_on(example, main, tmp_path, monkeypatch, number, code):
+    main(*FAST, "--out", tmp_path / "whole")
+    batch = example.Watcher.batch
+
+    def stop_at_three(self, trainer):
+        batch(self, trainer)
+        if trainer.position.iteration == 3:
+            os.kill(os.getpid(), number)
+
+    monkeypatch.setattr(example.Watcher, "batch", stop_at_three)
+    before = signal.getsignal(number)
+    got, printed, _ = main(*FAST, "--out", tmp_path / "run")
+    assert signal.getsignal(number) is before
+    assert got == code
+    assert f"--resume {tmp_path / 'run'}" in printed.splitlines()[-1]
+    monkeypatch.setattr(example.Watcher, "batch", batch)
+    got, printed, _ = main("--resume", tmp_path / "run")
+    assert got == 0
+    same_arrays(tmp_path / "whole", tmp_path / "run")
+    logs = [list(csv.DictReader((tmp_path / run / "log.csv").open())) for run in ("whole", "run")]
+    timeless = [
+        [{k: v for k, v in row.items() if k not in ("seconds", "images_per_second")} for row in log] for log in logs
+    ]
+    assert timeless[0] == timeless[1]
+
+
+def test_killed_without_warning_it_goes_on(main, cifar, tmp_path):
+    """SIGKILL in the middle of an epoch, in a process of its own."""
+    flags = [*FAST, "--epochs", "40", "--data-dir", cifar]
+    main(*flags, "--out", tmp_path / "whole", data_dir=None)
+    out = tmp_path / "run"
+    command = [sys.executable, SCRIPT, *flags, "--out", out, "--save-every", "3"]
+    process = subprocess.Popen([str(word) for word in command], stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and not (out / "last.safetensors").exists():
+        time.sleep(0.005)
+    process.kill()
+    process.wait()
+    position = checkpoint.load(out / "last.safetensors").position
+    assert 0 < position["iteration"] < 160
+    assert main("--resume", out / "last.safetensors")[0] == 0
+    same_arrays(tmp_path / "whole", out)
+
+
+def test_a_finished_run_can_be_resumed_to_no_effect(main, tmp_path):
+    main(*FAST, "--out", tmp_path / "run")
+    before = (tmp_path / "run" / "last.safetensors").read_bytes()
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert main("--resume", tmp_path / "run")[0] == 0
+    assert (tmp_path / "run" / "last.safetensors").read_bytes() == before
+    assert json.loads((tmp_path / "run" / "result.json").read_text())["test_loss"] == result["test_loss"]
+
+
+def test_a_bar_on_a_terminal(cifar, tmp_path):
+    """On a pseudo-terminal the bar shows loss, accuracy, images/s and time left."""
+    pty = pytest.importorskip("pty")
+    command = [str(word) for word in (sys.executable, SCRIPT, *FAST, "--data-dir", cifar, "--out", tmp_path / "run")]
+    leader, follower = pty.openpty()
+    with subprocess.Popen(command, stdout=follower, stderr=follower, env={**os.environ, "COLUMNS": "120"}) as process:
+        os.close(follower)
+        shown = b""
+        while True:
+            try:
+                part = os.read(leader, 4096)
+            except OSError:
+                break
+            if not part:
+                break
+            shown += part
+    os.close(leader)
+    assert process.returncode == 0
+    text = shown.decode()
+    assert "epoch 1/2 |" in text
+    assert "images/s" in text
+    assert " left" in text
+
+
+# What goes wrong -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (("--model", "resnet21"), ("resnet21", "did you mean 'resnet20'")),
+        (("--dataset", "cifar11"), ("cifar11", "did you mean 'cifar10'")),
+        (("--epochs", "0"), ("--epochs", "at least 1", "0")),
+        (("--batch-size", "0"), ("--batch-size", "at least 1")),
+        (("--threads", "0"), ("--threads", "at least 1")),
+        (("--seed", "-1"), ("--seed", "at least 0")),
+        (("--val-split", "62"), ("62",)),
+        (("--limit-train", "0"), ("at least 1",)),
+        (("--lr", "-1"), ("lr", "-1")),
+        (("--no-such-flag",), ("--no-such-flag",)),
+        (("--resume", "nowhere"), ("nowhere", "no run there")),
+        (("--evaluate", "nowhere.safetensors"), ("nowhere.safetensors", "no such checkpoint")),
+    ],
+)
+def test_bad_flags_get_one_sentence(main, tmp_path, flags, words):
+    if flags[0] in ("--resume", "--evaluate"):
+        code, _, err = main(*flags)
+    else:
+        code, _, err = main(*FAST, "--out", tmp_path / "run", *flags)
+    assert code != 0
+    sentence = one_sentence(err)
+    assert all(word in sentence for word in words), sentence
+    assert not (tmp_path / "run" / "last.safetensors").exists()
+
+
+def test_a_folder_that_cannot_be_written(main, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    code, _, err = main(*FAST, "--out", tmp_path / "file" / "run")
+    assert code == 1
+    assert "cannot be written" in one_sentence(err)
+
+
+def test_a_run_is_never_overwritten(main, tmp_path):
+    main(*FAST, "--out", tmp_path / "run")
+    before = (tmp_path / "run" / "last.safetensors").read_bytes()
+    code, _, err = main(*FAST, "--out", tmp_path / "run")
+    assert code == 1
+    assert f"--resume {tmp_path / 'run'}" in one_sentence(err)
+    assert (tmp_path / "run" / "last.safetensors").read_bytes() == before
+
+
+def test_resuming_with_other_settings_is_refused(main, tmp_path):
+    main(*FAST, "--out", tmp_path / "run")
+    code, _, err = main("--resume", tmp_path / "run", "--lr", "0.7")
+    assert code == 1
+    assert "--lr 0.7 (was 0.05)" in one_sentence(err)
+
+
+def test_resuming_on_other_data_is_refused(main, tmp_path):
+    main(*FAST, "--out", tmp_path / "run")
+    other = tmp_path / "other"
+    write_binary(other, make_batches(12))
+    next(other.iterdir()).joinpath("COMPLETE").write_text("CIFAR-10 (other), copied\n")
+    code, _, err = main("--resume", tmp_path / "run", data_dir=other)
+    assert code == 1
+    assert "CIFAR-10 (other)" in one_sentence(err)
+
+
+def test_a_checkpoint_cut_in_half(main, tmp_path):
+    main(*FAST, "--out", tmp_path / "run")
+    path = tmp_path / "run" / "last.safetensors"
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    for flag in ("--resume", "--evaluate"):
+        code, _, err = main(flag, path)
+        assert code == 1
+        assert "last.safetensors: damaged" in one_sentence(err)
+
+
+def test_the_checkpoint_of_another_model(main, tmp_path):
+    """A file whose arrays are another model's: every key that does not fit is listed."""
+    main(*FAST, "--out", tmp_path / "run")
+    loaded = checkpoint.load(tmp_path / "run" / "last.safetensors")
+    checkpoint.save(tmp_path / "run" / "best.safetensors", models.resnet8(), info=loaded.info)
+    code, _, err = main("--evaluate", tmp_path / "run" / "best.safetensors")
+    assert code == 1
+    sentence = one_sentence(err)
+    assert "missing" in sentence
+    assert "unexpected" in sentence
+    assert "layer1.0.conv1.weight" in sentence
+
+
+def test_damaged_data_is_named(main, tmp_path):
+    write_binary(tmp_path, make_batches(12))
+    path = next(tmp_path.rglob("data_batch_3.bin"))
+    path.write_bytes(path.read_bytes()[:-100])
+    code, _, err = main(*FAST, "--out", tmp_path / "run", data_dir=tmp_path)
+    assert code == 1
+    assert "data_batch_3.bin" in one_sentence(err)
+
+
+def test_a_loss_that_is_not_finite(main, tmp_path):
+    code, _, err = main(*FAST, "--out", tmp_path / "run", "--lr", "1e30", "--schedule", "constant")
+    assert code == 1
+    sentence = one_sentence(err)
+    assert "epoch 1, iteration" in sentence
+    assert "--lr" in sentence
+
+
+def test_no_gpu(main, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    code, _, err = main(*FAST, "--device", "gpu", "--out", tmp_path / "run")
+    assert code == 1
+    sentence = one_sentence(err)
+    assert "CuPy" in sentence
+    assert "pip install" in sentence
+    code, printed, _ = main(*FAST, "--device", "auto", "--out", tmp_path / "run")
+    assert code == 0
+    assert "device: cpu" in printed
+
+
+def test_out_of_memory_names_a_smaller_batch(example, main, tmp_path, monkeypatch):
+    def full(*args):
+        raise MemoryError
+
+    monkeypatch.setattr(sys.modules["minires.training"], "train_step", full)
+    code, _, err = main(*FAST, "--out", tmp_path / "run")
+    assert code == 1
+    assert "--batch-size 8" in one_sentence(err)
+
+
+# The GPU path on the double --------------------------------------------------------------------------------------
+
+
+def test_the_same_run_on_the_double_of_a_gpu(main, tmp_path, monkeypatch):
+    flags = ("--model", "resnet8", "--limit-train", 40, "--limit-test", 4, "--epochs", 1, "--no-augment")
+    main(*FAST, *flags, "--out", tmp_path / "cpu")
+    monkeypatch.setitem(sys.modules, "cupy", cupy_double)
+    code, printed, _ = main(*FAST, *flags, "--out", tmp_path / "gpu", "--device", "gpu")
+    assert code == 0
+    assert "device: gpu" in printed
+    cpu, gpu = (json.loads((tmp_path / run / "result.json").read_text()) for run in ("cpu", "gpu"))
+    assert gpu["test_loss"] == pytest.approx(cpu["test_loss"], rel=1e-2)
+    config = json.loads((tmp_path / "gpu" / "config.json").read_text())
+    assert config["device"] == "gpu"
+    assert main("--resume", tmp_path / "gpu", "--device", "cpu")[0] == 0  # a run may change its device
