@@ -392,7 +392,8 @@ class Watcher:
         position, batches = trainer.position, len(trainer.train_loader)
         seen = max(1, position.seen)
         speed = position.seen / max(position.epoch_seconds, 1e-9)
-        left = (trainer.epochs * batches - position.iteration) / max(position.iteration, 1) * position.seconds
+        steps = min(trainer.epochs * batches, trainer.iterations or math.inf)
+        left = (steps - position.iteration) / position.iteration * position.seconds
         facts = (
             f"loss {position.loss_sum / seen:.3f}, acc {position.correct / seen:.1%}, {speed:,.0f} images/s, "
             f"{clock(left)} left"
@@ -409,8 +410,8 @@ class Watcher:
         from tqdm import tqdm
 
         if self.bar is None:
-            layout = "{desc} |{bar}| {n_fmt}/{total_fmt} {postfix}"
-            self.bar = tqdm(total=batches, leave=False, dynamic_ncols=True, bar_format=layout)
+            layout = "{desc} |{bar}| {n_fmt}/{total_fmt}{postfix}"  # tqdm puts a comma before the postfix
+            self.bar = tqdm(total=batches, leave=False, dynamic_ncols=True, bar_format=layout, delay=1e-3)
         self.bar.n = position.batch
         self.bar.set_description_str(f"epoch {position.epoch + 1}/{epochs}", refresh=False)
         self.bar.set_postfix_str(facts)

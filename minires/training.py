@@ -37,6 +37,7 @@ class Position:
     seconds: float = 0.0
     epoch_seconds: float = 0.0
     best_val_acc: float | None = None
+    best_val_loss: float | None = None
     best_epoch: int = 0
     history: list = field(default_factory=list)
 
@@ -96,9 +97,10 @@ class Trainer:
     """A run: `model` trained on `train_loader` by `optimizer`, with the learning rate `schedule(iteration)`.
 
     epochs, iterations: how long; the run ends with the first of the two (iterations None: no such limit).
-    val_loader: after each epoch the model is evaluated on it, and the best by validation accuracy is kept; None:
-    the last counts as the best.   label_smoothing: of the training loss.   folder: where last.safetensors and
-    best.safetensors go, with `info` inside.   save_every: iterations between checkpoints within an epoch, or None.
+    val_loader: after each epoch the model is evaluated on it, and the best by validation accuracy (of equals, by
+    loss) is kept; None: the last counts as the best.   label_smoothing: of the training loss.
+    folder: where last.safetensors and best.safetensors go, with `info` inside.
+    save_every: iterations between checkpoints within an epoch, or None.
     watcher: an object with `batch(trainer)` after every step and `epoch(trainer, row)` after every epoch, or None.
     """
 
@@ -235,13 +237,20 @@ class Trainer:
         }
         position.history.append(row)
         position.batch, position.loss_sum, position.correct, position.seen, position.epoch_seconds = 0, 0.0, 0, 0, 0.0
-        if evaluation is None or position.best_val_acc is None or evaluation.accuracy > position.best_val_acc:
-            position.best_val_acc = row["val_acc"]
+        if self._is_best(evaluation):
+            position.best_val_acc, position.best_val_loss = row["val_acc"], row["val_loss"]
             position.best_epoch = position.epoch
             self.save("best")
         self.save()
         if self.watcher is not None:
             self.watcher.epoch(self, row)
+
+    def _is_best(self, evaluation):
+        """Higher accuracy, and of equals lower loss; without validation images the latest."""
+        best = self.position
+        if evaluation is None or best.best_val_acc is None:
+            return True
+        return (evaluation.accuracy, -evaluation.loss) > (best.best_val_acc, -best.best_val_loss)
 
     def _out_of_iterations(self):
         return self.iterations is not None and self.position.iteration >= self.iterations
