@@ -38,7 +38,10 @@ class Checkpoint:
 
 
 def write_atomically(path, content):
-    """Write bytes beside `path`, make sure they are on the disk, and rename: there is never half a file."""
+    """Write bytes beside `path`, make sure they are on the disk, and rename: there is never half a file.
+
+    Raises OSError where that fails; what stood at `path` before stands there still.
+    """
     path = Path(path)
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
@@ -47,6 +50,9 @@ def write_atomically(path, content):
             file.flush()
             os.fsync(file.fileno())
         os.replace(beside, path)
+    except OSError as error:
+        before = "its previous version is whole" if path.exists() else "there was none before"
+        raise OSError(f"{path} could not be written ({error.strerror}), {before}: free some space") from error
     finally:
         with contextlib.suppress(OSError):
             beside.unlink(missing_ok=True)

@@ -7,6 +7,7 @@ import os
 import platform
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -34,8 +35,8 @@ class Recorder:
         self.folder = Path(folder)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            write_atomically(self.folder / ".writable", b"")
-            (self.folder / ".writable").unlink()
+            with tempfile.TemporaryFile(dir=self.folder):
+                pass
         except OSError as error:
             raise OSError(f"--out {folder} cannot be written ({error.strerror}): name another folder") from error
 

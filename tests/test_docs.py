@@ -106,7 +106,7 @@ def name(page):
     return str(page.relative_to(ROOT))
 
 
-@pytest.mark.parametrize("page", PAGES, ids=name)
+@pytest.mark.parametrize("page", LINKED, ids=name)
 def test_examples(page):
     blocks = [block for block in blocks_of(page.read_text(encoding="utf-8")) if block.language == "python"]
     run(page, [block for block in blocks if not block.source])

@@ -10,7 +10,6 @@ import math
 import os
 import sys
 import threading
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
@@ -37,6 +36,8 @@ class _Workers:
         self.busy = threading.Lock()
 
     def start(self):
+        from concurrent.futures import ThreadPoolExecutor
+
         import threadpoolctl
 
         self.blas = threadpoolctl.ThreadpoolController().select(user_api="blas")

@@ -1,0 +1,120 @@
+"""minires against PyTorch, number by number: one step of resnet20, and the first losses of training.
+
+    python benchmarks/parity.py --data-dir DIR        about two minutes; needs PyTorch: pip install torch
+
+Both networks start from the same weights and see the same batches of CIFAR-10. A difference is relative to the largest
+magnitude in its array; of the gradients the worst array counts. PyTorch's own float32 against its own float64 stands
+beside it: how far rounding alone carries the same computation.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import numpy as np
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE.parent)]
+
+from minires import data, models, optim  # noqa: E402
+from minires.losses import cross_entropy  # noqa: E402
+
+
+def relative(a, b):
+    """Largest difference, relative to the largest magnitude of b."""
+    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    return float(np.max(np.abs(a - b)) / np.max(np.abs(b)))
+
+
+def ours(shortcut, dtype):
+    """(step, model): step(x, labels) -> loss, logits, gradients of minires."""
+    model = models.resnet20(shortcut=shortcut, rng=0).to(dtype)
+
+    def step(x, labels):
+        model.zero_grad()
+        logits, backward = model(x.astype(dtype))
+        loss, loss_backward = cross_entropy(logits, labels)
+        backward(loss_backward())
+        return float(loss), logits, {name: parameter.grad for name, parameter in model.named_parameters()}
+
+    return step, model
+
+
+def theirs(shortcut, dtype):
+    """The same of PyTorch."""
+    import torch
+    from torch_resnet import TorchResNet, load_from
+
+    network = load_from(TorchResNet(20, shortcut=shortcut), models.resnet20(shortcut=shortcut, rng=0))
+    network = network.to(torch.float64 if dtype == np.float64 else torch.float32)
+
+    def step(x, labels):
+        network.zero_grad()
+        logits = network(torch.from_numpy(x.astype(dtype)).permute(0, 3, 1, 2))
+        loss = torch.nn.functional.cross_entropy(logits, torch.from_numpy(labels))
+        loss.backward()
+        gradients = {name: parameter.grad.numpy() for name, parameter in network.named_parameters()}
+        return loss.item(), logits.detach().numpy(), gradients
+
+    return step, network
+
+
+def compare_step(batch, shortcut, dtype, reference_dtype):
+    """(loss, logits, worst gradient) of one step: relative differences to PyTorch's."""
+    loss, logits, gradients = ours(shortcut, dtype)[0](*batch)
+    true_loss, true_logits, true_gradients = theirs(shortcut, reference_dtype)[0](*batch)
+    worst = max(relative(gradients[name], true_gradients[name]) for name in true_gradients)
+    return relative(loss, true_loss), relative(logits, true_logits), worst
+
+
+def losses(make, batches, dtype, lr):
+    """The losses of training on the batches, with SGD, momentum 0.9 and weight decay 1e-4."""
+    step, model = make("A", dtype)
+    options = {"lr": lr, "momentum": 0.9, "weight_decay": 1e-4}
+    if make is ours:
+        optimizer = optim.SGD(model.parameters(), **options)
+    else:
+        import torch
+
+        optimizer = torch.optim.SGD(model.parameters(), **options)
+    found = []
+    for batch in batches:
+        found.append(step(*batch)[0])
+        optimizer.step()
+    return np.array(found)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data-dir", metavar="DIR")
+    parser.add_argument("--dataset", default="cifar10", choices=data.DATASETS)
+    parser.add_argument("--batch-size", type=int, default=128)
+    parser.add_argument("--steps", type=int, default=20)
+    args = parser.parse_args()
+    dataset, _ = data.load(args.dataset, args.data_dir)
+    mean, std = data.channel_mean_std(dataset.train_images)
+    loader = data.Loader(dataset.train_images, dataset.train_labels, args.batch_size, mean, std, shuffle=True)
+    batches = [batch for _, batch in zip(range(args.steps), loader.epoch(0), strict=False)]
+
+    print(f"{dataset.label}, batch size {args.batch_size}\none step of resnet20, relative difference to PyTorch")
+    print(f"{'shortcut':9} {'minires':8} {'PyTorch':8} {'loss':>9} {'logits':>9} {'worst gradient':>15}")
+    for shortcut in "AB":
+        for dtype, reference in ((np.float64, np.float64), (np.float32, np.float64), (np.float32, np.float32)):
+            loss, logits, gradient = compare_step(batches[0], shortcut, dtype, reference)
+            names = f"{np.dtype(dtype).name:8} {np.dtype(reference).name:8}"
+            print(f"{shortcut:9} {names} {loss:9.1e} {logits:9.1e} {gradient:15.1e}", flush=True)
+
+    print(f"first {len(batches)} losses of training (option A), largest difference")
+    for lr in (0.1, 0.01):
+        exact = losses(theirs, batches, np.float64, lr)
+        rows = {
+            "minires float64 to PyTorch float64": losses(ours, batches, np.float64, lr) - exact,
+            "minires float32 to PyTorch float64": losses(ours, batches, np.float32, lr) - exact,
+            "PyTorch float32 to PyTorch float64": losses(theirs, batches, np.float32, lr) - exact,
+        }
+        for name, difference in rows.items():
+            print(f"  learning rate {lr:<5} {name}  {np.max(np.abs(difference)):9.1e}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
