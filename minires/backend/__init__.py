@@ -122,7 +122,7 @@ def for_each_block(function, array, item_bytes=None):
 
     On the CPU a slice holds as many items as fit in a core's cache (`item_bytes` each, where the working set of
     an item is larger than the item itself) and the slices run on all threads; on a GPU there is one slice. How
-    the axis is cut depends on sizes alone, never on the number of threads, so the results do not either.
+    the axis is cut depends on sizes alone, never on the number of threads.
     """
     if array_module(array) is not np:
         return [function(slice(0, len(array)))]

@@ -14,9 +14,7 @@ import threading
 import numpy as np
 
 # What a block may touch: little beside the last-level cache, much beside what handing over Python's lock costs.
-BLOCK_BYTES = (
-    2 * 1024 * 1024
-)  # what a block may touch: small beside the last-level cache, long beside a hand-over of the lock
+BLOCK_BYTES = 2 * 1024 * 1024
 
 
 def default_threads():
@@ -71,9 +69,15 @@ def get_threads():
 
 
 def set_threads(count):
-    """Run blocks on `count` threads (at least 1). Results do not depend on it; speed does."""
+    """Run blocks, and BLAS where there is one block only, on `count` threads (at least 1).
+
+    Results of several blocks do not depend on it at all; BLAS's own may in the last digits.
+    """
     if count < 1:
         raise ValueError(f"threads must be at least 1, got {count}")
+    import threadpoolctl
+
+    threadpoolctl.threadpool_limits(int(count), user_api="blas")
     with _workers.busy:
         _workers.stop()
         _workers.threads = int(count)
