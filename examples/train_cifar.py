@@ -53,7 +53,7 @@ DEFAULTS = {
 }
 ONE_CYCLE = {"schedule": "one-cycle", "lr": 0.4, "nesterov": True, "weight_decay": 5e-4}
 RECIPES = {  # only defaults: every flag overrides them
-    "quick": {"model": "resnet8", "epochs": 6, **ONE_CYCLE},
+    "quick": {"model": "resnet8", "epochs": 5, **ONE_CYCLE},
     "standard": {"model": "resnet20", "epochs": 30, **ONE_CYCLE},
     "paper": {
         "model": "resnet20",
