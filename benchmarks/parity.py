@@ -113,7 +113,7 @@ def main():
             print(f"{names} {loss:9.1e} {logits:9.1e} {median:16.1e} {worst:9.1e}", flush=True)
 
     print(f"first {len(batches)} losses of training (option A), largest difference")
-    for lr in (0.1, 0.01):
+    for lr in (0.1, 0.01, 0.001):
         exact = losses(theirs, batches, np.float64, lr)
         rows = {
             "minires float64 to PyTorch float64": losses(ours, batches, np.float64, lr) - exact,
