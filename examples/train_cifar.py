@@ -12,12 +12,17 @@ on from) and best.safetensors (the model that did best on the validation images)
 
 import argparse
 import math
+import os
 import shlex
 import signal
+import subprocess
 import sys
 import time
 import warnings
 from pathlib import Path
+
+if __name__ == "__main__":  # Ctrl-C while the imports below go on
+    signal.signal(signal.SIGINT, lambda *_: sys.exit(130))
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a fresh clone runs without being installed
 
@@ -71,15 +76,13 @@ FREE_ON_RESUME = {"resume", "device", "data_dir", "data_url", "threads", "save_e
 
 def main():
     """Run the command line; every failure is one sentence on stderr and a non-zero exit code."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     given = vars(command_line().parse_args())
     warnings.filterwarnings("ignore", "(overflow|invalid value|divide by zero) encountered", RuntimeWarning)
     try:
         return run(given)
     except KeyboardInterrupt:
         return fail("interrupted", 130)
-    except backend.out_of_memory():
-        size = given.get("batch_size", DEFAULTS["batch_size"])
-        return fail(f"out of memory with --batch-size {size}: try --batch-size {max(1, size // 2)}")
     except (ValueError, OSError, RuntimeError) as error:
         if not isinstance(error, (ValueError, OSError, backend.DeviceError)):
             raise
@@ -89,14 +92,19 @@ def main():
 def run(given):
     """Do what the command line asks for; returns the exit code."""
     if "evaluate" in given:
-        return evaluate_checkpoint(given)
-    resumed = resumed_settings(given) if "resume" in given else None
-    settings = settings_of(given) if resumed is None else resumed
+        work, settings = evaluate_checkpoint, evaluation_settings(given)
+    elif "resume" in given:
+        work, settings = train, resumed_settings(given)
+    else:
+        work, settings = (overfit_one_batch if given.get("overfit_one_batch") else train), settings_of(given)
     device = prepare_device(settings)
     dataset = load_dataset(settings)
-    if given.get("overfit_one_batch"):
-        return overfit_one_batch(settings, dataset, device)
-    return train(settings, dataset, device, given.get("resume"))
+    try:
+        return work(settings, dataset, device)
+    except backend.out_of_memory():
+        size = settings["batch_size"]
+        how = "start a new run with" if "resume" in given else "try"
+        return fail(f"out of memory with batch size {size}: {how} --batch-size {max(1, size // 2)}")
 
 
 def settings_of(given):
@@ -110,6 +118,12 @@ def settings_of(given):
     for name in ("batch_size", "epochs", "iterations", "save_every", "threads"):
         if settings[name] is not None and settings[name] < 1:
             raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {settings[name]}")
+    if settings["shortcut"] == "B" and not settings["model"].startswith("resnet"):
+        raise ValueError(f"--shortcut B: {settings['model']} has no shortcuts: choose a resnet, or leave the flag out")
+    if settings["optimizer"] != "sgd" and {"momentum", "nesterov"} & set(given):
+        raise ValueError(f"--momentum and --nesterov are SGD's, not {settings['optimizer']}'s: leave them out")
+    if given.get("nesterov") and settings["momentum"] <= 0:
+        raise ValueError(f"--nesterov needs --momentum above 0, got {settings['momentum']}")
     if settings["seed"] < 0:
         raise ValueError(f"--seed must be at least 0, got {settings['seed']}")
     settings.setdefault("out", f"runs/{time.strftime('%Y%m%d-%H%M%S')}-{settings['model']}")
@@ -121,12 +135,20 @@ def resumed_settings(given):
     folder = run_folder(given["resume"])
     if not (folder / "last.safetensors").exists():
         raise ValueError(f"--resume {given['resume']}: no run there: name a folder that holds a last.safetensors")
-    saved = checkpoint.load(folder / "last.safetensors").info["config"]["settings"]
+    saved = load_with_config(folder / "last.safetensors").info["config"]["settings"]
     changed = [name for name in given if name not in FREE_ON_RESUME and saved.get(name) != given[name]]
     if changed:
         flags = ", ".join(f"--{name.replace('_', '-')} {given[name]} (was {saved.get(name)})" for name in changed)
         raise ValueError(f"--resume goes on with the run's own settings, these differ: {flags}: leave them out")
     return {**saved, **{name: given[name] for name in given if name in FREE_ON_RESUME}, "out": str(folder)}
+
+
+def load_with_config(path):
+    """A checkpoint that this script wrote: it says which run it belongs to."""
+    loaded = checkpoint.load(path)
+    if "config" not in loaded.info:
+        raise checkpoint.CheckpointError(f"{path}: does not say which run it belongs to: give one this script wrote")
+    return loaded
 
 
 def run_folder(path):
@@ -166,7 +188,8 @@ def make_loaders(settings, dataset, device):
     val_size = len(images) // 10 if settings["val_split"] is None else settings["val_split"]
     train_part, val_part = data.split(limited, val_size, settings["seed"])
     mean, std = data.channel_mean_std(train_part[0])
-    augment = data.Augment(padding=4, flip=True, cutout=settings["cutout"]) if settings["augment"] else None
+    usual = settings["augment"]
+    augment = data.Augment(padding=4 if usual else 0, flip=usual, cutout=settings["cutout"])
     plain = {"mean": mean, "std": std, "device": device}
 
     train_loader = data.Loader(
@@ -203,8 +226,9 @@ def make_schedule(settings, iterations):
     return schedules.LinearWarmup(schedule, settings["warmup"], start_factor=0.1) if settings["warmup"] else schedule
 
 
-def train(settings, dataset, device, resume):
+def train(settings, dataset, device):
     """Train, or go on training, and test the best model; returns the exit code."""
+    resume = settings.pop("resume", None)
     train_loader, val_loader, test_loader, mean, std = make_loaders(settings, dataset, device)
     if settings["epochs"] is None:
         settings["epochs"] = math.ceil(settings["iterations"] / len(train_loader))
@@ -258,10 +282,13 @@ def train(settings, dataset, device, resume):
             test(trainer, test_loader, recorder, config)
         except Interrupted:
             trainer.watcher.close()
-            return stopped(folder, received, recorder)
-        except DivergenceError:
+            print(f"stopped and saved; {how_to_go_on(folder, recorder)}", flush=True)
+            return 128 + received[0]
+        except KeyboardInterrupt:
             trainer.watcher.close()
-            raise
+            return fail(f"stopped at once, without saving; {how_to_go_on(folder, recorder)}", 130)
+        finally:
+            trainer.watcher.close()
     return 0
 
 
@@ -273,7 +300,7 @@ def test(trainer, test_loader, recorder, config):
     evaluation = evaluate(trainer.model, test_loader, len(classes), lambda: trainer.stop_requested)
     recorder.result(
         {
-            "test_loss": evaluation.loss,
+            "test_loss": none_for_nan(evaluation.loss),
             "test_acc": evaluation.accuracy,
             "test_correct": sum(evaluation.class_correct),
             "test_total": sum(evaluation.class_total),
@@ -310,21 +337,29 @@ def none_for_nan(value):
     return None if math.isnan(value) else value
 
 
-def evaluate_checkpoint(given):
-    """--evaluate: test loss, accuracy and the table of classes for a checkpoint."""
-    loaded = checkpoint.load(given["evaluate"])
-    if "config" not in loaded.info:
-        raise checkpoint.CheckpointError(f"{given['evaluate']}: does not say which model it holds")
+def evaluation_settings(given):
+    """The settings of --evaluate: those of the checkpoint's run, under the flags given."""
+    loaded = load_with_config(given["evaluate"])
     config = loaded.info["config"]
-    settings = {**DEFAULTS, **config["settings"], "dataset": config["dataset"]["name"], **given}
-    device = prepare_device(settings)
-    dataset = load_dataset(settings)
+    saved = config["settings"]
+    for name in ("model", "shortcut"):
+        if given.get(name, saved[name]) != saved[name]:
+            raise ValueError(f"--{name} {given[name]}: {given['evaluate']} holds {saved[name]}: leave the flag out")
+    of_a_run = {"dataset": config["dataset"]["name"], "limit_test": None, "device": "auto", "threads": None}
+    return {**DEFAULTS, **saved, **of_a_run, **given, "checkpoint": loaded}
+
+
+def evaluate_checkpoint(settings, dataset, device):
+    """--evaluate: test loss, accuracy and the table of classes for a checkpoint."""
+    loaded = settings["checkpoint"]
+    config = loaded.info["config"]
     if dataset.label != config["dataset"]["label"]:
         print(f"note: the model was trained on {config['dataset']['label']}", file=sys.stderr)
     model = models.build(settings["model"], len(config["classes"]), settings["shortcut"])
     model.load_state_dict(loaded.model).to(device)
-    test_images, test_labels = data.limit(dataset.test_images, dataset.test_labels, given.get("limit_test"))
-    loader = data.Loader(test_images, test_labels, 500, **config["normalisation"], device=device)
+    test_images, test_labels = data.limit(dataset.test_images, dataset.test_labels, settings["limit_test"])
+    size = min(500, settings["batch_size"])
+    loader = data.Loader(test_images, test_labels, size, **config["normalisation"], device=device)
     for line in evaluation_table(evaluate(model, loader, len(config["classes"])), config["classes"], dataset.label):
         print(line)
     return 0
@@ -332,7 +367,7 @@ def evaluate_checkpoint(given):
 
 def overfit_one_batch(settings, dataset, device, most=200, goal=0.02):
     """--overfit-one-batch: a network that works can learn one batch by heart. A check of the code, not of the model."""
-    settings = {**settings, "augment": False, "weight_decay": 0.0}
+    settings = {**settings, "augment": False, "cutout": 0, "weight_decay": 0.0}
     loader = make_loaders(settings, dataset, device)[0]
     model = models.build(settings["model"], len(dataset.classes), settings["shortcut"], rng=settings["seed"]).to(device)
     optimizer = make_optimizer({**settings, "lr": min(settings["lr"], 0.05)}, model)
@@ -387,10 +422,10 @@ class Watcher:
 
     def batch(self, trainer):
         """After each step."""
-        if self.quiet:
-            return
         position, batches = trainer.position, len(trainer.train_loader)
-        seen = max(1, position.seen)
+        if self.quiet or position.seen == 0:  # a GPU has told nothing yet
+            return
+        seen = position.seen
         speed = position.seen / max(position.epoch_seconds, 1e-9)
         steps = min(trainer.epochs * batches, trainer.iterations or math.inf)
         left = (steps - position.iteration) / position.iteration * position.seconds
@@ -458,6 +493,7 @@ class stopping_on_signals:
     def handle(self, number, frame):
         if self.trainer.stop_requested and number == signal.SIGINT:
             raise KeyboardInterrupt
+        print("\nstopping after this step ...", file=sys.stderr, flush=True)
         self.trainer.stop_requested = True
         self.received.append(number)
 
@@ -466,13 +502,12 @@ class stopping_on_signals:
             signal.signal(number, handler)
 
 
-def stopped(folder, received, recorder):
-    """Say what continues the run; returns the exit code."""
-    command = shlex.join([sys.executable, sys.argv[0], "--resume", str(folder)])
-    line = f"stopped and saved; to go on: {command}"
-    print(line, flush=True)
+def how_to_go_on(folder, recorder):
+    """The command that continues the run, also kept in train.log."""
+    words = [sys.executable, sys.argv[0], "--resume", str(folder)]
+    line = f"to go on: {subprocess.list2cmdline(words) if os.name == 'nt' else shlex.join(words)}"
     recorder.say(line)
-    return 128 + received[0]
+    return line
 
 
 def fail(error, code=1):
@@ -482,7 +517,7 @@ def fail(error, code=1):
 
 def command_line():
     """The parser. Flags that are not given are absent, so that recipes can supply them."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         argument_default=argparse.SUPPRESS,
@@ -526,6 +561,13 @@ def command_line():
     does.add_argument("--evaluate", metavar="CHECKPOINT", help="test a checkpoint instead of training")
     does.add_argument("--overfit-one-batch", action="store_true", help="check that one batch can be learned by heart")
     return parser
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are one sentence."""
+
+    def error(self, message):
+        self.exit(2, f"error: {message} (see --help)\n")
 
 
 def one_of(what, names):

@@ -6,6 +6,7 @@ Files are written beside and renamed: whatever happens meanwhile, the previous o
 """
 
 import contextlib
+import errno
 import json
 import os
 from dataclasses import dataclass
@@ -50,12 +51,24 @@ def write_atomically(path, content):
             file.flush()
             os.fsync(file.fileno())
         os.replace(beside, path)
+        _sync_folder(path.parent)
     except OSError as error:
         before = "its previous version is whole" if path.exists() else "there was none before"
-        raise OSError(f"{path} could not be written ({error.strerror}), {before}: free some space") from error
+        cure = "free some space" if error.errno == errno.ENOSPC else "check the folder's permissions"
+        raise OSError(f"{path} could not be written ({error.strerror}), {before}: {cure}") from error
     finally:
         with contextlib.suppress(OSError):
             beside.unlink(missing_ok=True)
+
+
+def _sync_folder(folder):
+    """Put a rename on the disk, where the system can."""
+    if hasattr(os, "O_DIRECTORY"):
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def save(path, model, optimizer=None, position=None, info=None):
@@ -106,7 +119,7 @@ def load(path):
             }
         model = {key: array for key, array in arrays.items() if not key.startswith(_OPTIMIZER)}
         return Checkpoint(model, optimizer, header["position"], header["generators"], header["info"])
-    except (KeyError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise CheckpointError(f"{path}: its metadata is damaged ({error}): use another checkpoint") from error
 
 

@@ -47,8 +47,9 @@ def gradcheck(function, *inputs, eps=1e-6, rtol=1e-6, atol=1e-8, seed=0, max_ele
     function: `function(*inputs) -> (y, backward)`, or a Module, of which a copy is cast to float64 and whose
     parameters are checked as well.
     inputs: arrays. Floating-point ones are copied to float64 and checked; others (labels) are passed on as they are.
-    An element passes where |backward - numeric| <= atol + rtol * max(|backward|, |numeric|). atol is in units of the
-    largest numeric gradient of its array, or of 1 where that is smaller.
+    An element passes where |backward - numeric| <= rtol * max(|backward|, |numeric|) + atol * (the largest numeric
+    gradient of its array) + noise. The noise is what rounding does to the differences, 10 * 2.2e-16 * |y * dy| / eps,
+    with the Euclidean norm: where a gradient is 0, nothing but that remains.
     max_elements: check at most so many elements of each array, drawn at random.
     A sum over y alone would not do: for batch norm and softmax its gradient is 0, which any wrong answer matches.
 
@@ -65,7 +66,12 @@ def gradcheck(function, *inputs, eps=1e-6, rtol=1e-6, atol=1e-8, seed=0, max_ele
     if not any(is_float) and not (isinstance(function, Module) and function.parameters()):
         raise ValueError("gradcheck: nothing to check: give at least one floating-point input")
     before = [np.array(x) for x in inputs]
-    y, backward = function(*inputs)
+    if any(x.size == 0 for x in before):
+        raise ValueError("gradcheck: an input is empty and has no gradient: give each at least one element")
+    result = function(*inputs)
+    if not isinstance(result, tuple) or len(result) != 2 or not callable(result[1]):
+        raise ValueError(f"gradcheck: the function must return (y, backward), got a {type(result).__name__}")
+    y, backward = result
     _inputs_unchanged(inputs, before)
     if not np.array_equal(y, function(*inputs)[0], equal_nan=True):
         raise ValueError("gradcheck: two calls gave two results: fix the seed of what the function draws at random")
@@ -126,10 +132,11 @@ def _compare(f, dy, name, x, dx, eps, rtol, atol, rng, most):
     numeric = np.array([_central(f, x, dy, index, eps) for index in indices])
     given = np.array([dx[index] for index in indices], np.float64)
     larger, difference = np.maximum(np.abs(given), np.abs(numeric)), np.abs(given - numeric)
-    tolerance = atol * max(1.0, float(np.max(np.abs(numeric)))) + rtol * larger
-    with np.errstate(invalid="ignore"):
-        excess = difference / tolerance
-    excess = np.where(np.isfinite(excess), excess, np.inf)
+    noise = 10 * np.finfo(np.float64).eps * float(np.linalg.norm(np.array(f()) * dy)) / eps
+    tolerance = rtol * larger + atol * float(np.max(np.abs(numeric))) + noise
+    with np.errstate(invalid="ignore", divide="ignore"):
+        excess = np.where(difference == 0, 0.0, difference / tolerance)
+    excess = np.where(np.isnan(excess), np.inf, excess)
     worst = int(np.argmax(excess))
     where = f"{name}{list(indices[worst])}"
     error = float(difference[worst] / max(larger[worst], np.finfo(np.float64).tiny))

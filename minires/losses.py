@@ -8,9 +8,9 @@ def cross_entropy(logits, labels, label_smoothing=0.0):
     """loss = mean over n of  -sum_c t[n, c] * log softmax(logits[n])[c]
 
     logits (N, classes) floating-point. labels: integers (N,) in 0 .. classes - 1, for which t is one-hot, or t itself
-    as floats (N, classes). label_smoothing s in [0, 1]: t becomes (1 - s) * t + s / classes.
+    (N, classes), soft or one-hot. label_smoothing s in [0, 1]: t becomes (1 - s) * t + s / classes.
     Returns loss, a scalar of the logits' dtype and device, and backward(dloss=1) -> dlogits
-    = dloss * (softmax * sum_c t - t) / N. Stable for any finite logits: the largest is subtracted first.
+    = dloss * (softmax * sum_c t - t) / N. Stable, since the largest logit is subtracted first.
     Raises ValueError for an empty batch, shapes that do not fit and labels out of range.
     Source: Goodfellow et al. 2016, section 6.2.2.3; label smoothing: Szegedy et al. 2016, section 7.
     """
@@ -40,7 +40,7 @@ def cross_entropy(logits, labels, label_smoothing=0.0):
 def _targets(xp, labels, logits):
     """t (N, classes) in the logits' dtype, from integer labels (N,) or soft labels (N, classes)."""
     N, classes = logits.shape
-    if labels.dtype.kind == "f":
+    if labels.dtype.kind == "f" or labels.shape == logits.shape:
         if labels.shape != logits.shape:
             raise ValueError(
                 f"cross_entropy: soft labels have shape {labels.shape}, logits {logits.shape}: must be equal"

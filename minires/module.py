@@ -9,7 +9,7 @@ import contextvars
 
 import numpy as np
 
-from minires.backend import array_module, device_of, to_device, to_numpy
+from minires.backend import device_of, to_device, to_numpy
 
 _keep_backward = contextvars.ContextVar("minires_keep_backward", default=True)
 
@@ -22,6 +22,18 @@ def no_grad():
         yield
     finally:
         _keep_backward.reset(token)
+
+
+@contextlib.contextmanager
+def evaluating(model):
+    """Within this block all modules are in inference mode; afterwards each is in the mode it was in before."""
+    before = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in before:
+            module.training = training
 
 
 def _no_backward(dy):
@@ -201,8 +213,9 @@ def _moved(array, target):
         if target not in ("cpu", "gpu"):
             raise ValueError(f"unknown device {target!r}: choose cpu or gpu, or give a dtype such as np.float64")
         return to_device(array, target)
-    is_float = array_module(array).issubdtype(array.dtype, np.floating)
-    return array.astype(target) if is_float else array
+    if target is None or np.dtype(target).kind != "f":
+        raise ValueError(f"to: {target!r} is no floating-point dtype: use np.float32 or np.float64")
+    return array.astype(target) if array.dtype.kind == "f" else array
 
 
 class Sequential(Module):

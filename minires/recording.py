@@ -35,6 +35,8 @@ class Recorder:
         self.folder = Path(folder)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
+            for left in self.folder.glob(".*.part"):  # by a process that was killed while it wrote
+                left.unlink()
             with tempfile.TemporaryFile(dir=self.folder):
                 pass
         except OSError as error:
@@ -69,7 +71,7 @@ class Recorder:
             write_atomically(self.folder / "curves.png", picture.getvalue())
 
     def _json(self, name, content):
-        write_atomically(self.folder / name, (json.dumps(content, indent=2) + "\n").encode())
+        write_atomically(self.folder / name, (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
 
 
 def draw_curves(history, title, file):

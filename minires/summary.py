@@ -6,15 +6,15 @@ import numpy as np
 
 from minires.backend import device_of, to_device
 from minires.layers import Conv2d, Linear
-from minires.module import no_grad
+from minires.module import evaluating, no_grad
 
 
 def summary(model, input_shape):
     """The table as a string: `print(summary(resnet20(), (32, 32, 3)))`.
 
     input_shape: (H, W, C) of one image. Multiply-adds (1 multiply-add = 2 FLOP) are those of convolutions and linear
-    layers, for one image; all else is too little to count. Parameterless functions that a model calls by
-    themselves (relu, the sum) have no row of their own.
+    layers, for one image; all else is too little to count. Functions that a model calls without a module (add,
+    pad_shortcut) have no row.
     """
     rows = _rows_of(model, input_shape)
     lines = [("layer", "output shape", "parameters", "multiply-adds")]
@@ -45,21 +45,17 @@ def _rows_of(model, input_shape):
 
         return forward_and_note
 
-    was_training = [(module, module.training) for module in model.modules()]
     dtype, device = np.float32, "cpu"
     for parameter in model.parameters():
         dtype, device = parameter.data.dtype, device_of(parameter.data)
     try:
-        model.eval()
         for name, module in leaves:
             module.forward = watched(name, module)
-        with no_grad():
+        with evaluating(model), no_grad():
             model(to_device(np.zeros((1, *input_shape), dtype), device))
     finally:
         for _, module in leaves:
             module.__dict__.pop("forward", None)
-        for module, training in was_training:
-            module.training = training
     return rows
 
 

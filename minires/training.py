@@ -6,9 +6,9 @@ from dataclasses import asdict, dataclass, field
 import numpy as np
 
 from minires import checkpoint
-from minires.backend import synchronize, to_numpy
+from minires.backend import steps_between_reads, synchronize, to_numpy
 from minires.losses import cross_entropy
-from minires.module import no_grad
+from minires.module import evaluating, no_grad
 
 
 class DivergenceError(ValueError):
@@ -73,22 +73,17 @@ def evaluate(model, loader, num_classes, should_stop=lambda: False):
 
     Raises Interrupted when should_stop() says so.
     """
-    was_training = model.training
-    model.eval()
     loss_sum, correct, total = 0.0, np.zeros(num_classes, np.int64), np.zeros(num_classes, np.int64)
-    try:
-        with no_grad():
-            for x, labels in loader.epoch(0):
-                if should_stop():
-                    raise Interrupted
-                logits, _ = model(x)
-                loss, _ = cross_entropy(logits, labels)
-                loss_sum += float(loss) * len(x)
-                right, labels = to_numpy(logits.argmax(axis=1) == labels), to_numpy(labels)
-                total += np.bincount(labels, minlength=num_classes)
-                correct += np.bincount(labels[right], minlength=num_classes)
-    finally:
-        model.train(was_training)
+    with evaluating(model), no_grad():
+        for x, labels in loader.epoch(0):
+            if should_stop():
+                raise Interrupted
+            logits, _ = model(x)
+            loss, _ = cross_entropy(logits, labels)
+            loss_sum += float(loss) * len(x)
+            right, labels = to_numpy(logits.argmax(axis=1) == labels), to_numpy(labels)
+            total += np.bincount(labels, minlength=num_classes)
+            correct += np.bincount(labels[right], minlength=num_classes)
     images = int(total.sum())
     return Evaluation(loss_sum / images, int(correct.sum()) / images, tuple(correct.tolist()), tuple(total.tolist()))
 
@@ -139,7 +134,10 @@ class Trainer:
         self.model.load_state_dict(loaded.model)
         self.optimizer.load_state_dict(loaded.optimizer)
         checkpoint.restore_generators(self.model, loaded.generators)
-        self.position = Position(**loaded.position)
+        try:
+            self.position = Position(**loaded.position)
+        except TypeError as error:
+            raise checkpoint.CheckpointError(f"this checkpoint says where it stood in another way: {error}") from error
 
     def save(self, name="last"):
         """Write last.safetensors (all that is needed to go on) or best.safetensors (the model alone)."""
@@ -164,6 +162,8 @@ class Trainer:
 
     def run(self):
         """Train to the end. Raises Interrupted after `stop_requested` was set, with everything saved."""
+        if self.position == Position():
+            self.save()  # from here on there is something to go on from, whatever happens
         try:
             while not self.finished:
                 self._epoch()
@@ -198,6 +198,8 @@ class Trainer:
         evaluation = None
         if self.val_loader is not None:
             evaluation = evaluate(self.model, self.val_loader, self.num_classes, lambda: self.stop_requested)
+            if not np.isfinite(evaluation.loss):
+                raise self._diverged(self.position.iteration, f"the validation loss ({evaluation.loss})")
         self.position.seconds = seconds_before + time.perf_counter() - began
         self._finish_epoch(evaluation)
 
@@ -208,8 +210,8 @@ class Trainer:
         position.iteration += 1
         position.batch += 1
         self._unread.append((position.iteration, loss, correct, len(x)))
-        if self.train_loader.device == "cpu" or len(self._unread) == 20:
-            self._read_losses()  # on a GPU rarely, since reading waits for it
+        if len(self._unread) >= steps_between_reads(self.train_loader.device):
+            self._read_losses()
 
     def _read_losses(self):
         unread, self._unread = self._unread, []
@@ -258,5 +260,5 @@ class Trainer:
     def _diverged(self, iteration, what):
         return DivergenceError(
             f"epoch {self.position.epoch + 1}, iteration {iteration}: {what} is no longer a finite number: lower --lr; "
-            f"the last good checkpoint, if one was saved, is {self.folder / 'last.safetensors'}"
+            f"the last good checkpoint is {self.folder / 'last.safetensors'}"
         )

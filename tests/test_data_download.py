@@ -171,12 +171,28 @@ def test_data_dir_is_downloaded_into(server, tmp_path):
 
 
 def test_without_downloads_the_places_searched_are_named(server, tmp_path, monkeypatch):
-    with pytest.raises(DatasetUnavailable, match=r"no CIFAR-10 in .*mine, and downloads .*--data-dir.*synthetic"):
+    with pytest.raises(
+        DatasetUnavailable, match=r"no CIFAR-10 in .*mine and .*cache.*, and downloads .*--data-dir.*synthetic"
+    ):
         find_cifar10(data_dir=tmp_path / "mine", download=False)
     monkeypatch.setenv("MINIRES_DATA", str(tmp_path / "elsewhere"))
     with pytest.raises(DatasetUnavailable, match=r"elsewhere and .*cache"):
         find_cifar10(download=False)
     assert server.requests == [] and list(tmp_path.iterdir()) == []
+
+
+def test_a_named_folder_without_data_gives_way_to_the_next_place(server, tmp_path, monkeypatch, capsys):
+    write_python(tmp_path / "named", BATCHES)
+    monkeypatch.setenv("MINIRES_DATA", str(tmp_path / "named"))
+    assert find_cifar10(data_dir=tmp_path / "typo") == tmp_path / "named"
+    assert f"no CIFAR-10 in {tmp_path / 'typo'}" in capsys.readouterr().err
+    assert not (tmp_path / "typo").exists()
+
+
+def test_a_cache_that_cannot_be_written_is_no_damage(server, tmp_path):
+    (tmp_path / "cache").write_text("in the way")
+    with pytest.raises(DatasetUnavailable, match="cannot be written to"):
+        find_cifar10()
 
 
 def test_the_environment_variable_is_searched_before_the_cache(server, tmp_path, monkeypatch):

@@ -265,3 +265,25 @@ class TestModules:
         gradcheck(Twice(forget=False), X)
         with pytest.raises(GradcheckError, match="elements of scale"):
             gradcheck(Twice(forget=True), X)
+
+
+@pytest.mark.parametrize("scale", [1e-10, 1e-3, 1e6])
+def test_a_zero_gradient_is_caught_at_any_scale(scale):
+    x = np.random.default_rng(1).standard_normal(5)
+    gradcheck(lambda x: (scale * x**2, lambda dy: 2 * scale * x * dy), x)
+    with pytest.raises(GradcheckError):
+        gradcheck(lambda x: (scale * x**2, lambda dy: 0 * dy), x)
+    with pytest.raises(GradcheckError):
+        gradcheck(lambda x: (scale * x**2, lambda dy: 2.0001 * scale * x * dy), x)
+
+
+def test_gradients_that_are_truly_zero_pass():
+    gradcheck(lambda x: (x * 0 + 3, lambda dy: 0 * dy), np.ones(3))
+    gradcheck(lambda x: (x * 0, lambda dy: 0 * dy), np.ones(3))
+
+
+def test_what_is_no_operation_gets_a_sentence():
+    with pytest.raises(ValueError, match=r"must return \(y, backward\), got a ndarray"):
+        gradcheck(lambda x: x, np.ones(3))
+    with pytest.raises(ValueError, match="an input is empty"):
+        gradcheck(lambda x: (x, lambda dy: dy), np.ones((0, 3)))

@@ -10,6 +10,7 @@ import pytest
 from minires import Module, Parameter, Sequential, no_grad
 from minires.layers import BatchNorm2d, Conv2d, Dropout, Linear, ReLU, relu
 from minires.models import resnet8, resnet20, resnet44
+from minires.module import evaluating
 
 X = np.random.default_rng(0).standard_normal((2, 5)).astype(np.float32)
 
@@ -342,3 +343,21 @@ def test_a_module_without_forward_says_so():
 
 def test_parameter_shows_what_it_is():
     assert repr(Parameter(np.zeros((2, 3)))) == "Parameter(shape=(2, 3), dtype=float64, device=cpu)"
+
+
+@pytest.mark.parametrize("target", [None, np.int32, "tpu"])
+def test_to_takes_devices_and_floating_point_dtypes(target):
+    model = Linear(2, 3, rng=0)
+    before = model.weight.data.copy()
+    with pytest.raises(ValueError, match="unknown device 'tpu'" if target == "tpu" else "no floating-point dtype"):
+        model.to(target)
+    np.testing.assert_array_equal(model.weight.data, before)
+
+
+def test_evaluating_puts_every_module_back():
+    model = Sequential(BatchNorm2d(3), ReLU()).train()
+    model[0].eval()  # frozen within a model in training
+    with pytest.raises(KeyError), evaluating(model):
+        assert not any(module.training for module in model.modules())
+        raise KeyError
+    assert [module.training for module in model.modules()] == [True, False, True]

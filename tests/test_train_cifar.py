@@ -77,10 +77,10 @@ def no_curves(example, request, monkeypatch):
 
 def one_sentence(err):
     """The error must be one line, no traceback."""
-    lines = [line for line in err.splitlines() if line.strip()]
-    assert lines[-1].startswith(("error: ", "train_cifar.py: error: "))
-    assert "Traceback" not in err
-    return lines[-1]
+    lines = err.splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith("error: ")
+    return lines[0]
 
 
 # A run and its files ---------------------------------------------------------------------------------------------
@@ -263,20 +263,23 @@ def test_a_signal_saves_and_prints_the_command_that_goes_on(example, main, tmp_p
     assert timeless[0] == timeless[1]
 
 
-def test_killed_without_warning_it_goes_on(main, cifar, tmp_path):
-    """SIGKILL in the middle of an epoch, in a process of its own."""
+@pytest.mark.parametrize("at_least", [0, 1])
+def test_killed_without_warning_it_goes_on(main, cifar, tmp_path, at_least):
+    """SIGKILL in a process of its own: before anything was learned, and in the middle of an epoch."""
     flags = [*FAST, "--epochs", "12", "--data-dir", cifar]
     main(*flags, "--out", tmp_path / "whole", data_dir=None)
     out = tmp_path / "run"
     command = [sys.executable, SCRIPT, *flags, "--out", out, "--save-every", "3"]
     process = subprocess.Popen([str(word) for word in command], stdout=subprocess.DEVNULL)
     deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and not (out / "last.safetensors").exists():
+    reached = -1
+    while time.monotonic() < deadline and reached < at_least:
         time.sleep(0.005)
+        if (out / "last.safetensors").exists():
+            reached = checkpoint.load(out / "last.safetensors").position["iteration"]
     process.kill()
     process.wait()
-    position = checkpoint.load(out / "last.safetensors").position
-    assert 0 < position["iteration"] < 48
+    assert at_least <= checkpoint.load(out / "last.safetensors").position["iteration"] < 48
     assert main("--resume", out / "last.safetensors")[0] == 0
     same_arrays(tmp_path / "whole", out)
 
@@ -330,6 +333,9 @@ def test_a_bar_on_a_terminal(cifar, tmp_path):
         (("--val-split", "62"), ("62",)),
         (("--limit-train", "0"), ("at least 1",)),
         (("--lr", "-1"), ("lr", "-1")),
+        (("--shortcut", "B"), ("--shortcut B", "simple_cnn")),
+        (("--optimizer", "adam", "--momentum", "0.5"), ("--momentum", "adam")),
+        (("--momentum", "0", "--nesterov"), ("--nesterov", "--momentum above 0")),
         (("--no-such-flag",), ("--no-such-flag",)),
         (("--resume", "nowhere"), ("nowhere", "no run there")),
         (("--evaluate", "nowhere.safetensors"), ("nowhere.safetensors", "no such checkpoint")),
@@ -429,6 +435,39 @@ def test_no_gpu(main, tmp_path, monkeypatch):
     code, printed, _ = main(*FAST, "--device", "auto", "--out", tmp_path / "run")
     assert code == 0
     assert "device: cpu" in printed
+
+
+def test_evaluating_as_another_model_is_refused(main, tmp_path):
+    main(*FAST, "--out", tmp_path / "run")
+    code, _, err = main("--evaluate", tmp_path / "run" / "best.safetensors", "--model", "resnet20")
+    assert code == 1
+    assert "holds simple_cnn" in one_sentence(err)
+
+
+@pytest.mark.parametrize("flag", ["--resume", "--evaluate"])
+def test_a_checkpoint_that_says_nothing_of_its_run(main, tmp_path, flag):
+    checkpoint.save(tmp_path / "last.safetensors", models.resnet8())
+    code, _, err = main(flag, tmp_path / "last.safetensors")
+    assert code == 1
+    assert "does not say which run" in one_sentence(err)
+
+
+def test_ctrl_c_twice_stops_at_once_and_says_how_to_go_on(example, main, tmp_path, monkeypatch):
+    def twice(self, trainer):
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(example.Watcher, "batch", twice)
+    code, _, err = main(*FAST, "--out", tmp_path / "run")
+    assert code == 130
+    assert f"--resume {tmp_path / 'run'}" in err.splitlines()[-1]
+    assert "Traceback" not in err
+
+
+def test_cutout_without_the_other_augmentation(example, cifar):
+    settings = example.settings_of({"augment": False, "cutout": 8})
+    loader = example.make_loaders(settings, data.read_cifar10(cifar), "cpu")[0]
+    assert loader.augment == data.Augment(padding=0, flip=False, cutout=8)
 
 
 def test_out_of_memory_names_a_smaller_batch(example, main, tmp_path, monkeypatch):

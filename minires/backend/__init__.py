@@ -38,6 +38,7 @@ __all__ = [
     "output_size",
     "resolve_device",
     "set_threads",
+    "steps_between_reads",
     "sum_blocks",
     "sum_channels",
     "synchronize",
@@ -159,6 +160,11 @@ def sum_blocks(partials):
     for partial in partials[1:]:
         total = total + partial
     return total
+
+
+def steps_between_reads(device):
+    """How often to read results that every step leaves on the device: reading makes the CPU wait for a GPU."""
+    return 20 if device == "gpu" else 1
 
 
 def synchronize(device):

@@ -42,6 +42,11 @@ class _Workers:
         if self.threads > 1:
             self.pool = ThreadPoolExecutor(self.threads - 1, thread_name_prefix="minires")
 
+    def forget(self):
+        """After a fork: the child has no threads, whatever the parent had."""
+        self.pool = self.blas = None
+        self.busy = threading.Lock()
+
     def stop(self):
         if self.pool is not None:
             self.pool.shutdown()
@@ -60,6 +65,8 @@ class _Workers:
 
 
 _workers = _Workers()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_workers.forget)
 _scratch = threading.local()
 
 
@@ -120,10 +127,14 @@ def for_each_band(function, n, rows, row_bytes):
 def _share(function, blocks, pool, threads):
     """Every thread takes the next block until none is left; an exception in one reaches the caller."""
     results = [None] * len(blocks)
-    numbers = iter(range(len(blocks)))
+    numbers, taking = iter(range(len(blocks))), threading.Lock()
+
+    def take():
+        with taking:
+            return next(numbers, None)
 
     def work():
-        for number in numbers:
+        while (number := take()) is not None:
             results[number] = function(blocks[number])
 
     helpers = [pool.submit(work) for _ in range(min(threads, len(blocks)) - 1)]

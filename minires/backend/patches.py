@@ -11,15 +11,15 @@ import numpy as np
 from minires.backend import cpu
 
 
-def output_size(size, kernel, stride, padding):
+def output_size(size, kernel, stride, padding, layer="im2col"):
     """(OH, OW) of a window sliding over an image:  OH = (top + H + bottom - KH) // stride + 1.
 
-    Raises ValueError where the window is larger than the padded image.
+    Raises ValueError, in the name of `layer`, where the window is larger than the padded image.
     """
     padded = [before + length + after for length, (before, after) in zip(size, padding, strict=True)]
     if any(k > length for k, length in zip(kernel, padded, strict=True)):
         raise ValueError(
-            f"kernel {kernel[0]}x{kernel[1]} is larger than the padded image {padded[0]}x{padded[1]}: "
+            f"{layer}: kernel {kernel[0]}x{kernel[1]} is larger than the padded image {padded[0]}x{padded[1]}: "
             "use a smaller kernel, more padding or a larger image"
         )
     return tuple((length - k) // s + 1 for length, k, s in zip(padded, kernel, stride, strict=True))

@@ -76,8 +76,8 @@ class TooSlow(HostFailed):
 def find_cifar10(data_dir=None, data_url=None, download=True, progress=True, patient=False):
     """The folder to hand to `read_cifar10`: a copy that is there already, or one downloaded now.
 
-    data_dir   search this folder only, and download into it; None: search `$MINIRES_DATA`, then the user's cache,
-               and download into the cache
+    data_dir   search this folder before `$MINIRES_DATA` and the user's cache, and download into it; None: search those
+               two, and download into the cache
     data_url   download from this address only; either official archive will do, it is recognised by its checksum
     download   False: search only
     progress   show a progress bar while downloading
@@ -89,19 +89,17 @@ def find_cifar10(data_dir=None, data_url=None, download=True, progress=True, pat
     searched, each host and its reason, and the cure. Raises DatasetError for an archive with a wrong checksum, and
     where a folder cannot be written to.
     """
-    if data_dir is not None:
-        target = Path(data_dir).expanduser()
-        places = [target]
-        if target.is_file():
-            raise DatasetError(f"{target} is a file: give the folder it is in")
-    else:
-        target = _cache()
-        named = os.environ.get("MINIRES_DATA")
-        places = [Path(named).expanduser(), target] if named else [target]
+    cache = _cache()
+    places = [Path(name).expanduser() for name in (data_dir, os.environ.get("MINIRES_DATA")) if name] + [cache]
+    target = places[0] if data_dir is not None else cache
+    if target.is_file():
+        raise DatasetError(f"{target} is a file: give the folder it is in")
     for place in places:
-        ours = data_dir is None and place == target  # a damaged archive in the cache is replaced, not reported
-        if find_layout(place) is not None or _unpack_archive_in(place, replaceable=ours and download):
+        # a damaged archive in the cache is replaced, not reported
+        if find_layout(place) is not None or _unpack_archive_in(place, replaceable=place == cache and download):
             return place
+        if place != cache:
+            _say(f"no CIFAR-10 in {place}")
     if not download:
         searched = " and ".join(map(str, places))
         raise DatasetUnavailable(f"no CIFAR-10 in {searched}, and downloads are switched off; {CURE}")
@@ -112,9 +110,8 @@ def find_cifar10(data_dir=None, data_url=None, download=True, progress=True, pat
         _unpack(target / archive.name, archive)
         (target / archive.name).unlink()
     except OSError as error:
-        raise DatasetError(
-            f"{target}: cannot be written to ({error.strerror or error}); name another folder with --data-dir"
-        ) from error
+        message = f"{target}: cannot be written to ({error.strerror or error}); name another folder with --data-dir"
+        raise (DatasetUnavailable if data_dir is None else DatasetError)(message) from error
     return target
 
 

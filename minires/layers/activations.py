@@ -1,7 +1,7 @@
 """ReLU, sigmoid and tanh. Each derivative is written in y, so that x need not be kept."""
 
 from minires.backend import array_module, map_blocks
-from minires.layers.checks import check_float
+from minires.layers.checks import check_float, check_gradient
 from minires.module import Module
 
 
@@ -16,6 +16,7 @@ def relu(x):
     y = map_blocks(lambda x, out: xp.maximum(x, 0, out=out), x)
 
     def backward(dy):
+        check_gradient("relu", dy, y.shape)
         return map_blocks(lambda dy, y, out: xp.multiply(dy, y > 0, out=out), dy, y)
 
     return y, backward
@@ -36,6 +37,7 @@ def sigmoid(x):
     y = map_blocks(forward_block, x)
 
     def backward(dy):
+        check_gradient("sigmoid", dy, y.shape)
         return map_blocks(lambda dy, y, out: xp.multiply(dy, y * (1 - y), out=out), dy, y)
 
     return y, backward
@@ -51,6 +53,7 @@ def tanh(x):
     y = map_blocks(lambda x, out: xp.tanh(x, out=out), x)
 
     def backward(dy):
+        check_gradient("tanh", dy, y.shape)
         return map_blocks(lambda dy, y, out: xp.multiply(dy, 1 - y * y, out=out), dy, y)
 
     return y, backward

@@ -6,7 +6,7 @@ Derivation: docs/layers/batch_norm.md.
 import numpy as np
 
 from minires.backend import array_module, channel_moments, map_channels, sum_channels
-from minires.layers.checks import check_float, check_not_empty
+from minires.layers.checks import check_float, check_gradient, check_not_empty, check_sizes
 from minires.module import Module, Parameter
 
 
@@ -42,6 +42,7 @@ def batch_norm(x, running_mean, running_var, weight=None, bias=None, training=Fa
     y = map_channels(normalise, (x,), (scale, shift))
 
     def backward(dy):
+        check_gradient("batch_norm", dy, x.shape)
         dshift, dcentered = sum_channels(lambda dy, x, mean: (dy, (x - mean) * dy), (dy, x), (mean,))
         dweight, dbias = dcentered * inverse_std, dshift
         count = x.size // x.shape[-1]
@@ -70,6 +71,8 @@ def _combine(xp):
 def _check(x, running_mean, running_var, weight, bias, training):
     check_not_empty("batch_norm", x)
     check_float("batch_norm", x, running_mean, running_var, weight, bias)
+    if x.ndim < 2:
+        raise ValueError(f"batch_norm: x must have shape (N, ..., C), got {x.shape}")
     C = x.shape[-1]
     named = {"running_mean": running_mean, "running_var": running_var, "weight": weight, "bias": bias}
     for name, vector in named.items():
@@ -90,6 +93,7 @@ class BatchNorm2d(Module):
     """`batch_norm` with weight, bias, running_mean and running_var (C,) and PyTorch's defaults."""
 
     def __init__(self, num_features, eps=1e-5, momentum=0.1):
+        check_sizes("BatchNorm2d", num_features=num_features)
         self.weight = Parameter(np.ones(num_features, np.float32))
         self.bias = Parameter(np.zeros(num_features, np.float32))
         self.register_buffer("running_mean", np.zeros(num_features, np.float32))

@@ -11,7 +11,8 @@ def pair(layer, name, value, least=0):
     try:
         rows, columns = (int(v) for v in values if v == int(v))
     except (TypeError, ValueError):
-        raise ValueError(f"{layer}: {name} must be a whole number or a pair of them, got {value!r}") from None
+        four = " or ((top, bottom), (left, right))" if name == "padding" else ""
+        raise ValueError(f"{layer}: {name} must be a whole number or a pair of them{four}, got {value!r}") from None
     if min(rows, columns) < least:
         raise ValueError(f"{layer}: {name} must be at least {least}, got {value!r}")
     return rows, columns
@@ -38,6 +39,19 @@ def check_not_empty(layer, x):
     array_module(x)
     if x.size == 0:
         raise ValueError(f"{layer}: empty batch, x has shape {x.shape}: give it at least one item")
+
+
+def check_gradient(layer, dy, shape):
+    """dy must have the shape of y: broadcasting would give a wrong gradient in silence."""
+    if dy.shape != shape:
+        raise ValueError(f"{layer}: dy has shape {dy.shape}, y {shape}: they must be equal")
+
+
+def check_sizes(layer, **sizes):
+    """Each size must be at least 1."""
+    for name, size in sizes.items():
+        if size < 1:
+            raise ValueError(f"{layer}: {name} must be at least 1, got {size}")
 
 
 def check_float(layer, *arrays):

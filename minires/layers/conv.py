@@ -18,7 +18,7 @@ from minires.backend import (
     sum_blocks,
     sum_channels,
 )
-from minires.layers.checks import check_float, check_image, padding_of, pair
+from minires.layers.checks import check_float, check_gradient, check_image, check_sizes, padding_of, pair
 from minires.module import Module, Parameter
 
 
@@ -40,7 +40,7 @@ def conv2d(x, weight, bias=None, stride=1, padding=0):
     N, H, W, C = x.shape
     O, _, KH, KW = weight.shape
     kernel = (KH, KW)
-    OH, OW = output_size((H, W), kernel, stride, padding)
+    OH, OW = output_size((H, W), kernel, stride, padding, "conv2d")
     weight_matrix = weight.transpose(2, 3, 1, 0).reshape(KH * KW * C, O)
     y = empty((N, OH, OW, O), like=x)
 
@@ -54,6 +54,7 @@ def conv2d(x, weight, bias=None, stride=1, padding=0):
     for_each_band(forward_block, x, OH, OW * KH * KW * C * x.itemsize)
 
     def backward(dy):
+        check_gradient("conv2d", dy, (N, OH, OW, O))
         if stride == (1, 1) and all(side < k for k, sides in zip(kernel, padding, strict=True) for side in sides):
             dx, dweight = _backward_stride_1(dy, x, weight, padding)
         else:
@@ -125,6 +126,7 @@ class Conv2d(Module):
     """
 
     def __init__(self, in_channels, out_channels, kernel_size, stride=1, padding=0, bias=True, rng=None):
+        check_sizes("Conv2d", in_channels=in_channels, out_channels=out_channels)
         rng = np.random.default_rng(rng)
         kernel = pair("Conv2d", "kernel_size", kernel_size, least=1)
         bound = 1 / math.sqrt(in_channels * math.prod(kernel))

@@ -3,7 +3,7 @@
 import numpy as np
 
 from minires.backend import array_module, device_of, to_device
-from minires.layers.checks import check_float
+from minires.layers.checks import check_float, check_gradient
 from minires.module import Module
 
 
@@ -24,6 +24,7 @@ def dropout(x, p=0.5, training=True, rng=None):
     y = x * mask
 
     def backward(dy):
+        check_gradient("dropout", dy, mask.shape)
         return dy * mask
 
     return y, backward

@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from minires.backend import array_module
-from minires.layers.checks import check_float, check_not_empty
+from minires.layers.checks import check_float, check_gradient, check_not_empty, check_sizes
 from minires.module import Module, Parameter
 
 
@@ -28,6 +28,7 @@ def linear(x, weight, bias=None):
         y += bias
 
     def backward(dy):
+        check_gradient("linear", dy, (len(x), len(weight)))
         dx, dweight = dy @ weight, dy.T @ x
         return (dx, dweight) if bias is None else (dx, dweight, dy.sum(axis=0))
 
@@ -43,6 +44,7 @@ def flatten(x):
     y = x.reshape(len(x), -1)
 
     def backward(dy):
+        check_gradient("flatten", dy, y.shape)
         return dy.reshape(x.shape)
 
     return y, backward
@@ -55,6 +57,7 @@ class Linear(Module):
     """
 
     def __init__(self, in_features, out_features, bias=True, rng=None):
+        check_sizes("Linear", in_features=in_features, out_features=out_features)
         rng = np.random.default_rng(rng)
         bound = 1 / math.sqrt(in_features)
         self.weight = Parameter(rng.uniform(-bound, bound, (out_features, in_features)).astype(np.float32))

@@ -1,7 +1,7 @@
 """Pooling: the largest or the mean value of each window, and the mean of the whole image."""
 
 from minires.backend import array_module, col2im, empty, for_each_block, im2col, output_size
-from minires.layers.checks import check_float, check_image, padding_of, pair
+from minires.layers.checks import check_float, check_gradient, check_image, padding_of, pair
 from minires.module import Module
 
 
@@ -16,7 +16,7 @@ def max_pool2d(x, kernel_size, stride=None, padding=0):
     kernel, stride, padding = _window("max_pool2d", x, kernel_size, stride, padding)
     xp = array_module(x)
     (N, H, W, C), (KH, KW) = x.shape, kernel
-    OH, OW = output_size((H, W), kernel, stride, padding)
+    OH, OW = output_size((H, W), kernel, stride, padding, "max_pool2d")
     y = empty((N, OH, OW, C), like=x)
     winner = xp.empty((N, OH, OW, C), xp.int32)  # which of the window's KH * KW pixels
     # the first one inside the image, for windows in which nothing is larger than the padding
@@ -32,6 +32,7 @@ def max_pool2d(x, kernel_size, stride=None, padding=0):
     for_each_block(forward_block, x, 2 * OH * OW * KH * KW * C * x.itemsize)
 
     def backward(dy):
+        check_gradient("max_pool2d", dy, (N, OH, OW, C))
         dx = empty(x.shape, like=x)
 
         def backward_block(images):
@@ -55,7 +56,7 @@ def avg_pool2d(x, kernel_size, stride=None, padding=0):
     kernel, stride, padding = _window("avg_pool2d", x, kernel_size, stride, padding)
     xp = array_module(x)
     (N, H, W, C), (KH, KW) = x.shape, kernel
-    OH, OW = output_size((H, W), kernel, stride, padding)
+    OH, OW = output_size((H, W), kernel, stride, padding, "avg_pool2d")
     y = empty((N, OH, OW, C), like=x)
 
     def forward_block(images):
@@ -64,6 +65,7 @@ def avg_pool2d(x, kernel_size, stride=None, padding=0):
     for_each_block(forward_block, x, 2 * OH * OW * KH * KW * C * x.itemsize)
 
     def backward(dy):
+        check_gradient("avg_pool2d", dy, (N, OH, OW, C))
         dx = empty(x.shape, like=x)
 
         def backward_block(images):
@@ -89,6 +91,7 @@ def global_avg_pool2d(x):
     y = x.mean(axis=(1, 2))
 
     def backward(dy):
+        check_gradient("global_avg_pool2d", dy, (N, C))
         return xp.broadcast_to((dy / (H * W))[:, None, None, :], x.shape).copy()
 
     return y, backward

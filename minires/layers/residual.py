@@ -1,7 +1,7 @@
 """The residual sum, concatenation, and the shortcut without parameters."""
 
 from minires.backend import array_module, map_blocks
-from minires.layers.checks import check_float, check_image
+from minires.layers.checks import check_float, check_gradient, check_image, pair
 
 
 def add(x1, x2):
@@ -17,9 +17,11 @@ def add(x1, x2):
         raise ValueError(
             f"add: branches have shapes {x1.shape} and {x2.shape}: the shortcut must match its block's output"
         )
+    shape = x1.shape
     y = map_blocks(lambda x1, x2, out: xp.add(x1, x2, out=out), x1, x2)
 
     def backward(dy):
+        check_gradient("add", dy, shape)
         return dy, dy
 
     return y, backward
@@ -34,6 +36,8 @@ def concat(*xs):
     if not xs:
         raise ValueError("concat: no arrays: give at least one")
     xp = array_module(*xs)
+    if any(x.ndim == 0 for x in xs):
+        raise ValueError("concat: arrays must have a last axis, the channels, to be put side by side along")
     check_float("concat", *xs)
     if len({x.shape[:-1] for x in xs}) > 1:
         raise ValueError(f"concat: shapes {', '.join(str(x.shape) for x in xs)} differ before the channels")
@@ -41,6 +45,7 @@ def concat(*xs):
     ends = [sum(x.shape[-1] for x in xs[: k + 1]) for k in range(len(xs))]
 
     def backward(dy):
+        check_gradient("concat", dy, y.shape)
         return tuple(dy[..., end - x.shape[-1] : end].copy() for x, end in zip(xs, ends, strict=True))
 
     return y, backward
@@ -57,21 +62,23 @@ def pad_shortcut(x, out_channels, stride=1):
     xp = array_module(x)
     check_image("pad_shortcut", x)
     check_float("pad_shortcut", x)
-    if stride < 1:
-        raise ValueError(f"pad_shortcut: stride must be at least 1, got {stride}")
+    SH, SW = pair("pad_shortcut", "stride", stride, least=1)
     N, H, W, C = x.shape
     if out_channels < C:
         raise ValueError(
             f"pad_shortcut: {C} input channels cannot become {out_channels}: use option B to make them fewer"
         )
     before = (out_channels - C) // 2
-    kept = x[:, ::stride, ::stride]
+    kept = x[:, ::SH, ::SW]
     y = xp.zeros((*kept.shape[:3], out_channels), x.dtype)
     y[..., before : before + C] = kept
 
+    shape = y.shape
+
     def backward(dy):
+        check_gradient("pad_shortcut", dy, shape)
         dx = xp.zeros(x.shape, dy.dtype)
-        dx[:, ::stride, ::stride] = dy[..., before : before + C]
+        dx[:, ::SH, ::SW] = dy[..., before : before + C]
         return dx
 
     return y, backward

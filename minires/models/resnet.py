@@ -17,6 +17,7 @@ import math
 import numpy as np
 
 from minires.layers import BatchNorm2d, Conv2d, GlobalAvgPool2d, Linear, ReLU, add, pad_shortcut
+from minires.layers.checks import check_sizes
 from minires.module import Module, Sequential
 
 SHORTCUTS = ("A", "B", "none")
@@ -96,8 +97,7 @@ class ResNet(Module):
             raise ValueError(f"ResNet: depth must be 6n + 2 (8, 14, 20, ...), got {depth}")
         if shortcut not in SHORTCUTS:
             raise ValueError(f"ResNet: unknown shortcut {shortcut!r}: choose one of {', '.join(SHORTCUTS)}")
-        if num_classes < 1:
-            raise ValueError(f"ResNet: num_classes must be at least 1, got {num_classes}")
+        check_sizes("ResNet", num_classes=num_classes)
         rng = np.random.default_rng(rng)
         self.conv1 = Conv2d(3, 16, 3, padding=1, bias=False, rng=rng)
         self.bn1 = BatchNorm2d(16)

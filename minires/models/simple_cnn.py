@@ -3,6 +3,7 @@
 import numpy as np
 
 from minires.layers import Conv2d, Flatten, Linear, MaxPool2d, ReLU
+from minires.layers.checks import check_sizes
 from minires.module import Module
 
 
@@ -15,6 +16,7 @@ class SimpleCNN(Module):
     def __init__(self, num_classes=10, rng=None, image_size=32):
         rng = np.random.default_rng(rng)
         side = ((image_size - 2) // 2 - 2) // 2
+        check_sizes("SimpleCNN", num_classes=num_classes)
         if side < 1:
             raise ValueError(f"SimpleCNN: image_size must be at least 10, got {image_size}")
         self.conv1 = Conv2d(3, 32, 3, rng=rng)

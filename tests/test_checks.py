@@ -1,0 +1,75 @@
+"""What every operation refuses in its backward pass: a dy that is not shaped as y."""
+
+import numpy as np
+import pytest
+
+from minires import layers
+
+X = np.random.default_rng(0).standard_normal((2, 6, 6, 4))
+W = np.ones((3, 4, 3, 3))
+ONES = np.ones(4)
+
+OPERATIONS = {
+    "relu": lambda: layers.relu(X),
+    "sigmoid": lambda: layers.sigmoid(X),
+    "tanh": lambda: layers.tanh(X),
+    "conv2d": lambda: layers.conv2d(X, W),
+    "conv2d, stride 2": lambda: layers.conv2d(X, W, stride=2),
+    "batch_norm": lambda: layers.batch_norm(X, None, None, ONES, ONES, training=True),
+    "max_pool2d": lambda: layers.max_pool2d(X, 2),
+    "avg_pool2d": lambda: layers.avg_pool2d(X, 2),
+    "global_avg_pool2d": lambda: layers.global_avg_pool2d(X),
+    "linear": lambda: layers.linear(X[:, 0, 0], np.ones((3, 4))),
+    "flatten": lambda: layers.flatten(X),
+    "dropout": lambda: layers.dropout(X, 0.5, rng=0),
+    "add": lambda: layers.add(X, X),
+    "concat": lambda: layers.concat(X, X),
+    "pad_shortcut": lambda: layers.pad_shortcut(X, 6, 2),
+}
+
+
+def wrong(shape):
+    """Shapes that NumPy would broadcast, or take a part of, or fail on with a message of its own."""
+    yield (shape[0] + 3, *shape[1:])
+    yield (1, *shape[1:])
+    yield (*shape[:-1], 1)
+    yield shape[1:]
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_a_gradient_of_another_shape_is_refused(name):
+    y, backward = OPERATIONS[name]()
+    backward(np.ones(y.shape))
+    for shape in wrong(y.shape):
+        with pytest.raises(ValueError, match=rf"^{name.split(',')[0]}: dy has shape .*they must be equal"):
+            backward(np.ones(shape))
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: layers.Conv2d(0, 4, 3), "Conv2d: in_channels must be at least 1, got 0"),
+        (lambda: layers.Conv2d(3, -4, 3), "Conv2d: out_channels must be at least 1, got -4"),
+        (lambda: layers.Linear(0, 3), "Linear: in_features must be at least 1, got 0"),
+        (lambda: layers.BatchNorm2d(0), "BatchNorm2d: num_features must be at least 1, got 0"),
+        (
+            lambda: layers.conv2d(X, W, padding=(1, (0, 3))),
+            r"padding must be .* or \(\(top, bottom\), \(left, right\)\)",
+        ),
+        (lambda: layers.conv2d(X, np.ones((3, 4, 9, 9))), "^conv2d: kernel 9x9 is larger than the padded image 6x6"),
+        (lambda: layers.concat(np.array(1.0)), "concat: arrays must have a last axis"),
+        (
+            lambda: layers.batch_norm(np.ones(3), None, None, training=True),
+            r"batch_norm: x must have shape \(N, ..., C\)",
+        ),
+    ],
+)
+def test_bad_sizes_get_a_sentence(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+@pytest.mark.parametrize("call", [lambda: layers.relu([1.0]), lambda: layers.conv2d([[1.0]], W)])
+def test_a_list_is_no_array(call):
+    with pytest.raises(TypeError, match=r"got list: wrap it in np\.asarray"):
+        call()
