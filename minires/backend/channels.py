@@ -4,6 +4,9 @@ An activation (..., W, C) is read as rows of W * C numbers and a vector of C num
 NumPy's inner loop is long; sums are products with a row of ones, which BLAS does.
 """
 
+from minires.backend.arrays import array_module, empty
+from minires.backend.blocks import for_each_block, sum_blocks
+
 
 def _rows(arrays):
     """The arrays (..., W, C) as matrices (R, W * C), and W."""
@@ -20,8 +23,6 @@ def _sum_over_pixels(xp, values, W):
 
 def map_channels(function, arrays, vectors=()):
     """A new array from `function(*blocks, *vectors, out=...)`, element-wise in arrays (..., C) and vectors (C,)."""
-    from minires.backend import array_module, empty, for_each_block
-
     xp = array_module(*arrays, *vectors)
     y = empty(arrays[0].shape, arrays[0])
     if y.size == 0:
@@ -41,8 +42,6 @@ def sum_channels(function, arrays, vectors=()):
 
     function is element-wise in arrays (..., C) of one shape and vectors (C,), and returns a tuple of arrays.
     """
-    from minires.backend import array_module, for_each_block, sum_blocks
-
     xp = array_module(*arrays, *vectors)
     rows, W = _rows(arrays)
     tiled = [xp.tile(vector, W) for vector in vectors]
@@ -61,8 +60,6 @@ def channel_moments(x):
     Each block gives its mean m_b and the sum of squares S_b around it, and these combine without cancellation:
     S = sum S_b + sum n_b (m_b - mean)^2, which generalises the two blocks of Chan, Golub and LeVeque 1979.
     """
-    from minires.backend import array_module, for_each_block, sum_blocks
-
     xp = array_module(x)
     (rows,), W = _rows([x])
 

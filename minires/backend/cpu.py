@@ -137,20 +137,15 @@ def _share(function, blocks, pool, threads):
         while (number := take()) is not None:
             results[number] = function(blocks[number])
 
-    helpers = [pool.submit(work) for _ in range(min(threads, len(blocks)) - 1)]
+    others = [pool.submit(work) for _ in range(min(threads, len(blocks)) - 1)]
     try:
         work()
     finally:
-        errors = [helper.exception() for helper in helpers]  # waits for each
+        errors = [other.exception() for other in others]  # waits for each
     for error in errors:
         if error is not None:
             raise error
     return results
-
-
-def empty(shape, dtype):
-    """An uninitialised array."""
-    return np.empty(shape, dtype)
 
 
 def scratch(name, shape, dtype):

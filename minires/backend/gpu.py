@@ -2,11 +2,11 @@
 
 import contextlib
 
+from minires.backend.arrays import DeviceError
+
 
 def _cupy():
     """The cupy module, or DeviceError with the command that installs it."""
-    from minires.backend import DeviceError
-
     try:
         import cupy
     except ImportError as error:
@@ -26,8 +26,6 @@ def _reason(error):
 
 def check():
     """Return if a GPU works; raise DeviceError with the reason and the cure if none does."""
-    from minires.backend import DeviceError
-
     cupy = _cupy()
     try:
         count = cupy.cuda.runtime.getDeviceCount()

@@ -4,11 +4,10 @@ A row of the patch matrix is one output pixel's window: KH rows of KW whole pixe
 pixels of a window's row lie next to each other in memory, so the CPU copies them as one item of KW * C numbers.
 """
 
-import sys
-
 import numpy as np
 
 from minires.backend import cpu
+from minires.backend.arrays import array_module
 
 
 def output_size(size, kernel, stride, padding, layer="im2col"):
@@ -37,10 +36,12 @@ def im2col(x, kernel, stride=(1, 1), padding=((0, 0), (0, 0)), value=0, rows=Non
     OH = rows.stop - rows.start
     x = _padded_rows(x, padding, value, slice(rows.start * SH, (rows.stop - 1) * SH + KH))
     N, H, W, C = x.shape
-    if not isinstance(x, np.ndarray):
+    xp = array_module(x)
+    if xp is not np:
         image, row, pixel, number = x.strides
-        strided = sys.modules["cupy"].lib.stride_tricks.as_strided
-        return strided(x, (N, OH, OW, KH, KW, C), (image, SH * row, SW * pixel, row, pixel, number)).copy()
+        return xp.lib.stride_tricks.as_strided(
+            x, (N, OH, OW, KH, KW, C), (image, SH * row, SW * pixel, row, pixel, number)
+        ).copy()
     if KH == KW == 1:
         return x[:, ::SH, ::SW].reshape(N, OH, OW, 1, 1, C)
     number = x.itemsize  # not x.strides, which may say anything of an axis of length 1
@@ -61,8 +62,7 @@ def col2im(patches, size, stride=(1, 1), padding=((0, 0), (0, 0))):
     N, OH, OW, KH, KW, C = patches.shape
     (H, W), (SH, SW), ((top, bottom), (left, right)) = size, stride, padding
     shape = (N, top + H + bottom, left + W + right, C)
-    xp = np if isinstance(patches, np.ndarray) else sys.modules["cupy"]
-    dx = xp.zeros(shape, patches.dtype)
+    dx = array_module(patches).zeros(shape, patches.dtype)
     for i in range(KH):
         for j in range(KW):
             window = dx[:, i : i + SH * OH : SH, j : j + SW * OW : SW]
@@ -75,18 +75,16 @@ def _padded_rows(x, padding, value, rows):
 
     Contiguous on the CPU; x itself where nothing is to be added.
     """
+    xp = array_module(x)
     (top, _), (left, right) = padding
     N, H, W, C = x.shape
     first = min(max(rows.start - top, 0), H)  # of x; a band may lie wholly in the padding
     last = max(first, min(rows.stop - top, H))
     if left == right == 0 and last - first == rows.stop - rows.start:
         x = x[:, first:last]
-        return np.ascontiguousarray(x) if isinstance(x, np.ndarray) else x
+        return np.ascontiguousarray(x) if xp is np else x
     shape = (N, rows.stop - rows.start, left + W + right, C)
-    if isinstance(x, np.ndarray):
-        padded = cpu.scratch("padded", shape, x.dtype)
-    else:
-        padded = sys.modules["cupy"].empty(shape, x.dtype)
+    padded = cpu.scratch("padded", shape, x.dtype) if xp is np else xp.empty(shape, x.dtype)
     above = min(max(top - rows.start, 0), rows.stop - rows.start)
     below = above + last - first
     padded[:, :above] = value

@@ -1,0 +1,50 @@
+"""Work on a batch cut into blocks: small ones on every core of a CPU, the whole batch at once on a GPU."""
+
+import numpy as np
+
+from minires.backend import cpu
+from minires.backend.arrays import array_module, empty
+
+
+def for_each_block(function, array, item_bytes=None):
+    """Call `function(block)` for slices that together cover the first axis of `array`; results in block order.
+
+    On the CPU a slice holds as many items as fit in a core's cache (`item_bytes` each, where the working set of
+    an item is larger than the item itself) and the slices run on all threads; on a GPU there is one slice. How
+    the axis is cut depends on sizes alone, never on the number of threads.
+    """
+    if array_module(array) is not np:
+        return [function(slice(0, len(array)))]
+    return cpu.for_each_block(function, len(array), item_bytes or array.nbytes // max(1, len(array)))
+
+
+def for_each_band(function, array, rows, row_bytes):
+    """`function(images, rows)` for pairs of slices that cover the first axis of `array` and `rows` rows of each item.
+
+    The finer cut for work on patches, of which one image's may be larger than a cache: `row_bytes` each row.
+    """
+    if array_module(array) is not np:
+        return [function(slice(0, len(array)), slice(0, rows))]
+    return cpu.for_each_band(function, len(array), rows, row_bytes)
+
+
+def map_blocks(function, *arrays):
+    """`function(*blocks, out=...)`, an element-wise function, over whole arrays of one shape: a new array."""
+    y = empty(arrays[0].shape, arrays[0])
+    if y.ndim == 0:
+        function(*arrays, out=y)
+        return y
+    for_each_block(
+        lambda block: function(*(array[block] for array in arrays), out=y[block]),
+        y,
+        (len(arrays) + 2) * y.nbytes // max(1, len(y)),
+    )
+    return y
+
+
+def sum_blocks(partials):
+    """Sum of the blocks' partial results in block order, whatever order the threads finished in."""
+    total = partials[0]
+    for partial in partials[1:]:
+        total = total + partial
+    return total
