@@ -115,7 +115,7 @@ def settings_of(given):
         settings["lr"] = DEFAULT_LR[settings["optimizer"]]
     if recipe == "paper" and "epochs" in given and "iterations" not in given:
         settings["iterations"] = None
-    for name in ("batch_size", "epochs", "iterations", "save_every", "threads"):
+    for name in ("batch_size", "epochs", "iterations", "save_every", "threads", "limit_train", "limit_test"):
         if settings[name] is not None and settings[name] < 1:
             raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {settings[name]}")
     if settings["shortcut"] == "B" and not settings["model"].startswith("resnet"):
@@ -124,6 +124,8 @@ def settings_of(given):
         raise ValueError(f"--momentum and --nesterov are SGD's, not {settings['optimizer']}'s: leave them out")
     if given.get("nesterov") and settings["momentum"] <= 0:
         raise ValueError(f"--nesterov needs --momentum above 0, got {settings['momentum']}")
+    if not 0 <= settings["lr"] < math.inf:
+        raise ValueError(f"--lr must be a number from 0 up, got {settings['lr']}")
     if settings["seed"] < 0:
         raise ValueError(f"--seed must be at least 0, got {settings['seed']}")
     settings.setdefault("out", f"runs/{time.strftime('%Y%m%d-%H%M%S')}-{settings['model']}")
@@ -135,7 +137,8 @@ def resumed_settings(given):
     folder = run_folder(given["resume"])
     if not (folder / "last.safetensors").exists():
         raise ValueError(f"--resume {given['resume']}: no run there: name a folder that holds a last.safetensors")
-    saved = load_with_config(folder / "last.safetensors").info["config"]["settings"]
+    config = load_with_config(folder / "last.safetensors").info["config"]
+    saved = {**config["settings"], "dataset": config["dataset"]["name"]}  # what "auto" found then, not now
     changed = [name for name in given if name not in FREE_ON_RESUME and saved.get(name) != given[name]]
     if changed:
         flags = ", ".join(f"--{name.replace('_', '-')} {given[name]} (was {saved.get(name)})" for name in changed)
@@ -272,7 +275,10 @@ def train(settings, dataset, device):
         was = loaded.info["config"]["dataset"]
         if (was["name"], was["label"]) != (dataset.name, dataset.label):
             raise ValueError(f"the run was trained on {was['label']}, this is {dataset.label}: name its --data-dir")
+        config["dataset"]["notice"] = was["notice"]
         trainer.resume(loaded)
+        if trainer.finished:
+            print("this run has come to its end already: only the test is done again; to train longer, start a new run")
     recorder.config(config)
     trainer.watcher.start(trainer)
     with stopping_on_signals(trainer) as received:
@@ -286,7 +292,7 @@ def train(settings, dataset, device):
             return 128 + received[0]
         except KeyboardInterrupt:
             trainer.watcher.close()
-            return fail(f"stopped at once, without saving; {how_to_go_on(folder, recorder)}", 130)
+            return fail(f"stopped at once; from the last checkpoint {how_to_go_on(folder, recorder)}", 130)
         finally:
             trainer.watcher.close()
     return 0
@@ -330,7 +336,7 @@ def evaluation_table(evaluation, classes, label):
     yield f"test loss {evaluation.loss:.4f}   test accuracy {share}   {label}"
     width = max(map(len, classes))
     for name, right, of in zip(classes, evaluation.class_correct, evaluation.class_total, strict=True):
-        yield f"  {name:<{width}}  {right / of if of else math.nan:7.2%}  {right:5,} of {of:5,}"
+        yield f"  {name:<{width}}  {f'{right / of:7.2%}' if of else '      -'}  {right:5,} of {of:5,}"
 
 
 def none_for_nan(value):
@@ -339,7 +345,8 @@ def none_for_nan(value):
 
 def evaluation_settings(given):
     """The settings of --evaluate: those of the checkpoint's run, under the flags given."""
-    loaded = load_with_config(given["evaluate"])
+    path = Path(given["evaluate"])
+    loaded = load_with_config(path / "best.safetensors" if path.is_dir() else path)
     config = loaded.info["config"]
     saved = config["settings"]
     for name in ("model", "shortcut"):
@@ -358,6 +365,8 @@ def evaluate_checkpoint(settings, dataset, device):
     model = models.build(settings["model"], len(config["classes"]), settings["shortcut"])
     model.load_state_dict(loaded.model).to(device)
     test_images, test_labels = data.limit(dataset.test_images, dataset.test_labels, settings["limit_test"])
+    if len(test_images) != config["sizes"]["test"]:
+        print(f"note: {len(test_images):,} test images; the run itself tested on {config['sizes']['test']:,}")
     size = min(500, settings["batch_size"])
     loader = data.Loader(test_images, test_labels, size, **config["normalisation"], device=device)
     for line in evaluation_table(evaluate(model, loader, len(config["classes"])), config["classes"], dataset.label):
@@ -504,7 +513,7 @@ class stopping_on_signals:
 
 def how_to_go_on(folder, recorder):
     """The command that continues the run, also kept in train.log."""
-    words = [sys.executable, sys.argv[0], "--resume", str(folder)]
+    words = [sys.executable, str(Path(sys.argv[0]).resolve()), "--resume", str(Path(folder).resolve())]
     line = f"to go on: {subprocess.list2cmdline(words) if os.name == 'nt' else shlex.join(words)}"
     recorder.say(line)
     return line

@@ -93,7 +93,10 @@ def save(path, model, optimizer=None, position=None, info=None):
 
 
 def load(path):
-    """Read a Checkpoint. Raises CheckpointError for a missing, damaged or foreign file."""
+    """Read a Checkpoint: `load(path).model` is what `Module.load_state_dict` takes.
+
+    Raises CheckpointError for a missing, damaged or foreign file.
+    """
     from safetensors import SafetensorError, safe_open
 
     path = Path(path)

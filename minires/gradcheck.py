@@ -72,6 +72,10 @@ def gradcheck(function, *inputs, eps=1e-6, rtol=1e-6, atol=1e-8, seed=0, max_ele
     if not isinstance(result, tuple) or len(result) != 2 or not callable(result[1]):
         raise ValueError(f"gradcheck: the function must return (y, backward), got a {type(result).__name__}")
     y, backward = result
+    if np.asarray(y).dtype.kind != "f":
+        raise ValueError(f"gradcheck: y is {np.asarray(y).dtype}: only a floating-point result has a gradient")
+    if not np.isfinite(y).all():
+        raise ValueError("gradcheck: y holds NaN or infinity at these inputs: choose inputs at which it is finite")
     _inputs_unchanged(inputs, before)
     if not np.array_equal(y, function(*inputs)[0], equal_nan=True):
         raise ValueError("gradcheck: two calls gave two results: fix the seed of what the function draws at random")

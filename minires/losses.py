@@ -43,7 +43,8 @@ def _targets(xp, labels, logits):
     if labels.dtype.kind == "f" or labels.shape == logits.shape:
         if labels.shape != logits.shape:
             raise ValueError(
-                f"cross_entropy: soft labels have shape {labels.shape}, logits {logits.shape}: must be equal"
+                f"cross_entropy: soft labels have shape {labels.shape}, logits {logits.shape}: must be equal "
+                f"(or integers of shape ({N},))"
             )
         return labels.astype(logits.dtype)
     if labels.dtype.kind not in "iu" or labels.shape != (N,):

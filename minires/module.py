@@ -96,6 +96,13 @@ class Module:
         for name, value in vars(self).items():
             if isinstance(value, Module):
                 yield name, value
+            elif isinstance(value, (list, tuple, dict)):
+                inside = value.values() if isinstance(value, dict) else value
+                if any(isinstance(item, (Module, Parameter)) for item in inside):
+                    raise ValueError(
+                        f"{type(self).__name__}.{name} is a {type(value).__name__} of modules, whose parameters would "
+                        "be neither trained nor saved: wrap them in Sequential, or give each an attribute of its own"
+                    )
 
     def named_modules(self, prefix=""):
         """(path, module) for this module and all inside it."""

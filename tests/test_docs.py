@@ -107,7 +107,8 @@ def name(page):
 
 
 @pytest.mark.parametrize("page", LINKED, ids=name)
-def test_examples(page):
+def test_examples(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # where they may write
     blocks = [block for block in blocks_of(page.read_text(encoding="utf-8")) if block.language == "python"]
     run(page, [block for block in blocks if not block.source])
 

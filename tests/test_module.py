@@ -361,3 +361,13 @@ def test_evaluating_puts_every_module_back():
         assert not any(module.training for module in model.modules())
         raise KeyError
     assert [module.training for module in model.modules()] == [True, False, True]
+
+
+@pytest.mark.parametrize("wrap", [list, tuple, lambda modules: dict(enumerate(modules))])
+def test_modules_in_a_list_are_refused(wrap):
+    class Net(Module):
+        def __init__(self):
+            self.convs = wrap([Conv2d(3, 4, 3)])
+
+    with pytest.raises(ValueError, match=r"Net\.convs is a (list|tuple|dict) of modules.*Sequential"):
+        Net().parameters()

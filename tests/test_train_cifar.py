@@ -331,7 +331,8 @@ def test_a_bar_on_a_terminal(cifar, tmp_path):
         (("--threads", "0"), ("--threads", "at least 1")),
         (("--seed", "-1"), ("--seed", "at least 0")),
         (("--val-split", "62"), ("62",)),
-        (("--limit-train", "0"), ("at least 1",)),
+        (("--limit-train", "0"), ("--limit-train", "at least 1")),
+        (("--lr", "nan"), ("--lr", "nan")),
         (("--lr", "-1"), ("lr", "-1")),
         (("--shortcut", "B"), ("--shortcut B", "simple_cnn")),
         (("--optimizer", "adam", "--momentum", "0.5"), ("--momentum", "adam")),
@@ -435,6 +436,33 @@ def test_no_gpu(main, tmp_path, monkeypatch):
     code, printed, _ = main(*FAST, "--device", "auto", "--out", tmp_path / "run")
     assert code == 0
     assert "device: cpu" in printed
+
+
+def test_a_run_on_shapes_goes_on_with_shapes_when_cifar10_can_be_had(main, tmp_path, cifar, monkeypatch):
+    load = sys.modules["minires.data.load"]
+    small = data.make_synthetic(train=60, test=20)
+    monkeypatch.setattr(load, "make_synthetic", lambda **options: small)
+    with monkeypatch.context() as without_data:
+
+        def nothing(*args, **options):
+            raise data.DatasetUnavailable("no host answered")
+
+        without_data.setattr(load, "find_cifar10", nothing)
+        main(*FAST, "--out", tmp_path / "run", "--epochs", 1, data_dir=None)
+    code, printed, err = main("--resume", tmp_path / "run", data_dir=cifar)
+    assert (code, err) == (0, "")
+    assert "synthetic" in printed
+    assert "come to its end" in printed
+    assert "NOT CIFAR-10" in json.loads((tmp_path / "run" / "config.json").read_text())["dataset"]["notice"]
+
+
+def test_a_run_can_be_evaluated_by_its_folder(main, tmp_path):
+    main(*FAST, "--out", tmp_path / "run", "--limit-test", 5)
+    code, printed, _ = main("--evaluate", tmp_path / "run", "--device", "cpu")
+    assert code == 0
+    assert "of 13)" in printed
+    assert "itself tested on 5" in printed
+    assert "nan" not in printed
 
 
 def test_evaluating_as_another_model_is_refused(main, tmp_path):

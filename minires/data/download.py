@@ -100,8 +100,8 @@ def find_cifar10(data_dir=None, data_url=None, download=True, progress=True, pat
             return place
         if place != cache:
             _say(f"no CIFAR-10 in {place}")
+    searched = " and ".join(map(str, places))
     if not download:
-        searched = " and ".join(map(str, places))
         raise DatasetUnavailable(f"no CIFAR-10 in {searched}, and downloads are switched off; {CURE}")
     sources = SOURCES if data_url is None else ((data_url, None),)
     try:
@@ -109,6 +109,8 @@ def find_cifar10(data_dir=None, data_url=None, download=True, progress=True, pat
         archive = _download(target, sources, progress, patient)
         _unpack(target / archive.name, archive)
         (target / archive.name).unlink()
+    except DatasetUnavailable as error:
+        raise DatasetUnavailable(f"no CIFAR-10 in {searched}; {error}") from error
     except OSError as error:
         message = f"{target}: cannot be written to ({error.strerror or error}); name another folder with --data-dir"
         raise (DatasetUnavailable if data_dir is None else DatasetError)(message) from error
