@@ -5,7 +5,8 @@
 Both networks start from the same weights and see the same batches of CIFAR-10. A difference is relative to the largest
 magnitude in its array; of the gradients' arrays the median and the worst. PyTorch's own float32 against its own float64
 stands beside it: how far rounding alone carries the same computation. (It moves numbers next to 0 across ReLU's kink,
-where the derivative jumps, so that in float32 some gradients differ by far more than the outputs do.)
+where the derivative jumps, so that in float32 some gradients differ by far more than the outputs do; --activation tanh
+has no kink, and shows it.)
 """
 
 import argparse
@@ -18,6 +19,7 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 
 from minires import data, models, optim  # noqa: E402
+from minires.layers import Tanh  # noqa: E402
 from minires.losses import cross_entropy  # noqa: E402
 
 
@@ -27,9 +29,18 @@ def relative(a, b):
     return float(np.max(np.abs(a - b)) / np.max(np.abs(b)))
 
 
-def ours(shortcut, dtype):
+def use_tanh(model):
+    """Put tanh in the place of every ReLU: the same network without kinks."""
+    for module in model.modules():
+        if hasattr(module, "relu"):
+            module.relu = Tanh()
+
+
+def ours(shortcut, dtype, activation="relu"):
     """(step, model): step(x, labels) -> loss, logits, gradients of minires."""
     model = models.resnet20(shortcut=shortcut, rng=0).to(dtype)
+    if activation == "tanh":
+        use_tanh(model)
 
     def step(x, labels):
         model.zero_grad()
@@ -41,12 +52,15 @@ def ours(shortcut, dtype):
     return step, model
 
 
-def theirs(shortcut, dtype):
+def theirs(shortcut, dtype, activation="relu"):
     """The same of PyTorch."""
     import torch
     from torch_resnet import TorchResNet, load_from
 
-    network = load_from(TorchResNet(20, shortcut=shortcut), models.resnet20(shortcut=shortcut, rng=0))
+    network = load_from(
+        TorchResNet(20, shortcut=shortcut, activation=getattr(torch, activation)),
+        models.resnet20(shortcut=shortcut, rng=0),
+    )
     network = network.to(torch.float64 if dtype == np.float64 else torch.float32)
 
     def step(x, labels):
@@ -60,10 +74,10 @@ def theirs(shortcut, dtype):
     return step, network
 
 
-def compare_step(batch, shortcut, make, dtype, reference_dtype):
+def compare_step(batch, shortcut, make, dtype, reference_dtype, activation):
     """(loss, logits, median gradient, worst gradient) of one step: relative differences to PyTorch's."""
-    loss, logits, gradients = make(shortcut, dtype)[0](*batch)
-    true_loss, true_logits, true_gradients = theirs(shortcut, reference_dtype)[0](*batch)
+    loss, logits, gradients = make(shortcut, dtype, activation)[0](*batch)
+    true_loss, true_logits, true_gradients = theirs(shortcut, reference_dtype, activation)[0](*batch)
     differences = [relative(gradients[name], true_gradients[name]) for name in true_gradients]
     return relative(loss, true_loss), relative(logits, true_logits), np.median(differences), max(differences)
 
@@ -91,13 +105,18 @@ def main():
     parser.add_argument("--dataset", default="cifar10", choices=data.DATASETS)
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument(
+        "--activation", default="relu", choices=["relu", "tanh"], help="tanh has no kink; one step only"
+    )
     args = parser.parse_args()
     dataset, _ = data.load(args.dataset, args.data_dir)
     mean, std = data.channel_mean_std(dataset.train_images)
     loader = data.Loader(dataset.train_images, dataset.train_labels, args.batch_size, mean, std, shuffle=True)
     batches = [batch for _, batch in zip(range(args.steps), loader.epoch(0), strict=False)]
 
-    print(f"{dataset.label}, batch size {args.batch_size}\none step of resnet20, relative difference to PyTorch")
+    print(
+        f"{dataset.label}, batch size {args.batch_size}\none step of resnet20 with {args.activation}, relative difference to PyTorch"
+    )
     print(f"{'shortcut':9} {'compared':17} {'with':17} {'loss':>9} {'logits':>9} {'median gradient':>16} {'worst':>9}")
     pairs = (
         (ours, np.float64, np.float64),
@@ -107,11 +126,13 @@ def main():
     )
     for shortcut in "AB":
         for make, dtype, reference in pairs:
-            loss, logits, median, worst = compare_step(batches[0], shortcut, make, dtype, reference)
+            loss, logits, median, worst = compare_step(batches[0], shortcut, make, dtype, reference, args.activation)
             who = f"{'minires' if make is ours else 'PyTorch'} {np.dtype(dtype).name}"
             names = f"{shortcut:9} {who:17} {'PyTorch ' + np.dtype(reference).name:17}"
             print(f"{names} {loss:9.1e} {logits:9.1e} {median:16.1e} {worst:9.1e}", flush=True)
 
+    if args.activation != "relu":
+        return
     print(f"first {len(batches)} losses of training (option A), largest difference")
     for lr in (0.1, 0.01, 0.001):
         exact = losses(theirs, batches, np.float64, lr)

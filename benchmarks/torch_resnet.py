@@ -6,13 +6,13 @@ from torch.nn import functional as F
 
 
 class BasicBlock(nn.Module):
-    def __init__(self, in_channels, out_channels, stride, shortcut):
+    def __init__(self, in_channels, out_channels, stride, shortcut, activation):
         super().__init__()
         self.conv1 = nn.Conv2d(in_channels, out_channels, 3, stride, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(out_channels)
         self.conv2 = nn.Conv2d(out_channels, out_channels, 3, 1, padding=1, bias=False)
         self.bn2 = nn.BatchNorm2d(out_channels)
-        self.shortcut, self.stride = shortcut, stride
+        self.shortcut, self.stride, self.activation = shortcut, stride, activation
         self.added = out_channels - in_channels
         if shortcut == "B" and (stride != 1 or self.added):
             self.downsample = nn.Sequential(
@@ -20,39 +20,41 @@ class BasicBlock(nn.Module):
             )
 
     def forward(self, x):
-        y = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
+        y = self.bn2(self.conv2(self.activation(self.bn1(self.conv1(x)))))
         if self.shortcut == "none":
-            return F.relu(y)
+            return self.activation(y)
         if hasattr(self, "downsample"):
             x = self.downsample(x)
         elif self.stride != 1 or self.added:
             before = self.added // 2
             x = F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, before, self.added - before))
-        return F.relu(y + x)
+        return self.activation(y + x)
 
 
 class TorchResNet(nn.Module):
     """ResNet for CIFAR (He et al. 2015, section 4.2), input (N, 3, H, W)."""
 
-    def __init__(self, depth, num_classes=10, shortcut="A"):
+    def __init__(self, depth, num_classes=10, shortcut="A", activation=F.relu):
         super().__init__()
         n = (depth - 2) // 6
+        self.activation = activation
         self.conv1 = nn.Conv2d(3, 16, 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(16)
-        self.layer1 = _stage(16, 16, n, 1, shortcut)
-        self.layer2 = _stage(16, 32, n, 2, shortcut)
-        self.layer3 = _stage(32, 64, n, 2, shortcut)
+        self.layer1 = _stage(16, 16, n, 1, shortcut, activation)
+        self.layer2 = _stage(16, 32, n, 2, shortcut, activation)
+        self.layer3 = _stage(32, 64, n, 2, shortcut, activation)
         self.fc = nn.Linear(64, num_classes)
 
     def forward(self, x):
-        y = F.relu(self.bn1(self.conv1(x)))
+        y = self.activation(self.bn1(self.conv1(x)))
         y = self.layer3(self.layer2(self.layer1(y)))
         return self.fc(y.mean(dim=(2, 3)))
 
 
-def _stage(in_channels, out_channels, blocks, stride, shortcut):
-    first = BasicBlock(in_channels, out_channels, stride, shortcut)
-    return nn.Sequential(first, *(BasicBlock(out_channels, out_channels, 1, shortcut) for _ in range(blocks - 1)))
+def _stage(in_channels, out_channels, blocks, stride, shortcut, activation):
+    first = BasicBlock(in_channels, out_channels, stride, shortcut, activation)
+    rest = (BasicBlock(out_channels, out_channels, 1, shortcut, activation) for _ in range(blocks - 1))
+    return nn.Sequential(first, *rest)
 
 
 def load_from(network, model):
