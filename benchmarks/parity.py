@@ -115,7 +115,8 @@ def main():
     batches = [batch for _, batch in zip(range(args.steps), loader.epoch(0), strict=False)]
 
     print(
-        f"{dataset.label}, batch size {args.batch_size}\none step of resnet20 with {args.activation}, relative difference to PyTorch"
+        f"{dataset.label}, batch size {args.batch_size}\n"
+        f"one step of resnet20 with {args.activation}, relative difference to PyTorch"
     )
     print(f"{'shortcut':9} {'compared':17} {'with':17} {'loss':>9} {'logits':>9} {'median gradient':>16} {'worst':>9}")
     pairs = (
