@@ -76,9 +76,9 @@ class Module:
 
     training = True
 
-    def __call__(self, x):
-        """-> (y, backward), with backward(dy) -> dx, which also fills `parameter.grad`."""
-        y, backward = self.forward(x)
+    def __call__(self, *inputs):
+        """-> (y, backward), with backward(dy) -> dx, which also fills `parameter.grad`; usually of one input x."""
+        y, backward = self.forward(*inputs)
         return (y, backward) if _keep_backward.get() else (y, _no_backward)
 
     def forward(self, x):

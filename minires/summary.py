@@ -38,8 +38,8 @@ def _rows_of(model, input_shape):
     def watched(name, module):
         forward = module.forward  # the class's method, bound
 
-        def forward_and_note(x):
-            y, backward = forward(x)
+        def forward_and_note(*inputs):
+            y, backward = forward(*inputs)
             rows.append((name or type(module).__name__, y.shape[1:], *_cost(module, y)))
             return y, backward
 

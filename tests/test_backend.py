@@ -8,7 +8,7 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from minires import backend
-from minires.backend import col2im, cpu, im2col, output_size
+from minires.backend import col2im, cpu, im2col, memory, output_size
 from minires.layers import avg_pool2d, batch_norm, conv2d, max_pool2d, relu, sigmoid
 from minires.models import resnet8
 
@@ -114,10 +114,10 @@ def test_scratch_memory_is_one_threads_own(threads, block_bytes):
     meeting = threading.Barrier(3, timeout=30)
 
     def work(block):
-        memory = cpu.scratch("test", (100,), np.float64)
-        memory[:] = block.start
+        array = memory.scratch("test", (100,), np.float64)
+        array[:] = block.start
         meeting.wait()
-        return memory.copy()
+        return array.copy()
 
     with block_bytes(1):
         results = cpu.for_each_block(work, 3, 1)
@@ -265,11 +265,12 @@ def test_sum_and_map_channels(block_bytes, shape, size):
     x, y = np.random.default_rng(0).standard_normal((2, *shape))
     vector = np.arange(1.0, shape[-1] + 1)
     with block_bytes(size):
-        sums = backend.sum_channels(lambda x, y, vector: (x, x * y - vector), (x, y), (vector,))
+        sums = backend.sum_channels(lambda x, y, v, out: (x, (x, y), np.subtract(x, v, out=out)), (x, y), (vector,))
         mapped = backend.map_channels(lambda x, vector, out: np.multiply(x, vector, out=out), (x,), (vector,))
     axes = tuple(range(len(shape) - 1))
     np.testing.assert_allclose(sums[0], x.sum(axis=axes), rtol=1e-11, atol=1e-11)
-    np.testing.assert_allclose(sums[1], (x * y - vector).sum(axis=axes), rtol=1e-11, atol=1e-11)
+    np.testing.assert_allclose(sums[1], (x * y).sum(axis=axes), rtol=1e-11, atol=1e-11)
+    np.testing.assert_allclose(sums[2], (x - vector).sum(axis=axes), rtol=1e-11, atol=1e-11)
     np.testing.assert_allclose(mapped, x * vector, rtol=1e-14)
 
 

@@ -27,11 +27,12 @@ from minires.backend.arrays import (
 from minires.backend.blocks import for_each_band, for_each_block, map_blocks, sum_blocks
 from minires.backend.channels import channel_moments, map_channels, sum_channels
 from minires.backend.cpu import get_threads, set_threads
-from minires.backend.patches import col2im, im2col, output_size
+from minires.backend.patches import KernelMatrix, col2im, im2col, output_size
 
 __all__ = [
     "DEVICES",
     "DeviceError",
+    "KernelMatrix",
     "array_module",
     "channel_moments",
     "col2im",

@@ -4,7 +4,7 @@ import sys
 
 import numpy as np
 
-from minires.backend import cpu
+from minires.backend import cpu, memory
 
 DEVICES = ("auto", "cpu", "gpu")
 
@@ -18,6 +18,8 @@ def array_module(*arrays):
 
     Raises TypeError for anything that is no array, and for arrays of two devices at once.
     """
+    if all(type(array) is np.ndarray for array in arrays):
+        return np  # the usual case, quickly
     devices = {device_of(array) for array in arrays if array is not None}
     if len(devices) > 1:
         raise TypeError("arrays of one operation must be on one device, got NumPy and CuPy arrays: move one with to()")
@@ -74,7 +76,8 @@ def to_numpy(array):
 
 def empty(shape, like):
     """An uninitialised array of this shape with the dtype and device of `like`."""
-    return array_module(like).empty(shape, like.dtype)
+    xp = array_module(like)
+    return memory.empty(shape, like.dtype) if xp is np else xp.empty(shape, like.dtype)
 
 
 def steps_between_reads(device):

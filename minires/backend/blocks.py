@@ -37,7 +37,7 @@ def map_blocks(function, *arrays):
     for_each_block(
         lambda block: function(*(array[block] for array in arrays), out=y[block]),
         y,
-        (len(arrays) + 2) * y.nbytes // max(1, len(y)),
+        2 * y.nbytes // max(1, len(y)),  # there are several arrays
     )
     return y
 

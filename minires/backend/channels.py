@@ -4,6 +4,9 @@ An activation (..., W, C) is read as rows of W * C numbers and a vector of C num
 NumPy's inner loop is long; sums are products with a row of ones, which BLAS does.
 """
 
+import numpy as np
+
+from minires.backend import memory
 from minires.backend.arrays import array_module, empty
 from minires.backend.blocks import for_each_block, sum_blocks
 
@@ -15,9 +18,23 @@ def _rows(arrays):
     return [array.reshape(-1, W * shape[-1]) for array in arrays], W
 
 
-def _sum_over_pixels(xp, values, W):
-    """(R, W * C) -> (C,), summed over rows and pixels."""
-    total = xp.ones(len(values), values.dtype) @ values
+def _for_each_rows(function, rows):
+    """`function(block)` for slices of the rows, half as many as would fit: there are several arrays."""
+    return for_each_block(function, rows, 2 * rows[0].nbytes)
+
+
+def _room_like(rows):
+    return memory.scratch("rows", rows.shape, rows.dtype) if array_module(rows) is np else empty(rows.shape, rows)
+
+
+def _sum_over_pixels(xp, values, W, ones):
+    """(R, W * C), or a pair of such to be multiplied, -> (C,), summed over rows and pixels."""
+    if not isinstance(values, tuple):
+        total = ones[: len(values)] @ values
+    elif xp is np:
+        total = np.einsum("rw,rw->w", *values)
+    else:
+        total = ones[: len(values[0])] @ (values[0] * values[1])
     return total.reshape(W, -1).sum(axis=0)
 
 
@@ -29,29 +46,26 @@ def map_channels(function, arrays, vectors=()):
         return y
     (rows_of_y, *rows), W = _rows([y, *arrays])
     tiled = [xp.tile(vector, W) for vector in vectors]
-    for_each_block(
-        lambda block: function(*(array[block] for array in rows), *tiled, out=rows_of_y[block]),
-        rows_of_y,
-        (len(arrays) + 2) * rows_of_y[0].nbytes,
-    )
+    _for_each_rows(lambda block: function(*(array[block] for array in rows), *tiled, out=rows_of_y[block]), rows_of_y)
     return y
 
 
 def sum_channels(function, arrays, vectors=()):
-    """Sums (C,) over all axes but the last of each array that `function(*blocks, *vectors)` returns: a list of them.
+    """Sums (C,) over all axes but the last of what `function(*blocks, *vectors, out=...)` returns: a list of them.
 
-    function is element-wise in arrays (..., C) of one shape and vectors (C,), and returns a tuple of arrays.
+    function is element-wise in arrays (..., C) of one shape and vectors (C,), and returns a tuple, of which each
+    item is an array, or a pair of arrays whose product is summed. out: room for one array of a block's shape.
     """
     xp = array_module(*arrays, *vectors)
     rows, W = _rows(arrays)
     tiled = [xp.tile(vector, W) for vector in vectors]
+    ones = xp.ones(len(rows[0]), rows[0].dtype)
 
     def sums_of_block(block):
-        values = function(*(array[block] for array in rows), *tiled)
-        return [_sum_over_pixels(xp, value, W) for value in values]
+        blocks = [array[block] for array in rows]
+        return [_sum_over_pixels(xp, value, W, ones) for value in function(*blocks, *tiled, out=_room_like(blocks[0]))]
 
-    partials = for_each_block(sums_of_block, rows[0], (len(arrays) + 2) * rows[0][0].nbytes)
-    return [sum_blocks(of_blocks) for of_blocks in zip(*partials, strict=True)]
+    return [sum_blocks(of_blocks) for of_blocks in zip(*_for_each_rows(sums_of_block, rows[0]), strict=True)]
 
 
 def channel_moments(x):
@@ -62,16 +76,17 @@ def channel_moments(x):
     """
     xp = array_module(x)
     (rows,), W = _rows([x])
+    ones = xp.ones(len(rows), x.dtype)
 
     def moments_of_block(block):
         values = rows[block]
         count = len(values) * W
-        mean = _sum_over_pixels(xp, values, W) / count
-        centered = values - xp.tile(mean, W)
-        centered *= centered
-        return count, mean, _sum_over_pixels(xp, centered, W)
+        mean = _sum_over_pixels(xp, values, W, ones) / count
+        centered = _room_like(values)
+        xp.subtract(values, xp.tile(mean, W), out=centered)
+        return count, mean, _sum_over_pixels(xp, (centered, centered), W, ones)
 
-    counts, means, squares = zip(*for_each_block(moments_of_block, rows, 2 * rows[0].nbytes), strict=True)
+    counts, means, squares = zip(*_for_each_rows(moments_of_block, rows), strict=True)
     total = sum(counts)
     mean = sum_blocks([count * block_mean for count, block_mean in zip(counts, means, strict=True)]) / total
     between = [count * (block_mean - mean) ** 2 for count, block_mean in zip(counts, means, strict=True)]

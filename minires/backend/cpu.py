@@ -6,12 +6,9 @@ them, each with a BLAS of one thread. Nothing here knows what the blocks compute
 """
 
 import contextlib
-import math
 import os
 import sys
 import threading
-
-import numpy as np
 
 # What a block may touch: little beside the last-level cache, much beside what handing over Python's lock costs.
 BLOCK_BYTES = 2 * 1024 * 1024
@@ -67,7 +64,6 @@ class _Workers:
 _workers = _Workers()
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_workers.forget)
-_scratch = threading.local()
 
 
 def get_threads():
@@ -146,16 +142,6 @@ def _share(function, blocks, pool, threads):
         if error is not None:
             raise error
     return results
-
-
-def scratch(name, shape, dtype):
-    """Uninitialised memory of this thread that its next call with the same name overwrites: it stays in cache."""
-    dtype = np.dtype(dtype)
-    need = math.prod(shape) * dtype.itemsize
-    memory = _scratch.__dict__.get(name)
-    if memory is None or memory.nbytes < need or memory.nbytes > 4 * need + BLOCK_BYTES:
-        memory = _scratch.__dict__[name] = np.empty(need, np.uint8)
-    return memory[:need].view(dtype).reshape(shape)
 
 
 def memory_peak():

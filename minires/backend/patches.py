@@ -6,8 +6,10 @@ pixels of a window's row lie next to each other in memory, so the CPU copies the
 
 import numpy as np
 
-from minires.backend import cpu
+from minires.backend import memory
 from minires.backend.arrays import array_module
+
+FEW_CHANNELS = 16
 
 
 def output_size(size, kernel, stride, padding, layer="im2col"):
@@ -31,11 +33,10 @@ def im2col(x, kernel, stride=(1, 1), padding=((0, 0), (0, 0)), value=0, rows=Non
     On the CPU the result lies in scratch memory of this thread, which its next call overwrites.
     """
     (KH, KW), (SH, SW) = kernel, stride
-    OH, OW = output_size(x.shape[1:3], kernel, stride, padding)
-    rows = rows or slice(0, OH)
-    OH = rows.stop - rows.start
+    rows = rows or slice(0, output_size(x.shape[1:3], kernel, stride, padding)[0])
     x = _padded_rows(x, padding, value, slice(rows.start * SH, (rows.stop - 1) * SH + KH))
     N, H, W, C = x.shape
+    OH, OW = rows.stop - rows.start, (W - KW) // SW + 1
     xp = array_module(x)
     if xp is not np:
         image, row, pixel, number = x.strides
@@ -46,12 +47,40 @@ def im2col(x, kernel, stride=(1, 1), padding=((0, 0), (0, 0)), value=0, rows=Non
         return x[:, ::SH, ::SW].reshape(N, OH, OW, 1, 1, C)
     number = x.itemsize  # not x.strides, which may say anything of an axis of length 1
     image, row, pixel = H * W * C * number, W * C * number, C * number
-    patches = cpu.scratch("patches", (N, OH, OW, KH, KW, C), x.dtype)
+    patches = memory.scratch("patches", (N, OH, OW, KH, KW, C), x.dtype)
     item = f"V{KW * C * number}"  # a window's row: KW pixels of C channels, side by side
-    items = patches.reshape(N, OH, OW, KH, KW * C).view(item)[..., 0]
-    for i in range(KH):
-        items[..., i] = np.ndarray((N, OH, OW), item, x, i * row, (image, SH * row, SW * pixel))
+    windows = np.ndarray((N, OH, OW, KH), item, x, 0, (image, SH * row, SW * pixel, row))
+    np.copyto(np.ndarray((N, OH, OW, KH), item, patches), windows)
     return patches
+
+
+class KernelMatrix:
+    """A kernel (KH, KW, C, O) as the matrix that rows of patches are multiplied by:  y_rows = patches @ matrix.
+
+    Usually a row is one output pixel's window. On a CPU, where there are few channels, `pixels` neighbouring output
+    pixels share one row: a window as wide as all of theirs, and a matrix that holds the kernel once for each of them,
+    moved by the stride, with zeros elsewhere. That is more arithmetic and less copying (docs/performance.md).
+
+    size, stride: of the windows, for im2col.   outputs: pixels * O.   matrix (KH * width * C, outputs).
+    """
+
+    def __init__(self, kernel, stride, row_length):
+        KH, KW, C, O = self.shape = kernel.shape
+        SH, SW = stride
+        xp = array_module(kernel)
+        self.pixels = 2 if xp is np and KW > SW and max(C, O) <= FEW_CHANNELS and row_length % 2 == 0 else 1
+        self.shifts = [slice(pixel * SW, pixel * SW + KW) for pixel in range(self.pixels)]
+        self.size, self.stride, self.outputs = (KH, self.shifts[-1].stop), (SH, self.pixels * SW), self.pixels * O
+        wide = xp.zeros((*self.size, C, self.pixels, O), kernel.dtype)
+        for pixel, columns in enumerate(self.shifts):
+            wide[:, columns, :, pixel] = kernel
+        self.matrix = wide.reshape(-1, self.outputs)
+
+    def fold(self, dmatrix):
+        """The adjoint: dkernel (KH, KW, C, O), each number the sum of all its copies in dmatrix."""
+        C, O = self.shape[2:]
+        wide = dmatrix.reshape(*self.size, C, self.pixels, O)
+        return sum(wide[:, columns, :, pixel] for pixel, columns in enumerate(self.shifts))
 
 
 def col2im(patches, size, stride=(1, 1), padding=((0, 0), (0, 0))):
@@ -84,12 +113,8 @@ def _padded_rows(x, padding, value, rows):
         x = x[:, first:last]
         return np.ascontiguousarray(x) if xp is np else x
     shape = (N, rows.stop - rows.start, left + W + right, C)
-    padded = cpu.scratch("padded", shape, x.dtype) if xp is np else xp.empty(shape, x.dtype)
     above = min(max(top - rows.start, 0), rows.stop - rows.start)
-    below = above + last - first
-    padded[:, :above] = value
-    padded[:, below:] = value
-    padded[:, above:below, :left] = value
-    padded[:, above:below, left + W :] = value
-    padded[:, above:below, left : left + W] = x[:, first:last]
+    inside = (slice(None), slice(above, above + last - first), slice(left, left + W))
+    padded = memory.framed(shape, x.dtype, inside, value) if xp is np else xp.full(shape, value, x.dtype)
+    padded[inside] = x[:, first:last]
     return padded

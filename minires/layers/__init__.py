@@ -5,6 +5,7 @@ Activations are (N, H, W, C); parameters have PyTorch's names and shapes.
 
 from minires.layers.activations import ReLU, Sigmoid, Tanh, relu, sigmoid, tanh
 from minires.layers.batch_norm import BatchNorm2d, batch_norm
+from minires.layers.batch_norm_relu import BatchNormReLU2d, batch_norm_relu
 from minires.layers.conv import Conv2d, conv2d
 from minires.layers.dropout import Dropout, dropout
 from minires.layers.linear import Flatten, Linear, flatten, linear
@@ -14,6 +15,7 @@ from minires.layers.residual import add, concat, pad_shortcut
 __all__ = [
     "AvgPool2d",
     "BatchNorm2d",
+    "BatchNormReLU2d",
     "Conv2d",
     "Dropout",
     "Flatten",
@@ -26,6 +28,7 @@ __all__ = [
     "add",
     "avg_pool2d",
     "batch_norm",
+    "batch_norm_relu",
     "concat",
     "conv2d",
     "dropout",

@@ -22,15 +22,8 @@ def batch_norm(x, running_mean, running_var, weight=None, bias=None, training=Fa
     Source: Ioffe and Szegedy 2015, algorithm 1 and section 3.
     """
     xp = array_module(x, running_mean, running_var, weight, bias)
-    _check(x, running_mean, running_var, weight, bias, training)
-    if training:
-        mean, var = channel_moments(x)
-        if running_mean is not None:
-            count = x.size // x.shape[-1]
-            running_mean += momentum * (mean - running_mean)
-            running_var += momentum * (var * (count / (count - 1)) - running_var)
-    else:
-        mean, var = running_mean.copy(), running_var
+    check_batch_norm("batch_norm", x, running_mean, running_var, weight, bias, training)
+    mean, var = statistics(x, running_mean, running_var, training, momentum)
     inverse_std = 1 / xp.sqrt(var + x.dtype.type(eps))
     scale = inverse_std if weight is None else weight * inverse_std
     shift = -mean * scale if bias is None else bias - mean * scale
@@ -43,48 +36,67 @@ def batch_norm(x, running_mean, running_var, weight=None, bias=None, training=Fa
 
     def backward(dy):
         check_gradient("batch_norm", dy, x.shape)
-        dshift, dcentered = sum_channels(lambda dy, x, mean: (dy, (x - mean) * dy), (dy, x), (mean,))
+
+        def terms(dy, x, mean, out):
+            return dy, (dy, xp.subtract(x, mean, out=out))
+
+        dshift, dcentered = sum_channels(terms, (dy, x), (mean,))
         dweight, dbias = dcentered * inverse_std, dshift
-        count = x.size // x.shape[-1]
-        if training:
-            # dx = scale * (dy - mean(dy) - x_hat * mean(dy * x_hat)), written as  a * dy + b * x + c
-            b = -scale * inverse_std * dweight / count
-            c = -scale * dbias / count - b * mean
-            dx = map_channels(_combine(xp), (dy, x), (scale, b, c))
-        else:
-            dx = map_channels(lambda dy, scale, out: xp.multiply(dy, scale, out=out), (dy,), (scale,))
+        dx = input_gradient(dy, x, mean, inverse_std, scale, dweight, dbias, training)
         return (dx, *([] if weight is None else [dweight]), *([] if bias is None else [dbias]))
 
     return y, backward
 
 
-def _combine(xp):
+def statistics(x, running_mean, running_var, training, momentum):
+    """mean and var (C,) to normalise with; in training the running ones are moved towards those of the batch."""
+    if not training:
+        return running_mean.copy(), running_var
+    mean, var = channel_moments(x)
+    if running_mean is not None:
+        count = x.size // x.shape[-1]
+        running_mean += momentum * (mean - running_mean)
+        running_var += momentum * (var * (count / (count - 1)) - running_var)
+    return mean, var
+
+
+def input_gradient(dy, x, mean, inverse_std, scale, dweight, dbias, training):
+    """dx = scale * (dy - mean(dy) - x_hat * mean(dy * x_hat)), written as  a * dy + b * x + c
+
+    with one number a channel each; the two means are dbias / count and dweight / count. Without training dx = a * dy.
+    """
+    xp = array_module(x)
+    if not training:
+        return map_channels(lambda dy, scale, out: xp.multiply(dy, scale, out=out), (dy,), (scale,))
+    count = x.size // x.shape[-1]
+    b = -scale * inverse_std * dweight / count
+    c = -scale * dbias / count - b * mean
+
     def combine(dy, x, a, b, c, out):
-        """out = a * dy + b * x + c"""
         xp.multiply(x, b, out=out)
         xp.add(out, c, out=out)
         xp.add(out, a * dy, out=out)
 
-    return combine
+    return map_channels(combine, (dy, x), (scale, b, c))
 
 
-def _check(x, running_mean, running_var, weight, bias, training):
-    check_not_empty("batch_norm", x)
-    check_float("batch_norm", x, running_mean, running_var, weight, bias)
+def check_batch_norm(name, x, running_mean, running_var, weight, bias, training):
+    check_not_empty(name, x)
+    check_float(name, x, running_mean, running_var, weight, bias)
     if x.ndim < 2:
-        raise ValueError(f"batch_norm: x must have shape (N, ..., C), got {x.shape}")
+        raise ValueError(f"{name}: x must have shape (N, ..., C), got {x.shape}")
     C = x.shape[-1]
     named = {"running_mean": running_mean, "running_var": running_var, "weight": weight, "bias": bias}
-    for name, vector in named.items():
+    for label, vector in named.items():
         if vector is not None and vector.shape != (C,):
-            raise ValueError(f"batch_norm: {C} input channels, {name} has shape {vector.shape}: expected ({C},)")
+            raise ValueError(f"{name}: {C} input channels, {label} has shape {vector.shape}: expected ({C},)")
     if (running_mean is None) != (running_var is None):
-        raise ValueError("batch_norm: running_mean and running_var go together: give both or neither")
+        raise ValueError(f"{name}: running_mean and running_var go together: give both or neither")
     if not training and running_mean is None:
-        raise ValueError("batch_norm: inference needs running_mean and running_var: give both, or training=True")
+        raise ValueError(f"{name}: inference needs running_mean and running_var: give both, or training=True")
     if training and x.size // C < 2:
         raise ValueError(
-            f"batch_norm: training needs at least two values a channel, x {x.shape} has one, whose variance is 0: "
+            f"{name}: training needs at least two values a channel, x {x.shape} has one, whose variance is 0: "
             "use a larger batch or image, or eval()"
         )
 

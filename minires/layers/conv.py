@@ -8,6 +8,7 @@ import math
 import numpy as np
 
 from minires.backend import (
+    KernelMatrix,
     array_module,
     col2im,
     empty,
@@ -39,48 +40,45 @@ def conv2d(x, weight, bias=None, stride=1, padding=0):
     _check_weight(x, weight, bias)
     N, H, W, C = x.shape
     O, _, KH, KW = weight.shape
-    kernel = (KH, KW)
-    OH, OW = output_size((H, W), kernel, stride, padding, "conv2d")
-    weight_matrix = weight.transpose(2, 3, 1, 0).reshape(KH * KW * C, O)
+    OH, OW = output_size((H, W), (KH, KW), stride, padding, "conv2d")
+    kernel = KernelMatrix(weight.transpose(2, 3, 1, 0), stride, OW)
     y = empty((N, OH, OW, O), like=x)
 
     def forward_block(images, rows):
-        patches = im2col(x[images], kernel, stride, padding, rows=rows).reshape(-1, KH * KW * C)
-        block = y[images, rows].reshape(-1, O)  # a view
-        xp.matmul(patches, weight_matrix, out=block)
+        patches = im2col(x[images], kernel.size, kernel.stride, padding, rows=rows).reshape(-1, len(kernel.matrix))
+        block = y[images, rows].reshape(-1, kernel.outputs)  # a view
+        xp.matmul(patches, kernel.matrix, out=block)
         if bias is not None:
-            block += bias
+            block += xp.tile(bias, kernel.pixels)
 
-    for_each_band(forward_block, x, OH, OW * KH * KW * C * x.itemsize)
+    for_each_band(forward_block, x, OH, OW // kernel.pixels * len(kernel.matrix) * x.itemsize)
 
     def backward(dy):
         check_gradient("conv2d", dy, (N, OH, OW, O))
-        if stride == (1, 1) and all(side < k for k, sides in zip(kernel, padding, strict=True) for side in sides):
+        if stride == (1, 1) and all(side < k for k, sides in zip((KH, KW), padding, strict=True) for side in sides):
             dx, dweight = _backward_stride_1(dy, x, weight, padding)
         else:
-            dx, dweight = _backward_any_stride(dy, x, weight_matrix, kernel, stride, padding)
-        return (dx, dweight) if bias is None else (dx, dweight, *sum_channels(lambda dy: (dy,), (dy,)))
+            dx, dweight = _backward_any_stride(dy, x, kernel, padding)
+        return (dx, dweight) if bias is None else (dx, dweight, *sum_channels(lambda dy, out: (dy,), (dy,)))
 
     return y, backward
 
 
-def _backward_any_stride(dy, x, weight_matrix, kernel, stride, padding):
-    """y = im2col(x) @ weight_matrix, read backwards:
-
-    dweight_matrix = im2col(x)^T @ dy,   dx = col2im(dy @ weight_matrix^T).
-    """
-    (KH, KW), C, O = kernel, x.shape[3], dy.shape[3]
+def _backward_any_stride(dy, x, kernel, padding):
+    """y = im2col(x) @ matrix, read backwards:  dmatrix = im2col(x)^T @ dy,   dx = col2im(dy @ matrix^T)."""
+    C, O = kernel.shape[2:]
     N, OH, OW, _ = dy.shape
     dx = empty(x.shape, like=x)
 
     def backward_block(images):
-        dy_rows = dy[images].reshape(-1, O)
-        dpatches = (dy_rows @ weight_matrix.T).reshape(-1, OH, OW, KH, KW, C)
-        dx[images] = col2im(dpatches, x.shape[1:3], stride, padding)
-        return im2col(x[images], kernel, stride, padding).reshape(-1, KH * KW * C).T @ dy_rows
+        dy_rows = dy[images].reshape(-1, kernel.outputs)
+        dpatches = (dy_rows @ kernel.matrix.T).reshape(-1, OH, OW // kernel.pixels, *kernel.size, C)
+        dx[images] = col2im(dpatches, x.shape[1:3], kernel.stride, padding)
+        return im2col(x[images], kernel.size, kernel.stride, padding).reshape(-1, len(kernel.matrix)).T @ dy_rows
 
-    dweight_matrix = sum_blocks(for_each_block(backward_block, x, 2 * OH * OW * KH * KW * C * x.itemsize))
-    return dx, dweight_matrix.reshape(KH, KW, C, O).transpose(3, 2, 0, 1)
+    image_bytes = 2 * OH * OW // kernel.pixels * len(kernel.matrix) * x.itemsize
+    dkernel = kernel.fold(sum_blocks(for_each_block(backward_block, x, image_bytes)))
+    return dx, dkernel.transpose(3, 2, 0, 1)
 
 
 def _backward_stride_1(dy, x, weight, padding):
@@ -89,20 +87,21 @@ def _backward_stride_1(dy, x, weight, padding):
     dx is the convolution of dy with the kernel turned by 180 degrees and its channels swapped,
     dweight the product of x with the same patches.
     """
-    O, C, KH, KW = weight.shape
-    _, H, W, _ = x.shape
+    _, _, KH, KW = weight.shape
+    _, H, W, C = x.shape
     (top, bottom), (left, right) = padding
     opposite = ((KH - 1 - top, KH - 1 - bottom), (KW - 1 - left, KW - 1 - right))
-    turned_matrix = weight[:, :, ::-1, ::-1].transpose(2, 3, 0, 1).reshape(KH * KW * O, C)
+    turned = KernelMatrix(weight[:, :, ::-1, ::-1].transpose(2, 3, 0, 1), (1, 1), W)
     dx = empty(x.shape, like=x)
 
     def backward_block(images, rows):
-        dpatches = im2col(dy[images], (KH, KW), (1, 1), opposite, rows=rows).reshape(-1, KH * KW * O)
-        array_module(x).matmul(dpatches, turned_matrix, out=dx[images, rows].reshape(-1, C))
-        return x[images, rows].reshape(-1, C).T @ dpatches
+        dpatches = im2col(dy[images], turned.size, turned.stride, opposite, rows=rows).reshape(-1, len(turned.matrix))
+        array_module(x).matmul(dpatches, turned.matrix, out=dx[images, rows].reshape(-1, turned.outputs))
+        return dpatches.T @ x[images, rows].reshape(-1, turned.outputs)
 
-    dturned = sum_blocks(for_each_band(backward_block, x, H, W * KH * KW * O * x.itemsize))
-    return dx, dturned.reshape(C, KH, KW, O)[:, ::-1, ::-1].transpose(3, 0, 1, 2)
+    row_bytes = W // turned.pixels * len(turned.matrix) * x.itemsize
+    dturned = turned.fold(sum_blocks(for_each_band(backward_block, x, H, row_bytes)))
+    return dx, dturned[::-1, ::-1].transpose(2, 3, 0, 1)
 
 
 def _check_weight(x, weight, bias):

@@ -16,7 +16,7 @@ import math
 
 import numpy as np
 
-from minires.layers import BatchNorm2d, Conv2d, GlobalAvgPool2d, Linear, ReLU, add, pad_shortcut
+from minires.layers import BatchNorm2d, BatchNormReLU2d, Conv2d, GlobalAvgPool2d, Linear, add, pad_shortcut
 from minires.layers.checks import check_sizes
 from minires.module import Module, Sequential
 
@@ -33,10 +33,9 @@ class BasicBlock(Module):
 
     def __init__(self, in_channels, out_channels, stride, shortcut, rng):
         self.conv1 = Conv2d(in_channels, out_channels, 3, stride, padding=1, bias=False, rng=rng)
-        self.bn1 = BatchNorm2d(out_channels)
+        self.bn1 = BatchNormReLU2d(out_channels)  # with the ReLU after it
         self.conv2 = Conv2d(out_channels, out_channels, 3, 1, padding=1, bias=False, rng=rng)
-        self.bn2 = BatchNorm2d(out_channels)
-        self.relu = ReLU()
+        self.bn2 = BatchNormReLU2d(out_channels)  # with the sum and the ReLU after it
         self.kind, self.stride, self.out_channels = shortcut, stride, out_channels
         self.changes_shape = stride != 1 or in_channels != out_channels
         if shortcut == "B" and self.changes_shape:
@@ -52,34 +51,22 @@ class BasicBlock(Module):
             return pad_shortcut(x, self.out_channels, self.stride)
         return self.downsample(x)
 
-    def residual(self, x):
-        """F(x), the part that is learned: -> (y, backward)."""
+    def forward(self, x):
         y, conv1_backward = self.conv1(x)
         y, bn1_backward = self.bn1(y)
-        y, relu_backward = self.relu(y)
         y, conv2_backward = self.conv2(y)
-        y, bn2_backward = self.bn2(y)
-
-        def backward(dy):
-            dy = conv2_backward(bn2_backward(dy))
-            dy = relu_backward(dy)
-            return conv1_backward(bn1_backward(dy))
-
-        return y, backward
-
-    def forward(self, x):
-        y, residual_backward = self.residual(x)
-        if self.kind != "none":
+        if self.kind == "none":
+            y, bn2_backward = self.bn2(y)
+        else:
             shortcut, shortcut_backward = self.shortcut(x)
-            y, _ = add(y, shortcut)
-        y, relu_backward = self.relu(y)
+            y, bn2_backward = self.bn2(y, shortcut)
 
         def backward(dy):
-            dy = relu_backward(dy)
-            dx = residual_backward(dy)
+            dy, *dshortcut = bn2_backward(dy) if self.kind != "none" else (bn2_backward(dy),)
+            dx = conv1_backward(bn1_backward(conv2_backward(dy)))
             if self.kind == "none":
                 return dx
-            return add(dx, shortcut_backward(dy))[0]  # x was used twice: its gradients add up
+            return add(dx, shortcut_backward(*dshortcut))[0]  # x was used twice: its gradients add up
 
         return y, backward
 
@@ -100,8 +87,7 @@ class ResNet(Module):
         check_sizes("ResNet", num_classes=num_classes)
         rng = np.random.default_rng(rng)
         self.conv1 = Conv2d(3, 16, 3, padding=1, bias=False, rng=rng)
-        self.bn1 = BatchNorm2d(16)
-        self.relu = ReLU()
+        self.bn1 = BatchNormReLU2d(16)
         n = (depth - 2) // 6
         self.layer1 = _stage(16, 16, n, 1, shortcut, rng)
         self.layer2 = _stage(16, 32, n, 2, shortcut, rng)
@@ -116,7 +102,6 @@ class ResNet(Module):
     def forward(self, x):
         y, conv1_backward = self.conv1(x)
         y, bn1_backward = self.bn1(y)
-        y, relu_backward = self.relu(y)
         y, layer1_backward = self.layer1(y)
         y, layer2_backward = self.layer2(y)
         y, layer3_backward = self.layer3(y)
@@ -126,7 +111,7 @@ class ResNet(Module):
         def backward(dlogits):
             dy = pool_backward(fc_backward(dlogits))
             dy = layer1_backward(layer2_backward(layer3_backward(dy)))
-            return conv1_backward(bn1_backward(relu_backward(dy)))
+            return conv1_backward(bn1_backward(dy))
 
         return logits, backward
 

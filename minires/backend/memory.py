@@ -1,0 +1,110 @@
+"""Memory on the CPU that is used again: a pool for whole arrays, and scratch for the work on one block.
+
+NumPy gives a large array back to the system when nobody holds it any more, and the system hands the next one out as
+pages that it must find and clear first. A training step makes the same arrays over and over; taken from a pool they
+cost nothing. (CuPy has a pool of its own.)
+"""
+
+import math
+import threading
+
+import numpy as np
+
+POOLED_BYTES = 64 * 1024  # smaller arrays are malloc's business
+SCRATCH_BYTES = 4 * 1024 * 1024  # what scratch memory may keep beyond its last use
+ALIGNMENT = 64  # a cache line, and the widest vector register
+
+_scratch = threading.local()
+
+
+class _Pool:
+    """Blocks of memory nobody holds, by size. Those lent and those kept are never more than were ever lent at once."""
+
+    def __init__(self):
+        self.free = {}  # bytes: blocks of that size
+        self.lent = self.kept = self.most_lent = 0
+        self.lock = threading.RLock()  # the garbage collector may give a block back while this thread takes one
+
+    def take(self, size):
+        with self.lock:
+            blocks = self.free.get(size)
+            self.lent += size
+            self.most_lent = max(self.most_lent, self.lent)
+            if blocks:
+                self.kept -= size
+                return blocks.pop()
+            self.trim(self.most_lent - self.lent)
+        return np.empty(size, np.uint8)
+
+    def give_back(self, block):
+        with self.lock:
+            self.lent -= block.nbytes
+            self.kept += block.nbytes
+            self.free.setdefault(block.nbytes, []).append(block)
+
+    def trim(self, limit):
+        """Let go of blocks, of the size longest unused first, until no more than `limit` bytes are kept."""
+        while self.kept > limit:
+            size = next(iter(self.free))
+            if self.free[size]:
+                self.free[size].pop()
+                self.kept -= size
+            if not self.free[size]:
+                del self.free[size]
+
+
+class _Loan:
+    """Owns a block for an array and all its views: NumPy keeps it alive as their base, and drops it with the last."""
+
+    def __init__(self, pool, block, shape, dtype):
+        self.pool, self.block = pool, block
+        address = -(-block.ctypes.data // ALIGNMENT) * ALIGNMENT
+        self.__array_interface__ = {"version": 3, "shape": shape, "typestr": dtype.str, "data": (address, False)}
+
+    def __del__(self):
+        self.pool.give_back(self.block)
+
+
+_pool = _Pool()
+
+
+def empty(shape, dtype):
+    """An uninitialised array, from the pool if it is large."""
+    dtype = np.dtype(dtype)
+    size = math.prod(shape) * dtype.itemsize
+    if size < POOLED_BYTES:
+        return np.empty(shape, dtype)
+    return np.asarray(_Loan(_pool, _pool.take(size + ALIGNMENT), tuple(shape), dtype))
+
+
+def release():
+    """Give all memory that nobody holds back to the system."""
+    with _pool.lock:
+        _pool.trim(0)
+        _pool.most_lent = _pool.lent
+
+
+def scratch(name, shape, dtype):
+    """Uninitialised memory of this thread that its next call with the same name overwrites: it stays in cache."""
+    array = _scratch.__dict__.get(name)
+    if array is not None and array.shape == shape and array.dtype == dtype:
+        return array
+    need = math.prod(shape) * np.dtype(dtype).itemsize
+    memory = array.base if array is not None else None
+    if memory is None or not need <= memory.nbytes <= 4 * need + SCRATCH_BYTES:
+        memory = np.empty(need, np.uint8)
+    array = _scratch.__dict__[name] = np.ndarray(shape, dtype, memory)
+    return array
+
+
+def framed(shape, dtype, inside, value):
+    """Scratch memory that holds `value` outside the slices `inside`; what lies inside is for the caller to write.
+
+    The frame is written only where it differs from the last call's: a small write that lets go of Python's lock and
+    takes it again may cost a thread more than copying a whole image.
+    """
+    array, frame = scratch("framed", shape, dtype), (inside, value)
+    if _scratch.__dict__.get("frame_of") is not array or _scratch.frame != frame:
+        array[...] = value
+        _scratch.frame_of, _scratch.frame = array, frame
+    return array

@@ -1,0 +1,74 @@
+"""relu(batch_norm(x) + shortcut) in one: the same numbers with half the passes over memory.
+
+Derivation: docs/layers/batch_norm.md and docs/performance.md.
+"""
+
+from minires.backend import array_module, empty, map_channels, sum_channels
+from minires.layers.batch_norm import BatchNorm2d, check_batch_norm, input_gradient, statistics
+from minires.layers.checks import check_float, check_gradient
+
+
+def batch_norm_relu(
+    x, running_mean, running_var, weight, bias, shortcut=None, training=False, momentum=0.1, eps=1e-5
+):  # fmt: skip
+    """y = max(batch_norm(x) + shortcut, 0): the end of every layer of a residual network, of a block with a shortcut.
+
+    x (..., C) and the other arguments are as in `batch_norm`; shortcut: shaped as x, or None for none.
+    Returns y, shaped as x, and backward(dy) -> (dx, dweight, dbias), or (dx, dweight, dbias, dshortcut). With
+    dz = dy where y > 0, else 0:  dshortcut = dz, and the others are batch norm's for the upstream gradient dz.
+    Raises ValueError as `batch_norm` does, and for a shortcut of another shape.
+    Source: Ioffe and Szegedy 2015, algorithm 1; He et al. 2015, equation 1 and figure 2.
+    """
+    xp = array_module(x, running_mean, running_var, weight, bias, shortcut)
+    check_batch_norm("batch_norm_relu", x, running_mean, running_var, weight, bias, training)
+    branches = (x,) if shortcut is None else (x, shortcut)
+    check_float("batch_norm_relu", *branches)
+    if branches[-1].shape != x.shape:
+        raise ValueError(f"batch_norm_relu: shortcut has shape {shortcut.shape}, x {x.shape}: they must be equal")
+    mean, var = statistics(x, running_mean, running_var, training, momentum)
+    inverse_std = 1 / xp.sqrt(var + x.dtype.type(eps))
+    scale = weight * inverse_std
+
+    def normalise_add_clip(x, *shortcut_scale_shift, out):
+        *shortcut, scale, shift = shortcut_scale_shift
+        xp.multiply(x, scale, out=out)
+        for term in (shift, *shortcut):
+            xp.add(out, term, out=out)
+        xp.maximum(out, 0, out=out)
+
+    y = map_channels(normalise_add_clip, branches, (scale, bias - mean * scale))
+
+    def backward(dy):
+        check_gradient("batch_norm_relu", dy, y.shape)
+        dz = empty(x.shape, like=x)
+
+        def gate(dz, dy, y, x, mean, out):
+            xp.greater(y, 0, out=out)  # 1 where the sum passed relu, else 0
+            xp.multiply(dy, out, out=dz)
+            return dz, (dz, xp.subtract(x, mean, out=out))
+
+        dbias, dcentered = sum_channels(gate, (dz, dy, y, x), (mean,))
+        dweight = dcentered * inverse_std
+        dx = input_gradient(dz, x, mean, inverse_std, scale, dweight, dbias, training)
+        return (dx, dweight, dbias) if shortcut is None else (dx, dweight, dbias, dz)
+
+    return y, backward
+
+
+class BatchNormReLU2d(BatchNorm2d):
+    """`batch_norm_relu` as a module, called with x or with x and a shortcut; its state is that of BatchNorm2d.
+
+    backward(dy) -> dx, or (dx, dshortcut).
+    """
+
+    def forward(self, x, shortcut=None):
+        running, affine = (self.running_mean, self.running_var), (self.weight.data, self.bias.data)
+        y, norm_backward = batch_norm_relu(x, *running, *affine, shortcut, self.training, self.momentum, self.eps)
+
+        def backward(dy):
+            dx, dweight, dbias, *dshortcut = norm_backward(dy)
+            self.weight.add_grad(dweight)
+            self.bias.add_grad(dbias)
+            return (dx, *dshortcut) if dshortcut else dx
+
+        return y, backward
