@@ -12,6 +12,7 @@ import numpy as np
 from minires.backend import device_of, to_device, to_numpy
 
 _keep_backward = contextvars.ContextVar("minires_keep_backward", default=True)
+_lean_backward = contextvars.ContextVar("minires_lean_backward", default=False)
 
 
 @contextlib.contextmanager
@@ -22,6 +23,25 @@ def no_grad():
         yield
     finally:
         _keep_backward.reset(token)
+
+
+@contextlib.contextmanager
+def lean_backward():
+    """Within this block networks prepare for ONE backward pass, which gives the gradients of parameters alone.
+
+    It returns None for dx, which the first layer need not compute, and lets go of each layer's arrays as soon as it
+    has been gone back through, so that the peak of memory is where the backward pass begins.
+    """
+    token = _lean_backward.set(True)
+    try:
+        yield
+    finally:
+        _lean_backward.reset(token)
+
+
+def wants_input_gradient():
+    """Whether the network in whose forward pass this is asked shall give dx."""
+    return not _lean_backward.get()
 
 
 @contextlib.contextmanager
@@ -252,4 +272,11 @@ class Sequential(Module):
                 dy = backward(dy)
             return dy
 
-        return x, backward_all
+        def backward_once(dy):
+            if len(backwards) < len(self):
+                raise RuntimeError("backward was called twice under lean_backward(), which lets go of what it used")
+            while backwards:
+                dy = backwards.pop()(dy)
+            return dy
+
+        return x, backward_once if _lean_backward.get() else backward_all

@@ -8,7 +8,7 @@ import numpy as np
 from minires import checkpoint
 from minires.backend import steps_between_reads, synchronize, to_numpy
 from minires.losses import cross_entropy
-from minires.module import evaluating, no_grad
+from minires.module import evaluating, lean_backward, no_grad
 
 
 class DivergenceError(ValueError):
@@ -61,7 +61,8 @@ class Evaluation:
 def train_step(model, optimizer, x, labels, label_smoothing=0.0):
     """One step: forward, loss, backward, update. Returns the mean loss and the number of right answers, as arrays."""
     model.zero_grad()
-    logits, model_backward = model(x)
+    with lean_backward():
+        logits, model_backward = model(x)
     loss, loss_backward = cross_entropy(logits, labels, label_smoothing)
     model_backward(loss_backward())
     optimizer.step()

@@ -23,8 +23,9 @@ from minires.backend.arrays import (
     synchronize,
     to_device,
     to_numpy,
+    zeros,
 )
-from minires.backend.blocks import for_each_band, for_each_block, map_blocks, sum_blocks
+from minires.backend.blocks import add_to, for_each_band, for_each_block, map_blocks, sum_blocks
 from minires.backend.channels import channel_moments, map_channels, sum_channels
 from minires.backend.cpu import get_threads, set_threads
 from minires.backend.patches import KernelMatrix, col2im, im2col, output_size
@@ -33,6 +34,7 @@ __all__ = [
     "DEVICES",
     "DeviceError",
     "KernelMatrix",
+    "add_to",
     "array_module",
     "channel_moments",
     "col2im",
@@ -55,4 +57,5 @@ __all__ = [
     "synchronize",
     "to_device",
     "to_numpy",
+    "zeros",
 ]

@@ -80,6 +80,13 @@ def empty(shape, like):
     return memory.empty(shape, like.dtype) if xp is np else xp.empty(shape, like.dtype)
 
 
+def zeros(shape, like):
+    """An array of zeros of this shape with the dtype and device of `like`."""
+    array = empty(shape, like)
+    array.fill(0)
+    return array
+
+
 def steps_between_reads(device):
     """How often to read results that every step leaves on the device: reading makes the CPU wait for a GPU."""
     return 20 if device == "gpu" else 1

@@ -42,6 +42,16 @@ def map_blocks(function, *arrays):
     return y
 
 
+def add_to(total, term):
+    """total += term, in place."""
+    xp = array_module(total, term)
+    for_each_block(
+        lambda block: xp.add(total[block], term[block], out=total[block]),
+        total,
+        2 * total.nbytes // max(1, len(total)),
+    )
+
+
 def sum_blocks(partials):
     """Sum of the blocks' partial results in block order, whatever order the threads finished in."""
     total = partials[0]

@@ -87,9 +87,14 @@ def set_threads(count):
 
 
 def block_slices(n, item_bytes):
-    """Slices of `range(n)` with as many items each as fit in BLOCK_BYTES, at least one."""
-    size = max(1, BLOCK_BYTES // max(1, item_bytes))
-    return [slice(start, min(start + size, n)) for start in range(0, n, size)]
+    """Slices of `range(n)` that hold at most BLOCK_BYTES each, but at least one item.
+
+    All are of nearly one size, and unless there is one only their number is even, so that two threads, or with many
+    slices any few, finish together.
+    """
+    count = -(-n // max(1, BLOCK_BYTES // max(1, item_bytes)))
+    count = min(count + count % 2, n) if count > 1 else count
+    return [slice(n * block // count, n * (block + 1) // count) for block in range(count)]
 
 
 def for_each_block(function, n, item_bytes):

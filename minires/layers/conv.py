@@ -23,13 +23,14 @@ from minires.layers.checks import check_float, check_gradient, check_image, chec
 from minires.module import Module, Parameter
 
 
-def conv2d(x, weight, bias=None, stride=1, padding=0):
+def conv2d(x, weight, bias=None, stride=1, padding=0, input_gradient=True):
     """y[n, oh, ow, o] = bias[o] + sum_ijc weight[o, c, i, j] * x_padded[n, oh * stride + i, ow * stride + j, c]
 
     x (N, H, W, C), weight (O, C, KH, KW), bias (O,) or None: floating-point arrays of one dtype and device.
     stride: a number or (rows, columns).   padding: a number, (rows, columns), or ((top, bottom), (left, right)).
     Returns y (N, OH, OW, O), OH = (top + H + bottom - KH) // stride + 1, and
-    backward(dy) -> (dx, dweight), or (dx, dweight, dbias) where there is a bias.
+    backward(dy) -> (dx, dweight), or (dx, dweight, dbias) where there is a bias. input_gradient=False leaves dx out:
+    it is None, as the first layer of a network has no use for it.
     Raises ValueError for shapes that do not fit, an empty batch, and a kernel larger than the padded image.
     Source: Dumoulin and Visin 2016, sections 2 and 4; im2col: Chellapilla et al. 2006, section 2.1.
     """
@@ -55,13 +56,26 @@ def conv2d(x, weight, bias=None, stride=1, padding=0):
 
     def backward(dy):
         check_gradient("conv2d", dy, (N, OH, OW, O))
-        if stride == (1, 1) and all(side < k for k, sides in zip((KH, KW), padding, strict=True) for side in sides):
+        if not input_gradient:
+            dx, dweight = None, _weight_gradient(dy, x, kernel, padding)
+        elif stride == (1, 1) and all(side < k for k, sides in zip((KH, KW), padding, strict=True) for side in sides):
             dx, dweight = _backward_stride_1(dy, x, weight, padding)
         else:
             dx, dweight = _backward_any_stride(dy, x, kernel, padding)
         return (dx, dweight) if bias is None else (dx, dweight, *sum_channels(lambda dy, out: (dy,), (dy,)))
 
     return y, backward
+
+
+def _weight_gradient(dy, x, kernel, padding):
+    """y = im2col(x) @ matrix, so  dmatrix = im2col(x)^T @ dy."""
+
+    def backward_block(images, rows):
+        patches = im2col(x[images], kernel.size, kernel.stride, padding, rows=rows).reshape(-1, len(kernel.matrix))
+        return patches.T @ dy[images, rows].reshape(-1, kernel.outputs)
+
+    row_bytes = dy.shape[2] // kernel.pixels * len(kernel.matrix) * x.itemsize
+    return kernel.fold(sum_blocks(for_each_band(backward_block, x, dy.shape[1], row_bytes))).transpose(3, 2, 0, 1)
 
 
 def _backward_any_stride(dy, x, kernel, padding):
@@ -133,9 +147,9 @@ class Conv2d(Module):
         self.bias = Parameter(rng.uniform(-bound, bound, out_channels).astype(np.float32)) if bias else None
         self.stride, self.padding = stride, padding
 
-    def forward(self, x):
+    def forward(self, x, input_gradient=True):
         bias = None if self.bias is None else self.bias.data
-        y, conv_backward = conv2d(x, self.weight.data, bias, self.stride, self.padding)
+        y, conv_backward = conv2d(x, self.weight.data, bias, self.stride, self.padding, input_gradient)
 
         def backward(dy):
             dx, dweight, *dbias = conv_backward(dy)

@@ -1,6 +1,6 @@
 """The residual sum, concatenation, and the shortcut without parameters."""
 
-from minires.backend import array_module, map_blocks
+from minires.backend import array_module, map_blocks, zeros
 from minires.layers.checks import check_float, check_gradient, check_image, pair
 
 
@@ -59,7 +59,6 @@ def pad_shortcut(x, out_channels, stride=1):
     backward(dy) -> dx, which is dy's part at the pixels kept and 0 at the others.
     Source: He et al. 2015, section 3.3, option A.
     """
-    xp = array_module(x)
     check_image("pad_shortcut", x)
     check_float("pad_shortcut", x)
     SH, SW = pair("pad_shortcut", "stride", stride, least=1)
@@ -70,14 +69,13 @@ def pad_shortcut(x, out_channels, stride=1):
         )
     before = (out_channels - C) // 2
     kept = x[:, ::SH, ::SW]
-    y = xp.zeros((*kept.shape[:3], out_channels), x.dtype)
+    y = zeros((*kept.shape[:3], out_channels), like=x)
     y[..., before : before + C] = kept
-
-    shape = y.shape
+    shape, shape_of_x = y.shape, x.shape
 
     def backward(dy):
         check_gradient("pad_shortcut", dy, shape)
-        dx = xp.zeros(x.shape, dy.dtype)
+        dx = zeros(shape_of_x, like=dy)
         dx[:, ::SH, ::SW] = dy[..., before : before + C]
         return dx
 

@@ -16,9 +16,10 @@ import math
 
 import numpy as np
 
-from minires.layers import BatchNorm2d, BatchNormReLU2d, Conv2d, GlobalAvgPool2d, Linear, add, pad_shortcut
+from minires.backend import add_to
+from minires.layers import BatchNorm2d, BatchNormReLU2d, Conv2d, GlobalAvgPool2d, Linear, pad_shortcut
 from minires.layers.checks import check_sizes
-from minires.module import Module, Sequential
+from minires.module import Module, Sequential, wants_input_gradient
 
 SHORTCUTS = ("A", "B", "none")
 
@@ -66,7 +67,8 @@ class BasicBlock(Module):
             dx = conv1_backward(bn1_backward(conv2_backward(dy)))
             if self.kind == "none":
                 return dx
-            return add(dx, shortcut_backward(*dshortcut))[0]  # x was used twice: its gradients add up
+            add_to(dx, shortcut_backward(*dshortcut))  # x was used twice: its gradients add up
+            return dx
 
         return y, backward
 
@@ -100,7 +102,7 @@ class ResNet(Module):
                 module.weight.data = rng.normal(0, math.sqrt(2 / (O * KH * KW)), module.weight.shape).astype(np.float32)
 
     def forward(self, x):
-        y, conv1_backward = self.conv1(x)
+        y, conv1_backward = self.conv1(x, wants_input_gradient())
         y, bn1_backward = self.bn1(y)
         y, layer1_backward = self.layer1(y)
         y, layer2_backward = self.layer2(y)
