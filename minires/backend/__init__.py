@@ -10,6 +10,7 @@ Arrays carry their device: NumPy's live on the CPU, CuPy's on the GPU. Everythin
     im2col, col2im             patches of an image as rows, and the adjoint
 """
 
+from minires.backend import winograd
 from minires.backend.arrays import (
     DEVICES,
     DeviceError,
@@ -25,7 +26,7 @@ from minires.backend.arrays import (
     to_numpy,
     zeros,
 )
-from minires.backend.blocks import add_to, for_each_band, for_each_block, map_blocks, sum_blocks
+from minires.backend.blocks import add_to, for_each_band, for_each_block, map_blocks, map_in_place, sum_blocks
 from minires.backend.channels import channel_moments, map_channels, sum_channels
 from minires.backend.cpu import get_threads, set_threads
 from minires.backend.patches import KernelMatrix, col2im, im2col, output_size
@@ -46,6 +47,7 @@ __all__ = [
     "im2col",
     "map_blocks",
     "map_channels",
+    "map_in_place",
     "memory_peak",
     "out_of_memory",
     "output_size",
@@ -57,5 +59,6 @@ __all__ = [
     "synchronize",
     "to_device",
     "to_numpy",
+    "winograd",
     "zeros",
 ]

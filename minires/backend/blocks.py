@@ -18,14 +18,15 @@ def for_each_block(function, array, item_bytes=None):
     return cpu.for_each_block(function, len(array), item_bytes or array.nbytes // max(1, len(array)))
 
 
-def for_each_band(function, array, rows, row_bytes):
+def for_each_band(function, array, rows, row_bytes, least_bytes=0):
     """`function(images, rows)` for pairs of slices that cover the first axis of `array` and `rows` rows of each item.
 
-    The finer cut for work on patches, of which one image's may be larger than a cache: `row_bytes` each row.
+    The finer cut for work on patches, of which one image's may be larger than a cache: `row_bytes` each row, and no
+    fewer rows to a band than make `least_bytes`, the size of what they are multiplied by.
     """
     if array_module(array) is not np:
         return [function(slice(0, len(array)), slice(0, rows))]
-    return cpu.for_each_band(function, len(array), rows, row_bytes)
+    return cpu.for_each_band(function, len(array), rows, row_bytes, least_bytes)
 
 
 def map_blocks(function, *arrays):
@@ -42,14 +43,19 @@ def map_blocks(function, *arrays):
     return y
 
 
+def map_in_place(function, array, *others):
+    """`function(block, *blocks)`, which changes the first of its blocks, over whole arrays of one shape."""
+    for_each_block(
+        lambda block: function(array[block], *(other[block] for other in others)),
+        array,
+        2 * array.nbytes // max(1, len(array)),  # there are several arrays
+    )
+
+
 def add_to(total, term):
     """total += term, in place."""
     xp = array_module(total, term)
-    for_each_block(
-        lambda block: xp.add(total[block], term[block], out=total[block]),
-        total,
-        2 * total.nbytes // max(1, len(total)),
-    )
+    map_in_place(lambda total, term: xp.add(total, term, out=total), total, term)
 
 
 def sum_blocks(partials):

@@ -86,43 +86,49 @@ def set_threads(count):
         _workers.threads = int(count)
 
 
-def block_slices(n, item_bytes):
-    """Slices of `range(n)` that hold at most BLOCK_BYTES each, but at least one item.
+def block_slices(n, item_bytes, block_bytes=None):
+    """Slices of `range(n)` that hold at most `block_bytes` (None: BLOCK_BYTES) each, but at least one item.
 
     All are of nearly one size, and unless there is one only their number is even, so that two threads, or with many
     slices any few, finish together.
     """
-    count = -(-n // max(1, BLOCK_BYTES // max(1, item_bytes)))
+    count = -(-n // max(1, (block_bytes or BLOCK_BYTES) // max(1, item_bytes)))
     count = min(count + count % 2, n) if count > 1 else count
     return [slice(n * block // count, n * (block + 1) // count) for block in range(count)]
 
 
 def for_each_block(function, n, item_bytes):
     """`[function(block) for block in block_slices(n, item_bytes)]`, on all threads."""
-    blocks = block_slices(n, item_bytes)
-    if len(blocks) == 1 or not _workers.busy.acquire(blocking=False):
-        return [function(block) for block in blocks]  # too little to share, or called from within a block
+    return _for_each(function, block_slices(n, item_bytes))
+
+
+def for_each_band(function, n, rows, row_bytes, least_bytes=0):
+    """`function(images, rows)` for slices that together cover n images of `rows` rows each, `row_bytes` a row.
+
+    Several whole images to a block where they are small, a band of one image's rows where they are large; at least
+    `least_bytes` to a block.
+    """
+    block_bytes = max(BLOCK_BYTES, least_bytes)
+    bands = block_slices(rows, row_bytes, block_bytes)
+    if len(bands) == 1:
+        images = block_slices(n, rows * row_bytes, block_bytes)
+        return _for_each(lambda block: function(block, bands[0]), images)
+    pieces = [(slice(image, image + 1), band) for image in range(n) for band in bands]
+    return _for_each(lambda piece: function(*piece), pieces)
+
+
+def _for_each(function, pieces):
+    if len(pieces) == 1 or not _workers.busy.acquire(blocking=False):
+        return [function(piece) for piece in pieces]  # too little to share, or called from within a block
     try:
         if _workers.blas is None:
             _workers.start()
         with _workers.one_blas_thread_each():
             if _workers.pool is None:
-                return [function(block) for block in blocks]
-            return _share(function, blocks, _workers.pool, _workers.threads)
+                return [function(piece) for piece in pieces]
+            return _share(function, pieces, _workers.pool, _workers.threads)
     finally:
         _workers.busy.release()
-
-
-def for_each_band(function, n, rows, row_bytes):
-    """`function(images, rows)` for slices that together cover n images of `rows` rows each, `row_bytes` a row.
-
-    Several whole images to a block where they are small, a band of one image's rows where they are large.
-    """
-    bands = block_slices(rows, row_bytes)
-    if len(bands) == 1:
-        return for_each_block(lambda images: function(images, bands[0]), n, rows * row_bytes)
-    pieces = [(slice(image, image + 1), band) for image in range(n) for band in bands]
-    return for_each_block(lambda block: function(*pieces[block.start]), len(pieces), BLOCK_BYTES)
 
 
 def _share(function, blocks, pool, threads):

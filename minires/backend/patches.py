@@ -71,10 +71,17 @@ class KernelMatrix:
         self.pixels = 2 if xp is np and KW > SW and max(C, O) <= FEW_CHANNELS and row_length % 2 == 0 else 1
         self.shifts = [slice(pixel * SW, pixel * SW + KW) for pixel in range(self.pixels)]
         self.size, self.stride, self.outputs = (KH, self.shifts[-1].stop), (SH, self.pixels * SW), self.pixels * O
-        wide = xp.zeros((*self.size, C, self.pixels, O), kernel.dtype)
-        for pixel, columns in enumerate(self.shifts):
-            wide[:, columns, :, pixel] = kernel
-        self.matrix = wide.reshape(-1, self.outputs)
+        if self.pixels == 1:
+            wide = kernel
+        else:
+            wide = xp.zeros((*self.size, C, self.pixels, O), kernel.dtype)
+            for pixel, columns in enumerate(self.shifts):
+                wide[:, columns, :, pixel] = kernel
+        self.matrix = xp.ascontiguousarray(wide.reshape(-1, self.outputs))
+
+    def row_bytes(self, row_length):
+        """Bytes of the patches of one row of the output, `row_length` pixels."""
+        return row_length // self.pixels * len(self.matrix) * self.matrix.itemsize
 
     def fold(self, dmatrix):
         """The adjoint: dkernel (KH, KW, C, O), each number the sum of all its copies in dmatrix."""

@@ -50,7 +50,12 @@ def pad_and_crop(images, offsets, padding=4):
     _expect_one_for_each_image("pad_and_crop: offsets", offsets, (n, 2))
     padded = xp.zeros((n, height + 2 * padding, width + 2 * padding, channels), images.dtype)
     padded[:, padding : padding + height, padding : padding + width] = images
-    return _gather(padded, offsets[:, :1] + xp.arange(height), offsets[:, 1:] + xp.arange(width))
+    image, row, pixel, number = padded.strides
+    shifts = 2 * padding + 1
+    windows = xp.lib.stride_tricks.as_strided(  # a view: windows[n, i, j] is image n, shifted by i rows and j columns
+        padded, (n, shifts, shifts, height, width, channels), (image, row, pixel, row, pixel, number)
+    )
+    return windows[xp.arange(n), offsets[:, 0], offsets[:, 1]]
 
 
 def flip(images, mask):
@@ -59,10 +64,13 @@ def flip(images, mask):
     images: (N, H, W, C), any dtype.   mask: bool (N,).   Returns a new array of the shape and dtype of images.
     """
     xp = array_module(images, mask)
-    n, height, width, _ = images.shape
+    n, height, width, channels = images.shape
     _expect_one_for_each_image("flip: mask", mask, (n,))
     columns = xp.arange(width)
-    return _gather(images, xp.arange(height)[None], xp.where(mask[:, None], width - 1 - columns, columns))
+    columns = xp.where(mask[:, None, None], width - 1 - columns, columns)  # (N, 1, W), where a pixel comes from
+    starts = xp.arange(0, n * height * width, width).reshape(n, height, 1)  # the pixel that each row begins with
+    pixels = images.reshape(-1, channels)  # (N, H, W, C) -> (N*H*W, C)
+    return pixels.take(starts + columns, axis=0)  # four times as fast as pixels[...]
 
 
 def cutout(images, centers, size):
@@ -86,18 +94,6 @@ def cutout(images, centers, size):
     y = images.reshape(n, height, width * channels).copy()
     y[inside] = 0
     return y.reshape(images.shape)
-
-
-def _gather(images, rows, columns):
-    """y[n, i, j] = images[n, rows[n, i], columns[n, j]], the pixels of each image from places of its own.
-
-    images: (N, H, W, C).   rows: (N, I) or (1, I).   columns: (N, J).   Returns (N, I, J, C).
-    """
-    xp = array_module(images, rows, columns)
-    n, height, width, channels = images.shape
-    starts = (xp.arange(n)[:, None] * height + rows) * width  # (N, I), the pixel that each row begins with
-    pixels = images.reshape(-1, channels)  # (N, H, W, C) -> (N*H*W, C)
-    return pixels.take(starts[:, :, None] + columns[:, None, :], axis=0)  # four times as fast as pixels[...]
 
 
 def _expect_one_for_each_image(name, array, shape):

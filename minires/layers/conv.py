@@ -15,15 +15,17 @@ from minires.backend import (
     for_each_band,
     for_each_block,
     im2col,
+    map_in_place,
     output_size,
     sum_blocks,
     sum_channels,
+    winograd,
 )
 from minires.layers.checks import check_float, check_gradient, check_image, check_sizes, padding_of, pair
 from minires.module import Module, Parameter
 
 
-def conv2d(x, weight, bias=None, stride=1, padding=0, input_gradient=True):
+def conv2d(x, weight, bias=None, stride=1, padding=0, input_gradient=True, algorithm="auto"):
     """y[n, oh, ow, o] = bias[o] + sum_ijc weight[o, c, i, j] * x_padded[n, oh * stride + i, ow * stride + j, c]
 
     x (N, H, W, C), weight (O, C, KH, KW), bias (O,) or None: floating-point arrays of one dtype and device.
@@ -31,8 +33,12 @@ def conv2d(x, weight, bias=None, stride=1, padding=0, input_gradient=True):
     Returns y (N, OH, OW, O), OH = (top + H + bottom - KH) // stride + 1, and
     backward(dy) -> (dx, dweight), or (dx, dweight, dbias) where there is a bias. input_gradient=False leaves dx out:
     it is None, as the first layer of a network has no use for it.
-    Raises ValueError for shapes that do not fit, an empty batch, and a kernel larger than the padded image.
-    Source: Dumoulin and Visin 2016, sections 2 and 4; im2col: Chellapilla et al. 2006, section 2.1.
+    algorithm: "im2col"; "winograd", for 3x3 kernels at stride 1 on a CPU; or "auto", which takes winograd where it is
+    faster, from 128 channels on. Its results differ in the last digits.
+    Raises ValueError for shapes that do not fit, an empty batch, a kernel larger than the padded image, and winograd
+    where it cannot be used.
+    Source: Dumoulin and Visin 2016, sections 2 and 4; im2col: Chellapilla et al. 2006, section 2.1;
+    winograd: Lavin and Gray 2015, section 4.
     """
     stride, padding = pair("conv2d", "stride", stride, least=1), padding_of("conv2d", padding)
     xp = array_module(x, weight, bias)
@@ -42,29 +48,41 @@ def conv2d(x, weight, bias=None, stride=1, padding=0, input_gradient=True):
     N, H, W, C = x.shape
     O, _, KH, KW = weight.shape
     OH, OW = output_size((H, W), (KH, KW), stride, padding, "conv2d")
-    kernel = KernelMatrix(weight.transpose(2, 3, 1, 0), stride, OW)
-    y = empty((N, OH, OW, O), like=x)
-
-    def forward_block(images, rows):
-        patches = im2col(x[images], kernel.size, kernel.stride, padding, rows=rows).reshape(-1, len(kernel.matrix))
-        block = y[images, rows].reshape(-1, kernel.outputs)  # a view
-        xp.matmul(patches, kernel.matrix, out=block)
-        if bias is not None:
-            block += xp.tile(bias, kernel.pixels)
-
-    for_each_band(forward_block, x, OH, OW // kernel.pixels * len(kernel.matrix) * x.itemsize)
+    if _takes_winograd(algorithm, x, weight, stride, padding):
+        y, gradients = _winograd(x, weight, padding)
+    else:
+        y, gradients = _im2col(x, weight, stride, padding, (OH, OW), input_gradient)
+    if bias is not None:
+        map_in_place(lambda block: xp.add(block, bias, out=block), y)
 
     def backward(dy):
         check_gradient("conv2d", dy, (N, OH, OW, O))
-        if not input_gradient:
-            dx, dweight = None, _weight_gradient(dy, x, kernel, padding)
-        elif stride == (1, 1) and all(side < k for k, sides in zip((KH, KW), padding, strict=True) for side in sides):
-            dx, dweight = _backward_stride_1(dy, x, weight, padding)
-        else:
-            dx, dweight = _backward_any_stride(dy, x, kernel, padding)
+        dx, dweight = gradients(dy)
         return (dx, dweight) if bias is None else (dx, dweight, *sum_channels(lambda dy, out: (dy,), (dy,)))
 
     return y, backward
+
+
+def _im2col(x, weight, stride, padding, size, input_gradient):
+    """y = im2col(x) @ matrix, without bias, and its gradients(dy) -> (dx, dweight)."""
+    xp, (O, _, KH, KW) = array_module(x), weight.shape
+    kernel = KernelMatrix(weight.transpose(2, 3, 1, 0), stride, size[1])
+    y = empty((len(x), *size, O), like=x)
+
+    def forward_block(images, rows):
+        patches = im2col(x[images], kernel.size, kernel.stride, padding, rows=rows).reshape(-1, len(kernel.matrix))
+        xp.matmul(patches, kernel.matrix, out=y[images, rows].reshape(-1, kernel.outputs))
+
+    for_each_band(forward_block, x, size[0], kernel.row_bytes(size[1]), kernel.matrix.nbytes)
+
+    def gradients(dy):
+        if not input_gradient:
+            return None, _weight_gradient(dy, x, kernel, padding)
+        if stride == (1, 1) and all(side < k for k, sides in zip((KH, KW), padding, strict=True) for side in sides):
+            return _backward_stride_1(dy, x, weight, padding)
+        return _backward_any_stride(dy, x, kernel, padding)
+
+    return y, gradients
 
 
 def _weight_gradient(dy, x, kernel, padding):
@@ -74,8 +92,8 @@ def _weight_gradient(dy, x, kernel, padding):
         patches = im2col(x[images], kernel.size, kernel.stride, padding, rows=rows).reshape(-1, len(kernel.matrix))
         return patches.T @ dy[images, rows].reshape(-1, kernel.outputs)
 
-    row_bytes = dy.shape[2] // kernel.pixels * len(kernel.matrix) * x.itemsize
-    return kernel.fold(sum_blocks(for_each_band(backward_block, x, dy.shape[1], row_bytes))).transpose(3, 2, 0, 1)
+    bands = (dy.shape[1], kernel.row_bytes(dy.shape[2]), kernel.matrix.nbytes)
+    return kernel.fold(sum_blocks(for_each_band(backward_block, x, *bands))).transpose(3, 2, 0, 1)
 
 
 def _backward_any_stride(dy, x, kernel, padding):
@@ -90,8 +108,7 @@ def _backward_any_stride(dy, x, kernel, padding):
         dx[images] = col2im(dpatches, x.shape[1:3], kernel.stride, padding)
         return im2col(x[images], kernel.size, kernel.stride, padding).reshape(-1, len(kernel.matrix)).T @ dy_rows
 
-    image_bytes = 2 * OH * OW // kernel.pixels * len(kernel.matrix) * x.itemsize
-    dkernel = kernel.fold(sum_blocks(for_each_block(backward_block, x, image_bytes)))
+    dkernel = kernel.fold(sum_blocks(for_each_block(backward_block, x, 2 * OH * kernel.row_bytes(OW))))
     return dx, dkernel.transpose(3, 2, 0, 1)
 
 
@@ -103,9 +120,8 @@ def _backward_stride_1(dy, x, weight, padding):
     """
     _, _, KH, KW = weight.shape
     _, H, W, C = x.shape
-    (top, bottom), (left, right) = padding
-    opposite = ((KH - 1 - top, KH - 1 - bottom), (KW - 1 - left, KW - 1 - right))
-    turned = KernelMatrix(weight[:, :, ::-1, ::-1].transpose(2, 3, 0, 1), (1, 1), W)
+    opposite = _opposite((KH, KW), padding)
+    turned = KernelMatrix(_turned(weight), (1, 1), W)
     dx = empty(x.shape, like=x)
 
     def backward_block(images, rows):
@@ -113,9 +129,43 @@ def _backward_stride_1(dy, x, weight, padding):
         array_module(x).matmul(dpatches, turned.matrix, out=dx[images, rows].reshape(-1, turned.outputs))
         return dpatches.T @ x[images, rows].reshape(-1, turned.outputs)
 
-    row_bytes = W // turned.pixels * len(turned.matrix) * x.itemsize
-    dturned = turned.fold(sum_blocks(for_each_band(backward_block, x, H, row_bytes)))
+    partials = for_each_band(backward_block, x, H, turned.row_bytes(W), turned.matrix.nbytes)
+    dturned = turned.fold(sum_blocks(partials))
     return dx, dturned[::-1, ::-1].transpose(2, 3, 0, 1)
+
+
+def _winograd(x, weight, padding):
+    """As `_im2col` for 3x3 kernels at stride 1: the same two convolutions, each by Winograd's algorithm."""
+    y = winograd.convolve(x, weight.transpose(2, 3, 1, 0), padding)
+
+    def gradients(dy):
+        dx, dturned = winograd.convolve_and_correlate(dy, _turned(weight), _opposite((3, 3), padding), x)
+        return dx, dturned[::-1, ::-1].transpose(2, 3, 0, 1)
+
+    return y, gradients
+
+
+def _takes_winograd(algorithm, x, weight, stride, padding):
+    if algorithm not in ("auto", "im2col", "winograd"):
+        raise ValueError(f"conv2d: unknown algorithm {algorithm!r}: choose auto, im2col or winograd")
+    fits = winograd.fits(x, weight.shape[2:], stride, padding)
+    if algorithm == "winograd" and not fits:
+        raise ValueError(
+            f"conv2d: winograd is for 3x3 kernels at stride 1 with padding of at most 2 on a CPU, got kernel "
+            f"{weight.shape[2]}x{weight.shape[3]}, stride {stride}, padding {padding}: use im2col"
+        )
+    pays = algorithm == "winograd" or min(weight.shape[:2]) >= winograd.LEAST_CHANNELS
+    return algorithm != "im2col" and fits and pays
+
+
+def _turned(weight):
+    """The kernel of the convolution that carries dy back to dx: turned by 180 degrees, channels swapped."""
+    return weight[:, :, ::-1, ::-1].transpose(2, 3, 0, 1)
+
+
+def _opposite(kernel, padding):
+    """Its padding."""
+    return tuple((k - 1 - before, k - 1 - after) for k, (before, after) in zip(kernel, padding, strict=True))
 
 
 def _check_weight(x, weight, bias):
@@ -138,6 +188,8 @@ class Conv2d(Module):
     Initial values are PyTorch's: uniform in +-1 / sqrt(C * KH * KW). rng: a NumPy Generator or a seed.
     """
 
+    algorithm = "auto"  # of conv2d; may be set for one instance, or here for all
+
     def __init__(self, in_channels, out_channels, kernel_size, stride=1, padding=0, bias=True, rng=None):
         check_sizes("Conv2d", in_channels=in_channels, out_channels=out_channels)
         rng = np.random.default_rng(rng)
@@ -149,7 +201,8 @@ class Conv2d(Module):
 
     def forward(self, x, input_gradient=True):
         bias = None if self.bias is None else self.bias.data
-        y, conv_backward = conv2d(x, self.weight.data, bias, self.stride, self.padding, input_gradient)
+        geometry = (self.stride, self.padding)
+        y, conv_backward = conv2d(x, self.weight.data, bias, *geometry, input_gradient, self.algorithm)
 
         def backward(dy):
             dx, dweight, *dbias = conv_backward(dy)

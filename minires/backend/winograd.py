@@ -1,0 +1,136 @@
+"""Winograd's F(4x4, 3x3): a 3x3 convolution at stride 1 with a quarter of the multiplications.
+
+A tile of 4x4 output pixels depends on 6x6 input pixels. im2col takes 16 * 9 = 144 multiplications for it (one channel
+in, one out); this takes 36. Input tiles, kernel and output tiles are each carried by a small constant matrix from or
+to a space of 36 numbers, where convolution is a product number by number, summed over channels:
+
+    V = INPUT @ tiles of x,   U = KERNEL @ kernel,   M = V @ U for each of the 36,   tiles of y = OUTPUT @ M
+
+Each step is linear, so its adjoint is the transposed matrix. Derivation: docs/performance.md.
+Source: Lavin and Gray 2015, Fast algorithms for convolutional neural networks, sections 4.1 to 4.3.
+"""
+
+import numpy as np
+
+from minires.backend import memory
+from minires.backend.arrays import device_of, empty
+from minires.backend.blocks import for_each_block
+
+LEAST_CHANNELS = 128  # from which on it is faster than im2col (docs/performance.md)
+TILE = 4
+_B = [[4, 0, -5, 0, 1, 0], [0, -4, -4, 1, 1, 0], [0, 4, -4, -1, 1, 0]]
+_B += [[0, -2, -1, 2, 1, 0], [0, 2, -1, -2, 1, 0], [0, 4, 0, -5, 0, 1]]
+_G = np.array([[6, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -2, 4], [0, 0, 24]]) / 24
+_A = [[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]]
+# Applied to rows and to columns: the Kronecker product of each with itself, (36, 36), (36, 9) and (16, 36)
+INPUT, KERNEL, OUTPUT = (np.kron(matrix, matrix).astype(np.float64) for matrix in (_B, _G, _A))
+
+
+def fits(x, kernel, stride, padding):
+    """Whether a convolution can be done this way, forwards and backwards."""
+    small = all(side <= 2 for sides in padding for side in sides)
+    return device_of(x) == "cpu" and x.itemsize >= 4 and tuple(kernel) == (3, 3) and stride == (1, 1) and small
+
+
+def _tiles_of(size):
+    return -(-size[0] // TILE), -(-size[1] // TILE)
+
+
+def to_tiles(matrix, x, size, corner=(0, 0)):
+    """matrix (36, window^2) @ windows of x (N, H, W, C): (36, N, TH, TW, C), one window for each tile of `size` pixels.
+
+    Windows start at every fourth pixel of x, which has `corner` zeros above and to the left, and zeros all around.
+    """
+    (N, H, W, C), (TH, TW), (top, left) = x.shape, _tiles_of(size), corner
+    matrix = matrix.astype(x.dtype)
+    window = 6 if matrix.shape[1] == 36 else TILE
+    rows, columns = TILE * TH + window - TILE, TILE * TW + window - TILE
+    inside = (slice(None), slice(top, top + H), slice(left, left + W))
+    number = x.itemsize
+    row, pixel = columns * C * number, C * number
+    V = empty((len(matrix), N, TH, TW, C), like=x)
+
+    def transform_block(images):
+        n = images.stop - images.start
+        padded = memory.framed((n, rows, columns, C), x.dtype, inside, 0)
+        padded[inside] = x[images]
+        windows = memory.scratch("windows", (window, window, n, TH, TW), f"V{pixel}")
+        strides = (row, pixel, rows * row, TILE * row, TILE * pixel)
+        np.copyto(windows, np.ndarray(windows.shape, windows.dtype, padded, 0, strides))
+        numbers = np.ndarray((window * window, n * TH * TW * C), x.dtype, windows)
+        np.matmul(matrix, numbers, out=V[:, images].reshape(len(matrix), -1))
+
+    for_each_block(transform_block, x, V.nbytes // N)
+    return V
+
+
+def from_tiles(M, size):
+    """The tiles OUTPUT @ M (36, N, TH, TW, O) side by side, cut to `size`: y (N, OH, OW, O)."""
+    (_, N, TH, TW, O), (OH, OW) = M.shape, size
+    output = OUTPUT.astype(M.dtype)
+    y = empty((N, OH, OW, O), like=M)
+
+    def transform_block(images):
+        n = images.stop - images.start
+        tiles = memory.scratch("tiles", (TILE, TILE, n, TH, TW, O), M.dtype)
+        np.matmul(output, M[:, images].reshape(len(M), -1), out=tiles.reshape(len(output), -1))
+        image = memory.scratch("image", (n, TH, TILE, TW, TILE, O), M.dtype)
+        np.copyto(image.transpose(2, 4, 0, 1, 3, 5), tiles)
+        y[images] = image.reshape(n, TH * TILE, TW * TILE, O)[:, :OH, :OW]
+
+    for_each_block(transform_block, y, M.nbytes // N)
+    return y
+
+
+def products(V, U):
+    """V (36, T, C) @ U (36, C, O) -> (36, T, O): 36 products of matrices, on all threads."""
+    M = empty((len(V), V.shape[1], U.shape[2]), like=V)
+    for_each_block(lambda block: np.matmul(V[block], U[block], out=M[block]), M, (V.nbytes + U.nbytes) // len(V))
+    return M
+
+
+def _map_kernel(matrix, kernel):
+    """matrix (R, K) @ kernel (K, C, O) -> (R, C, O)."""
+    matrix = matrix.astype(kernel.dtype)
+    result = empty((len(matrix), *kernel.shape[1:]), like=kernel)
+    by_channel, channels = kernel.transpose(1, 0, 2), result.transpose(1, 0, 2)
+
+    def map_block(block):
+        some = by_channel[block].transpose(1, 0, 2)
+        channels[block] = (matrix @ some.reshape(len(some), -1)).reshape(len(matrix), *some.shape[1:]).transpose(1, 0, 2)
+
+    for_each_block(map_block, channels, 4 * result.nbytes // len(channels))
+    return result
+
+
+def transform_kernel(kernel):
+    """kernel (3, 3, C, O) -> U (36, C, O)."""
+    return _map_kernel(KERNEL, kernel.reshape(9, *kernel.shape[2:]))
+
+
+def transform_kernel_adjoint(dU):
+    """dU (36, C, O) -> dkernel (3, 3, C, O)."""
+    return _map_kernel(KERNEL.T, dU).reshape(3, 3, *dU.shape[1:])
+
+
+def convolve(x, kernel, padding):
+    """y (N, OH, OW, O) of x (N, H, W, C) and kernel (3, 3, C, O), with ((top, bottom), (left, right)) zeros around x."""
+    (N, H, W, C), ((top, bottom), (left, right)) = x.shape, padding
+    size = (top + H + bottom - 2, left + W + right - 2)
+    V = to_tiles(INPUT, x, size, (top, left))
+    M = products(V.reshape(36, -1, C), transform_kernel(kernel))
+    return from_tiles(M.reshape(*V.shape[:-1], -1), size)
+
+
+def convolve_and_correlate(x, kernel, padding, other):
+    """convolve(x, kernel, padding), and the gradient (3, 3, C, O) of sum(that * other) with respect to the kernel.
+
+    other: shaped as the result. Both need V, which is made once.
+    """
+    C, O, size = x.shape[3], other.shape[3], other.shape[1:3]
+    V = to_tiles(INPUT, x, size, (padding[0][0], padding[1][0]))
+    flat = V.reshape(36, -1, C)
+    M = products(flat, transform_kernel(kernel))
+    y = from_tiles(M.reshape(*V.shape[:-1], O), size)
+    dM = to_tiles(OUTPUT.T, other, size).reshape(36, -1, O)
+    return y, transform_kernel_adjoint(products(flat.transpose(0, 2, 1), dM))
