@@ -1,23 +1,34 @@
-"""minires beside PyTorch on this machine's cores, in one run: images per second, ratios, memory.
+"""minires beside its peers on this machine's cores, in one run: images per second, ratios, memory; and where
+minires's own time goes.
 
-    python benchmarks/cpu.py                    about three minutes; needs PyTorch: pip install torch
-    python benchmarks/cpu.py --quick            under a minute
-    python benchmarks/cpu.py --json FILE        the same figures for a program
+    python benchmarks/cpu.py                                about ten minutes on two cores
+    python benchmarks/cpu.py --quick                        fewer cases and rounds: under a minute
+    python benchmarks/cpu.py --json FILE                    the same figures for a program
+    python benchmarks/cpu.py --case 'resnet20-*' 'conv*'    these cases only
+    python benchmarks/cpu.py --breakdown resnet56 64        the operations of this training step only
 
-Each round times a few steps of minires and of every peer in turn, on the same weights and the same batch; a figure is
+Peers are those that are installed: PyTorch (pip install torch) in every case; a textbook's im2col, JAX and Keras on
+TensorFlow, all of them slower to start or to run, in two cases and with fewer steps. Without PyTorch the cases without
+a peer are reported for minires alone.
+
+In each round minires and every peer have a turn of a few steps, on the same weights and the same batch; a figure is
 the median over rounds, a ratio the median of the rounds' ratios, so that a machine whose speed drifts does not matter.
-A training step is forward, loss, backward and one step of SGD with momentum and weight decay; data preparation is left
-out. Memory is what a process of its own, doing nothing else, takes beyond what it held before its first step.
+Before that, all must have computed the same. A training step is forward, loss, backward and one step of SGD with
+momentum and weight decay; data preparation is left out. Memory is what a process of its own, doing nothing else, takes
+at most in its first steps beyond what it held before them.
 """
 
 import argparse
+import contextlib
 import json
+import math
 import os
 import platform
 import statistics
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -25,173 +36,306 @@ import numpy as np
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 
-from minires import backend, models, no_grad, optim  # noqa: E402
+import breakdown  # noqa: E402
+import linearity  # noqa: E402
+import machine_peaks  # noqa: E402
+import peers  # noqa: E402
+from cases import CASES, QUICK, Network, select  # noqa: E402
+
+from minires import backend, models  # noqa: E402
+from minires.names import unknown  # noqa: E402
 from minires.recording import environment, write_atomically  # noqa: E402
-from minires.training import train_step  # noqa: E402
 
-PEERS = ("pytorch-nchw", "pytorch-channels-last")
-CASES = {  # name: (model, batch size, training)
-    "resnet20-train-128": ("resnet20", 128, True),
-    "resnet20-infer-128": ("resnet20", 128, False),
-}
-OPTIONS = {"lr": 0.01, "momentum": 0.9, "weight_decay": 1e-4}
+SLOW_ROUNDS, SLOW_SECONDS = 3, 15  # after which peers that are slow have no more turns
+PAUSE = 0.02  # seconds between turns, in which the threads of the one before fall asleep
 
 
-def make_batch(batch_size):
-    rng = np.random.default_rng(0)
-    x = rng.standard_normal((batch_size, 32, 32, 3)).astype(np.float32)
-    return x, rng.integers(0, 10, batch_size)
+# Time ------------------------------------------------------------------------------------------------------------
 
 
-def minires_step(case):
-    """A function that does one step and returns its result as a number or array."""
-    name, batch_size, training = CASES[case]
-    model = models.build(name, rng=0).train(training)
-    optimizer = optim.SGD(model.parameters(), **OPTIONS)
-    x, labels = make_batch(batch_size)
-
-    def train():
-        return float(train_step(model, optimizer, x, labels)[0])
-
-    def infer():
-        with no_grad():
-            return model(x)[0]
-
-    return train if training else infer
-
-
-def torch_step(case, peer):
-    """The same in PyTorch, which is given the same weights and batch."""
-    import torch
-    from torch_resnet import TorchResNet, load_from
-
-    name, batch_size, training = CASES[case]
-    layout = torch.channels_last if peer == "pytorch-channels-last" else torch.contiguous_format
-    network = load_from(TorchResNet(int(name.removeprefix("resnet"))), models.build(name, rng=0))
-    network = network.train(training).to(memory_format=layout)
-    optimizer = torch.optim.SGD(network.parameters(), **OPTIONS)
-    images, labels = make_batch(batch_size)
-    x = torch.from_numpy(images).permute(0, 3, 1, 2).contiguous(memory_format=layout)
-    labels = torch.from_numpy(labels)
-
-    def train():
-        optimizer.zero_grad(set_to_none=True)
-        loss = torch.nn.functional.cross_entropy(network(x), labels)
-        loss.backward()
-        optimizer.step()
-        return loss.item()
-
-    def infer():
-        with torch.inference_mode():
-            return network(x).numpy()
-
-    return train if training else infer
-
-
-def make_step(case, who):
-    return minires_step(case) if who == "minires" else torch_step(case, who)
+def warm_up(case, runners):
+    """Seconds of a step of each runner, all of which must compute the same in the first steps."""
+    seconds, expected = {}, None
+    for who, step in runners.items():
+        results = []
+        for _ in range(2):  # the second loss of training tells whether the gradients were the same
+            began = time.perf_counter()
+            results += [np.asarray(result) for result in step()]
+            seconds[who] = time.perf_counter() - began
+        expected = expected or results
+        for result, wanted in zip(results, expected, strict=True):
+            tolerance = 1e-3 * float(np.abs(wanted).max())
+            message = f"{who} computes something else in {case.name}"
+            np.testing.assert_allclose(result, wanted, rtol=1e-3, atol=tolerance, err_msg=message)
+    return seconds
 
 
 def images_per_second(step, batch_size, steps):
+    """The speed of one turn."""
+    time.sleep(PAUSE)
     began = time.perf_counter()
     for _ in range(steps):
         step()
     return steps * batch_size / (time.perf_counter() - began)
 
 
-def measure(case, peers, rounds, steps):
-    """{who: [images per second in each round]} of minires and the peers in turn."""
-    batch_size = CASES[case][1]
-    runners = {who: make_step(case, who) for who in ("minires", *peers)}
-    first = {who: np.asarray(step()) for who, step in runners.items()}  # also the warm-up
-    for who, result in first.items():
-        message = f"{who} computes something else"
-        np.testing.assert_allclose(result, first["minires"], rtol=1e-3, atol=1e-3, err_msg=message)
-    speeds = {who: [] for who in runners}
-    for _ in range(rounds):
-        for who, step in runners.items():
-            speeds[who].append(images_per_second(step, batch_size, steps))
+def measure(case, modules, rounds, steps=None):
+    """{who: [images per second in each round]} of minires and the peers in turn; slow peers have fewer rounds.
+
+    modules: {who: module}.   steps: in a turn, or None for as many as fit in the case's time, at least one.
+    """
+    runners = {who: module.make_step(case, who) for who, module in modules.items()}
+    seconds = warm_up(case, runners)
+    slow = {who for who in runners if who != "minires" and peers.PEERS[who].slow}
+    in_turn = {who: 1 if who in slow else steps or max(1, int(case.seconds / seconds[who])) for who in runners}
+    speeds, spent = {who: [] for who in runners}, dict.fromkeys(runners, 0.0)
+    for number in range(rounds):
+        order = list(runners) if number % 2 == 0 else list(reversed(runners))
+        for who in order:
+            if who not in slow or (number < SLOW_ROUNDS and spent[who] < SLOW_SECONDS):
+                speed = images_per_second(runners[who], case.batch_size, in_turn[who])
+                speeds[who].append(speed)
+                spent[who] += in_turn[who] * case.batch_size / speed
     return speeds
 
 
-def peak_memory(case, who, threads):
+# Memory ----------------------------------------------------------------------------------------------------------
+
+
+def peak_memory(case, who, threads, steps):
     """Megabytes that a process which only runs this case takes beyond what it held before its first step."""
-    command = [sys.executable, str(HERE / "cpu.py"), "--memory-of", who, "--case", case, "--threads", str(threads)]
-    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
+    options = {"--memory-of": who, "--case": case.name, "--threads": threads, "--steps": steps}
+    words = [str(word) for pair in options.items() for word in pair]
+    done = subprocess.run([sys.executable, str(HERE / "cpu.py"), *words], capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(f"error: the memory of {who} in {case.name} could not be measured:\n{done.stderr}")
+    return float(done.stdout.split()[-1])
 
 
-def print_peak_memory(case, who):
-    step = make_step(case, who)
+def peak_memories(case, names, threads, steps):
+    """{who: megabytes}, of minires and these peers, a few processes at a time unless some are slow."""
+    everyone = ["minires", *names]
+    with ThreadPoolExecutor(1 if any(peers.PEERS[name].slow for name in names) else threads) as pool:
+        return dict(zip(everyone, pool.map(lambda who: peak_memory(case, who, threads, steps), everyone), strict=True))
+
+
+def print_peak_memory(case, who, threads, steps):
+    """What the process of its own does."""
+    step = peers.load(who, threads).make_step(case, who)
+    with contextlib.suppress(OSError):  # Linux: the largest memory so far starts anew
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
     before = backend.memory_peak("cpu")
-    for _ in range(3):
+    for _ in range(steps):
         step()
     print((backend.memory_peak("cpu") - before) / 1e6)
 
 
+# Cases -----------------------------------------------------------------------------------------------------------
+
+
 def report(case, speeds, memory):
-    """One result for each peer, as in the JSON file."""
-    for peer in [who for who in speeds if who != "minires"]:
+    """One result for each peer, as in the JSON file; one with None for the peer's figures where there is no peer."""
+    ours = statistics.median(speeds["minires"])
+    for peer in [who for who in speeds if who != "minires"] or [None]:
+        ratios = [a / b for a, b in zip(speeds["minires"], speeds.get(peer, ()), strict=False)]
         yield {
-            "case": case,
+            "case": case.name,
             "peer": peer,
-            "images_per_second": round(statistics.median(speeds["minires"]), 1),
-            "peer_images_per_second": round(statistics.median(speeds[peer]), 1),
-            "ratio": round(statistics.median(a / b for a, b in zip(speeds["minires"], speeds[peer], strict=True)), 3),
+            "images_per_second": significant(ours),
+            "peer_images_per_second": significant(statistics.median(speeds[peer])) if ratios else None,
+            "ratio": round(statistics.median(ratios), 3) if ratios else None,
+            "spread": [round(min(ratios), 3), round(max(ratios), 3)] if ratios else None,
             "peak_mb": round(memory["minires"], 1),
-            "peer_peak_mb": round(memory[peer], 1),
+            "peer_peak_mb": round(memory[peer], 1) if ratios else None,
         }
 
 
-def line(row, speeds):
+def significant(value, digits=4):
+    """The value rounded to this many significant digits."""
+    return round(value, digits - 1 - math.floor(math.log10(abs(value)))) if value else value
+
+
+WIDTH = max(map(len, CASES))
+HEAD = (
+    f"{'case':{WIDTH}} {'peer':21} {'minires':>8} {'peer':>8} {'ratio':>6} {'spread':>12} {'MB':>6} {'peer MB':>7}\n"
+    + "-" * (WIDTH + 75)
+)
+LEGEND = "minires and peer: images/s, median over rounds; ratio: minires over peer; MB: memory taken by the steps"
+
+
+def line(row):
     """A result as a line of the table."""
-    ratios = [a / b for a, b in zip(speeds["minires"], speeds[row["peer"]], strict=True)]
-    spread = f"{min(ratios):.2f} to {max(ratios):.2f}"
+    start = f"{row['case']:{WIDTH}} {row['peer'] or '-':21} {row['images_per_second']:8.5g}"
+    if row["peer"] is None:
+        return f"{start} {'':8} {'':6} {'':12} {row['peak_mb']:6.0f}"
+    spread = "{:.2f} to {:.2f}".format(*row["spread"])
     return (
-        f"{row['case']:20} {row['peer']:22} {row['images_per_second']:9.1f} {row['peer_images_per_second']:9.1f} "
-        f"{row['ratio']:7.3f} {spread:>13} {row['peak_mb']:7.0f} {row['peer_peak_mb']:8.0f}"
+        f"{start} {row['peer_images_per_second']:8.5g} {row['ratio']:6.3f} {spread:>12} "
+        f"{row['peak_mb']:6.0f} {row['peer_peak_mb']:7.0f}"
     )
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="fewer rounds: under a minute")
-    parser.add_argument("--rounds", type=int, metavar="N", help="default: 7, with --quick 3")
-    parser.add_argument("--steps", type=int, metavar="N", help="steps in a round; default: 3, with --quick 1")
-    parser.add_argument("--threads", type=int, metavar="N", default=backend.get_threads(), help="default: %(default)s")
-    parser.add_argument("--case", choices=list(CASES), help="only this case")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there as well")
-    parser.add_argument("--memory-of", choices=["minires", *PEERS], help=argparse.SUPPRESS)
-    args = parser.parse_args()
-    backend.set_threads(args.threads)
-    if args.memory_of != "minires":
-        try:
-            import torch
-        except ImportError:
-            sys.exit("error: PyTorch is not installed, and there is nothing to measure against: pip install torch")
-        torch.set_num_threads(args.threads)
-    if args.memory_of:
-        return print_peak_memory(args.case, args.memory_of)
+def measure_linearity(batches, depths, rounds):
+    """The JSON's "linearity", of minires alone."""
+    networks = linearity.networks(batches, depths)
+    minires = peers.load("minires", backend.get_threads())
+    runners = {network: minires.make_step(network) for network in networks}
+    costs = {network: [] for network in networks}
+    steps = {}
+    for network, step in runners.items():
+        seconds = network.batch_size / images_per_second(step, network.batch_size, 1)  # the warm-up, too
+        steps[network] = max(1, int(network.seconds / seconds))
+    for _ in range(rounds):
+        for network, step in runners.items():
+            costs[network].append(1 / images_per_second(step, network.batch_size, steps[network]))
+    found = (
+        linearity.Cost(int(network.model.removeprefix("resnet")), network.batch_size, tuple(cost))
+        for network, cost in costs.items()
+    )
+    return linearity.analyse(list(found))
 
-    rounds, steps = args.rounds or (3 if args.quick else 7), args.steps or (1 if args.quick else 3)
-    about = environment("cpu")
-    about["versions"]["torch"] = torch.__version__
-    about["threads"], about["load_before"] = args.threads, os.getloadavg()[0] if hasattr(os, "getloadavg") else None
-    print(f"{about['machine']['processor']}, {args.threads} threads, {platform.system()}; NumPy {np.__version__}, "
-          f"PyTorch {torch.__version__}; {rounds} rounds of {steps} steps")  # fmt: skip
-    head = f"{'case':20} {'peer':22} {'minires':>9} {'peer':>9} {'ratio':>7} {'spread':>13} {'MB':>7} {'peer MB':>8}"
-    print(f"{head}\n{'-' * len(head)}")
-    results = []
-    for case in [args.case] if args.case else CASES:
-        memory = {who: peak_memory(case, who, args.threads) for who in ("minires", *PEERS)}
-        speeds = measure(case, PEERS, rounds, steps)
+
+# The command line ------------------------------------------------------------------------------------------------
+
+
+def at_least_one(text):
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, got {number}")
+    return number
+
+
+at_least_one.__name__ = "whole number"  # argparse says: invalid whole number value
+
+
+def parse(argv):
+    """The arguments, with `cases` and `peers` chosen by name. Exits with a sentence for an unknown one."""
+    listing = "cases:\n  {}\npeers:\n  {}".format("\n  ".join(CASES), "\n  ".join(peers.PEERS))
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=listing, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--quick", action="store_true", help="fewer cases, peers and rounds: under a minute")
+    parser.add_argument("--case", nargs="+", metavar="NAME", help="only these cases; * and ? as in a shell")
+    parser.add_argument("--peer", nargs="+", metavar="NAME", help="only these peers; * and ? as in a shell")
+    parser.add_argument(
+        "--breakdown", nargs=2, metavar=("MODEL", "BATCH"), help="only the operations of this training step"
+    )
+    parser.add_argument("--linearity", action="store_true", help="only the cost of an image by batch size and depth")
+    parser.add_argument("--rounds", type=at_least_one, metavar="N", help="default: 5, with --quick 3")
+    parser.add_argument(
+        "--steps", type=at_least_one, metavar="N", help="steps in a turn; default: a turn of 0.2 to 1.5 s, 1 if quick"
+    )
+    parser.add_argument(
+        "--threads", type=at_least_one, metavar="N", default=backend.get_threads(), help="default: %(default)s"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there as well")
+    parser.add_argument("--memory-of", choices=["minires", *peers.PEERS], help=argparse.SUPPRESS)
+    args = parser.parse_args(argv)
+    try:
+        return _checked(args)
+    except ValueError as error:
+        sys.exit(f"error: {error}")
+
+
+def _checked(args):
+    """args with `cases`, `asked` (peers by name), and what to leave out, decided. Raises ValueError."""
+    everything = not (args.case or args.breakdown or args.linearity)
+    default = (QUICK if args.quick else CASES) if everything else ()
+    args.cases = [CASES[name] for name in (select(args.case, CASES) if args.case else default)]
+    args.asked = select(args.peer, peers.PEERS, "peer") if args.peer else []
+    args.linearity = args.linearity or everything
+    if args.breakdown:
+        model, batch_size = args.breakdown
+        if model not in models.MODELS:
+            raise ValueError(unknown("model", model, models.MODELS))
+        if not batch_size.isdigit() or int(batch_size) < 1:
+            raise ValueError(f"--breakdown MODEL BATCH: BATCH must be a whole number of at least 1, got {batch_size!r}")
+        args.breakdown = Network(model, True, int(batch_size))
+    elif everything:
+        args.breakdown = CASES["resnet20-train-128"]
+    if args.json and not args.json.resolve().parent.is_dir():
+        raise ValueError(f"--json {args.json}: there is no folder {args.json.resolve().parent}: make it first")
+    args.rounds = args.rounds or (3 if args.quick else 5)
+    args.steps = args.steps or (1 if args.quick else None)
+    return args
+
+
+def find_peers(args):
+    """{name: module} of the peers of this run that are installed; says which are not."""
+    if not args.cases:
+        return {}
+    names = args.asked or [name for name, peer in peers.PEERS.items() if not (args.quick and peer.slow)]
+    names = [name for name in names if any(peers.taking_part(case, [name], args.asked) for case in args.cases)]
+    found, missing = peers.load_installed(names, args.threads)
+    if not found:
+        found, _ = peers.load_installed(["textbook"], args.threads)
+    for sentence in missing:
+        print(sentence)
+    return found
+
+
+def about(threads, found):
+    """The JSON's "machine"."""
+    machine = environment("cpu")
+    modules = {module.__name__.removeprefix("peer_"): module for module in found.values()}
+    machine["versions"] |= {name: module.version for name, module in modules.items() if hasattr(module, "version")}
+    machine["threads"] = threads
+    machine["load_before"] = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+    return machine
+
+
+def main(argv=None):
+    args = parse(argv)
+    backend.set_threads(args.threads)
+    if args.memory_of:
+        return print_peak_memory(args.cases[0], args.memory_of, args.threads, args.steps)
+    found = find_peers(args)
+    content = {"machine": about(args.threads, found), "results": []}
+
+    def save():
+        if args.json:
+            write_atomically(args.json, (json.dumps(content, indent=2) + "\n").encode())
+
+    versions = ", ".join(f"{name} {version}" for name, version in content["machine"]["versions"].items())
+    print(f"{content['machine']['machine']['processor']}, {args.threads} threads, {platform.system()}\n{versions}")
+    if args.cases:
+        print(f"{args.rounds} rounds\n\n{HEAD}")
+    for case in args.cases:
+        part = peers.taking_part(case, found, args.asked)
+        memory = peak_memories(case, part, args.threads, 2 if args.quick else 3)
+        minires = peers.load("minires", args.threads)
+        speeds = measure(case, {"minires": minires, **{who: found[who] for who in part}}, args.rounds, args.steps)
         for row in report(case, speeds, memory):
-            results.append(row)
-            print(line(row, speeds), flush=True)
-    print("minires and peer: images/s, median over rounds; ratio: minires over peer; MB: memory taken by the steps")
+            content["results"].append(row)
+            print(line(row), flush=True)
+        save()
+    if args.cases:
+        print(LEGEND)
+    if args.breakdown:
+        content |= break_down(args.breakdown, args.threads, args.quick)
+        save()
+    if args.linearity:
+        batches = linearity.QUICK_BATCHES if args.quick else linearity.BATCHES
+        depths = linearity.QUICK_DEPTHS if args.quick else linearity.DEPTHS
+        content["linearity"] = measure_linearity(batches, depths, 2 if args.quick else 3)
+        print(f"\n{linearity.table(content['linearity'])}")
+        save()
     if args.json:
-        write_atomically(args.json, (json.dumps({"machine": about, "results": results}, indent=2) + "\n").encode())
-        print(f"wrote {args.json}")
+        print(f"\nwrote {args.json}")
     return None
+
+
+def break_down(network, threads, quick):
+    """Print a training step's operations; {"peaks", "breakdown"} for the JSON."""
+    peaks = machine_peaks.measure(threads, seconds=0.2 if quick else 0.5)
+    step = peers.load("minires", threads).make_step(network)
+    found = breakdown.measure(step, 2 if quick else 5, peaks)
+    print(
+        f"\n{network.name} by operation; this machine's peaks: SGEMM {peaks['sgemm_gflops']:.0f} GFLOP/s, copying "
+        f"{peaks['copy_gb_per_s']:.1f} GB/s, in cache {peaks['cached_copy_gb_per_s']:.1f} GB/s (read and written)"
+    )
+    print(breakdown.table(found))
+    return {"peaks": peaks, "breakdown": {"case": network.name, "operations": found}}
 
 
 if __name__ == "__main__":

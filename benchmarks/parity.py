@@ -19,7 +19,7 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 
 from minires import data, models, optim  # noqa: E402
-from minires.layers import Tanh  # noqa: E402
+from minires.layers import BatchNorm2d, BatchNormReLU2d, add, tanh  # noqa: E402
 from minires.losses import cross_entropy  # noqa: E402
 
 
@@ -29,11 +29,34 @@ def relative(a, b):
     return float(np.max(np.abs(a - b)) / np.max(np.abs(b)))
 
 
+class BatchNormTanh2d(BatchNorm2d):
+    """tanh(batch_norm(x) + shortcut), from the operations one by one, with the parameters and buffers of `norm`."""
+
+    def __init__(self, norm):
+        vars(self).update(vars(norm))
+
+    def forward(self, x, shortcut=None):
+        y, norm_backward = super().forward(x)
+        if shortcut is not None:
+            y, add_backward = add(y, shortcut)
+        y, tanh_backward = tanh(y)
+
+        def backward(dy):
+            dy = tanh_backward(dy)
+            if shortcut is None:
+                return norm_backward(dy)
+            dy, dshortcut = add_backward(dy)
+            return norm_backward(dy), dshortcut
+
+        return y, backward
+
+
 def use_tanh(model):
     """Put tanh in the place of every ReLU: the same network without kinks."""
     for module in model.modules():
-        if hasattr(module, "relu"):
-            module.relu = Tanh()
+        for name, child in module.children():
+            if isinstance(child, BatchNormReLU2d):
+                setattr(module, name, BatchNormTanh2d(child))
 
 
 def ours(shortcut, dtype, activation="relu"):

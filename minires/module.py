@@ -39,6 +39,11 @@ def lean_backward():
         _lean_backward.reset(token)
 
 
+def keeps_backward():
+    """Whether a forward pass is to keep what its backward pass needs: not under no_grad()."""
+    return _keep_backward.get()
+
+
 def wants_input_gradient():
     """Whether the network in whose forward pass this is asked shall give dx."""
     return not _lean_backward.get()
@@ -56,7 +61,8 @@ def evaluating(model):
             module.training = training
 
 
-def _no_backward(dy):
+def no_backward(dy):
+    """The backward pass of a forward pass under no_grad()."""
     raise RuntimeError("this forward pass ran under no_grad() and kept nothing: call the module outside it")
 
 
@@ -99,7 +105,7 @@ class Module:
     def __call__(self, *inputs):
         """-> (y, backward), with backward(dy) -> dx, which also fills `parameter.grad`; usually of one input x."""
         y, backward = self.forward(*inputs)
-        return (y, backward) if _keep_backward.get() else (y, _no_backward)
+        return (y, backward) if keeps_backward() else (y, no_backward)
 
     def forward(self, x):
         raise NotImplementedError(f"{type(self).__name__} must define forward(x) -> (y, backward)")

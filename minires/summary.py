@@ -6,7 +6,7 @@ import numpy as np
 
 from minires.backend import device_of, to_device
 from minires.layers import Conv2d, Linear
-from minires.module import evaluating, no_grad
+from minires.module import evaluating
 
 
 def summary(model, input_shape):
@@ -51,7 +51,7 @@ def _rows_of(model, input_shape):
     try:
         for name, module in leaves:
             module.forward = watched(name, module)
-        with evaluating(model), no_grad():
+        with evaluating(model):
             model(to_device(np.zeros((1, *input_shape), dtype), device))
     finally:
         for _, module in leaves:

@@ -1,5 +1,6 @@
 """What must give the same numbers on every device: one table, for CuPy's double and for a real GPU."""
 
+import contextlib
 import inspect
 from dataclasses import dataclass, field
 
@@ -9,7 +10,7 @@ from minires import layers, losses, optim
 from minires.backend import device_of, to_device, to_numpy
 from minires.losses import cross_entropy, mse_loss
 from minires.models import plain8, resnet8, simple_cnn
-from minires.module import Module, Parameter, Sequential
+from minires.module import Module, Parameter, Sequential, lean_backward
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,13 @@ def _batch_norm(x, weight, bias, running_mean, running_var, training):
     return y, lambda dy: (*backward(dy), running_mean, running_var)
 
 
+def _batch_norm_relu(x, weight, bias, running_mean, running_var, *shortcut, training):
+    """`batch_norm_relu` in the same way."""
+    running_var *= running_var
+    y, backward = layers.batch_norm_relu(x, running_mean, running_var, weight, bias, *shortcut, training=training)
+    return y, lambda dy: (*backward(dy), running_mean, running_var)
+
+
 def _bare_batch_norm(x):
     return layers.batch_norm(x, None, None, training=True)
 
@@ -55,6 +63,8 @@ OPERATIONS = [
     Case(layers.conv2d, (_X, (7, 4, 1, 1), (7,))),
     Case(layers.conv2d, (_X, (7, 4, 2, 3), (7,)), options={"stride": (1, 2), "padding": ((1, 0), (2, 1))}),
     Case(layers.conv2d, (_X, (2, 4, 5, 5)), options={"padding": (0, 4)}),
+    Case(layers.conv2d, (_X, (7, 4, 3, 3), (7,)), options={"padding": 1, "input_gradient": False}),
+    Case(layers.conv2d, (_X, (7, 4, 2, 3)), options={"stride": 2, "input_gradient": False}),
     Case(layers.max_pool2d, (_X,), options={"kernel_size": 2}),
     Case(layers.max_pool2d, (_X,), options={"kernel_size": 3, "stride": 2, "padding": 1}),
     Case(layers.avg_pool2d, (_X,), options={"kernel_size": 2}),
@@ -64,6 +74,11 @@ OPERATIONS = [
     Case(_batch_norm, (_X, (4,), (4,), (4,), (4,)), options={"training": False}),
     Case(_batch_norm, ((8, 4), (4,), (4,), (4,), (4,)), options={"training": True}),
     Case(_bare_batch_norm, (_X,)),
+    Case(_batch_norm_relu, (_X, (4,), (4,), (4,), (4,)), options={"training": True}),
+    Case(_batch_norm_relu, (_X, (4,), (4,), (4,), (4,), _X), options={"training": True}),
+    Case(_batch_norm_relu, (_X, (4,), (4,), (4,), (4,)), options={"training": False}),
+    Case(_batch_norm_relu, (_X, (4,), (4,), (4,), (4,), _X), options={"training": False}),
+    Case(_batch_norm_relu, ((8, 4), (4,), (4,), (4,), (4,), (8, 4)), options={"training": True}),
     Case(layers.linear, ((3, 5), (2, 5))),
     Case(layers.linear, ((3, 5), (2, 5), (2,))),
     Case(layers.flatten, (_X,)),
@@ -82,6 +97,7 @@ OPERATIONS = [
 MODULES = {  # name: (what makes it, the shape of its input)
     "AvgPool2d": (lambda: layers.AvgPool2d(2), _X),
     "BatchNorm2d": (lambda: layers.BatchNorm2d(4), _X),
+    "BatchNormReLU2d": (lambda: layers.BatchNormReLU2d(4), _X),
     "Conv2d": (lambda: layers.Conv2d(4, 7, 3, padding=1, rng=0), _X),
     "Dropout": (lambda: layers.Dropout(0.5, rng=0), _X),
     "Flatten": (layers.Flatten, _X),
@@ -123,14 +139,15 @@ def missing_cases():
 
 
 def run_operation(case, dtype, device):
-    """{what: array} of a forward and backward pass, all the function's inputs afterwards among them."""
+    """{what: array} of a forward and backward pass, all the function's inputs afterwards among them; no None."""
     arrays = [to_device(array, device) for array in case.inputs(dtype)]
     y, backward = case.function(*arrays, **case.options)
     dy = np.random.default_rng(1).standard_normal(y.shape).astype(dtype)
     gradients = backward(to_device(np.asarray(dy), device))
     gradients = gradients if isinstance(gradients, tuple) else (gradients,)
     after = {f"input {number} afterwards": array for number, array in enumerate(arrays)}
-    return {"y": y, **{f"gradient {number}": array for number, array in enumerate(gradients)}, **after}
+    gradients = {f"gradient {number}": array for number, array in enumerate(gradients) if array is not None}
+    return {"y": y, **gradients, **after}
 
 
 def run_module(make, shape, dtype, device, training=True):
@@ -142,7 +159,7 @@ def run_module(make, shape, dtype, device, training=True):
     return {"y": y, "dx": dx, **_inside(module)}
 
 
-def run_training(make, shape, make_optimizer, dtype, device, steps=2):
+def run_training(make, shape, make_optimizer, dtype, device, steps=2, lean=False):
     """{what: array} of a few steps of training: each loss, then all that the model and the optimizer hold."""
     model = make().to(np.dtype(dtype)).to(device)
     optimizer = make_optimizer(model.parameters())
@@ -151,7 +168,8 @@ def run_training(make, shape, make_optimizer, dtype, device, steps=2):
     for step in range(steps):
         x = to_device(rng.standard_normal(shape).astype(dtype), device)
         labels = to_device(rng.integers(0, 10, shape[0]), device)
-        logits, backward = model(x)
+        with lean_backward() if lean else contextlib.nullcontext():
+            logits, backward = model(x)
         arrays[f"loss {step}"], loss_backward = cross_entropy(logits, labels)
         optimizer.zero_grad()
         backward(loss_backward())

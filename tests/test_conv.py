@@ -5,6 +5,7 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
+from minires.backend import KernelMatrix, im2col
 from minires.gradcheck import gradcheck
 from minires.layers import Conv2d, conv2d
 
@@ -107,6 +108,238 @@ def test_blocks_and_bands(check_blocks, block_bytes, stride, kernel, padding):
         np.testing.assert_allclose(conv2d(*drawn)[0], naive_conv2d(*drawn), rtol=1e-12, atol=1e-12)
 
 
+# Few channels, for which neighbouring pixels share a row, and their neighbours ----------------------------------
+
+LAYOUTS = {
+    "as it is": lambda x: x,
+    "every second": lambda x: np.repeat(x, 2, axis=-1)[..., ::2],
+    "columns first": np.asfortranarray,
+    "backwards": lambda x: x[:, ::-1].copy()[:, ::-1],
+}
+
+
+def windows_of(x, kernel, stride, padding):
+    """(N, OH, OW, C, KH, KW), as NumPy sees them."""
+    padded = np.pad(x, ((0, 0), *padding, (0, 0)))
+    return np.lib.stride_tricks.sliding_window_view(padded, kernel, axis=(1, 2))[:, :: stride[0], :: stride[1]]
+
+
+def reference(x, weight, bias, stride, padding, dy):
+    """y, dx, dweight, dbias: dx scattered window by window."""
+    (SH, SW), (KH, KW), ((top, _), (left, _)) = stride, weight.shape[2:], padding
+    windows = windows_of(x, (KH, KW), stride, padding)
+    y = np.einsum("nhwcij,ocij->nhwo", windows, weight) + (0 if bias is None else bias)
+    dpadded = np.zeros_like(np.pad(x, ((0, 0), *padding, (0, 0))))
+    for oh, ow in np.ndindex(dy.shape[1:3]):
+        window = dpadded[:, oh * SH : oh * SH + KH, ow * SW : ow * SW + KW]
+        window += np.einsum("no,ocij->nijc", dy[:, oh, ow], weight)
+    dx = dpadded[:, top : top + x.shape[1], left : left + x.shape[2]]
+    dweight = np.einsum("nhwcij,nhwo->ocij", windows, dy)
+    return [y, dx, dweight] + ([] if bias is None else [dy.sum(axis=(0, 1, 2))])
+
+
+def assert_all_close(ours, theirs, tolerance):
+    """Each array within `tolerance` of its largest number."""
+    for mine, other in zip(ours, theirs, strict=True):
+        assert mine.shape == other.shape
+        np.testing.assert_allclose(mine, other, rtol=0, atol=tolerance * max(1, np.abs(other).max(initial=0)))
+
+
+@st.composite
+def few_channels(draw):
+    """(x, weight, bias, stride, padding) around the limit of 16 channels, with widths from 1 on."""
+    number = lambda least, most: draw(st.integers(least, most))  # noqa: E731
+    channels = st.one_of(st.integers(1, 4), st.integers(14, 17))
+    N, C, O, H, W = number(1, 3), draw(channels), draw(channels), number(1, 6), number(1, 9)
+    kernel, stride = (
+        draw(st.sampled_from([(3, 3), (1, 1), (2, 2), (5, 5), (1, 3), (3, 2)])),
+        draw(st.sampled_from([(1, 1), (2, 2), (1, 2), (2, 1)])),
+    )
+    padding = tuple((number(0, k), number(0, k)) for k in kernel)
+    assume(all(n + sum(sides) >= k for n, sides, k in zip((H, W), padding, kernel, strict=True)))
+    rng = np.random.default_rng(number(0, 1000))
+    bias = rng.standard_normal(O) if draw(st.booleans()) else None
+    return rng.standard_normal((N, H, W, C)), rng.standard_normal((O, C, *kernel)), bias, stride, padding
+
+
+@given(
+    few_channels(),
+    st.sampled_from([np.float32, np.float64]),
+    st.tuples(*[st.sampled_from(list(LAYOUTS))] * 3),
+    st.sampled_from([1, 700, 5000, 2**40]),
+)
+@example(case(2, 5, 8, 16, 16, 3, 3, (1, 1), SAME), np.float32, ("as it is",) * 3, 2**40)
+@example(case(2, 5, 8, 17, 16, 3, 3, (1, 1), SAME), np.float32, ("as it is",) * 3, 2**40)
+@example(case(2, 5, 8, 16, 17, 3, 3, (1, 1), SAME), np.float64, ("as it is",) * 3, 5000)
+@example(case(1, 1, 2, 3, 4, 3, 3, (1, 1), SAME), np.float64, ("backwards",) * 3, 1)
+@example(case(3, 4, 7, 3, 4, 3, 3, (1, 2), SAME), np.float64, ("columns first",) * 3, 700)
+@example(case(1, 4, 1, 2, 2, 3, 3, (1, 1), SAME), np.float64, ("every second",) * 3, 2**40)
+def test_few_channels(block_bytes, drawn, dtype, layouts, size):
+    """y and every gradient, with and without dx, whatever the strides and the blocks."""
+    x, weight, bias = (None if array is None else array.astype(dtype) for array in drawn[:3])
+    stride, padding = drawn[3:]
+    with block_bytes(size):
+        laid_x, laid_weight = LAYOUTS[layouts[0]](x), LAYOUTS[layouts[1]](weight)
+        y, backward = conv2d(laid_x, laid_weight, bias, stride, padding)
+        dy = np.random.default_rng(1).standard_normal(y.shape).astype(dtype)
+        gradients = backward(LAYOUTS[layouts[2]](dy))
+        y2, backward2 = conv2d(laid_x, laid_weight, bias, stride, padding, input_gradient=False)
+        dx2, *gradients2 = backward2(LAYOUTS[layouts[2]](dy))
+    wide = [None if array is None else array.astype(np.float64) for array in (x, weight, bias)]
+    expected = reference(*wide, stride, padding, dy.astype(np.float64))
+    tolerance = 1e-5 if dtype == np.float32 else 1e-13
+    assert {array.dtype for array in (y, *gradients, *gradients2)} == {np.dtype(dtype)}
+    assert_all_close([y, *gradients], expected, tolerance)
+    assert dx2 is None
+    assert_all_close([y2, *gradients2], [expected[0], *expected[2:]], tolerance)
+
+
+@pytest.mark.parametrize(("C", "O"), [(3, 16), (16, 16), (17, 16), (16, 17), (1, 1)])
+@pytest.mark.parametrize("stride", [(1, 1), (2, 2), (1, 2), (2, 1)], ids=str)
+@pytest.mark.parametrize("size", [(6, 8), (5, 7)], ids=str)
+def test_pytorch_around_the_limit_of_channels(torch, C, O, stride, size):
+    x, weight, bias, *_ = case(3, *size, C, O, 3, 3, stride, SAME)
+    theirs = [torch.tensor(array, requires_grad=True) for array in (x, weight, bias)]
+    their_y = torch.nn.functional.conv2d(theirs[0].permute(0, 3, 1, 2), *theirs[1:], stride, 1).permute(0, 2, 3, 1)
+    y, backward = conv2d(x, weight, bias, stride, 1)
+    dy = np.random.default_rng(1).standard_normal(y.shape)
+    their_y.backward(torch.tensor(dy))
+    expected = [their_y.detach().numpy(), *(tensor.grad.numpy() for tensor in theirs)]
+    assert_all_close([y, *backward(dy)], expected, 1e-13)
+
+
+@pytest.mark.parametrize("width", [1, 2, 3, 8, 9])
+@pytest.mark.parametrize("stride", [(1, 1), (2, 2), (1, 2)], ids=str)
+def test_few_channels_in_blocks_and_bands(check_blocks, width, stride):
+    drawn = case(5, 7, width, 3, 4, 3, 3, stride, ((1, 0), (2, 1)))
+    check_blocks(operation(*drawn[2:]), *drawn[:3])
+
+
+@given(
+    kernel=st.tuples(*[st.integers(1, 5)] * 2),
+    channels=st.tuples(*[st.sampled_from([1, 3, 15, 16, 17])] * 2),
+    stride=st.tuples(*[st.integers(1, 3)] * 2),
+    row_length=st.integers(1, 6),
+)
+@example((3, 3), (16, 16), (1, 1), 4)  # two pixels a row
+@example((3, 3), (3, 16), (2, 2), 4)
+@example((3, 3), (16, 16), (1, 1), 5)  # one
+def test_kernel_matrix_and_its_adjoint(kernel, channels, stride, row_length):
+    """Patches times the matrix are the convolution, and <matrix(k), d> == <k, fold(d)>."""
+    rng = np.random.default_rng(0)
+    k = rng.standard_normal((*kernel, *channels))
+    matrix = KernelMatrix(k, stride, row_length)
+    d = rng.standard_normal(matrix.matrix.shape)
+    folded = matrix.fold(d)
+    assert folded.shape == k.shape
+    assert np.vdot(matrix.matrix, d) == pytest.approx(np.vdot(k, folded), rel=1e-10, abs=1e-10)
+
+    x = rng.standard_normal((2, kernel[0] + 2, (row_length - 1) * stride[1] + kernel[1], channels[0]))
+    patches = im2col(x, matrix.size, matrix.stride)
+    y = patches.reshape(-1, len(matrix.matrix)) @ matrix.matrix
+    expected = np.einsum("nhwcij,ijco->nhwo", windows_of(x, kernel, stride, NONE), k)
+    np.testing.assert_allclose(y.reshape(expected.shape), expected, rtol=1e-11, atol=1e-11)
+
+
+def test_which_rows_hold_two_pixels():
+    """So that the tests above are known to have seen both kinds."""
+
+    def pixels(C, O, kernel=3, stride=1, row_length=8):
+        return KernelMatrix(np.zeros((kernel, kernel, C, O)), (stride, stride), row_length).pixels
+
+    assert (
+        pixels(3, 16) == pixels(16, 16) == pixels(1, 1) == pixels(16, 16, stride=2) == pixels(2, 2, row_length=2) == 2
+    )
+    assert pixels(17, 16) == pixels(16, 17) == 1  # many channels
+    assert pixels(3, 16, row_length=7) == pixels(3, 16, row_length=1) == 1  # a pixel would be left over
+    assert pixels(3, 16, kernel=1) == pixels(3, 16, kernel=2, stride=2) == 1  # windows that share nothing
+
+
+@pytest.mark.parametrize("channels", [(3, 4), (16, 17)], ids=str)
+@pytest.mark.parametrize("bias", [True, False], ids=["bias", "no bias"])
+@pytest.mark.parametrize(("kernel", "stride"), [(3, (1, 1)), (3, (2, 2)), (1, (2, 2)), (5, (1, 1))], ids=str)
+def test_no_input_gradient_where_nobody_asks(channels, bias, kernel, stride):
+    x, weight, b, _, padding = case(2, 6, 8, *channels, kernel, kernel, stride, SAME, bias)
+    y, backward = conv2d(x, weight, b, stride, padding)
+    dy = np.random.default_rng(1).standard_normal(y.shape)
+    expected = backward(dy)[1:]
+    y2, backward2 = conv2d(x, weight, b, stride, padding, input_gradient=False)
+    np.testing.assert_array_equal(y2, y)
+    dx, *gradients = backward2(dy)
+    assert dx is None
+    assert_all_close(gradients, expected, 1e-12)
+
+
+# Winograd's algorithm -------------------------------------------------------------------------------------------
+
+
+def by_winograd(x, weight, bias=None, padding=SAME, input_gradient=True):
+    return conv2d(x, weight, bias, 1, padding, input_gradient, algorithm="winograd")
+
+
+@st.composite
+def three_by_three(draw):
+    """(x, weight, bias, stride, padding) that Winograd's algorithm is for; tiles are of 4x4 pixels."""
+    number = lambda least, most: draw(st.integers(least, most))  # noqa: E731
+    N, C, O, H, W = number(1, 3), number(1, 5), number(1, 5), number(1, 10), number(1, 10)
+    padding = tuple((number(0, 2), number(0, 2)) for _ in range(2))
+    assume(H + sum(padding[0]) >= 3 and W + sum(padding[1]) >= 3)
+    rng = np.random.default_rng(number(0, 1000))
+    bias = rng.standard_normal(O) if draw(st.booleans()) else None
+    return rng.standard_normal((N, H, W, C)), rng.standard_normal((O, C, 3, 3)), bias, (1, 1), padding
+
+
+@given(
+    three_by_three(),
+    st.sampled_from([np.float32, np.float64]),
+    st.tuples(*[st.sampled_from(list(LAYOUTS))] * 3),
+    st.sampled_from([1, 2000, 20000, 2**40]),
+)
+@example(case(2, 8, 8, 5, 4, 3, 3, (1, 1), SAME), np.float32, ("as it is",) * 3, 2**40)
+@example(case(5, 9, 5, 2, 3, 3, 3, (1, 1), ((2, 0), (0, 1))), np.float64, ("columns first",) * 3, 3000)
+@example(case(1, 1, 1, 2, 3, 3, 3, (1, 1), SAME), np.float64, ("every second",) * 3, 1)
+def test_winograd(block_bytes, drawn, dtype, layouts, size):
+    x, weight, bias = (None if array is None else array.astype(dtype) for array in drawn[:3])
+    padding = drawn[4]
+    with block_bytes(size):
+        y, backward = by_winograd(LAYOUTS[layouts[0]](x), LAYOUTS[layouts[1]](weight), bias, padding)
+        dy = np.random.default_rng(1).standard_normal(y.shape).astype(dtype)
+        gradients = backward(LAYOUTS[layouts[2]](dy))
+    wide = [None if array is None else array.astype(np.float64) for array in (x, weight, bias)]
+    expected = reference(*wide, (1, 1), padding, dy.astype(np.float64))
+    assert {array.dtype for array in (y, *gradients)} == {np.dtype(dtype)}
+    assert_all_close([y, *gradients], expected, 2e-5 if dtype == np.float32 else 1e-13)
+
+
+@given(three_by_three())
+def test_winograd_gradient_and_purity(check_operation, drawn):
+    x, weight, bias, _, padding = drawn
+    inputs = (x, weight) if bias is None else (x, weight, bias)
+    check_operation(lambda x, weight, bias=None: by_winograd(x, weight, bias, padding), *inputs)
+
+
+def test_winograd_of_many_channels():
+    """More than one block of everything, nothing changed; "auto" comes to the same, whichever it takes."""
+    x, weight, bias, *_ = case(4, 20, 17, 130, 128, 3, 3, (1, 1), SAME)
+    results = []
+    for algorithm in ("im2col", "winograd", "auto"):
+        y, backward = conv2d(x, weight, bias, 1, 1, algorithm=algorithm)
+        results.append([y, *backward(np.random.default_rng(1).standard_normal(y.shape))])
+    for result in results[1:]:
+        assert_all_close(result, results[0], 1e-12)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "stride", "padding"),
+    [((1, 1), 1, 0), ((3, 2), 1, 1), ((3, 3), 2, 1), ((3, 3), (1, 2), 1), ((3, 3), 1, 3), ((5, 5), 1, 2)],
+)
+def test_where_winograd_cannot_be_used(kernel, stride, padding):
+    x, weight, *_ = case(1, 6, 6, 2, 3, *kernel, (1, 1), NONE)
+    with pytest.raises(ValueError, match=r"conv2d: winograd is for 3x3 kernels at stride 1 .*: use im2col"):
+        conv2d(x, weight, None, stride, padding, algorithm="winograd")
+    conv2d(x, weight, None, stride, padding)
+
+
 def test_large_enough_for_bands_with_the_usual_blocks():
     """One image whose patches do not fit in a block, with nothing changed: the first row of blocks, and the last."""
     drawn = case(2, 40, 33, 16, 3, 3, 3, (1, 1), SAME)
@@ -194,6 +427,7 @@ W = np.zeros((4, 3, 3, 3), np.float32)
         ((X, W, None, (1, 2, 3)), r"stride must be a whole number or a pair of them, got \(1, 2, 3\)"),
         ((X, W, None, 1, -1), "padding must be at least 0, got -1"),
         ((X, W, None, 1, ((1, 1), (0, -1))), r"padding must be at least 0, got \(0, -1\)"),
+        ((X, W, None, 1, 1, True, "fft"), "conv2d: unknown algorithm 'fft': choose auto, im2col or winograd"),
         ((X, W, None, 1, "same"), "padding must be a whole number or a pair of them or .*, got 'same'"),
     ],
 )
@@ -224,6 +458,31 @@ class TestModule:
     def test_seed(self):
         np.testing.assert_array_equal(Conv2d(2, 3, 3, rng=7).weight.data, Conv2d(2, 3, 3, rng=7).weight.data)
         assert not np.array_equal(Conv2d(2, 3, 3, rng=7).weight.data, Conv2d(2, 3, 3, rng=8).weight.data)
+
+    def test_no_input_gradient_where_nobody_asks(self):
+        layer = Conv2d(3, 4, 3, padding=1, rng=0).to(np.float64)
+        x = case(2, 5, 4, 3, 4, 1, 1, (1, 1), NONE)[0]
+        y, backward = layer(x)
+        dy = np.random.default_rng(1).standard_normal(y.shape)
+        assert backward(dy).shape == x.shape
+        expected = [parameter.grad for parameter in layer.parameters()]
+        layer.zero_grad()
+        _, backward = layer(x, False)
+        assert backward(dy) is None
+        assert_all_close([parameter.grad for parameter in layer.parameters()], expected, 1e-13)
+
+    def test_algorithm(self):
+        """Of one instance, or of the class."""
+        layer = Conv2d(3, 4, 3, padding=1, rng=0).to(np.float64)
+        x = case(2, 5, 4, 3, 4, 1, 1, (1, 1), NONE)[0]
+        y, backward = layer(x)
+        dx = backward(y)
+        layer.algorithm = "winograd"
+        y2, backward = layer(x)
+        assert_all_close([y2, backward(y)], [y, dx], 1e-13)
+        layer.algorithm = "fft"
+        with pytest.raises(ValueError, match="unknown algorithm 'fft'"):
+            layer(x)
 
     def test_without_bias(self):
         assert [name for name, _ in Conv2d(2, 3, 3, bias=False).named_parameters()] == ["weight"]

@@ -143,3 +143,12 @@ def test_augment_follows_the_generator_and_may_do_nothing():
     np.testing.assert_array_equal(first, again)
     assert (first != other).any()
     np.testing.assert_array_equal(Augment(padding=0, flip=False)(images, np.random.default_rng(1)), images)
+
+
+@pytest.mark.parametrize("batch", [(0, 4, 4, 3), (2, 1, 1, 1), (1, 5, 1, 3), (3, 1, 6, 2), (4, 8, 8, 3)], ids=str)
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+def test_augmented_images_lie_in_memory_in_order(batch, dtype):
+    """However a result was gathered: layers cut it into rows and patches without copying it first."""
+    images = make_images((*batch, dtype), np.random.default_rng(0))
+    for augment in (Augment(), Augment(flip=False), Augment(padding=0), Augment(padding=1, cutout=2)):
+        assert augment(images, np.random.default_rng(1)).flags.c_contiguous

@@ -235,6 +235,11 @@ def test_training(cupy, model, optimizer):
     assert_same(run_training, *MODELS[model], OPTIMIZERS[optimizer], "float64", rtol=1e-10)
 
 
+@pytest.mark.parametrize("model", MODELS)
+def test_training_with_one_lean_backward_pass(cupy, model):
+    assert_same(run_training, *MODELS[model], OPTIMIZERS["SGD"], "float64", rtol=1e-10, lean=True)
+
+
 def test_training_in_float32(cupy):
     assert_same(run_training, *MODELS["resnet8-A"], OPTIMIZERS["SGD"], "float32", rtol=1e-4)
 

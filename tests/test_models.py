@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from minires.gradcheck import gradcheck
-from minires.layers import Conv2d, conv2d
+from minires.layers import BatchNorm2d, Conv2d, conv2d
 from minires.models import MODELS, PLAIN, RESNETS, ResNet, build, simple_cnn
 from minires.models.resnet import BasicBlock
+from minires.module import no_grad
 
 COUNTS = {8: 75_290, 20: 269_722, 32: 464_154, 44: 658_586, 56: 853_018, 110: 1_727_962}
 
@@ -96,6 +97,48 @@ def test_gradients_of_a_whole_network(shortcut, training):
 def test_gradients_of_simple_cnn():
     x = np.random.default_rng(1).standard_normal((2, 11, 11, 3))
     gradcheck(simple_cnn(3, rng=0, image_size=11), x, max_elements=4, rtol=1e-5, atol=1e-7)
+
+
+def trained(shortcut, dtype):
+    """A resnet8 or its plain twin in inference, whose statistics, weights and biases are all of some consequence."""
+    model, rng = ResNet(8, shortcut=shortcut, rng=0), np.random.default_rng(1)
+    for _, module in model.named_modules():
+        if isinstance(module, BatchNorm2d):
+            C = len(module.running_mean)
+            module.running_mean, module.running_var = rng.normal(0, 0.3, C), rng.uniform(0.5, 2, C)
+            module.weight.data, module.bias.data = rng.normal(1, 0.3, C), rng.normal(0, 0.3, C)
+    return model.to(dtype).eval()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("shortcut", ["A", "B", "none"])
+def test_inference_without_gradients_is_inference(shortcut, dtype):
+    """Under no_grad() a network may compute in another order; it changes nothing, neither x nor the model."""
+    model, x = trained(shortcut, dtype), np.random.default_rng(0).standard_normal((3, 10, 9, 3)).astype(dtype)
+    before, x_before = model.state_dict(), x.copy()
+    expected, _ = model(x)
+    tolerance = 1e-4 if dtype == np.float32 else 1e-11
+    with no_grad():
+        for _ in range(2):
+            y, _ = model(x)
+            assert y.dtype == dtype
+            np.testing.assert_allclose(y, expected, rtol=tolerance, atol=tolerance)
+    np.testing.assert_array_equal(x, x_before)
+    for key, array in model.state_dict().items():
+        np.testing.assert_array_equal(array, before[key])
+
+
+@pytest.mark.parametrize("shortcut", ["A", "B", "none"])
+def test_training_without_gradients_is_training(shortcut):
+    """The batch's statistics, and the running ones moved."""
+    x = np.random.default_rng(0).standard_normal((3, 10, 9, 3))
+    model, other = (trained(shortcut, np.float64).train() for _ in "12")
+    expected, _ = model(x)
+    with no_grad():
+        y, _ = other(x)
+    np.testing.assert_array_equal(y, expected)
+    for key, array in other.state_dict().items():
+        np.testing.assert_array_equal(array, model.state_dict()[key])
 
 
 @pytest.mark.parametrize(("shortcut", "stride"), [("A", 1), ("A", 2), ("B", 1), ("B", 2), ("none", 1), ("none", 2)])

@@ -1,12 +1,12 @@
 """A whole network against PyTorch: outputs, loss, every gradient, the first steps of training, published weights."""
 
 import importlib.util
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from minires.layers import Tanh
 from minires.losses import cross_entropy
 from minires.models import resnet20
 from minires.module import no_grad
@@ -18,14 +18,18 @@ WEIGHTS = ROOT.parent / "shared" / "weights" / "resnet20-12fca82f.th"
 MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
 
 
+def from_benchmarks(name):
+    spec = importlib.util.spec_from_file_location(name, BENCHMARKS / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 @pytest.fixture(scope="module")
 def pytorch_resnet20(torch):
     """pytorch_resnet20(shortcut): the benchmarks' network, which reads images (N, H, W, C) here."""
-    spec = importlib.util.spec_from_file_location("torch_resnet", BENCHMARKS / "torch_resnet.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
 
-    class ResNet20(module.TorchResNet):
+    class ResNet20(from_benchmarks("torch_resnet").TorchResNet):
         def __init__(self, shortcut, activation=torch.relu):
             super().__init__(20, shortcut=shortcut, activation=activation)
 
@@ -115,15 +119,15 @@ def test_one_step_in_float32(torch, pair_of_networks, shortcut):
 
 
 @pytest.mark.parametrize("shortcut", ["A", "B"])
-def test_one_step_in_float32_without_kinks(torch, pair_of_networks, pytorch_resnet20, shortcut):
+def test_one_step_in_float32_without_kinks(torch, monkeypatch, pair_of_networks, pytorch_resnet20, shortcut):
     """With tanh in relu's place rounding has no kink to cross, and every gradient agrees on every batch."""
+    monkeypatch.setattr("sys.path", sys.path.copy())  # which the benchmark adds to
+    use_tanh = from_benchmarks("parity").use_tanh
     for seed in range(5):
         ours, theirs = pair_of_networks(shortcut, np.float32)
         smooth = pytorch_resnet20(shortcut, torch.tanh).to(torch.float64)
         smooth.load_state_dict(theirs.state_dict())
-        for module in ours.modules():
-            if hasattr(module, "relu"):
-                module.relu = Tanh()
+        use_tanh(ours)
         for name, pair in one_step(torch, ours, smooth, *batch(4, np.float32, seed, size=16)).items():
             assert_close(*pair, 1e-4, name)
 

@@ -13,6 +13,7 @@ from minires.layers import (
     add,
     avg_pool2d,
     batch_norm,
+    batch_norm_relu,
     concat,
     conv2d,
     dropout,
@@ -207,6 +208,77 @@ mistakes_in(
     dbias_of_one_image=lambda p: p.but(2, p.dy[0].sum(axis=(0, 1))),
 )
 
+# Batch norm with a shortcut and relu: mistakes about the gate, which none of the three has by itself -------------
+
+
+def gated(p):
+    return p.dy * (p.y > 0)
+
+
+def norm_alone(p, dz):
+    """dx, dweight, dbias of the norm for the upstream gradient dz."""
+    return batch_norm(p.x, None, None, *p.inputs[1:3], training=True, eps=1e-3)[1](dz)
+
+
+def gated_afterwards(p):
+    """The norm's gradient for dy, and relu's gate only then: the means have seen what the gate keeps out."""
+    dx, dweight, dbias = norm_alone(p, p.dy)
+    return dx * (p.y > 0), dweight, dbias
+
+
+def fused_dx(formula):
+    """The mistake of a dx given by formula(dz, x_hat, inverse_std, weight, mean, dy)."""
+    return lambda p: p.but(0, formula(gated(p), *norm_parts(p)[:2], p.inputs[1], norm_parts(p)[2], p.dy))
+
+
+def gate_of(values):
+    """The mistake of a gate that opens where values(p) are positive."""
+    return lambda p: (*norm_alone(p, p.dy * (values(p) > 0)), p.dy * (values(p) > 0))[: len(p.gradients)]
+
+
+def normalised(p):
+    return batch_norm(p.x, None, None, *p.inputs[1:3], training=True, eps=1e-3)[0]
+
+
+FUSED = {
+    "gate_forgotten": lambda p: (*norm_alone(p, p.dy), p.dy)[: len(p.gradients)],
+    "gate_forgotten_in_dx": fused_dx(lambda dz, xh, s, w, mean, dy: w * s * (dy - mean(dy) - xh * mean(dy * xh))),
+    "gate_reversed": gate_of(lambda p: 0.5 - (p.y > 0)),
+    "gate_of_dy": gate_of(lambda p: p.dy),
+    "gate_of_x": gate_of(lambda p: p.x),
+    "gate_after_the_sums": lambda p: (*gated_afterwards(p), *p.gradients[3:]),
+    "gate_after_the_sums_in_dx": lambda p: p.but(0, gated_afterwards(p)[0]),
+    "sums_before_the_gate_in_dx": fused_dx(lambda dz, xh, s, w, mean, dy: w * s * (dz - mean(dy) - xh * mean(dy * xh))),
+    "dweight_before_the_gate": lambda p: p.but(1, norm_alone(p, p.dy)[1]),
+    "dbias_before_the_gate": lambda p: p.but(2, norm_alone(p, p.dy)[2]),
+    "mean_term_dropped": fused_dx(lambda dz, xh, s, w, mean, dy: w * s * (dz - xh * mean(dz * xh))),
+    "variance_term_dropped": fused_dx(lambda dz, xh, s, w, mean, dy: w * s * (dz - mean(dz))),
+    "statistics_as_constants": fused_dx(lambda dz, xh, s, w, mean, dy: w * s * dz),
+    "means_over_what_passed_alone": fused_dx(
+        lambda dz, xh, s, w, mean, dy: w * s * (dz - (mean(dz) + xh * mean(dz * xh)) * (dz != 0))
+    ),
+}
+
+mistakes_in(
+    "batch_norm_relu",
+    lambda x, weight, bias: batch_norm_relu(x, None, None, weight, bias, training=True, eps=1e-3),
+    *NORM,
+    **FUSED,
+)
+mistakes_in(
+    "batch_norm_relu with a shortcut",
+    lambda x, weight, bias, shortcut: batch_norm_relu(x, None, None, weight, bias, shortcut, training=True, eps=1e-3),
+    *NORM,
+    normal(2, 2, 3, 2, seed=3) * 2,
+    **FUSED,
+    dshortcut_without_gate=lambda p: p.but(3, p.dy),
+    dshortcut_normalised=lambda p: p.but(3, p.dx),
+    dshortcut_scaled_by_the_weight=lambda p: p.but(3, p.gradients[3] * p.inputs[1]),
+    shortcut_missing_from_the_gate=gate_of(normalised),
+    shortcut_after_the_relu=lambda p: (*norm_alone(p, p.dy * (normalised(p) > 0)), p.dy),
+    shortcut_forgotten=lambda p: p.gradients[:3],
+)
+
 # Activations ----------------------------------------------------------------------------------------------------
 
 mistakes_in(
@@ -393,10 +465,6 @@ def block(x, weight):
         return dx + dy, dweight
 
     return y, backward
-
-
-def gated(p):
-    return p.dy * (p.y > 0)
 
 
 mistakes_in(

@@ -27,7 +27,7 @@ from minires.backend.arrays import (
     zeros,
 )
 from minires.backend.blocks import add_to, for_each_band, for_each_block, map_blocks, map_in_place, sum_blocks
-from minires.backend.channels import channel_moments, map_channels, sum_channels
+from minires.backend.channels import channel_moments, far_from_zero, map_channels, sum_channels
 from minires.backend.cpu import get_threads, set_threads
 from minires.backend.patches import KernelMatrix, col2im, im2col, output_size
 
@@ -41,6 +41,7 @@ __all__ = [
     "col2im",
     "device_of",
     "empty",
+    "far_from_zero",
     "for_each_band",
     "for_each_block",
     "get_threads",

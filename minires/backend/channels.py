@@ -6,7 +6,7 @@ NumPy's inner loop is long; sums are products with a row of ones, which BLAS doe
 
 import numpy as np
 
-from minires.backend import memory
+from minires.backend import cpu, memory
 from minires.backend.arrays import array_module, empty
 from minires.backend.blocks import for_each_block, sum_blocks
 
@@ -19,29 +19,31 @@ def _rows(arrays):
 
 
 def _for_each_rows(function, rows):
-    """`function(block)` for slices of the rows, half as many as would fit: there are several arrays."""
-    return for_each_block(function, rows, 2 * rows[0].nbytes)
+    """`function(block)` for slices of the rows: few and long, since each is a handful of quick calls of NumPy."""
+    block_bytes = min(2 * cpu.BLOCK_BYTES, max(cpu.BLOCK_BYTES // 4, rows.nbytes // 2))
+    return for_each_block(function, rows, rows[0].nbytes, block_bytes)
 
 
 def _room_like(rows):
     return memory.scratch("rows", rows.shape, rows.dtype) if array_module(rows) is np else empty(rows.shape, rows)
 
 
-def _sum_over_pixels(xp, values, W, ones):
-    """(R, W * C), or a pair of such to be multiplied, -> (C,), summed over rows and pixels."""
+def _sum_of_rows(xp, values, ones):
+    """(R, W * C), or a pair of such to be multiplied, -> (W * C,)."""
     if not isinstance(values, tuple):
-        total = ones[: len(values)] @ values
-    elif xp is np:
-        total = np.einsum("rw,rw->w", *values)
-    else:
-        total = ones[: len(values[0])] @ (values[0] * values[1])
-    return total.reshape(W, -1).sum(axis=0)
+        return ones[: len(values)] @ values
+    if xp is np:
+        return np.einsum("rw,rw->w", *values)
+    return ones[: len(values[0])] @ (values[0] * values[1])
 
 
-def map_channels(function, arrays, vectors=()):
-    """A new array from `function(*blocks, *vectors, out=...)`, element-wise in arrays (..., C) and vectors (C,)."""
+def map_channels(function, arrays, vectors=(), out=None):
+    """A new array from `function(*blocks, *vectors, out=...)`, element-wise in arrays (..., C) and vectors (C,).
+
+    out: an array for the result, which may be one of `arrays`.
+    """
     xp = array_module(*arrays, *vectors)
-    y = empty(arrays[0].shape, arrays[0])
+    y = empty(arrays[0].shape, arrays[0]) if out is None else out
     if y.size == 0:
         return y
     (rows_of_y, *rows), W = _rows([y, *arrays])
@@ -63,35 +65,38 @@ def sum_channels(function, arrays, vectors=()):
 
     def sums_of_block(block):
         blocks = [array[block] for array in rows]
-        return [_sum_over_pixels(xp, value, W, ones) for value in function(*blocks, *tiled, out=_room_like(blocks[0]))]
+        return [_sum_of_rows(xp, value, ones) for value in function(*blocks, *tiled, out=_room_like(blocks[0]))]
 
-    return [sum_blocks(of_blocks) for of_blocks in zip(*_for_each_rows(sums_of_block, rows[0]), strict=True)]
+    partials = _for_each_rows(sums_of_block, rows[0])
+    return [sum_blocks(of_blocks).reshape(W, -1).sum(axis=0) for of_blocks in zip(*partials, strict=True)]
 
 
 def channel_moments(x):
     """mean (C,) and biased variance (C,) of x (..., C) over all axes but the last.
 
-    Each block gives its mean m_b and the sum of squares S_b around it, and these combine without cancellation:
-    S = sum S_b + sum n_b (m_b - mean)^2, which generalises the two blocks of Chan, Golub and LeVeque 1979.
+    var = mean(x^2) - mean^2 where that loses no digits, which needs one pass over x; where the mean is far from 0,
+    as seen from the spread, the same of x - mean, whose own mean is the rounding error of the first
+    (Chan, Golub and LeVeque 1983, equation 1.7).
     """
-    xp = array_module(x)
-    (rows,), W = _rows([x])
-    ones = xp.ones(len(rows), x.dtype)
+    count = x.size // x.shape[-1]
+    total, squares = sum_channels(lambda x, out: (x, (x, x)), (x,))
+    mean = total / count
+    var = squares / count - mean * mean
+    if far_from_zero(mean, var):
+        xp = array_module(x)
 
-    def moments_of_block(block):
-        values = rows[block]
-        count = len(values) * W
-        mean = _sum_over_pixels(xp, values, W, ones) / count
-        if xp is np:
-            squares = _sum_over_pixels(xp, (values, values), W, ones) - count * mean * mean
-            if (count * mean * mean <= 4 * squares).all():
-                return count, mean, squares  # the mean is near enough to 0 for a sum of squares around 0 to do
-        centered = _room_like(values)
-        xp.subtract(values, xp.tile(mean, W), out=centered)
-        return count, mean, _sum_over_pixels(xp, (centered, centered), W, ones)
+        def centered(x, mean, out):
+            xp.subtract(x, mean, out=out)
+            return out, (out, out)
 
-    counts, means, squares = zip(*_for_each_rows(moments_of_block, rows), strict=True)
-    total = sum(counts)
-    mean = sum_blocks([count * block_mean for count, block_mean in zip(counts, means, strict=True)]) / total
-    between = [count * (block_mean - mean) ** 2 for count, block_mean in zip(counts, means, strict=True)]
-    return mean, sum_blocks([*squares, *between]) / total
+        error, squares = (sums / count for sums in sum_channels(centered, (x,), (mean,)))
+        mean, var = mean + error, squares - error * error
+    return mean, var
+
+
+def far_from_zero(mean, var):
+    """Whether, in any channel, sums around 0 would lose digits that sums around the mean keep.
+
+    On a GPU always, rather than wait for the answer.
+    """
+    return array_module(mean) is not np or not (mean * mean <= 4 * var).all()

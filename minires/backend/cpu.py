@@ -97,9 +97,9 @@ def block_slices(n, item_bytes, block_bytes=None):
     return [slice(n * block // count, n * (block + 1) // count) for block in range(count)]
 
 
-def for_each_block(function, n, item_bytes):
-    """`[function(block) for block in block_slices(n, item_bytes)]`, on all threads."""
-    return _for_each(function, block_slices(n, item_bytes))
+def for_each_block(function, n, item_bytes, block_bytes=None):
+    """`[function(block) for block in block_slices(n, item_bytes, block_bytes)]`, on all threads."""
+    return _for_each(function, block_slices(n, item_bytes, block_bytes))
 
 
 def for_each_band(function, n, rows, row_bytes, least_bytes=0):

@@ -5,7 +5,7 @@ Derivation: docs/layers/batch_norm.md.
 
 import numpy as np
 
-from minires.backend import array_module, channel_moments, map_channels, sum_channels
+from minires.backend import array_module, channel_moments, far_from_zero, map_channels, sum_channels
 from minires.layers.checks import check_float, check_gradient, check_not_empty, check_sizes
 from minires.module import Module, Parameter
 
@@ -37,11 +37,8 @@ def batch_norm(x, running_mean, running_var, weight=None, bias=None, training=Fa
     def backward(dy):
         check_gradient("batch_norm", dy, x.shape)
 
-        def terms(dy, x, mean, out):
-            return dy, (dy, xp.subtract(x, mean, out=out))
-
-        dshift, dcentered = sum_channels(terms, (dy, x), (mean,))
-        dweight, dbias = dcentered * inverse_std, dshift
+        dbias, dcentered = gradient_sums(lambda dy, out: dy, (dy,), x, mean, var)
+        dweight = dcentered * inverse_std
         dx = input_gradient(dy, x, mean, inverse_std, scale, dweight, dbias, training)
         return (dx, *([] if weight is None else [dweight]), *([] if bias is None else [dbias]))
 
@@ -58,6 +55,22 @@ def statistics(x, running_mean, running_var, training, momentum):
         running_mean += momentum * (mean - running_mean)
         running_var += momentum * (var * (count / (count - 1)) - running_var)
     return mean, var
+
+
+def gradient_sums(gradient, arrays, x, mean, var):
+    """Per channel the sum of dy, and of dy * (x - mean), with dy = gradient(*blocks of arrays, out=room).
+
+    Where the mean is near 0 the second is sum(dy * x) - mean * sum(dy), and no x - mean has to be made.
+    """
+    xp, far = array_module(x), far_from_zero(mean, var)
+
+    def terms(*blocks, out):
+        *blocks, x, mean = blocks
+        dy = gradient(*blocks, out=out)
+        return dy, (dy, xp.subtract(x, mean, out=out) if far else x)
+
+    total, products = sum_channels(terms, (*arrays, x), (mean,))
+    return total, products if far else products - mean * total
 
 
 def input_gradient(dy, x, mean, inverse_std, scale, dweight, dbias, training):

@@ -3,9 +3,11 @@
 Derivation: docs/layers/batch_norm.md and docs/performance.md.
 """
 
-from minires.backend import array_module, empty, map_channels, sum_channels
-from minires.layers.batch_norm import BatchNorm2d, check_batch_norm, input_gradient, statistics
+from minires.backend import array_module, empty, map_channels
+from minires.layers.batch_norm import BatchNorm2d, check_batch_norm, gradient_sums, input_gradient, statistics
 from minires.layers.checks import check_float, check_gradient
+from minires.layers.conv import conv2d
+from minires.module import keeps_backward, no_backward
 
 
 def batch_norm_relu(
@@ -42,12 +44,11 @@ def batch_norm_relu(
         check_gradient("batch_norm_relu", dy, y.shape)
         dz = empty(x.shape, like=x)
 
-        def gate(dz, dy, y, x, mean, out):
+        def gate(dz, dy, y, out):
             xp.greater(y, 0, out=out)  # 1 where the sum passed relu, else 0
-            xp.multiply(dy, out, out=dz)
-            return dz, (dz, xp.subtract(x, mean, out=out))
+            return xp.multiply(dy, out, out=dz)
 
-        dbias, dcentered = sum_channels(gate, (dz, dy, y, x), (mean,))
+        dbias, dcentered = gradient_sums(gate, (dz, dy, y), x, mean, var)
         dweight = dcentered * inverse_std
         dx = input_gradient(dz, x, mean, inverse_std, scale, dweight, dbias, training)
         return (dx, dweight, dbias) if shortcut is None else (dx, dweight, dbias, dz)
@@ -72,3 +73,41 @@ class BatchNormReLU2d(BatchNorm2d):
             return (dx, *dshortcut) if dshortcut else dx
 
         return y, backward
+
+
+def conv_norm_relu(conv, norm, x, shortcut=None, input_gradient=True):
+    """norm(conv(x), shortcut) of a Conv2d and a BatchNormReLU2d: (y, backward), backward(dy) -> dx or (dx, dshortcut).
+
+    In inference under no_grad() batch norm's scale, a constant there, goes into the convolution's weights:
+    scale * conv(x) + shift is the convolution with scale * weight, plus shift.
+    """
+    branches = () if shortcut is None else (shortcut,)
+    if not norm.training and not keeps_backward():
+        return _folded(conv, norm, x, branches), no_backward
+    y, conv_backward = conv(x, input_gradient)
+    y, norm_backward = norm(y, *branches)
+
+    def backward(dy):
+        if shortcut is None:
+            return conv_backward(norm_backward(dy))
+        dy, dshortcut = norm_backward(dy)
+        return conv_backward(dy), dshortcut
+
+    return y, backward
+
+
+def _folded(conv, norm, x, branches):
+    xp = array_module(x, norm.running_var)
+    scale = norm.weight.data / xp.sqrt(norm.running_var + x.dtype.type(norm.eps))
+    shift = norm.bias.data - norm.running_mean * scale
+    if conv.bias is not None:
+        shift = shift + conv.bias.data * scale
+    weight = conv.weight.data * scale[:, None, None, None]
+    y, _ = conv2d(x, weight, None, conv.stride, conv.padding, algorithm=conv.algorithm)
+
+    def add_and_clip(y, *terms, out):
+        for term in terms:
+            xp.add(y, term, out=out)
+        xp.maximum(y, 0, out=out)
+
+    return map_channels(add_and_clip, (y, *branches), (shift,), out=y)

@@ -18,6 +18,7 @@ import numpy as np
 
 from minires.backend import add_to
 from minires.layers import BatchNorm2d, BatchNormReLU2d, Conv2d, GlobalAvgPool2d, Linear, pad_shortcut
+from minires.layers.batch_norm_relu import conv_norm_relu
 from minires.layers.checks import check_sizes
 from minires.module import Module, Sequential, wants_input_gradient
 
@@ -53,21 +54,17 @@ class BasicBlock(Module):
         return self.downsample(x)
 
     def forward(self, x):
-        y, conv1_backward = self.conv1(x)
-        y, bn1_backward = self.bn1(y)
-        y, conv2_backward = self.conv2(y)
+        y, layer1_backward = conv_norm_relu(self.conv1, self.bn1, x)
         if self.kind == "none":
-            y, bn2_backward = self.bn2(y)
-        else:
-            shortcut, shortcut_backward = self.shortcut(x)
-            y, bn2_backward = self.bn2(y, shortcut)
+            y, layer2_backward = conv_norm_relu(self.conv2, self.bn2, y)
+            return y, lambda dy: layer1_backward(layer2_backward(dy))
+        shortcut, shortcut_backward = self.shortcut(x)
+        y, layer2_backward = conv_norm_relu(self.conv2, self.bn2, y, shortcut)
 
         def backward(dy):
-            dy, *dshortcut = bn2_backward(dy) if self.kind != "none" else (bn2_backward(dy),)
-            dx = conv1_backward(bn1_backward(conv2_backward(dy)))
-            if self.kind == "none":
-                return dx
-            add_to(dx, shortcut_backward(*dshortcut))  # x was used twice: its gradients add up
+            dy, dshortcut = layer2_backward(dy)
+            dx = layer1_backward(dy)
+            add_to(dx, shortcut_backward(dshortcut))  # x was used twice: its gradients add up
             return dx
 
         return y, backward
@@ -102,8 +99,7 @@ class ResNet(Module):
                 module.weight.data = rng.normal(0, math.sqrt(2 / (O * KH * KW)), module.weight.shape).astype(np.float32)
 
     def forward(self, x):
-        y, conv1_backward = self.conv1(x, wants_input_gradient())
-        y, bn1_backward = self.bn1(y)
+        y, first_backward = conv_norm_relu(self.conv1, self.bn1, x, input_gradient=wants_input_gradient())
         y, layer1_backward = self.layer1(y)
         y, layer2_backward = self.layer2(y)
         y, layer3_backward = self.layer3(y)
@@ -113,7 +109,7 @@ class ResNet(Module):
         def backward(dlogits):
             dy = pool_backward(fc_backward(dlogits))
             dy = layer1_backward(layer2_backward(layer3_backward(dy)))
-            return conv1_backward(bn1_backward(dy))
+            return first_backward(dy)
 
         return logits, backward
 

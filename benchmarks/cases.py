@@ -1,0 +1,150 @@
+"""What benchmarks/cpu.py measures, and the arrays that minires and every peer are given."""
+
+import fnmatch
+from dataclasses import dataclass
+
+import numpy as np
+
+from minires.names import unknown
+
+OPTIONS = {"lr": 0.01, "momentum": 0.9, "weight_decay": 1e-4}  # of SGD, in every training step
+
+
+@dataclass(frozen=True)
+class Network:
+    """A training step (forward, loss, backward, update) or an inference pass of a CIFAR network."""
+
+    model: str
+    training: bool
+    batch_size: int
+    seconds: float = 0.5  # that a turn lasts, about
+
+    @property
+    def name(self):
+        return f"{self.model}-{'train' if self.training else 'infer'}-{self.batch_size}"
+
+    def arrays(self):
+        """x (N, 32, 32, 3) and labels (N,)."""
+        return make_batch(self.batch_size)
+
+
+@dataclass(frozen=True)
+class Conv:
+    """A convolution without bias, forward and backward, with the gradients of input and weight."""
+
+    in_channels: int
+    out_channels: int
+    size: int
+    batch_size: int
+    kernel: int = 3
+    stride: int = 1
+    seconds: float = 0.2
+
+    @property
+    def name(self):
+        same = self.in_channels == self.out_channels
+        channels = f"{self.in_channels}" if same else f"{self.in_channels}to{self.out_channels}"
+        stride = "" if self.stride == 1 else f"-stride{self.stride}"
+        kind = f"conv{self.kernel}x{self.kernel}{stride}"
+        return f"{kind}-{channels}ch-{self.size}x{self.size}-{self.batch_size}"
+
+    @property
+    def padding(self):
+        return self.kernel // 2
+
+    def arrays(self):
+        """x (N, H, W, C), weight (O, C, K, K) and dy (N, OH, OW, O)."""
+        out = -(-self.size // self.stride)
+        return _normal(
+            (self.batch_size, self.size, self.size, self.in_channels),
+            (self.out_channels, self.in_channels, self.kernel, self.kernel),
+            (self.batch_size, out, out, self.out_channels),
+        )
+
+
+@dataclass(frozen=True)
+class MaxPool:
+    """Max pooling, forward and backward."""
+
+    channels: int
+    size: int
+    batch_size: int
+    kernel: int = 3
+    stride: int = 2
+    padding: int = 1
+    seconds: float = 0.2
+
+    @property
+    def name(self):
+        return f"maxpool{self.kernel}x{self.kernel}-{self.channels}ch-{self.size}x{self.size}-{self.batch_size}"
+
+    def arrays(self):
+        """x (N, H, W, C) and dy (N, OH, OW, C)."""
+        out = (self.size + 2 * self.padding - self.kernel) // self.stride + 1
+        shape = self.batch_size, self.size, self.size, self.channels
+        return _normal(shape, (self.batch_size, out, out, self.channels))
+
+
+def make_batch(batch_size):
+    """Images (N, 32, 32, 3) of noise and labels (N,)."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((batch_size, 32, 32, 3)).astype(np.float32)
+    return x, rng.integers(0, 10, batch_size)
+
+
+def _normal(*shapes):
+    rng = np.random.default_rng(0)
+    return [rng.standard_normal(shape, np.float32) for shape in shapes]
+
+
+def _by_name(cases):
+    return {case.name: case for case in cases}
+
+
+NETWORKS = _by_name(
+    [
+        Network("resnet20", True, 128, seconds=1.5),
+        Network("resnet20", False, 128, seconds=1),
+        Network("resnet56", True, 128),
+        Network("resnet56", False, 128),
+        *(Network("resnet20", training, batch_size) for batch_size in (1, 32, 512) for training in (True, False)),
+    ]
+)
+CONVOLUTIONS = _by_name(
+    [  # a batch for which the work is alike, of at least 16 and at most 128
+        *(
+            Conv(channels, channels, size, batch_size)
+            for channels, size, batch_size in (
+                (16, 56, 128),
+                (16, 32, 128),
+                (32, 28, 128),
+                (32, 16, 128),
+                (64, 56, 16),
+                (64, 28, 64),
+                (64, 8, 128),
+                (128, 28, 16),
+                (128, 14, 64),
+                (128, 7, 128),
+                (256, 14, 16),
+                (256, 4, 128),
+                (512, 7, 16),
+                (512, 4, 64),
+            )
+        ),
+        Conv(3, 64, 224, 8, kernel=7, stride=2),  # the stem of the networks for ImageNet
+    ]
+)
+POOLING = _by_name([MaxPool(64, 112, 8)])
+CASES = {**NETWORKS, **CONVOLUTIONS, **POOLING}
+QUICK = ("resnet20-train-128", "resnet20-infer-128", "conv3x3-128ch-28x28-16")
+
+
+def select(patterns, names, what="case"):
+    """The names that fit any of the patterns (*, ? and [...] as in a shell), in the order of `names`.
+
+    Raises ValueError with the nearest name for a pattern that fits none.
+    """
+    for pattern in patterns:
+        if not fnmatch.filter(names, pattern):
+            raise ValueError(unknown(what, pattern, names))
+    return [name for name in names if any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)]

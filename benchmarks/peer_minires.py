@@ -1,0 +1,52 @@
+"""What is measured: steps of minires."""
+
+from cases import OPTIONS, Conv, Network
+
+from minires import models, no_grad, optim
+from minires.layers import conv2d, max_pool2d
+from minires.training import train_step
+
+
+def make_step(case, peer="minires"):
+    """A function that does one step of the case and returns its results, a list of arrays.
+
+    Results are [loss] of training, [logits] of inference, [y, dx, dweight] of a convolution and [y, dx] of pooling.
+    """
+    if isinstance(case, Network):
+        return _network(case)
+    return _conv(case) if isinstance(case, Conv) else _max_pool(case)
+
+
+def _network(case):
+    model = models.build(case.model, rng=0).train(case.training)
+    optimizer = optim.SGD(model.parameters(), **OPTIONS)
+    x, labels = case.arrays()
+
+    def train():
+        return [train_step(model, optimizer, x, labels)[0]]
+
+    def infer():
+        with no_grad():
+            return [model(x)[0]]
+
+    return train if case.training else infer
+
+
+def _conv(case):
+    x, weight, dy = case.arrays()
+
+    def step():
+        y, backward = conv2d(x, weight, None, case.stride, case.padding)
+        return [y, *backward(dy)]
+
+    return step
+
+
+def _max_pool(case):
+    x, dy = case.arrays()
+
+    def step():
+        y, backward = max_pool2d(x, case.kernel, case.stride, case.padding)
+        return [y, backward(dy)]
+
+    return step

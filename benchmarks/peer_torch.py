@@ -1,0 +1,76 @@
+"""The same steps in PyTorch, in its default layout (pytorch-nchw) and in channels_last."""
+
+import torch
+from cases import OPTIONS, Conv, Network
+from torch.nn import functional as F
+from torch_resnet import TorchResNet, load_from
+
+from minires import models
+
+version = torch.__version__
+set_threads = torch.set_num_threads
+
+
+def make_step(case, peer):
+    """As in peer_minires."""
+    layout = torch.channels_last if peer == "pytorch-channels-last" else torch.contiguous_format
+    if isinstance(case, Network):
+        return _network(case, layout)
+    return _conv(case, layout) if isinstance(case, Conv) else _max_pool(case, layout)
+
+
+def _network(case, layout):
+    depth = int(case.model.removeprefix("resnet"))
+    network = load_from(TorchResNet(depth), models.build(case.model, rng=0))
+    network = network.train(case.training).to(memory_format=layout)
+    optimizer = torch.optim.SGD(network.parameters(), **OPTIONS)
+    images, labels = case.arrays()
+    x, labels = _images(images, layout), torch.from_numpy(labels)
+
+    def train():
+        optimizer.zero_grad(set_to_none=True)
+        loss = F.cross_entropy(network(x), labels)
+        loss.backward()
+        optimizer.step()
+        return [loss.item()]
+
+    def infer():
+        with torch.inference_mode():
+            return [network(x).numpy()]
+
+    return train if case.training else infer
+
+
+def _conv(case, layout):
+    x, weight, dy = case.arrays()
+    x, dy = _images(x, layout).requires_grad_(), _images(dy, layout)
+    weight = torch.from_numpy(weight).contiguous(memory_format=layout).requires_grad_()
+
+    def step():
+        y = F.conv2d(x, weight, None, case.stride, case.padding)
+        dx, dweight = torch.autograd.grad(y, (x, weight), dy)
+        return [_array(y), _array(dx), dweight.numpy()]
+
+    return step
+
+
+def _max_pool(case, layout):
+    x, dy = case.arrays()
+    x, dy = _images(x, layout).requires_grad_(), _images(dy, layout)
+
+    def step():
+        y = F.max_pool2d(x, case.kernel, case.stride, case.padding)
+        (dx,) = torch.autograd.grad(y, x, dy)
+        return [_array(y), _array(dx)]
+
+    return step
+
+
+def _images(x, layout):
+    """An array (N, H, W, C) as a tensor (N, C, H, W) of its own, laid out so."""
+    return torch.from_numpy(x).permute(0, 3, 1, 2).clone(memory_format=layout)
+
+
+def _array(x):
+    """A tensor (N, C, H, W) as an array (N, H, W, C), without a copy."""
+    return x.detach().permute(0, 2, 3, 1).numpy()
