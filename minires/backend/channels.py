@@ -20,7 +20,7 @@ def _rows(arrays):
 
 def _for_each_rows(function, rows):
     """`function(block)` for slices of the rows: few and long, since each is a handful of quick calls of NumPy."""
-    block_bytes = min(2 * cpu.BLOCK_BYTES, max(cpu.BLOCK_BYTES // 4, rows.nbytes // 2))
+    block_bytes = min(cpu.BLOCK_BYTES, max(cpu.BLOCK_BYTES // 4, rows.nbytes // 2))
     return for_each_block(function, rows, rows[0].nbytes, block_bytes)
 
 
