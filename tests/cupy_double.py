@@ -56,6 +56,7 @@ _SIGNATURES = {  # function: its parameters, in order
     "broadcast_to": "array shape",
     "clip": "a a_min a_max out",
     "copy": "a order",
+    "copyto": "dst src casting where",
     "cumsum": "a axis dtype out",
     "dot": "a b out",
     "empty_like": "prototype dtype order subok shape",
@@ -128,7 +129,7 @@ def __getattr__(name):
         if name == "matmul":
             _check_matmul(*args, **kwargs)
         result = _call(getattr(np, name), args, kwargs)
-        return result if name in _ON_HOST else _wrapped(result, kwargs.get("out"))
+        return result if name in _ON_HOST or result is None else _wrapped(result, kwargs.get("out"))
 
     function.__name__ = name
     return function

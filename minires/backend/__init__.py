@@ -29,7 +29,7 @@ from minires.backend.arrays import (
 from minires.backend.blocks import add_to, for_each_band, for_each_block, map_blocks, map_in_place, sum_blocks
 from minires.backend.channels import channel_moments, far_from_zero, map_channels, sum_channels
 from minires.backend.cpu import get_threads, set_threads
-from minires.backend.patches import KernelMatrix, col2im, im2col, output_size
+from minires.backend.patches import KernelMatrix, col2im, im2col, output_size, pad, window_views
 
 __all__ = [
     "DEVICES",
@@ -52,6 +52,7 @@ __all__ = [
     "memory_peak",
     "out_of_memory",
     "output_size",
+    "pad",
     "resolve_device",
     "set_threads",
     "steps_between_reads",
@@ -60,6 +61,7 @@ __all__ = [
     "synchronize",
     "to_device",
     "to_numpy",
+    "window_views",
     "winograd",
     "zeros",
 ]

@@ -74,10 +74,10 @@ def to_numpy(array):
     return array.get() if device_of(array) == "gpu" else np.asarray(array)
 
 
-def empty(shape, like):
-    """An uninitialised array of this shape with the dtype and device of `like`."""
+def empty(shape, like, dtype=None):
+    """An uninitialised array of this shape with the device and, but for `dtype`, the dtype of `like`."""
     xp = array_module(like)
-    return memory.empty(shape, like.dtype) if xp is np else xp.empty(shape, like.dtype)
+    return (memory if xp is np else xp).empty(shape, dtype or like.dtype)
 
 
 def zeros(shape, like):

@@ -54,6 +54,18 @@ def im2col(x, kernel, stride=(1, 1), padding=((0, 0), (0, 0)), value=0, rows=Non
     return patches
 
 
+def pad(x, padding, value=0):
+    """x (N, H, W, C) with ((top, bottom), (left, right)) pixels of `value` around it; on the CPU in scratch memory."""
+    (top, bottom), _ = padding
+    return _padded_rows(x, padding, value, slice(0, top + x.shape[1] + bottom))
+
+
+def window_views(padded, kernel, stride, size):
+    """For each pixel of a window, in reading order, a view (N, OH, OW, C): that pixel of every window of `padded`."""
+    (KH, KW), (SH, SW), (OH, OW) = kernel, stride, size
+    return [padded[:, i : i + SH * OH : SH, j : j + SW * OW : SW] for i in range(KH) for j in range(KW)]
+
+
 class KernelMatrix:
     """A kernel (KH, KW, C, O) as the matrix that rows of patches are multiplied by:  y_rows = patches @ matrix.
 
@@ -99,10 +111,8 @@ def col2im(patches, size, stride=(1, 1), padding=((0, 0), (0, 0))):
     (H, W), (SH, SW), ((top, bottom), (left, right)) = size, stride, padding
     shape = (N, top + H + bottom, left + W + right, C)
     dx = array_module(patches).zeros(shape, patches.dtype)
-    for i in range(KH):
-        for j in range(KW):
-            window = dx[:, i : i + SH * OH : SH, j : j + SW * OW : SW]
-            window += patches[:, :, :, i, j]
+    for k, pixel in enumerate(window_views(dx, (KH, KW), (SH, SW), (OH, OW))):
+        pixel += patches[:, :, :, k // KW, k % KW]
     return dx[:, top : top + H, left : left + W]
 
 

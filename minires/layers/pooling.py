@@ -1,6 +1,17 @@
 """Pooling: the largest or the mean value of each window, and the mean of the whole image."""
 
-from minires.backend import array_module, col2im, empty, for_each_block, im2col, output_size
+import numpy as np
+
+from minires.backend import (
+    array_module,
+    col2im,
+    empty,
+    for_each_block,
+    im2col,
+    output_size,
+    pad,
+    window_views,
+)
 from minires.layers.checks import check_float, check_gradient, check_image, padding_of, pair
 from minires.module import Module
 
@@ -18,29 +29,39 @@ def max_pool2d(x, kernel_size, stride=None, padding=0):
     (N, H, W, C), (KH, KW) = x.shape, kernel
     OH, OW = output_size((H, W), kernel, stride, padding, "max_pool2d")
     y = empty((N, OH, OW, C), like=x)
-    winner = xp.empty((N, OH, OW, C), xp.int32)  # which of the window's KH * KW pixels
+    winner = empty((N, OH, OW, C), like=x, dtype=xp.uint8 if KH * KW <= 256 else xp.int32)  # which pixel of the window
     # the first one inside the image, for windows in which nothing is larger than the padding
     first_real = (
         im2col(xp.ones((1, H, W, 1), x.dtype), kernel, stride, padding).reshape(1, OH, OW, -1, 1).argmax(axis=3)
-    )
+    ).astype(winner.dtype)
 
     def forward_block(images):
-        windows = im2col(x[images], kernel, stride, padding, value=-xp.inf).reshape(-1, OH, OW, KH * KW, C)
-        y[images] = windows.max(axis=3)
-        winner[images] = xp.where(y[images] == -xp.inf, first_real, windows.argmax(axis=3))
+        pixels = window_views(pad(x[images], padding, -xp.inf), kernel, stride, (OH, OW))
+        largest, won = y[images], winner[images]
+        largest[...] = pixels[0]
+        for pixel in pixels[1:]:
+            xp.maximum(largest, pixel, out=largest)
+        for k in reversed(range(KH * KW)):  # the first of equals is written last
+            xp.copyto(won, k, where=pixels[k] == largest)
+        xp.copyto(won, first_real, where=largest == -xp.inf)
+        if xp is not np or xp.isnan(largest).any():  # NaN, the maximum of its windows, equals nothing
+            for k in reversed(range(KH * KW)):
+                xp.copyto(won, k, where=xp.isnan(pixels[k]))
 
-    for_each_block(forward_block, x, 2 * OH * OW * KH * KW * C * x.itemsize)
+    for_each_block(forward_block, x, 4 * x[0].nbytes)
 
     def backward(dy):
         check_gradient("max_pool2d", dy, (N, OH, OW, C))
         dx = empty(x.shape, like=x)
+        (top, bottom), (left, right) = padding
 
         def backward_block(images):
-            won = winner[images][:, :, :, None, :] == xp.arange(KH * KW)[:, None]  # (n, OH, OW, KH * KW, C)
-            dwindows = xp.where(won, dy[images][:, :, :, None, :], dy.dtype.type(0)).reshape(-1, OH, OW, KH, KW, C)
-            dx[images] = col2im(dwindows, (H, W), stride, padding)
+            padded = xp.zeros((images.stop - images.start, top + H + bottom, left + W + right, C), x.dtype)
+            for k, pixel in enumerate(window_views(padded, kernel, stride, (OH, OW))):
+                pixel += xp.where(winner[images] == k, dy[images], dy.dtype.type(0))
+            dx[images] = padded[:, top : top + H, left : left + W]
 
-        for_each_block(backward_block, x, 2 * OH * OW * KH * KW * C * x.itemsize)
+        for_each_block(backward_block, x, 4 * x[0].nbytes)
         return dx
 
     return y, backward
