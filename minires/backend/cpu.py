@@ -15,10 +15,19 @@ BLOCK_BYTES = 2 * 1024 * 1024
 
 
 def default_threads():
-    """Cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    """Physical cores among those this process may use: two threads of one core share the arithmetic both need."""
+    if not hasattr(os, "sched_getaffinity"):
+        return os.cpu_count() or 1
+    return len({_siblings(cpu) for cpu in os.sched_getaffinity(0)})
+
+
+def _siblings(cpu):
+    """Name of the physical core of a logical one, as Linux tells it; its own number where it does not."""
+    try:
+        with open(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list", encoding="ascii") as file:
+            return file.read().strip()
+    except OSError:
+        return str(cpu)
 
 
 class _Workers:
