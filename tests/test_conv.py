@@ -5,7 +5,6 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from minires.backend import KernelMatrix, im2col
 from minires.gradcheck import gradcheck
 from minires.layers import Conv2d, conv2d
 
@@ -146,8 +145,8 @@ def assert_all_close(ours, theirs, tolerance):
 
 
 @st.composite
-def few_channels(draw):
-    """(x, weight, bias, stride, padding) around the limit of 16 channels, with widths from 1 on."""
+def small_convolutions(draw):
+    """(x, weight, bias, stride, padding) with up to 17 channels and widths from 1 on."""
     number = lambda least, most: draw(st.integers(least, most))  # noqa: E731
     channels = st.one_of(st.integers(1, 4), st.integers(14, 17))
     N, C, O, H, W = number(1, 3), draw(channels), draw(channels), number(1, 6), number(1, 9)
@@ -163,7 +162,7 @@ def few_channels(draw):
 
 
 @given(
-    few_channels(),
+    small_convolutions(),
     st.sampled_from([np.float32, np.float64]),
     st.tuples(*[st.sampled_from(list(LAYOUTS))] * 3),
     st.sampled_from([1, 700, 5000, 2**40]),
@@ -174,7 +173,7 @@ def few_channels(draw):
 @example(case(1, 1, 2, 3, 4, 3, 3, (1, 1), SAME), np.float64, ("backwards",) * 3, 1)
 @example(case(3, 4, 7, 3, 4, 3, 3, (1, 2), SAME), np.float64, ("columns first",) * 3, 700)
 @example(case(1, 4, 1, 2, 2, 3, 3, (1, 1), SAME), np.float64, ("every second",) * 3, 2**40)
-def test_few_channels(block_bytes, drawn, dtype, layouts, size):
+def test_layouts_and_blocks(block_bytes, drawn, dtype, layouts, size):
     """y and every gradient, with and without dx, whatever the strides and the blocks."""
     x, weight, bias = (None if array is None else array.astype(dtype) for array in drawn[:3])
     stride, padding = drawn[3:]
@@ -197,7 +196,7 @@ def test_few_channels(block_bytes, drawn, dtype, layouts, size):
 @pytest.mark.parametrize(("C", "O"), [(3, 16), (16, 16), (17, 16), (16, 17), (1, 1)])
 @pytest.mark.parametrize("stride", [(1, 1), (2, 2), (1, 2), (2, 1)], ids=str)
 @pytest.mark.parametrize("size", [(6, 8), (5, 7)], ids=str)
-def test_pytorch_around_the_limit_of_channels(torch, C, O, stride, size):
+def test_pytorch_with_odd_numbers_of_channels(torch, C, O, stride, size):
     x, weight, bias, *_ = case(3, *size, C, O, 3, 3, stride, SAME)
     theirs = [torch.tensor(array, requires_grad=True) for array in (x, weight, bias)]
     their_y = torch.nn.functional.conv2d(theirs[0].permute(0, 3, 1, 2), *theirs[1:], stride, 1).permute(0, 2, 3, 1)
@@ -210,49 +209,9 @@ def test_pytorch_around_the_limit_of_channels(torch, C, O, stride, size):
 
 @pytest.mark.parametrize("width", [1, 2, 3, 8, 9])
 @pytest.mark.parametrize("stride", [(1, 1), (2, 2), (1, 2)], ids=str)
-def test_few_channels_in_blocks_and_bands(check_blocks, width, stride):
+def test_narrow_images_in_blocks_and_bands(check_blocks, width, stride):
     drawn = case(5, 7, width, 3, 4, 3, 3, stride, ((1, 0), (2, 1)))
     check_blocks(operation(*drawn[2:]), *drawn[:3])
-
-
-@given(
-    kernel=st.tuples(*[st.integers(1, 5)] * 2),
-    channels=st.tuples(*[st.sampled_from([1, 3, 15, 16, 17])] * 2),
-    stride=st.tuples(*[st.integers(1, 3)] * 2),
-    row_length=st.integers(1, 6),
-)
-@example((3, 3), (16, 16), (1, 1), 4)  # two pixels a row
-@example((3, 3), (3, 16), (2, 2), 4)
-@example((3, 3), (16, 16), (1, 1), 5)  # one
-def test_kernel_matrix_and_its_adjoint(kernel, channels, stride, row_length):
-    """Patches times the matrix are the convolution, and <matrix(k), d> == <k, fold(d)>."""
-    rng = np.random.default_rng(0)
-    k = rng.standard_normal((*kernel, *channels))
-    matrix = KernelMatrix(k, stride, row_length)
-    d = rng.standard_normal(matrix.matrix.shape)
-    folded = matrix.fold(d)
-    assert folded.shape == k.shape
-    assert np.vdot(matrix.matrix, d) == pytest.approx(np.vdot(k, folded), rel=1e-10, abs=1e-10)
-
-    x = rng.standard_normal((2, kernel[0] + 2, (row_length - 1) * stride[1] + kernel[1], channels[0]))
-    patches = im2col(x, matrix.size, matrix.stride)
-    y = patches.reshape(-1, len(matrix.matrix)) @ matrix.matrix
-    expected = np.einsum("nhwcij,ijco->nhwo", windows_of(x, kernel, stride, NONE), k)
-    np.testing.assert_allclose(y.reshape(expected.shape), expected, rtol=1e-11, atol=1e-11)
-
-
-def test_which_rows_hold_two_pixels():
-    """So that the tests above are known to have seen both kinds."""
-
-    def pixels(C, O, kernel=3, stride=1, row_length=8):
-        return KernelMatrix(np.zeros((kernel, kernel, C, O)), (stride, stride), row_length).pixels
-
-    assert (
-        pixels(3, 16) == pixels(16, 16) == pixels(1, 1) == pixels(16, 16, stride=2) == pixels(2, 2, row_length=2) == 2
-    )
-    assert pixels(17, 16) == pixels(16, 17) == 1  # many channels
-    assert pixels(3, 16, row_length=7) == pixels(3, 16, row_length=1) == 1  # a pixel would be left over
-    assert pixels(3, 16, kernel=1) == pixels(3, 16, kernel=2, stride=2) == 1  # windows that share nothing
 
 
 @pytest.mark.parametrize("channels", [(3, 4), (16, 17)], ids=str)

@@ -29,12 +29,11 @@ from minires.backend.arrays import (
 from minires.backend.blocks import add_to, for_each_band, for_each_block, map_blocks, map_in_place, sum_blocks
 from minires.backend.channels import channel_moments, far_from_zero, map_channels, sum_channels
 from minires.backend.cpu import get_threads, set_threads
-from minires.backend.patches import KernelMatrix, col2im, im2col, output_size, pad, window_views
+from minires.backend.patches import col2im, im2col, output_size, pad, window_views
 
 __all__ = [
     "DEVICES",
     "DeviceError",
-    "KernelMatrix",
     "add_to",
     "array_module",
     "channel_moments",

@@ -9,8 +9,6 @@ import numpy as np
 from minires.backend import memory
 from minires.backend.arrays import array_module
 
-FEW_CHANNELS = 16
-
 
 def output_size(size, kernel, stride, padding, layer="im2col"):
     """(OH, OW) of a window sliding over an image:  OH = (top + H + bottom - KH) // stride + 1.
@@ -64,42 +62,6 @@ def window_views(padded, kernel, stride, size):
     """For each pixel of a window, in reading order, a view (N, OH, OW, C): that pixel of every window of `padded`."""
     (KH, KW), (SH, SW), (OH, OW) = kernel, stride, size
     return [padded[:, i : i + SH * OH : SH, j : j + SW * OW : SW] for i in range(KH) for j in range(KW)]
-
-
-class KernelMatrix:
-    """A kernel (KH, KW, C, O) as the matrix that rows of patches are multiplied by:  y_rows = patches @ matrix.
-
-    Usually a row is one output pixel's window. On a CPU, where there are few channels, `pixels` neighbouring output
-    pixels share one row: a window as wide as all of theirs, and a matrix that holds the kernel once for each of them,
-    moved by the stride, with zeros elsewhere. That is more arithmetic and less copying (docs/performance.md).
-
-    size, stride: of the windows, for im2col.   outputs: pixels * O.   matrix (KH * width * C, outputs).
-    """
-
-    def __init__(self, kernel, stride, row_length):
-        KH, KW, C, O = self.shape = kernel.shape
-        SH, SW = stride
-        xp = array_module(kernel)
-        self.pixels = 2 if xp is np and KW > SW and max(C, O) <= FEW_CHANNELS and row_length % 2 == 0 else 1
-        self.shifts = [slice(pixel * SW, pixel * SW + KW) for pixel in range(self.pixels)]
-        self.size, self.stride, self.outputs = (KH, self.shifts[-1].stop), (SH, self.pixels * SW), self.pixels * O
-        if self.pixels == 1:
-            wide = kernel
-        else:
-            wide = xp.zeros((*self.size, C, self.pixels, O), kernel.dtype)
-            for pixel, columns in enumerate(self.shifts):
-                wide[:, columns, :, pixel] = kernel
-        self.matrix = xp.ascontiguousarray(wide.reshape(-1, self.outputs))
-
-    def row_bytes(self, row_length):
-        """Bytes of the patches of one row of the output, `row_length` pixels."""
-        return row_length // self.pixels * len(self.matrix) * self.matrix.itemsize
-
-    def fold(self, dmatrix):
-        """The adjoint: dkernel (KH, KW, C, O), each number the sum of all its copies in dmatrix."""
-        C, O = self.shape[2:]
-        wide = dmatrix.reshape(*self.size, C, self.pixels, O)
-        return sum(wide[:, columns, :, pixel] for pixel, columns in enumerate(self.shifts))
 
 
 def col2im(patches, size, stride=(1, 1), padding=((0, 0), (0, 0))):

@@ -93,13 +93,13 @@ def _map_kernel(matrix, kernel):
     """matrix (R, K) @ kernel (K, C, O) -> (R, C, O)."""
     matrix = matrix.astype(kernel.dtype)
     result = empty((len(matrix), *kernel.shape[1:]), like=kernel)
-    by_channel, channels = kernel.transpose(1, 0, 2), result.transpose(1, 0, 2)
 
-    def map_block(block):
-        some = by_channel[block].transpose(1, 0, 2)
-        channels[block] = (matrix @ some.reshape(len(some), -1)).reshape(len(matrix), *some.shape[1:]).transpose(1, 0, 2)
+    def map_some_channels(block):
+        some = kernel[:, block]
+        result[:, block] = (matrix @ some.reshape(len(some), -1)).reshape(len(matrix), *some.shape[1:])
 
-    for_each_block(map_block, channels, 4 * result.nbytes // len(channels))
+    by_channel = result.transpose(1, 0, 2)
+    for_each_block(map_some_channels, by_channel, 4 * by_channel[0].nbytes)
     return result
 
 
@@ -114,8 +114,8 @@ def transform_kernel_adjoint(dU):
 
 
 def convolve(x, kernel, padding):
-    """y (N, OH, OW, O) of x (N, H, W, C) and kernel (3, 3, C, O), with ((top, bottom), (left, right)) zeros around x."""
-    (N, H, W, C), ((top, bottom), (left, right)) = x.shape, padding
+    """y (N, OH, OW, O) of x (N, H, W, C) and kernel (3, 3, C, O).   padding: ((top, bottom), (left, right)) zeros."""
+    (_, H, W, C), ((top, bottom), (left, right)) = x.shape, padding
     size = (top + H + bottom - 2, left + W + right - 2)
     V = to_tiles(INPUT, x, size, (top, left))
     M = products(V.reshape(36, -1, C), transform_kernel(kernel))

@@ -74,21 +74,23 @@ def gradient_sums(gradient, arrays, x, mean, var):
 
 
 def input_gradient(dy, x, mean, inverse_std, scale, dweight, dbias, training):
-    """dx = scale * (dy - mean(dy) - x_hat * mean(dy * x_hat)), written as  a * dy + b * x + c
+    """dx = scale * (dy - mean(dy) - x_hat * mean(dy * x_hat)), written as  scale * (dy + b * x + c)
 
-    with one number a channel each; the two means are dbias / count and dweight / count. Without training dx = a * dy.
+    with one number a channel each; the two means are dbias / count and dweight / count. Without training it is
+    scale * dy.
     """
     xp = array_module(x)
     if not training:
         return map_channels(lambda dy, scale, out: xp.multiply(dy, scale, out=out), (dy,), (scale,))
     count = x.size // x.shape[-1]
-    b = -scale * inverse_std * dweight / count
-    c = -scale * dbias / count - b * mean
+    b = -inverse_std * dweight / count
+    c = -dbias / count - b * mean
 
-    def combine(dy, x, a, b, c, out):
+    def combine(dy, x, scale, b, c, out):
         xp.multiply(x, b, out=out)
         xp.add(out, c, out=out)
-        xp.add(out, a * dy, out=out)
+        xp.add(out, dy, out=out)
+        xp.multiply(out, scale, out=out)
 
     return map_channels(combine, (dy, x), (scale, b, c))
 

@@ -8,7 +8,6 @@ import math
 import numpy as np
 
 from minires.backend import (
-    KernelMatrix,
     array_module,
     col2im,
     empty,
@@ -64,52 +63,58 @@ def conv2d(x, weight, bias=None, stride=1, padding=0, input_gradient=True, algor
 
 
 def _im2col(x, weight, stride, padding, size, input_gradient):
-    """y = im2col(x) @ matrix, without bias, and its gradients(dy) -> (dx, dweight)."""
-    xp, (O, _, KH, KW) = array_module(x), weight.shape
-    kernel = KernelMatrix(weight.transpose(2, 3, 1, 0), stride, size[1])
-    y = empty((len(x), *size, O), like=x)
+    """y = im2col(x) @ weight_matrix, without bias, and its gradients(dy) -> (dx, dweight)."""
+    xp, (O, C, KH, KW), (OH, OW) = array_module(x), weight.shape, size
+    kernel = (KH, KW)
+    weight_matrix = weight.transpose(2, 3, 1, 0).reshape(KH * KW * C, O)
+    y = empty((len(x), OH, OW, O), like=x)
 
     def forward_block(images, rows):
-        patches = im2col(x[images], kernel.size, kernel.stride, padding, rows=rows).reshape(-1, len(kernel.matrix))
-        xp.matmul(patches, kernel.matrix, out=y[images, rows].reshape(-1, kernel.outputs))
+        patches = im2col(x[images], kernel, stride, padding, rows=rows).reshape(-1, KH * KW * C)
+        xp.matmul(patches, weight_matrix, out=y[images, rows].reshape(-1, O))
 
-    for_each_band(forward_block, x, size[0], kernel.row_bytes(size[1]), kernel.matrix.nbytes)
+    for_each_band(forward_block, x, OH, OW * weight_matrix[:, 0].nbytes, weight_matrix.nbytes)
 
     def gradients(dy):
         if not input_gradient:
-            return None, _weight_gradient(dy, x, kernel, padding)
-        if stride == (1, 1) and all(side < k for k, sides in zip((KH, KW), padding, strict=True) for side in sides):
+            return None, _weight_gradient(dy, x, kernel, stride, padding)
+        if stride == (1, 1) and all(side < k for k, sides in zip(kernel, padding, strict=True) for side in sides):
             return _backward_stride_1(dy, x, weight, padding)
-        return _backward_any_stride(dy, x, kernel, padding)
+        return _backward_any_stride(dy, x, weight_matrix, kernel, stride, padding)
 
     return y, gradients
 
 
-def _weight_gradient(dy, x, kernel, padding):
-    """y = im2col(x) @ matrix, so  dmatrix = im2col(x)^T @ dy."""
+def _weight_gradient(dy, x, kernel, stride, padding):
+    """y = im2col(x) @ weight_matrix, so  dweight_matrix = im2col(x)^T @ dy."""
+    (_, OH, OW, O), C, (KH, KW) = dy.shape, x.shape[3], kernel
 
     def backward_block(images, rows):
-        patches = im2col(x[images], kernel.size, kernel.stride, padding, rows=rows).reshape(-1, len(kernel.matrix))
-        return patches.T @ dy[images, rows].reshape(-1, kernel.outputs)
+        patches = im2col(x[images], kernel, stride, padding, rows=rows).reshape(-1, KH * KW * C)
+        return patches.T @ dy[images, rows].reshape(-1, O)
 
-    bands = (dy.shape[1], kernel.row_bytes(dy.shape[2]), kernel.matrix.nbytes)
-    return kernel.fold(sum_blocks(for_each_band(backward_block, x, *bands))).transpose(3, 2, 0, 1)
+    column = KH * KW * C * x.itemsize
+    dweight_matrix = sum_blocks(for_each_band(backward_block, x, OH, OW * column, column * O))
+    return dweight_matrix.reshape(KH, KW, C, O).transpose(3, 2, 0, 1)
 
 
-def _backward_any_stride(dy, x, kernel, padding):
-    """y = im2col(x) @ matrix, read backwards:  dmatrix = im2col(x)^T @ dy,   dx = col2im(dy @ matrix^T)."""
-    C, O = kernel.shape[2:]
+def _backward_any_stride(dy, x, weight_matrix, kernel, stride, padding):
+    """y = im2col(x) @ weight_matrix, read backwards:
+
+    dweight_matrix = im2col(x)^T @ dy,   dx = col2im(dy @ weight_matrix^T).
+    """
+    (KH, KW), C, O = kernel, x.shape[3], dy.shape[3]
     N, OH, OW, _ = dy.shape
     dx = empty(x.shape, like=x)
 
     def backward_block(images):
-        dy_rows = dy[images].reshape(-1, kernel.outputs)
-        dpatches = (dy_rows @ kernel.matrix.T).reshape(-1, OH, OW // kernel.pixels, *kernel.size, C)
-        dx[images] = col2im(dpatches, x.shape[1:3], kernel.stride, padding)
-        return im2col(x[images], kernel.size, kernel.stride, padding).reshape(-1, len(kernel.matrix)).T @ dy_rows
+        dy_rows = dy[images].reshape(-1, O)
+        dpatches = (dy_rows @ weight_matrix.T).reshape(-1, OH, OW, KH, KW, C)
+        dx[images] = col2im(dpatches, x.shape[1:3], stride, padding)
+        return im2col(x[images], kernel, stride, padding).reshape(-1, KH * KW * C).T @ dy_rows
 
-    dkernel = kernel.fold(sum_blocks(for_each_block(backward_block, x, 2 * OH * kernel.row_bytes(OW))))
-    return dx, dkernel.transpose(3, 2, 0, 1)
+    dweight_matrix = sum_blocks(for_each_block(backward_block, x, 2 * OH * OW * KH * KW * C * x.itemsize))
+    return dx, dweight_matrix.reshape(KH, KW, C, O).transpose(3, 2, 0, 1)
 
 
 def _backward_stride_1(dy, x, weight, padding):
@@ -118,20 +123,20 @@ def _backward_stride_1(dy, x, weight, padding):
     dx is the convolution of dy with the kernel turned by 180 degrees and its channels swapped,
     dweight the product of x with the same patches.
     """
-    _, _, KH, KW = weight.shape
-    _, H, W, C = x.shape
+    O, C, KH, KW = weight.shape
+    _, H, W, _ = x.shape
     opposite = _opposite((KH, KW), padding)
-    turned = KernelMatrix(_turned(weight), (1, 1), W)
+    turned_matrix = _turned(weight).reshape(KH * KW * O, C)
     dx = empty(x.shape, like=x)
 
     def backward_block(images, rows):
-        dpatches = im2col(dy[images], turned.size, turned.stride, opposite, rows=rows).reshape(-1, len(turned.matrix))
-        array_module(x).matmul(dpatches, turned.matrix, out=dx[images, rows].reshape(-1, turned.outputs))
-        return dpatches.T @ x[images, rows].reshape(-1, turned.outputs)
+        dpatches = im2col(dy[images], (KH, KW), (1, 1), opposite, rows=rows).reshape(-1, KH * KW * O)
+        array_module(x).matmul(dpatches, turned_matrix, out=dx[images, rows].reshape(-1, C))
+        return x[images, rows].reshape(-1, C).T @ dpatches
 
-    partials = for_each_band(backward_block, x, H, turned.row_bytes(W), turned.matrix.nbytes)
-    dturned = turned.fold(sum_blocks(partials))
-    return dx, dturned[::-1, ::-1].transpose(2, 3, 0, 1)
+    partials = for_each_band(backward_block, x, H, W * turned_matrix[:, 0].nbytes, turned_matrix.nbytes)
+    dturned = sum_blocks(partials)
+    return dx, dturned.reshape(C, KH, KW, O)[:, ::-1, ::-1].transpose(3, 0, 1, 2)
 
 
 def _winograd(x, weight, padding):
