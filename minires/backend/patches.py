@@ -32,24 +32,52 @@ def im2col(x, kernel, stride=(1, 1), padding=((0, 0), (0, 0)), value=0, rows=Non
     """
     (KH, KW), (SH, SW) = kernel, stride
     rows = rows or slice(0, output_size(x.shape[1:3], kernel, stride, padding)[0])
+    xp = array_module(x)
+    if xp is np:
+        geometry = (x.shape, x.dtype, kernel, stride, padding, value, rows.start, rows.stop)
+        return memory.remembered("im2col", geometry, _Im2col)(x)
     x = _padded_rows(x, padding, value, slice(rows.start * SH, (rows.stop - 1) * SH + KH))
     N, H, W, C = x.shape
-    OH, OW = rows.stop - rows.start, (W - KW) // SW + 1
-    xp = array_module(x)
-    if xp is not np:
-        image, row, pixel, number = x.strides
-        return xp.lib.stride_tricks.as_strided(
-            x, (N, OH, OW, KH, KW, C), (image, SH * row, SW * pixel, row, pixel, number)
-        ).copy()
-    if KH == KW == 1:
-        return x[:, ::SH, ::SW].reshape(N, OH, OW, 1, 1, C)
-    number = x.itemsize  # not x.strides, which may say anything of an axis of length 1
-    image, row, pixel = H * W * C * number, W * C * number, C * number
-    patches = memory.scratch("patches", (N, OH, OW, KH, KW, C), x.dtype)
-    item = f"V{KW * C * number}"  # a window's row: KW pixels of C channels, side by side
-    windows = np.ndarray((N, OH, OW, KH), item, x, 0, (image, SH * row, SW * pixel, row))
-    np.copyto(np.ndarray((N, OH, OW, KH), item, patches), windows)
-    return patches
+    image, row, pixel, number = x.strides
+    shape, strides = (N, (H - KH) // SH + 1, (W - KW) // SW + 1, KH, KW, C), (image, SH * row, SW * pixel, row, pixel)
+    return xp.lib.stride_tricks.as_strided(x, shape, (*strides, number)).copy()
+
+
+class _Im2col:
+    """im2col for images of one shape, on the CPU: its scratch memory and views of it, made once for many blocks.
+
+    What is left for each block is two copies: of the images into a frame of `value`, which is written only here, and
+    of every window's rows, KW * C numbers as one item each, from there into the patches.
+    """
+
+    def __init__(self, shape, dtype, kernel, stride, padding, value, first_row, last_row):
+        (KH, KW), (SH, SW), (N, H, W, C) = kernel, stride, shape
+        (top, _), (left, right) = padding
+        first, last = first_row * SH - top, (last_row - 1) * SH + KH - top  # rows of x that are needed, and beyond
+        self.rows = slice(min(max(first, 0), H), min(max(last, 0), H))
+        rows, columns = last - first, left + W + right
+        self.frame = self.inside = None
+        if self.rows != slice(first, last) or columns > W:
+            self.frame = memory.scratch("im2col frame", (N, rows, columns, C), dtype)
+            self.frame[...] = value
+            above = self.rows.start - first
+            self.inside = self.frame[:, above : above + self.rows.stop - self.rows.start, left : left + W]
+        number = dtype.itemsize  # not the strides of x, which may say anything of an axis of length 1
+        image, row, pixel = rows * columns * C * number, columns * C * number, C * number
+        OH, OW = last_row - first_row, (columns - KW) // SW + 1
+        self.patches = memory.scratch("im2col patches", (N, OH, OW, KH, KW, C), dtype)
+        item = f"V{KW * C * number}"
+        self.items = np.ndarray((N, OH, OW, KH), item, self.patches)
+        self.windows_of = lambda x: np.ndarray((N, OH, OW, KH), item, x, 0, (image, SH * row, SW * pixel, row))
+        self.windows = self.windows_of(self.frame) if self.frame is not None else None
+
+    def __call__(self, x):
+        if self.inside is None:
+            windows = self.windows_of(np.ascontiguousarray(x[:, self.rows]))
+        else:
+            self.inside[...], windows = x[:, self.rows], self.windows
+        np.copyto(self.items, windows)
+        return self.patches
 
 
 def pad(x, padding, value=0):
