@@ -561,7 +561,7 @@ def command_line():
     add("--val-split", type=int, metavar="N", help="training images set aside for validation; default: a tenth")
     add("--limit-train", type=int, metavar="N", help="use the first N training images, validation included")
     add("--limit-test", type=int, metavar="N", help="use the first N test images")
-    add("--threads", type=int, metavar="N", help="default: the cores this process may use")
+    add("--threads", type=int, metavar="N", help="default: the physical cores this process may use")
     add("--out", metavar="DIR", help="folder of the run; default: runs/<time>-<model>")
     add("--save-every", type=int, metavar="N", help="iterations between checkpoints; default: at each epoch's end")
     add("--no-progress", action="store_true", help="no bar, only a line for each epoch")

@@ -28,29 +28,38 @@ class _Pool:
     def take(self, size):
         with self.lock:
             blocks = self.free.get(size)
+            block = blocks.pop() if blocks else None
+            self.kept -= size if block is not None else 0
             self.lent += size
             self.most_lent = max(self.most_lent, self.lent)
-            if blocks:
-                self.kept -= size
-                return blocks.pop()
             self.trim(self.most_lent - self.lent)
-        return np.empty(size, np.uint8)
+        if block is not None:
+            return block
+        try:
+            return np.empty(size, np.uint8)
+        except MemoryError:
+            with self.lock:
+                self.lent -= size
+                self.most_lent = self.lent
+                self.trim(0)
+            raise
 
     def give_back(self, block):
         with self.lock:
             self.lent -= block.nbytes
             self.kept += block.nbytes
-            self.free.setdefault(block.nbytes, []).append(block)
+            blocks = self.free.pop(block.nbytes, [])
+            blocks.append(block)
+            self.free[block.nbytes] = blocks  # last in order: used last
 
     def trim(self, limit):
         """Let go of blocks, of the size longest unused first, until no more than `limit` bytes are kept."""
-        while self.kept > limit:
-            size = next(iter(self.free))
-            if self.free[size]:
+        for size in list(self.free):
+            while self.kept > limit and self.free.get(size):
                 self.free[size].pop()
                 self.kept -= size
-            if not self.free[size]:
-                del self.free[size]
+            if self.kept <= limit:
+                return
 
 
 class _Loan:

@@ -1,4 +1,4 @@
-"""relu(batch_norm(x) + shortcut) in one: the same numbers with half the passes over memory.
+"""relu(batch_norm(x) + shortcut) in one: the same numbers with fewer passes over memory.
 
 Derivation: docs/layers/batch_norm.md and docs/performance.md.
 """
@@ -6,17 +6,17 @@ Derivation: docs/layers/batch_norm.md and docs/performance.md.
 from minires.backend import array_module, empty, map_channels
 from minires.layers.batch_norm import BatchNorm2d, check_batch_norm, gradient_sums, input_gradient, statistics
 from minires.layers.checks import check_float, check_gradient
-from minires.layers.conv import conv2d
+from minires.layers.conv import Conv2d, conv2d
 from minires.module import keeps_backward, no_backward
 
 
 def batch_norm_relu(
-    x, running_mean, running_var, weight, bias, shortcut=None, training=False, momentum=0.1, eps=1e-5
-):  # fmt: skip
+    x, running_mean, running_var, weight=None, bias=None, shortcut=None, training=False, momentum=0.1, eps=1e-5
+):
     """y = max(batch_norm(x) + shortcut, 0): the end of every layer of a residual network, of a block with a shortcut.
 
     x (..., C) and the other arguments are as in `batch_norm`; shortcut: shaped as x, or None for none.
-    Returns y, shaped as x, and backward(dy) -> (dx, dweight, dbias), or (dx, dweight, dbias, dshortcut). With
+    Returns y, shaped as x, and backward(dy) -> (dx, dweight, dbias), and dshortcut last where there is one. With
     dz = dy where y > 0, else 0:  dshortcut = dz, and the others are batch norm's for the upstream gradient dz.
     Raises ValueError as `batch_norm` does, and for a shortcut of another shape.
     Source: Ioffe and Szegedy 2015, algorithm 1; He et al. 2015, equation 1 and figure 2.
@@ -29,7 +29,8 @@ def batch_norm_relu(
         raise ValueError(f"batch_norm_relu: shortcut has shape {shortcut.shape}, x {x.shape}: they must be equal")
     mean, var = statistics(x, running_mean, running_var, training, momentum)
     inverse_std = 1 / xp.sqrt(var + x.dtype.type(eps))
-    scale = weight * inverse_std
+    scale = inverse_std if weight is None else weight * inverse_std
+    shift = -mean * scale if bias is None else bias - mean * scale
 
     def normalise_add_clip(x, *shortcut_scale_shift, out):
         *shortcut, scale, shift = shortcut_scale_shift
@@ -38,7 +39,7 @@ def batch_norm_relu(
             xp.add(out, term, out=out)
         xp.maximum(out, 0, out=out)
 
-    y = map_channels(normalise_add_clip, branches, (scale, bias - mean * scale))
+    y = map_channels(normalise_add_clip, branches, (scale, shift))
 
     def backward(dy):
         check_gradient("batch_norm_relu", dy, y.shape)
@@ -46,12 +47,13 @@ def batch_norm_relu(
 
         def gate(dz, dy, y, out):
             xp.greater(y, 0, out=out)  # 1 where the sum passed relu, else 0
-            return xp.multiply(dy, out, out=dz)
+            return xp.multiply(dy, out, out=dz)  # kept: it is the gradient of the shortcut, and dx needs it
 
         dbias, dcentered = gradient_sums(gate, (dz, dy, y), x, mean, var)
         dweight = dcentered * inverse_std
         dx = input_gradient(dz, x, mean, inverse_std, scale, dweight, dbias, training)
-        return (dx, dweight, dbias) if shortcut is None else (dx, dweight, dbias, dz)
+        gradients = (dx, *([] if weight is None else [dweight]), *([] if bias is None else [dbias]))
+        return gradients if shortcut is None else (*gradients, dz)
 
     return y, backward
 
@@ -82,7 +84,8 @@ def conv_norm_relu(conv, norm, x, shortcut=None, input_gradient=True):
     scale * conv(x) + shift is the convolution with scale * weight, plus shift.
     """
     branches = () if shortcut is None else (shortcut,)
-    if not norm.training and not keeps_backward():
+    plain = type(conv) is Conv2d and type(norm) is BatchNormReLU2d  # and nothing else put in their place
+    if plain and not norm.training and not keeps_backward():
         return _folded(conv, norm, x, branches), no_backward
     y, conv_backward = conv(x, input_gradient)
     y, norm_backward = norm(y, *branches)

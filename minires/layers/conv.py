@@ -48,7 +48,7 @@ def conv2d(x, weight, bias=None, stride=1, padding=0, input_gradient=True, algor
     O, _, KH, KW = weight.shape
     OH, OW = output_size((H, W), (KH, KW), stride, padding, "conv2d")
     if _takes_winograd(algorithm, x, weight, stride, padding):
-        y, gradients = _winograd(x, weight, padding)
+        y, gradients = _winograd(x, weight, padding, input_gradient)
     else:
         y, gradients = _im2col(x, weight, stride, padding, (OH, OW), input_gradient)
     if bias is not None:
@@ -139,11 +139,13 @@ def _backward_stride_1(dy, x, weight, padding):
     return dx, dturned.reshape(C, KH, KW, O)[:, ::-1, ::-1].transpose(3, 0, 1, 2)
 
 
-def _winograd(x, weight, padding):
+def _winograd(x, weight, padding, input_gradient):
     """As `_im2col` for 3x3 kernels at stride 1: the same two convolutions, each by Winograd's algorithm."""
     y = winograd.convolve(x, weight.transpose(2, 3, 1, 0), padding)
 
     def gradients(dy):
+        if not input_gradient:
+            return None, _weight_gradient(dy, x, (3, 3), (1, 1), padding)
         dx, dturned = winograd.convolve_and_correlate(dy, _turned(weight), _opposite((3, 3), padding), x)
         return dx, dturned[::-1, ::-1].transpose(2, 3, 0, 1)
 

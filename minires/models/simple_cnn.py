@@ -4,7 +4,7 @@ import numpy as np
 
 from minires.layers import Conv2d, Flatten, Linear, MaxPool2d, ReLU
 from minires.layers.checks import check_sizes
-from minires.module import Module
+from minires.module import Module, wants_input_gradient
 
 
 class SimpleCNN(Module):
@@ -25,7 +25,7 @@ class SimpleCNN(Module):
         self.fc = Linear(side * side * 64, num_classes, rng=rng)
 
     def forward(self, x):
-        y, conv1_backward = self.conv1(x)
+        y, conv1_backward = self.conv1(x, wants_input_gradient())
         y, relu1_backward = self.relu(y)
         y, pool1_backward = self.pool(y)
         y, conv2_backward = self.conv2(y)
