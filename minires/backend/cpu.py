@@ -6,6 +6,7 @@ them, each with a BLAS of one thread. Nothing here knows what the blocks compute
 """
 
 import contextlib
+import itertools
 import os
 import sys
 import threading
@@ -98,12 +99,14 @@ def set_threads(count):
 def block_slices(n, item_bytes, block_bytes=None):
     """Slices of `range(n)` that hold at most `block_bytes` (None: BLOCK_BYTES) each, but at least one item.
 
-    All are of nearly one size, and unless there is one only their number is even, so that two threads, or with many
-    slices any few, finish together.
+    All are of nearly one size, the larger ones first, and unless there is one only their number is even, so that two
+    threads, or with many slices any few, finish together.
     """
     count = -(-n // max(1, (block_bytes or BLOCK_BYTES) // max(1, item_bytes)))
     count = min(count + count % 2, n) if count > 1 else count
-    return [slice(n * block // count, n * (block + 1) // count) for block in range(count)]
+    size, larger = divmod(n, count) if count else (0, 0)
+    starts = [block * size + min(block, larger) for block in range(count + 1)]
+    return [slice(start, stop) for start, stop in itertools.pairwise(starts)]
 
 
 def for_each_block(function, n, item_bytes, block_bytes=None):
