@@ -196,6 +196,12 @@ def test_one_image_is_cut_into_bands(block_bytes):
     assert sorted(pieces) == [(image, *band) for image in (0, 1) for band in bands]
 
 
+def test_two_threads_of_one_core_count_once(monkeypatch):
+    monkeypatch.setattr(cpu.os, "sched_getaffinity", lambda pid: {0, 1, 2, 5}, raising=False)
+    monkeypatch.setattr(cpu, "_siblings", {0: "0,4", 1: "1,5", 2: "2,6", 5: "1,5"}.get)
+    assert cpu.default_threads() == 3
+
+
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_results_come_in_block_order(threads, small_blocks, count):
     threads(count)

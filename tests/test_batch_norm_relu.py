@@ -7,6 +7,8 @@ from hypothesis import strategies as st
 
 from minires.gradcheck import gradcheck
 from minires.layers import BatchNorm2d, BatchNormReLU2d, add, batch_norm, batch_norm_relu, relu
+from minires.models import resnet8
+from minires.module import no_grad
 
 SHAPES = [(4, 1), (3, 2), (1, 2, 2, 3), (3, 1, 1, 2), (2, 3, 5, 3), (3, 5, 3, 1), (1, 1, 7, 2), (5, 7, 6, 4)]
 both_modes = pytest.mark.parametrize("training", [True, False], ids=["training", "inference"])
@@ -266,3 +268,34 @@ class TestModule:
             pairs += [(ours.running_mean, theirs.running_mean), (ours.running_var, theirs.running_var)]
             for mine, other in pairs:
                 np.testing.assert_allclose(mine, other.numpy(), **tolerance)
+
+
+def test_without_weight_and_bias():
+    """As in `batch_norm`, each may be left out, and its gradient with it."""
+    x, _, _, weight, bias, shortcut, _ = case((3, 2, 5, 4))
+    dy = np.random.default_rng(1).standard_normal(x.shape)
+    for parameters in ((None, bias), (weight, None), (None, None)):
+        y, backward = batch_norm_relu(x, None, None, *parameters, shortcut, training=True)
+        z, norm_backward = batch_norm(x, None, None, *parameters, training=True)
+        np.testing.assert_allclose(y, np.maximum(z + shortcut, 0), rtol=1e-12, atol=1e-12)
+        dz = dy * (y > 0)
+        for ours, expected in zip(backward(dy), (*norm_backward(dz), dz), strict=True):
+            np.testing.assert_allclose(ours, expected, rtol=1e-11, atol=1e-11)
+
+
+class Doubled(BatchNormReLU2d):
+    """A norm that somebody put in the place of another."""
+
+    def forward(self, x, shortcut=None):
+        y, backward = super().forward(x, *(() if shortcut is None else (shortcut,)))
+        return 2 * y, lambda dy: backward(2 * dy)
+
+
+def test_inference_folds_nothing_that_was_put_in_a_norms_place():
+    model = resnet8(rng=0).to(np.float64)
+    model.layer1[0].bn1 = Doubled(16).to(np.float64)
+    model.eval()
+    x = np.random.default_rng(0).standard_normal((2, 8, 8, 3))
+    with no_grad():
+        folded = model(x)[0]
+    np.testing.assert_allclose(folded, model(x)[0], rtol=1e-10)

@@ -445,3 +445,12 @@ class TestModule:
 
     def test_without_bias(self):
         assert [name for name, _ in Conv2d(2, 3, 3, bias=False).named_parameters()] == ["weight"]
+
+
+def test_winograd_leaves_the_input_gradient_out_too():
+    x, weight, bias, *_ = case(2, 6, 7, 3, 4, 3, 3, (1, 1), SAME)
+    y, backward = by_winograd(x, weight, bias)
+    dy = np.random.default_rng(1).standard_normal(y.shape)
+    dx, *gradients = by_winograd(x, weight, bias, input_gradient=False)[1](dy)
+    assert dx is None
+    assert_all_close(gradients, backward(dy)[1:], 1e-12)

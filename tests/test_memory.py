@@ -247,3 +247,24 @@ def test_threads_that_take_and_drop(pool):
     gc.collect()
     assert pool.lent == 0
     assert pool.kept <= pool.most_lent
+
+
+def test_the_size_longest_unused_goes_first(pool):
+    """The small size is taken again and again, so the large one makes room for a new one."""
+    small, large = 2**20, 2**21
+    del_me = [memory.empty((small,), np.uint8), memory.empty((large,), np.uint8)]
+    del_me.clear()
+    for _ in range(3):
+        memory.empty((small,), np.uint8)
+    array = memory.empty((large - 2**18,), np.uint8)
+    kept = {size: len(blocks) for size, blocks in memory._pool.free.items() if blocks}
+    assert kept == {small + memory.ALIGNMENT: 1}
+    assert array.nbytes + small <= memory._pool.most_lent
+
+
+def test_too_much_leaves_the_account_as_it_was(pool):
+    before = memory._pool.lent
+    with pytest.raises(MemoryError):
+        memory.empty((2**58,), np.float64)
+    assert memory._pool.lent == before
+    assert memory.empty((2**20,), np.uint8).nbytes == 2**20

@@ -18,7 +18,10 @@ def array_module(*arrays):
 
     Raises TypeError for anything that is no array, and for arrays of two devices at once.
     """
-    if all(type(array) is np.ndarray for array in arrays):
+    for array in arrays:
+        if type(array) is not np.ndarray and array is not None:
+            break
+    else:
         return np  # the usual case, quickly
     devices = {device_of(array) for array in arrays if array is not None}
     if len(devices) > 1:

@@ -60,7 +60,9 @@ def add_to(total, term):
 
 def sum_blocks(partials):
     """Sum of the blocks' partial results in block order, whatever order the threads finished in."""
-    total = partials[0]
-    for partial in partials[1:]:
-        total = total + partial
+    if len(partials) == 1:
+        return partials[0]
+    total = partials[0] + partials[1]
+    for partial in partials[2:]:
+        total += partial
     return total

@@ -18,6 +18,13 @@ def _rows(arrays):
     return [array.reshape(-1, W * shape[-1]) for array in arrays], W
 
 
+def _tiled(vector, W):
+    """A vector (C,) W times after one another, (W * C,)."""
+    tiled = array_module(vector).empty((W, len(vector)), vector.dtype)
+    tiled[...] = vector
+    return tiled.reshape(-1)
+
+
 def _for_each_rows(function, rows):
     """`function(block)` for slices of the rows: few and long, since each is a handful of quick calls of NumPy."""
     block_bytes = min(cpu.BLOCK_BYTES, max(cpu.BLOCK_BYTES // 4, rows.nbytes // 2))
@@ -42,12 +49,11 @@ def map_channels(function, arrays, vectors=(), out=None):
 
     out: an array for the result, which may be one of `arrays`.
     """
-    xp = array_module(*arrays, *vectors)
     y = empty(arrays[0].shape, arrays[0]) if out is None else out
     if y.size == 0:
         return y
     (rows_of_y, *rows), W = _rows([y, *arrays])
-    tiled = [xp.tile(vector, W) for vector in vectors]
+    tiled = [_tiled(vector, W) for vector in vectors]
     _for_each_rows(lambda block: function(*(array[block] for array in rows), *tiled, out=rows_of_y[block]), rows_of_y)
     return y
 
@@ -60,7 +66,7 @@ def sum_channels(function, arrays, vectors=()):
     """
     xp = array_module(*arrays, *vectors)
     rows, W = _rows(arrays)
-    tiled = [xp.tile(vector, W) for vector in vectors]
+    tiled = [_tiled(vector, W) for vector in vectors]
     ones = xp.ones(len(rows[0]), rows[0].dtype)
 
     def sums_of_block(block):

@@ -6,6 +6,7 @@ them, each with a BLAS of one thread. Nothing here knows what the blocks compute
 """
 
 import contextlib
+import functools
 import itertools
 import os
 import sys
@@ -102,7 +103,12 @@ def block_slices(n, item_bytes, block_bytes=None):
     All are of nearly one size, the larger ones first, and unless there is one only their number is even, so that two
     threads, or with many slices any few, finish together.
     """
-    count = -(-n // max(1, (block_bytes or BLOCK_BYTES) // max(1, item_bytes)))
+    return _cut(n, max(1, (block_bytes or BLOCK_BYTES) // max(1, item_bytes)))
+
+
+@functools.lru_cache(maxsize=256)
+def _cut(n, largest):
+    count = -(-n // largest)
     count = min(count + count % 2, n) if count > 1 else count
     size, larger = divmod(n, count) if count else (0, 0)
     starts = [block * size + min(block, larger) for block in range(count + 1)]

@@ -57,7 +57,10 @@ def check_sizes(layer, **sizes):
 def check_float(layer, *arrays):
     """All arrays (None aside) must be of one device and one floating-point dtype: nothing is converted in silence."""
     array_module(*arrays)
-    dtypes = sorted({str(array.dtype) for array in arrays if array is not None})
+    dtypes = {array.dtype for array in arrays if array is not None}
+    if len(dtypes) == 1 and next(iter(dtypes)).kind == "f":
+        return
+    dtypes = sorted(map(str, dtypes))
     if len(dtypes) > 1:
         raise ValueError(f"{layer}: arrays of different dtypes ({', '.join(dtypes)}): convert them with astype or to()")
     if not dtypes[0].startswith("float"):
