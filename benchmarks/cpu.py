@@ -7,7 +7,7 @@ minires's own time goes.
     python benchmarks/cpu.py --case 'resnet20-*' 'conv*'    these cases only
     python benchmarks/cpu.py --breakdown resnet56 64        the operations of this training step only
 
-Peers are those that are installed: PyTorch (pip install torch) in every case; a textbook's im2col, JAX and Keras on
+Peers are those that are installed: PyTorch (pip install -e '.[peers]') in every case; a textbook's im2col, JAX and Keras on
 TensorFlow, all of them slower to start or to run, in two cases and with fewer steps. Without PyTorch the cases without
 a peer are reported for minires alone.
 

@@ -1,6 +1,8 @@
 """Patches and their adjoint, blocks, bands, threads, and sums over channels."""
 
+import signal
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -292,6 +294,36 @@ def test_an_exception_in_a_block_reaches_the_caller(threads, block_bytes, count,
         with pytest.raises(ZeroDivisionError, match=f"in block {bad}"):
             cpu.for_each_block(work, 20, 1)
         assert cpu.for_each_block(lambda block: block.start, 20, 1) == list(range(20))  # and the next call works
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="no signal can be sent to a thread here")
+def test_an_interrupt_while_waiting_leaves_the_threads_usable(threads, small_blocks):
+    main, ended = threading.main_thread(), []
+
+    def work(block):
+        if threading.current_thread() is main:
+            meeting.wait()  # so that the other block is on the other thread
+        else:
+            meeting.wait()
+            signal.pthread_kill(main.ident, signal.SIGINT)  # Ctrl-C, when this thread has run out of blocks
+            time.sleep(0.05)
+            ended.append(block.start)
+        return block.start
+
+    threads(2)
+    for _ in range(3):
+        meeting = threading.Barrier(2, timeout=30)
+        with pytest.raises(KeyboardInterrupt):
+            backend.for_each_block(work, np.zeros(2), 2000)
+    assert len(ended) == 3  # nobody writes into an array after the interrupt has been raised
+    assert backend.for_each_block(lambda block: block.start, np.zeros(20), 1000) == list(range(0, 20, 2))
+    assert sum(thread.name == "minires" for thread in threading.enumerate()) == 1
+
+
+def test_an_index_error_in_a_block_is_not_taken_for_the_end(threads, small_blocks):
+    threads(2)
+    with pytest.raises(IndexError, match="out of range"):
+        backend.for_each_block(lambda block: [][block.start], np.zeros(20), 1000)
 
 
 def test_blocks_within_blocks(threads, small_blocks):

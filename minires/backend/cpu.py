@@ -5,10 +5,12 @@ is cut into blocks small enough that what a block touches stays in a core's cach
 them, each with a BLAS of one thread. Nothing here knows what the blocks compute.
 """
 
+import collections
 import contextlib
 import functools
 import itertools
 import os
+import queue
 import sys
 import threading
 
@@ -32,6 +34,29 @@ def _siblings(cpu):
         return str(cpu)
 
 
+class _Worker(threading.Thread):
+    """A thread that sleeps until work is put in its inbox, does it, and puts the exception, or None, in its outbox.
+
+    An executor does the same and more; its queue, futures and conditions cost several times this hand-over.
+    """
+
+    def __init__(self):
+        super().__init__(name="minires", daemon=True)
+        self.inbox, self.outbox = queue.SimpleQueue(), queue.SimpleQueue()
+        self.start()
+
+    def run(self):
+        while (work := self.inbox.get()) is not None:
+            error = None
+            try:
+                work()
+            except BaseException as caught:  # share raises it in the thread that called
+                error = caught
+            del work  # and the arrays it holds, before the caller goes on
+            self.outbox.put(error)
+            del error
+
+
 class _Workers:
     """The threads that share blocks with the calling one, and BLAS held to one thread each while they do."""
 
@@ -42,13 +67,10 @@ class _Workers:
         self.busy = threading.Lock()
 
     def start(self):
-        from concurrent.futures import ThreadPoolExecutor
-
         import threadpoolctl
 
         self.blas = threadpoolctl.ThreadpoolController().select(user_api="blas")
-        if self.threads > 1:
-            self.pool = ThreadPoolExecutor(self.threads - 1, thread_name_prefix="minires")
+        self.pool = [_Worker() for _ in range(self.threads - 1)]
 
     def forget(self):
         """After a fork: the child has no threads, whatever the parent had."""
@@ -56,9 +78,12 @@ class _Workers:
         self.busy = threading.Lock()
 
     def stop(self):
-        if self.pool is not None:
-            self.pool.shutdown()
-        self.pool = self.blas = None
+        """Let each thread finish the block it is at, and end."""
+        pool, self.pool = self.pool or [], None
+        for worker in pool:
+            worker.inbox.put(None)
+        for worker in pool:
+            worker.join()
 
     @contextlib.contextmanager
     def one_blas_thread_each(self):
@@ -70,6 +95,38 @@ class _Workers:
         finally:
             for library, count in zip(self.blas.lib_controllers, before, strict=True):
                 library.set_num_threads(count)
+
+    def share(self, function, blocks):
+        """Every thread takes the next block until none is left; an exception in one reaches the caller."""
+        results, todo = [None] * len(blocks), collections.deque(enumerate(blocks))
+
+        def work():
+            while (taken := _next(todo)) is not None:
+                number, block = taken
+                results[number] = function(block)
+
+        helpers = self.pool[: len(blocks) - 1]
+        try:
+            for helper in helpers:
+                helper.inbox.put(work)
+            work()
+            errors = [helper.outbox.get() for helper in helpers]
+        except BaseException:  # here, or Ctrl-C while waiting: what the others still say is for nobody
+            todo.clear()
+            self.stop()  # the next call starts others
+            raise
+        for error in errors:
+            if error is not None:
+                raise error
+        return results
+
+
+def _next(todo):
+    """The next entry of a deque that several threads empty, None at its end."""
+    try:
+        return todo.popleft()
+    except IndexError:
+        return None
 
 
 _workers = _Workers()
@@ -139,38 +196,12 @@ def _for_each(function, pieces):
     if len(pieces) == 1 or not _workers.busy.acquire(blocking=False):
         return [function(piece) for piece in pieces]  # too little to share, or called from within a block
     try:
-        if _workers.blas is None:
+        if _workers.pool is None:
             _workers.start()
         with _workers.one_blas_thread_each():
-            if _workers.pool is None:
-                return [function(piece) for piece in pieces]
-            return _share(function, pieces, _workers.pool, _workers.threads)
+            return _workers.share(function, pieces)
     finally:
         _workers.busy.release()
-
-
-def _share(function, blocks, pool, threads):
-    """Every thread takes the next block until none is left; an exception in one reaches the caller."""
-    results = [None] * len(blocks)
-    numbers, taking = iter(range(len(blocks))), threading.Lock()
-
-    def take():
-        with taking:
-            return next(numbers, None)
-
-    def work():
-        while (number := take()) is not None:
-            results[number] = function(blocks[number])
-
-    others = [pool.submit(work) for _ in range(min(threads, len(blocks)) - 1)]
-    try:
-        work()
-    finally:
-        errors = [other.exception() for other in others]  # waits for each
-    for error in errors:
-        if error is not None:
-            raise error
-    return results
 
 
 def memory_peak():

@@ -33,6 +33,8 @@ def im2col(x, kernel, stride=(1, 1), padding=((0, 0), (0, 0)), value=0, rows=Non
     (KH, KW), (SH, SW) = kernel, stride
     rows = rows or slice(0, output_size(x.shape[1:3], kernel, stride, padding)[0])
     xp = array_module(x)
+    if kernel == (1, 1) and padding == ((0, 0), (0, 0)):
+        return x[:, rows.start * SH : rows.stop * SH : SH, ::SW, None, None, :]  # a window is a pixel, nothing to copy
     if xp is np:
         geometry = (x.shape, x.dtype, kernel, stride, padding, value, rows.start, rows.stop)
         return memory.remembered("im2col", geometry, _Im2col)(x)
