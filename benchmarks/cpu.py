@@ -7,9 +7,9 @@ minires's own time goes.
     python benchmarks/cpu.py --case 'resnet20-*' 'conv*'    these cases only
     python benchmarks/cpu.py --breakdown resnet56 64        the operations of this training step only
 
-Peers are those that are installed: PyTorch (pip install -e '.[peers]') in every case; a textbook's im2col, JAX and Keras on
-TensorFlow, all of them slower to start or to run, in two cases and with fewer steps. Without PyTorch the cases without
-a peer are reported for minires alone.
+Peers are those that are installed: PyTorch (pip install torch, a CPU build will do) in every case; a textbook's
+im2col, JAX and Keras on TensorFlow, all of them slower to start or to run, in two cases and with fewer steps. Without
+PyTorch the cases without a peer are reported for minires alone.
 
 In each round minires and every peer have a turn of a few steps, on the same weights and the same batch; a figure is
 the median over rounds, a ratio the median of the rounds' ratios, so that a machine whose speed drifts does not matter.
