@@ -14,7 +14,7 @@ POOLED_BYTES = 64 * 1024  # smaller arrays are malloc's business
 SCRATCH_BYTES = 4 * 1024 * 1024  # what scratch memory may keep beyond its last use
 ALIGNMENT = 64  # a cache line, and the widest vector register
 
-_scratch = threading.local()
+_scratch, _remembered = threading.local(), threading.local()
 
 
 class _Pool:
@@ -113,15 +113,15 @@ def framed(shape, dtype, inside, value):
     takes it again may cost a thread more than copying a whole image.
     """
     array, frame = scratch("framed", shape, dtype), (inside, value)
-    if _scratch.__dict__.get("frame_of") is not array or _scratch.frame != frame:
+    if _remembered.__dict__.get("frame_of") is not array or _remembered.frame != frame:
         array[...] = value
-        _scratch.frame_of, _scratch.frame = array, frame
+        _remembered.frame_of, _remembered.frame = array, frame
     return array
 
 
 def remembered(name, arguments, make):
     """`make(*arguments)`, or what it gave in this thread's last call with this name, if the arguments were the same."""
-    last = _scratch.__dict__.get(name)
+    last = _remembered.__dict__.get(name)
     if last is None or last[0] != arguments:
-        last = _scratch.__dict__[name] = (arguments, make(*arguments))
+        last = _remembered.__dict__[name] = (arguments, make(*arguments))
     return last[1]
