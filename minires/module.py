@@ -13,6 +13,7 @@ from minires.backend import device_of, to_device, to_numpy
 
 _keep_backward = contextvars.ContextVar("minires_keep_backward", default=True)
 _lean_backward = contextvars.ContextVar("minires_lean_backward", default=False)
+_wants_input_gradient = contextvars.ContextVar("minires_wants_input_gradient", default=True)
 
 
 @contextlib.contextmanager
@@ -30,13 +31,15 @@ def lean_backward():
     """Within this block networks prepare for ONE backward pass, which gives the gradients of parameters alone.
 
     It returns None for dx, which the first layer need not compute, and lets go of each layer's arrays as soon as it
-    has been gone back through, so that the peak of memory is where the backward pass begins.
+    has been gone back through, so that the peak of memory is where the backward pass begins. The first layers, where
+    they are frozen, keep nothing and are not gone back through at all.
     """
-    token = _lean_backward.set(True)
+    lean, input_gradient = _lean_backward.set(True), _wants_input_gradient.set(False)
     try:
         yield
     finally:
-        _lean_backward.reset(token)
+        _lean_backward.reset(lean)
+        _wants_input_gradient.reset(input_gradient)
 
 
 def keeps_backward():
@@ -45,8 +48,8 @@ def keeps_backward():
 
 
 def wants_input_gradient():
-    """Whether the network in whose forward pass this is asked shall give dx."""
-    return not _lean_backward.get()
+    """Whether the module in whose forward pass this is asked shall give dx."""
+    return _wants_input_gradient.get()
 
 
 @contextlib.contextmanager
@@ -70,11 +73,13 @@ class Parameter:
     """An array that is learned, and its gradient.
 
     data: the values.   grad: what backward passes have added up since `zero_grad`, or None.
+    requires_grad: False for one that is frozen, whose grad stays None, so that optimizers leave it as it is.
     """
 
     def __init__(self, data):
         self.data = data
         self.grad = None
+        self.requires_grad = True
 
     @property
     def shape(self):
@@ -85,8 +90,9 @@ class Parameter:
         return self.data.size
 
     def add_grad(self, gradient):
-        """grad += gradient. A parameter used twice receives both gradients, as the sum rule says."""
-        self.grad = gradient if self.grad is None else self.grad + gradient
+        """grad += gradient, unless frozen. A parameter used twice receives both gradients, as the sum rule says."""
+        if self.requires_grad:
+            self.grad = gradient if self.grad is None else self.grad + gradient
 
     def __repr__(self):
         return f"Parameter(shape={self.shape}, dtype={self.data.dtype}, device={device_of(self.data)})"
@@ -101,6 +107,7 @@ class Module:
     """
 
     training = True
+    frozen = False
 
     def __call__(self, *inputs):
         """-> (y, backward), with backward(dy) -> dx, which also fills `parameter.grad`; usually of one input x."""
@@ -161,14 +168,38 @@ class Module:
     # Modes ----------------------------------------------------------------------------------------------------
 
     def train(self, mode=True):
-        """Training mode: batch norm uses the batch's statistics, dropout drops. Returns self."""
+        """Training mode: batch norm uses the batch's statistics, dropout drops; what is frozen stays as in eval().
+
+        Returns self.
+        """
         for module in self.modules():
-            module.training = mode
+            module.training = mode and not module.frozen
         return self
 
     def eval(self):
         """Inference mode: batch norm uses its running statistics, dropout does nothing. Returns self."""
         return self.train(False)
+
+    def freeze(self):
+        """Train this module no longer: not a bit of its state changes until `unfreeze`. Returns self.
+
+        Its parameters receive no gradients, and it is in inference mode whatever the mode of the network: otherwise
+        batch norm's running statistics would go on to follow the batches. Under `lean_backward`, modules frozen from
+        the network's input on run no backward pass and keep nothing for it.
+        """
+        for module in self.modules():
+            module.frozen, module.training = True, False
+        for parameter in self.parameters():
+            parameter.requires_grad, parameter.grad = False, None
+        return self
+
+    def unfreeze(self):
+        """Train this module again, from the next `train()` on. Returns self."""
+        for module in self.modules():
+            module.frozen = False
+        for parameter in self.parameters():
+            parameter.requires_grad = True
+        return self
 
     def to(self, target):
         """Move to a device (`"cpu"`, `"gpu"`) or cast to a dtype (`np.float64`). Returns self.
@@ -268,21 +299,38 @@ class Sequential(Module):
         return sum(1 for _ in self.children())
 
     def forward(self, x):
-        backwards = []
-        for _, module in self.children():
-            x, backward = module(x)
+        return in_sequence([(module, [module]) for _, module in self.children()], x)
+
+
+def in_sequence(steps, x):
+    """y = f_n(... f_2(f_1(x))) for `steps`, pairs of a function x -> (y, backward) and the modules that it uses.
+
+    Returns (y, backward); backward(dy) -> dx runs the steps in reverse order. Where dx is not wanted, steps before
+    the first parameter to be trained keep nothing, and backward ends after them.
+    """
+    backwards, wanted = [], wants_input_gradient()
+    for function, modules in steps:
+        token = _wants_input_gradient.set(wanted)
+        try:
+            wanted = wanted or any(parameter.requires_grad for module in modules for parameter in module.parameters())
+            with contextlib.nullcontext() if wanted else no_grad():
+                x, backward = function(x)
+        finally:
+            _wants_input_gradient.reset(token)
+        if wanted:
             backwards.append(backward)
+    number = len(backwards)
 
-        def backward_all(dy):
-            for backward in reversed(backwards):
-                dy = backward(dy)
-            return dy
+    def backward_all(dy):
+        for backward in reversed(backwards):
+            dy = backward(dy)
+        return dy
 
-        def backward_once(dy):
-            if len(backwards) < len(self):
-                raise RuntimeError("backward was called twice under lean_backward(), which lets go of what it used")
-            while backwards:
-                dy = backwards.pop()(dy)
-            return dy
+    def backward_once(dy):
+        if len(backwards) < number:
+            raise RuntimeError("backward was called twice under lean_backward(), which lets go of what it used")
+        while backwards:
+            dy = backwards.pop()(dy)
+        return dy
 
-        return x, backward_once if _lean_backward.get() else backward_all
+    return x, backward_once if _lean_backward.get() else backward_all

@@ -15,6 +15,7 @@ from minires.losses import cross_entropy
 from minires.models import ResNet, build, resnet8, resnet20, resnet44
 from minires.module import evaluating, lean_backward
 from minires.optim import SGD
+from minires.training import train_step
 
 X = np.random.default_rng(0).standard_normal((2, 5)).astype(np.float32)
 
@@ -280,6 +281,9 @@ class Watched(ReLU):
     outputs: list = []  # noqa: RUF012
     alive: list = []  # noqa: RUF012
 
+    def __init__(self):
+        self.learned = Parameter(np.zeros(1))  # or there would be nothing to go back for
+
     def forward(self, x):
         y, relu_backward = relu(x)
         self.outputs.append(weakref.ref(y))
@@ -539,3 +543,99 @@ def test_modules_in_a_list_are_refused(wrap):
 
     with pytest.raises(ValueError, match=r"Net\.convs is a (list|tuple|dict) of modules.*Sequential"):
         Net().parameters()
+
+
+class TestFreeze:
+    """Against a network of which only the trained part exists, fed with what the frozen part gives."""
+
+    X = np.random.default_rng(3).standard_normal((6, 8, 8, 3))
+    LABELS = np.array([0, 1, 2, 3, 4, 5])
+    FROZEN = ("conv1", "bn1", "layer1", "layer2")
+
+    def frozen(self, names=FROZEN):
+        model = resnet8(rng=0).to(np.float64)
+        for name in names:
+            getattr(model, name).freeze()
+        return model.train()
+
+    def trained(self, model, steps=3):
+        optimizer = SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=0.1)
+        for _ in range(steps):
+            train_step(model, optimizer, self.X, self.LABELS)
+        return model.state_dict()
+
+    def test_not_a_bit_of_it_changes_and_all_else_does(self):
+        model = self.frozen()
+        before = model.state_dict()
+        after = self.trained(model)
+        for key, array in after.items():
+            same = array.tobytes() == before[key].tobytes()
+            assert same == (key.split(".")[0] in self.FROZEN), key
+
+    def test_what_is_trained_is_trained_as_if_it_were_alone(self):
+        model, other = self.frozen(), self.frozen()
+        rest = Sequential(other.layer3, other.avgpool, other.fc)
+        with evaluating(other), no_grad():
+            y = other.layer2(other.layer1(other.bn1(other.conv1(self.X)[0])[0])[0])[0]
+        optimizer = SGD(rest.parameters(), lr=0.1, momentum=0.9, weight_decay=0.1)
+        for _ in range(3):
+            train_step(rest, optimizer, y, self.LABELS)
+        after = self.trained(model)
+        for key, array in other.state_dict().items():
+            np.testing.assert_allclose(after[key], array, rtol=1e-6, atol=1e-9, err_msg=key)
+
+    def test_a_frozen_layer_in_the_middle_hands_its_gradient_on(self):
+        model, usual = self.frozen(["layer2"]), resnet8(rng=0).to(np.float64)
+        usual.layer2.eval()  # the same function, and its gradients are computed
+        dy = np.random.default_rng(4).standard_normal((6, 10))
+        with lean_backward():
+            _, backward = model(self.X)
+        backward(dy)
+        usual(self.X)[1](dy)
+        for (path, parameter), expected in zip(model.named_parameters(), usual.parameters(), strict=True):
+            if path.startswith("layer2"):
+                assert parameter.grad is None
+            else:
+                np.testing.assert_allclose(parameter.grad, expected.grad, rtol=1e-8, atol=1e-11, err_msg=path)
+
+    def test_the_gradient_of_x_comes_back_through_frozen_layers_where_it_is_wanted(self):
+        model, usual = self.frozen(), resnet8(rng=0).to(np.float64)
+        usual.eval()
+        model.eval()
+        dy = np.random.default_rng(4).standard_normal((6, 10))
+        np.testing.assert_array_equal(model(self.X)[1](dy), usual(self.X)[1](dy))
+
+    def test_a_network_that_is_frozen_whole(self):
+        model = self.frozen(["conv1", "bn1", "layer1", "layer2", "layer3", "fc"])
+        before = model.state_dict()
+        after = self.trained(model)
+        assert all(array.tobytes() == before[key].tobytes() for key, array in after.items())
+
+    def test_keeps_nothing_for_frozen_layers(self):
+        """The arrays alive between forward and backward: those of the trained part, and not of the network."""
+        x = np.random.default_rng(0).standard_normal((16, 32, 32, 3)).astype(np.float32)
+
+        def kept(names):
+            model = resnet8(rng=0)
+            for name in names:
+                getattr(model, name).freeze()
+            before = memory._pool.lent
+            with lean_backward():
+                _result = model.train()(x)
+            return memory._pool.lent - before
+
+        assert kept(["conv1", "bn1", "layer1", "layer2"]) < 0.2 * kept([])
+        assert kept(["conv1", "bn1", "layer1", "layer2", "layer3"]) == 0
+
+    def test_evaluation_and_train_leave_it_frozen_until_it_is_unfrozen(self):
+        model = self.frozen()
+        with evaluating(model):
+            assert not model.layer3.training
+        assert not model.layer2.training
+        assert model.layer3.training
+        model.eval().train()
+        assert not any(module.training for module in model.layer2.modules())
+        model.unfreeze().train()
+        assert all(module.training for module in model.modules())
+        before = model.state_dict()
+        assert all(array.tobytes() != before[key].tobytes() for key, array in self.trained(model).items())

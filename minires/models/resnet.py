@@ -20,7 +20,7 @@ from minires.backend import add_to
 from minires.layers import BatchNorm2d, BatchNormReLU2d, Conv2d, GlobalAvgPool2d, Linear, pad_shortcut
 from minires.layers.batch_norm_relu import conv_norm_relu
 from minires.layers.checks import check_sizes
-from minires.module import Module, Sequential, wants_input_gradient
+from minires.module import Module, Sequential, in_sequence, wants_input_gradient
 
 SHORTCUTS = ("A", "B", "none")
 
@@ -99,19 +99,11 @@ class ResNet(Module):
                 module.weight.data = rng.normal(0, math.sqrt(2 / (O * KH * KW)), module.weight.shape).astype(np.float32)
 
     def forward(self, x):
-        y, first_backward = conv_norm_relu(self.conv1, self.bn1, x, input_gradient=wants_input_gradient())
-        y, layer1_backward = self.layer1(y)
-        y, layer2_backward = self.layer2(y)
-        y, layer3_backward = self.layer3(y)
-        y, pool_backward = self.avgpool(y)
-        logits, fc_backward = self.fc(y)
+        stages = [self.layer1, self.layer2, self.layer3, self.avgpool, self.fc]
+        return in_sequence([(self._stem, [self.conv1, self.bn1]), *((stage, [stage]) for stage in stages)], x)
 
-        def backward(dlogits):
-            dy = pool_backward(fc_backward(dlogits))
-            dy = layer1_backward(layer2_backward(layer3_backward(dy)))
-            return first_backward(dy)
-
-        return logits, backward
+    def _stem(self, x):
+        return conv_norm_relu(self.conv1, self.bn1, x, input_gradient=wants_input_gradient())
 
 
 def _stage(in_channels, out_channels, blocks, stride, shortcut, rng):

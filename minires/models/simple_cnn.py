@@ -4,7 +4,7 @@ import numpy as np
 
 from minires.layers import Conv2d, Flatten, Linear, MaxPool2d, ReLU
 from minires.layers.checks import check_sizes
-from minires.module import Module, wants_input_gradient
+from minires.module import Module, in_sequence, wants_input_gradient
 
 
 class SimpleCNN(Module):
@@ -25,21 +25,11 @@ class SimpleCNN(Module):
         self.fc = Linear(side * side * 64, num_classes, rng=rng)
 
     def forward(self, x):
-        y, conv1_backward = self.conv1(x, wants_input_gradient())
-        y, relu1_backward = self.relu(y)
-        y, pool1_backward = self.pool(y)
-        y, conv2_backward = self.conv2(y)
-        y, relu2_backward = self.relu(y)
-        y, pool2_backward = self.pool(y)
-        y, flatten_backward = self.flatten(y)
-        logits, fc_backward = self.fc(y)
+        rest = [self.relu, self.pool, self.conv2, self.relu, self.pool, self.flatten, self.fc]
+        return in_sequence([(self._first, [self.conv1]), *((module, [module]) for module in rest)], x)
 
-        def backward(dlogits):
-            dy = pool2_backward(flatten_backward(fc_backward(dlogits)))
-            dy = pool1_backward(conv2_backward(relu2_backward(dy)))
-            return conv1_backward(relu1_backward(dy))
-
-        return logits, backward
+    def _first(self, x):
+        return self.conv1(x, wants_input_gradient())
 
 
 def simple_cnn(num_classes=10, rng=None, image_size=32):
