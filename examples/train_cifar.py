@@ -11,14 +11,11 @@ on from) and best.safetensors (the model that did best on the validation images)
 """
 
 import argparse
+import json
 import math
-import os
-import shlex
 import signal
-import subprocess
 import sys
 import time
-import warnings
 from pathlib import Path
 
 if __name__ == "__main__":  # Ctrl-C while the imports below go on
@@ -26,10 +23,10 @@ if __name__ == "__main__":  # Ctrl-C while the imports below go on
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a fresh clone runs without being installed
 
-from minires import backend, checkpoint, data, models, optim, schedules
-from minires.names import unknown
-from minires.recording import Recorder, environment
-from minires.training import DivergenceError, Interrupted, Trainer, evaluate, train_step
+from minires import backend, data, models, optim, pretrained, runs, schedules
+from minires.console import Parser, evaluation_table, fail, one_of
+from minires.data.images import Preprocessing
+from minires.training import DivergenceError, evaluate, train_step
 
 DEFAULTS = {
     "device": "auto",
@@ -71,40 +68,30 @@ RECIPES = {  # only defaults: every flag overrides them
     },
 }
 DEFAULT_LR = {"adam": 1e-3, "adamw": 1e-3, "rmsprop": 1e-3}  # the recipes' are SGD's
-FREE_ON_RESUME = {"resume", "device", "data_dir", "data_url", "threads", "save_every", "no_progress"}
 
 
 def main():
-    """Run the command line; every failure is one sentence on stderr and a non-zero exit code."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    given = vars(command_line().parse_args())
-    warnings.filterwarnings("ignore", "(overflow|invalid value|divide by zero) encountered", RuntimeWarning)
-    try:
-        return run(given)
-    except KeyboardInterrupt:
-        return fail("interrupted", 130)
-    except (ValueError, OSError, RuntimeError) as error:
-        if not isinstance(error, (ValueError, OSError, backend.DeviceError)):
-            raise
-        return fail(error)
+    """Run the command line; returns the exit code."""
+    return runs.call(run, vars(command_line().parse_args()))
 
 
 def run(given):
     """Do what the command line asks for; returns the exit code."""
+    if "json" in given and "evaluate" not in given:
+        raise ValueError("--json goes with --evaluate: a run writes result.json into its folder")
     if "evaluate" in given:
-        work, settings = evaluate_checkpoint, evaluation_settings(given)
+        work, settings = evaluate_weights, evaluation_settings(given)
     elif "resume" in given:
-        work, settings = train, resumed_settings(given)
+        work, settings = train, runs.resumed_settings(given)
     else:
         work, settings = (overfit_one_batch if given.get("overfit_one_batch") else train), settings_of(given)
-    device = prepare_device(settings)
-    dataset = load_dataset(settings)
+    tell = (lambda line: None) if "json" in given else lambda line: print(line, flush=True)
+    device = runs.prepare_device(settings, tell)
+    dataset = runs.load_dataset(settings, tell)
     try:
         return work(settings, dataset, device)
     except backend.out_of_memory():
-        size = settings["batch_size"]
-        how = "start a new run with" if "resume" in given else "try"
-        return fail(f"out of memory with batch size {size}: {how} --batch-size {max(1, size // 2)}")
+        return runs.out_of_memory(settings, given)
 
 
 def settings_of(given):
@@ -130,57 +117,6 @@ def settings_of(given):
         raise ValueError(f"--seed must be at least 0, got {settings['seed']}")
     settings.setdefault("out", f"runs/{time.strftime('%Y%m%d-%H%M%S')}-{settings['model']}")
     return settings
-
-
-def resumed_settings(given):
-    """The settings of the run to go on with; a flag that would make it another run is refused."""
-    folder = run_folder(given["resume"])
-    if not (folder / "last.safetensors").exists():
-        raise ValueError(f"--resume {given['resume']}: no run there: name a folder that holds a last.safetensors")
-    config = load_with_config(folder / "last.safetensors").info["config"]
-    saved = {**config["settings"], "dataset": config["dataset"]["name"]}  # what "auto" found then, not now
-    changed = [name for name in given if name not in FREE_ON_RESUME and saved.get(name) != given[name]]
-    if changed:
-        flags = ", ".join(f"--{name.replace('_', '-')} {given[name]} (was {saved.get(name)})" for name in changed)
-        raise ValueError(f"--resume goes on with the run's own settings, these differ: {flags}: leave them out")
-    return {**saved, **{name: given[name] for name in given if name in FREE_ON_RESUME}, "out": str(folder)}
-
-
-def load_with_config(path):
-    """A checkpoint that this script wrote: it says which run it belongs to."""
-    loaded = checkpoint.load(path)
-    if "config" not in loaded.info:
-        raise checkpoint.CheckpointError(f"{path}: does not say which run it belongs to: give one this script wrote")
-    return loaded
-
-
-def run_folder(path):
-    """The run's folder, from itself or from a checkpoint in it."""
-    path = Path(path)
-    return path if path.is_dir() else path.parent
-
-
-def prepare_device(settings):
-    """The device to use, announced; threads set."""
-    device = backend.resolve_device(settings["device"])
-    if settings["threads"] is not None:
-        backend.set_threads(settings["threads"])
-    threads = f", {backend.get_threads()} threads" if device == "cpu" else ""
-    print(
-        f"device: {device}{threads}{' (chosen by --device auto)' if settings['device'] == 'auto' else ''}", flush=True
-    )
-    return device
-
-
-def load_dataset(settings):
-    """The data set; where it is not the one hoped for, a notice that nobody can miss."""
-    show = not settings["no_progress"] and sys.stderr.isatty()
-    dataset, notice = data.load(settings["dataset"], settings["data_dir"], settings["data_url"], progress=show)
-    settings["notice"] = notice
-    if notice:
-        print(f"\n{notice}\n", file=sys.stderr, flush=True)
-    print(f"data: {dataset.label}, {len(dataset.train_images):,} training and {len(dataset.test_images):,} test images")
-    return dataset
 
 
 def make_loaders(settings, dataset, device):
@@ -231,145 +167,55 @@ def make_schedule(settings, iterations):
 
 def train(settings, dataset, device):
     """Train, or go on training, and test the best model; returns the exit code."""
-    resume = settings.pop("resume", None)
-    train_loader, val_loader, test_loader, mean, std = make_loaders(settings, dataset, device)
+    *loaders, mean, std = make_loaders(settings, dataset, device)
+    batches = len(loaders[0])
     if settings["epochs"] is None:
-        settings["epochs"] = math.ceil(settings["iterations"] / len(train_loader))
-    iterations = min(settings["epochs"] * len(train_loader), settings["iterations"] or math.inf)
+        settings["epochs"] = math.ceil(settings["iterations"] / batches)
+    iterations = min(settings["epochs"] * batches, settings["iterations"] or math.inf)
     model = models.build(settings["model"], len(dataset.classes), settings["shortcut"], rng=settings["seed"]).to(device)
-    folder = Path(settings["out"])
-    if not resume and (folder / "last.safetensors").exists():
-        raise ValueError(f"--out {folder} already holds a run: go on with --resume {folder}, or name another folder")
-    recorder = Recorder(folder)
-    config = {
-        "settings": settings,
-        "dataset": {"name": dataset.name, "label": dataset.label, "notice": settings.pop("notice")},
-        "sizes": {
-            "train": len(train_loader.images),
-            "val": len(val_loader.images) if val_loader else 0,
-            "test": len(test_loader.images),
-        },
-        "classes": list(dataset.classes),
-        "normalisation": {"mean": mean, "std": std},
-        "parameters": sum(parameter.size for parameter in model.parameters()),
-        "threads": backend.get_threads() if device == "cpu" else None,
-        **environment(device),
-    }
-    trainer = Trainer(
-        model,
-        make_optimizer(settings, model),
-        make_schedule(settings, iterations),
-        train_loader,
-        val_loader,
-        epochs=settings["epochs"],
-        iterations=settings["iterations"],
-        num_classes=len(dataset.classes),
-        label_smoothing=settings["label_smoothing"],
-        folder=folder,
-        info={"config": config},
-        save_every=settings["save_every"],
-        watcher=Watcher(recorder, config),
-    )
-    if resume:
-        loaded = checkpoint.load(folder / "last.safetensors")
-        was = loaded.info["config"]["dataset"]
-        if (was["name"], was["label"]) != (dataset.name, dataset.label):
-            raise ValueError(f"the run was trained on {was['label']}, this is {dataset.label}: name its --data-dir")
-        config["dataset"]["notice"] = was["notice"]
-        trainer.resume(loaded)
-        if trainer.finished:
-            print("this run has come to its end already: only the test is done again; to train longer, start a new run")
-    recorder.config(config)
-    trainer.watcher.start(trainer)
-    with stopping_on_signals(trainer) as received:
-        try:
-            trainer.run()
-            trainer.watcher.close()
-            test(trainer, test_loader, recorder, config)
-        except Interrupted:
-            trainer.watcher.close()
-            print(f"stopped and saved; {how_to_go_on(folder, recorder)}", flush=True)
-            return 128 + received[0]
-        except KeyboardInterrupt:
-            trainer.watcher.close()
-            return fail(f"stopped at once; from the last checkpoint {how_to_go_on(folder, recorder)}", 130)
-        finally:
-            trainer.watcher.close()
-    return 0
-
-
-def test(trainer, test_loader, recorder, config):
-    """Evaluate the best model on the test set, once, and write result.json."""
-    best = checkpoint.load(trainer.folder / "best.safetensors")
-    trainer.model.load_state_dict(best.model)
-    classes, position = config["classes"], trainer.position
-    evaluation = evaluate(trainer.model, test_loader, len(classes), lambda: trainer.stop_requested)
-    recorder.result(
-        {
-            "test_loss": none_for_nan(evaluation.loss),
-            "test_acc": evaluation.accuracy,
-            "test_correct": sum(evaluation.class_correct),
-            "test_total": sum(evaluation.class_total),
-            "class_acc": {
-                name: none_for_nan(value) for name, value in zip(classes, evaluation.class_accuracy, strict=True)
-            },
-            "dataset": config["dataset"]["label"],
-            "model_of_epoch": position.best_epoch,
-            "best_val_acc": position.best_val_acc,
-            "epochs": position.epoch,
-            "iterations": position.iteration,
-            "seconds": position.seconds,
-            "peak_memory_mb": backend.memory_peak(config["device"]) / 1e6,
-        }
-    )
-    tell = trainer.watcher.tell
-    for line in evaluation_table(evaluation, classes, config["dataset"]["label"]):
-        tell(line)
-    chosen = "best on the validation images" if trainer.val_loader else "the last, as there are no validation images"
-    tell(f"model of epoch {position.best_epoch} ({chosen}); {position.seconds:,.0f} s; results in {trainer.folder}")
-
-
-def evaluation_table(evaluation, classes, label):
-    """Lines: loss and accuracy on the test set, then each class."""
-    correct, total = sum(evaluation.class_correct), sum(evaluation.class_total)
-    share = f"{evaluation.accuracy:.2%} ({correct:,} of {total:,})"
-    yield f"test loss {evaluation.loss:.4f}   test accuracy {share}   {label}"
-    width = max(map(len, classes))
-    for name, right, of in zip(classes, evaluation.class_correct, evaluation.class_total, strict=True):
-        yield f"  {name:<{width}}  {f'{right / of:7.2%}' if of else '      -'}  {right:5,} of {of:5,}"
-
-
-def none_for_nan(value):
-    return None if math.isnan(value) else value
+    optimizer, schedule = make_optimizer(settings, model), make_schedule(settings, iterations)
+    facts = {"normalisation": {"mean": mean, "std": std}}
+    return runs.train(settings, dataset, device, model, optimizer, schedule, loaders, facts)
 
 
 def evaluation_settings(given):
-    """The settings of --evaluate: those of the checkpoint's run, under the flags given."""
+    """The settings of --evaluate: the data set that a run's checkpoint was trained on, under the flags given."""
     path = Path(given["evaluate"])
-    loaded = load_with_config(path / "best.safetensors" if path.is_dir() else path)
-    config = loaded.info["config"]
-    saved = config["settings"]
+    path = path / "best.safetensors" if path.is_dir() else path
+    model, metadata = pretrained.build(path)
+    has = {"model": metadata["model"], "shortcut": metadata["options"].get("shortcut")}
     for name in ("model", "shortcut"):
-        if given.get(name, saved[name]) != saved[name]:
-            raise ValueError(f"--{name} {given[name]}: {given['evaluate']} holds {saved[name]}: leave the flag out")
-    of_a_run = {"dataset": config["dataset"]["name"], "limit_test": None, "device": "auto", "threads": None}
-    return {**DEFAULTS, **saved, **of_a_run, **given, "checkpoint": loaded}
+        if given.get(name, has[name]) != has[name]:
+            raise ValueError(f"--{name} {given[name]}: {given['evaluate']} holds {has[name]}: leave the flag out")
+    dataset = metadata.get("run", {}).get("dataset", "auto")
+    return {**DEFAULTS, "json": False, "dataset": dataset, **given, "weights": (model, metadata)}
 
 
-def evaluate_checkpoint(settings, dataset, device):
-    """--evaluate: test loss, accuracy and the table of classes for a checkpoint."""
-    loaded = settings["checkpoint"]
-    config = loaded.info["config"]
-    if dataset.label != config["dataset"]["label"]:
-        print(f"note: the model was trained on {config['dataset']['label']}", file=sys.stderr)
-    model = models.build(settings["model"], len(config["classes"]), settings["shortcut"])
-    model.load_state_dict(loaded.model).to(device)
-    test_images, test_labels = data.limit(dataset.test_images, dataset.test_labels, settings["limit_test"])
-    if len(test_images) != config["sizes"]["test"]:
-        print(f"note: {len(test_images):,} test images; the run itself tested on {config['sizes']['test']:,}")
-    size = min(500, settings["batch_size"])
-    loader = data.Loader(test_images, test_labels, size, **config["normalisation"], device=device)
-    for line in evaluation_table(evaluate(model, loader, len(config["classes"])), config["classes"], dataset.label):
+def evaluate_weights(settings, dataset, device):
+    """--evaluate: test loss, accuracy and the table of classes for a file of weights."""
+    model, metadata = settings["weights"]
+    preprocessing = Preprocessing(**metadata["preprocessing"])
+    if metadata["num_classes"] != len(dataset.classes) or (preprocessing.size, preprocessing.order) != (32, "RGB"):
+        raise ValueError(
+            f"--evaluate {settings['evaluate']}: {metadata['model']} for {metadata['num_classes']} classes and "
+            f"{preprocessing.size}x{preprocessing.size} pixels cannot be tested on {dataset.label}: predict.py takes it"
+        )
+    images, labels = data.limit(dataset.test_images, dataset.test_labels, settings["limit_test"])
+    trained = metadata.get("run", {"label": dataset.label, "test_images": len(images)})
+    if dataset.label != trained["label"]:
+        print(f"note: the model was trained on {trained['label']}", file=sys.stderr)
+    if len(images) != trained["test_images"]:
+        print(
+            f"note: {len(images):,} test images; the run itself tested on {trained['test_images']:,}", file=sys.stderr
+        )
+    normalisation = {"mean": preprocessing.mean, "std": preprocessing.std}
+    loader = data.Loader(images, labels, min(500, settings["batch_size"]), **normalisation, device=device)
+    classes = metadata["classes"] or dataset.classes
+    evaluation = evaluate(model.to(device), loader, len(classes))
+    if settings["json"]:
+        print(json.dumps(runs.test_figures(evaluation, classes, dataset.label)))
+        return 0
+    for line in evaluation_table(evaluation, classes, dataset.label):
         print(line)
     return 0
 
@@ -392,136 +238,6 @@ def overfit_one_batch(settings, dataset, device, most=200, goal=0.02):
             print(f"learned one batch of {len(x)} images by heart in {step} steps")
             return 0
     return fail(f"one batch was not learned in {most} steps (loss {loss:.4f}, goal {goal}): try another --lr")
-
-
-class Watcher:
-    """Shows and records how training goes: a bar on a terminal, plain lines elsewhere, one line for each epoch."""
-
-    def __init__(self, recorder, config):
-        self.recorder, self.config = recorder, config
-        settings, label = config["settings"], config["dataset"]["label"]
-        self.title = f"{settings['model']} on {label}, seed {settings['seed']}"
-        self.quiet = settings["no_progress"]
-        self.bar = None
-        self.last_line = time.monotonic()
-
-    def tell(self, text):
-        """Print a line, above the bar if there is one, and keep it in train.log."""
-        if self.bar is None:
-            print(text, flush=True)
-        else:
-            self.bar.write(text)
-        self.recorder.say(text)
-
-    def start(self, trainer):
-        """What is trained on what, and the heads of the columns."""
-        config, settings = self.config, self.config["settings"]
-        sizes = config["sizes"]
-        self.recorder.say(time.strftime("%Y-%m-%d %H:%M:%S"))
-        if config["dataset"]["notice"]:
-            self.recorder.say(config["dataset"]["notice"])
-        self.tell(f"{self.title}: {config['parameters']:,} parameters, {sizes['train']:,} training, {sizes['val']:,} "
-                  f"validation and {sizes['test']:,} test images")  # fmt: skip
-        self.tell(f"{settings['recipe']} recipe: {settings['epochs']} epochs, batch size {settings['batch_size']}, "
-                  f"{settings['optimizer']}, learning rate {settings['lr']:g}, {settings['schedule']}; writing to "
-                  f"{trainer.folder}")  # fmt: skip
-        if trainer.position.iteration:
-            self.tell(f"going on after epoch {trainer.position.epoch}, iteration {trainer.position.iteration:,}")
-        self.tell(" epoch  iteration         lr  train loss  train acc   val loss   val acc   seconds  images/s")
-
-    def batch(self, trainer):
-        """After each step."""
-        position, batches = trainer.position, len(trainer.train_loader)
-        if self.quiet or position.seen == 0:  # a GPU has told nothing yet
-            return
-        seen = position.seen
-        speed = position.seen / max(position.epoch_seconds, 1e-9)
-        steps = min(trainer.epochs * batches, trainer.iterations or math.inf)
-        left = (steps - position.iteration) / position.iteration * position.seconds
-        facts = (
-            f"loss {position.loss_sum / seen:.3f}, acc {position.correct / seen:.1%}, {speed:,.0f} images/s, "
-            f"{clock(left)} left"
-        )
-        if sys.stderr.isatty():
-            self.show_bar(position, batches, trainer.epochs, facts)
-        elif time.monotonic() - self.last_line > 30:
-            self.last_line = time.monotonic()
-            print(
-                f"  epoch {position.epoch + 1}/{trainer.epochs}, batch {position.batch}/{batches}: {facts}", flush=True
-            )
-
-    def show_bar(self, position, batches, epochs, facts):
-        from tqdm import tqdm
-
-        if self.bar is None:
-            layout = "{desc} |{bar}| {n_fmt}/{total_fmt}{postfix}"  # tqdm puts a comma before the postfix
-            self.bar = tqdm(total=batches, leave=False, dynamic_ncols=True, bar_format=layout, delay=1e-3)
-        self.bar.n = position.batch
-        self.bar.set_description_str(f"epoch {position.epoch + 1}/{epochs}", refresh=False)
-        self.bar.set_postfix_str(facts)
-
-    def epoch(self, trainer, row):
-        """After each epoch: a line, log.csv and curves.png."""
-        numbers = [math.nan if value is None else value for value in row.values()]
-        epoch, iteration, lr, train_loss, train_acc, val_loss, val_acc, seconds, speed = numbers
-        self.tell(
-            f"{epoch:6d} {iteration:10,d} {lr:10.3g} {train_loss:11.4f} {train_acc:10.2%} {val_loss:10.4f} "
-            f"{val_acc:9.2%} {seconds:9.1f} {speed:9,.0f}"
-        )
-        self.last_line = time.monotonic()
-        self.recorder.log(trainer.position.history)
-        self.recorder.curves(trainer.position.history, self.title)
-
-    def close(self):
-        """Take the bar away."""
-        if self.bar is not None:
-            self.bar.close()
-            self.bar = None
-
-
-def clock(seconds):
-    """1:02:03 or 2:03."""
-    minutes, seconds = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
-
-
-class stopping_on_signals:
-    """Within this block Ctrl-C and SIGTERM ask the trainer to stop after its step; a second Ctrl-C stops at once."""
-
-    def __init__(self, trainer):
-        self.trainer = trainer
-        self.received = []
-        self.before = {}
-
-    def __enter__(self):
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self.before[number] = signal.signal(number, self.handle)
-        return self.received
-
-    def handle(self, number, frame):
-        if self.trainer.stop_requested and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        print("\nstopping after this step ...", file=sys.stderr, flush=True)
-        self.trainer.stop_requested = True
-        self.received.append(number)
-
-    def __exit__(self, *error):
-        for number, handler in self.before.items():
-            signal.signal(number, handler)
-
-
-def how_to_go_on(folder, recorder):
-    """The command that continues the run, also kept in train.log."""
-    words = [sys.executable, str(Path(sys.argv[0]).resolve()), "--resume", str(Path(folder).resolve())]
-    line = f"to go on: {subprocess.list2cmdline(words) if os.name == 'nt' else shlex.join(words)}"
-    recorder.say(line)
-    return line
-
-
-def fail(error, code=1):
-    print(f"error: {error}", file=sys.stderr)
-    return code
 
 
 def command_line():
@@ -567,27 +283,10 @@ def command_line():
     add("--no-progress", action="store_true", help="no bar, only a line for each epoch")
     does = parser.add_mutually_exclusive_group()
     does.add_argument("--resume", metavar="DIR", help="go on with the run in this folder")
-    does.add_argument("--evaluate", metavar="CHECKPOINT", help="test a checkpoint instead of training")
+    does.add_argument("--evaluate", metavar="FILE", help="test a run's checkpoint, or weights from elsewhere, instead")
+    add("--json", action="store_true", help="with --evaluate: the result as a line of JSON, and nothing else")
     does.add_argument("--overfit-one-batch", action="store_true", help="check that one batch can be learned by heart")
     return parser
-
-
-class Parser(argparse.ArgumentParser):
-    """A parser whose errors are one sentence."""
-
-    def error(self, message):
-        self.exit(2, f"error: {message} (see --help)\n")
-
-
-def one_of(what, names):
-    """An argparse type: one of the names; anything else is refused with the nearest."""
-
-    def check(value):
-        if value not in names:
-            raise argparse.ArgumentTypeError(unknown(what, value, names))
-        return value
-
-    return check
 
 
 if __name__ == "__main__":

@@ -98,6 +98,7 @@ class Trainer:
     folder: where last.safetensors and best.safetensors go, with `info` inside.
     save_every: iterations between checkpoints within an epoch, or None.
     watcher: an object with `batch(trainer)` after every step and `epoch(trainer, row)` after every epoch, or None.
+    before_epoch: None, or called with the epoch's number, from 0, before it begins or goes on, to freeze or unfreeze.
     """
 
     def __init__(
@@ -116,12 +117,13 @@ class Trainer:
         info=None,
         save_every=None,
         watcher=None,
+        before_epoch=None,
     ):
         self.model, self.optimizer, self.schedule = model, optimizer, schedule
         self.train_loader, self.val_loader = train_loader, val_loader
         self.epochs, self.iterations, self.num_classes = epochs, iterations, num_classes
         self.label_smoothing, self.folder, self.info = label_smoothing, folder, info or {}
-        self.save_every, self.watcher = save_every, watcher
+        self.save_every, self.watcher, self.before_epoch = save_every, watcher, before_epoch
         self.position = Position()
         self.stop_requested = False
         self._unread = []  # (iteration, loss, right answers, images) still on the device
@@ -173,6 +175,8 @@ class Trainer:
             raise
 
     def _epoch(self):
+        if self.before_epoch is not None:
+            self.before_epoch(self.position.epoch)
         self.model.train()
         began = time.perf_counter()
         before = self.position.epoch_seconds

@@ -72,7 +72,7 @@ def main(example, cifar, monkeypatch, capsys):
 def no_curves(example, request, monkeypatch):
     """Drawing takes longer than these runs do: only the tests marked "curves" draw."""
     if "curves" not in request.keywords:
-        monkeypatch.setattr(example.Recorder, "curves", lambda self, history, title: None)
+        monkeypatch.setattr(example.runs.Recorder, "curves", lambda self, history, title: None)
 
 
 def one_sentence(err):
@@ -209,7 +209,7 @@ def test_without_data_it_trains_on_synthetic_shapes_and_nobody_can_miss_it(examp
     monkeypatch.setattr(sys.modules["minires.data.load"], "find_cifar10", nothing)
     small = data.make_synthetic(train=60, test=20)
     monkeypatch.setattr(sys.modules["minires.data.load"], "make_synthetic", lambda **options: small)
-    monkeypatch.setattr(example.Recorder, "curves", lambda self, history, title: titles.append(title))
+    monkeypatch.setattr(example.runs.Recorder, "curves", lambda self, history, title: titles.append(title))
     out = tmp_path / "run"
     code, printed, err = main(*FAST, "--out", out, data_dir=None)
     assert code == 0
@@ -239,20 +239,20 @@ def same_arrays(a, b):
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_saves_and_prints_the_command_that_goes_on(example, main, tmp_path, monkeypatch, number, code):
     main(*FAST, "--out", tmp_path / "whole")
-    batch = example.Watcher.batch
+    batch = example.runs.Watcher.batch
 
     def stop_at_three(self, trainer):
         batch(self, trainer)
         if trainer.position.iteration == 3:
             os.kill(os.getpid(), number)
 
-    monkeypatch.setattr(example.Watcher, "batch", stop_at_three)
+    monkeypatch.setattr(example.runs.Watcher, "batch", stop_at_three)
     before = signal.getsignal(number)
     got, printed, _ = main(*FAST, "--out", tmp_path / "run")
     assert signal.getsignal(number) is before
     assert got == code
     assert f"--resume {tmp_path / 'run'}" in printed.splitlines()[-1]
-    monkeypatch.setattr(example.Watcher, "batch", batch)
+    monkeypatch.setattr(example.runs.Watcher, "batch", batch)
     got, printed, _ = main("--resume", tmp_path / "run")
     assert got == 0
     same_arrays(tmp_path / "whole", tmp_path / "run")
@@ -485,7 +485,7 @@ def test_ctrl_c_twice_stops_at_once_and_says_how_to_go_on(example, main, tmp_pat
         os.kill(os.getpid(), signal.SIGINT)
         os.kill(os.getpid(), signal.SIGINT)
 
-    monkeypatch.setattr(example.Watcher, "batch", twice)
+    monkeypatch.setattr(example.runs.Watcher, "batch", twice)
     code, _, err = main(*FAST, "--out", tmp_path / "run")
     assert code == 130
     assert f"--resume {tmp_path / 'run'}" in err.splitlines()[-1]

@@ -1,0 +1,90 @@
+"""Turn a file of weights, whatever framework wrote it, into safetensors under PyTorch's names, with metadata.
+
+    python examples/convert_weights.py resnet50.pth resnet50.safetensors
+    python examples/convert_weights.py runs/NAME/best.safetensors mine.safetensors
+    python examples/convert_weights.py resnet50.h5 -                              only say what it is
+
+In: PyTorch's .pth, .pt and .th, safetensors, NumPy's .npz, Keras's HDF5, a run's checkpoints. Out: what minires reads
+again, and PyTorch, too:
+
+    model.load_state_dict(safetensors.torch.load_file("resnet50.safetensors"), strict=True)
+
+The checksum belongs to the network's answers to one picture that is drawn by code: two people whose checksums agree
+have the same weights. It is rounded, so that machines whose last digits differ agree.
+"""
+
+import argparse
+import hashlib
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a fresh clone runs without being installed
+
+import numpy as np
+
+from minires import models, no_grad, pretrained, runs
+from minires.console import Parser
+from minires.data import normalize
+from minires.data.images import Preprocessing
+
+
+def main():
+    """Run the command line; returns the exit code."""
+    return runs.call(run, vars(command_line().parse_args()))
+
+
+def run(options):
+    """Convert one file; returns the exit code."""
+    source, target = options["source"], options["target"]
+    if target != "-" and Path(target).suffix != ".safetensors":
+        raise ValueError(f"{target}: only safetensors are written: name a file that ends with .safetensors")
+    if target != "-" and Path(target).exists() and not options["overwrite"]:
+        raise ValueError(f"{target}: exists already: name another file, or give --overwrite")
+    state, metadata = pretrained.read(source)
+    print(pretrained.identify(source))
+    logits = fixed_logits(source, state, metadata)
+    print(f"checksum       {checksum(logits)} of {logits.size} logits, {logits.min():.4f} to {logits.max():.4f}")
+    if target != "-":
+        pretrained.write(target, state, metadata)
+        print(f"wrote          {target}, {Path(target).stat().st_size / 1e6:.1f} MB")
+    return 0
+
+
+def fixed_logits(path, state, metadata):
+    """The network's answers, in float64, to the picture that `fixed_picture` draws; its features where it has no head."""
+    headless = metadata["num_classes"] is None
+    model = models.build(metadata["model"], metadata["num_classes"] or 1, rng=0, **metadata["options"])
+    if headless:
+        model.fc.weight.data[:] = 1  # the sum of all features
+    pretrained.fill(model, path, state, "new" if headless else None)
+    preprocessing = Preprocessing(**metadata["preprocessing"])
+    x = normalize(fixed_picture(preprocessing.size)[None], preprocessing.mean, preprocessing.std)
+    with no_grad():
+        logits, _ = model.to(np.float64).eval()(x.astype(np.float64))
+    return logits[0]
+
+
+def fixed_picture(size):
+    """uint8 (size, size, 3): a different wave in each channel."""
+    rows, columns = np.mgrid[:size, :size] * (2 * np.pi / size)
+    waves = [np.sin(3 * rows + columns), np.cos(2 * rows - 3 * columns), np.sin(5 * columns) * np.cos(rows)]
+    return np.round(127.5 + 127.5 * np.stack(waves, axis=-1)).astype(np.uint8)
+
+
+def checksum(logits):
+    """Twelve hexadecimal digits of the logits' SHA-256, each rounded to a thousandth of the largest."""
+    rounded = np.round(logits / max(np.abs(logits).max(), 1e-30) * 1000).astype("<i4")
+    return hashlib.sha256(rounded.tobytes()).hexdigest()[:12]
+
+
+def command_line():
+    """The parser."""
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    parser.add_argument("source", metavar="IN", help="a file of weights")
+    parser.add_argument("target", metavar="OUT", help="a .safetensors file, or - to write none")
+    parser.add_argument("--overwrite", action="store_true", help="write over a file that exists")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,262 @@
+"""Go on training from weights that somebody else trained, whatever framework they come from:
+
+    python examples/finetune.py --weights resnet20.th                       on CIFAR-10
+    python examples/finetune.py --weights resnet50.pth --image-folder DIR   a sub-folder of pictures for each class
+    python examples/finetune.py --weights FILE --freeze backbone            the last layer alone ("linear probing")
+    python examples/finetune.py --weights FILE --freeze backbone --unfreeze-at 1
+    python examples/finetune.py --resume runs/NAME                          go on where a run was stopped
+
+Images are prepared as those were that the weights were trained on; what the file does not say is told. The last layer
+is the file's own where the classes are the same in number and, if the file names them, in name; else it starts anew.
+
+A run writes the files that train_cifar.py writes; `best.safetensors` can be evaluated, predicted with, converted, and
+fine-tuned again.
+"""
+
+import argparse
+import math
+import signal
+import sys
+import time
+from pathlib import Path
+
+if __name__ == "__main__":  # Ctrl-C while the imports below go on
+    signal.signal(signal.SIGINT, lambda *_: sys.exit(130))
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a fresh clone runs without being installed
+
+from minires import backend, data, models, optim, pretrained, runs, schedules
+from minires.console import Parser
+from minires.data.images import Preprocessing, read_image_folder
+
+STAGES = ("layer1", "layer2", "layer3", "layer4")
+DEFAULTS = {
+    "device": "auto",
+    "dataset": "cifar10",
+    "data_dir": None,
+    "data_url": None,
+    "image_folder": None,
+    "skip_broken": False,
+    "freeze": "none",
+    "unfreeze_at": None,
+    "head": "auto",
+    "from_scratch": False,
+    "head_lr_multiplier": 1.0,
+    "epochs": 3,
+    "iterations": None,
+    "batch_size": 128,
+    "lr": 0.02,
+    "weight_decay": 5e-4,
+    "label_smoothing": 0.0,
+    "augment": True,
+    "seed": 0,
+    "val_split": None,
+    "limit_train": None,
+    "limit_test": None,
+    "threads": None,
+    "save_every": None,
+    "no_progress": False,
+}
+
+
+def main():
+    """Run the command line; returns the exit code."""
+    return runs.call(run, vars(command_line().parse_args()))
+
+
+def run(given):
+    """Do what the command line asks for; returns the exit code."""
+    settings = runs.resumed_settings(given) if "resume" in given else settings_of(given)
+    device = runs.prepare_device(settings)
+    state, metadata = pretrained.read(settings["weights"])
+    announce(settings["weights"], metadata)
+    preprocessing = Preprocessing(**metadata["preprocessing"])
+    dataset = load_dataset(settings, preprocessing)
+    try:
+        return finetune(settings, dataset, device, state, metadata, preprocessing)
+    except backend.out_of_memory():
+        return runs.out_of_memory(settings, given)
+
+
+def settings_of(given):
+    """Every setting: the flags given, over the defaults."""
+    if "weights" not in given:
+        raise ValueError("--weights is missing: name a file of weights, such as resnet20.th, or a run to --resume")
+    settings = {**DEFAULTS, **given}
+    for name in ("batch_size", "epochs", "save_every", "threads", "limit_train", "limit_test"):
+        if settings[name] is not None and settings[name] < 1:
+            raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {settings[name]}")
+    for name in ("lr", "head_lr_multiplier", "weight_decay"):
+        if not 0 <= settings[name] < math.inf:
+            raise ValueError(f"--{name.replace('_', '-')} must be a number from 0 up, got {settings[name]}")
+    if settings["seed"] < 0:
+        raise ValueError(f"--seed must be at least 0, got {settings['seed']}")
+    if settings["unfreeze_at"] is not None and settings["freeze"] == "none":
+        raise ValueError("--unfreeze-at: nothing is frozen: give --freeze backbone, or leave it out")
+    if settings["unfreeze_at"] is not None and not 1 <= settings["unfreeze_at"] < settings["epochs"]:
+        last = settings["epochs"] - 1
+        raise ValueError(
+            f"--unfreeze-at {settings['unfreeze_at']}: of {settings['epochs']} epochs give one from 1 to {last}"
+        )
+    if settings["from_scratch"] and settings["freeze"] != "none":
+        raise ValueError("--from-scratch: random layers that are frozen learn nothing: leave --freeze out")
+    if settings["image_folder"] is not None:
+        settings["image_folder"] = str(Path(settings["image_folder"]).resolve())
+    settings["weights"] = str(Path(settings["weights"]).resolve())  # --resume may be asked for elsewhere
+    settings.setdefault("out", f"runs/{time.strftime('%Y%m%d-%H%M%S')}-finetune")
+    return settings
+
+
+def announce(path, metadata):
+    """What was read, and what had to be assumed."""
+    classes = "no head" if metadata["num_classes"] is None else f"{metadata['num_classes']:,} classes"
+    print(f"weights: {metadata['model']}, {classes}, from {metadata['source']} ({Path(path).name})", flush=True)
+    if metadata["assumed"]:
+        print(
+            "note: the file does not say how its images were prepared: taken as usual for this network", file=sys.stderr
+        )
+
+
+def load_dataset(settings, preprocessing):
+    """CIFAR-10 (or the synthetic shapes), or the pictures of a folder."""
+    if settings["image_folder"] is None:
+        dataset = runs.load_dataset(settings)
+        if preprocessing.size != 32:
+            raise ValueError(
+                f"--dataset {settings['dataset']}: its images are 32x32, these weights are for {preprocessing.size}x"
+                f"{preprocessing.size}: give an --image-folder, or weights of a network for CIFAR"
+            )
+        if preprocessing.order == "BGR":
+            raise ValueError("these weights expect blue, green, red: give an --image-folder, which can be turned")
+        return dataset
+    settings["notice"] = None
+    dataset = read_image_folder(
+        settings["image_folder"], preprocessing, seed=settings["seed"], skip_broken=settings["skip_broken"],
+        tell=lambda line: print(line, file=sys.stderr, flush=True),
+    )  # fmt: skip
+    sizes = f"{len(dataset.train_images):,} to train and validate, {len(dataset.test_images):,} to test"
+    print(f"data: {dataset.label}, {len(dataset.classes)} classes, {sizes}", flush=True)
+    return dataset
+
+
+def make_loaders(settings, dataset, preprocessing, device):
+    """Loaders of the training, validation (or None) and test images."""
+    images, labels = data.limit(dataset.train_images, dataset.train_labels, settings["limit_train"])
+    test = data.limit(dataset.test_images, dataset.test_labels, settings["limit_test"])
+    limited = data.Dataset(dataset.name, dataset.label, dataset.classes, images, labels, *test)
+    val_size = len(images) // 10 if settings["val_split"] is None else settings["val_split"]
+    train_part, val_part = data.split(limited, val_size, settings["seed"])
+    plain = {"mean": preprocessing.mean, "std": preprocessing.std, "device": device}
+    augment = data.Augment(padding=preprocessing.size // 8, flip=True) if settings["augment"] else None
+    size, seed = settings["batch_size"], settings["seed"]
+    test_size = max(1, min(size, 500))
+    return (
+        data.Loader(*train_part, size, augment=augment, shuffle=True, seed=seed, **plain),
+        data.Loader(*val_part, test_size, **plain) if val_size else None,
+        data.Loader(*test, test_size, **plain),
+    )
+
+
+def build(settings, dataset, state, metadata):
+    """The network with the file's weights, and whether its head is the file's."""
+    classes, known = len(dataset.classes), metadata["classes"]
+    same = metadata["num_classes"] == classes and known in (None, list(dataset.classes))
+    if settings["head"] == "keep" and not same:
+        raise ValueError(
+            f"--head keep: the file's last layer is for other classes ({metadata['num_classes']}) than the data's "
+            f"({classes}): leave the flag out"
+        )
+    keeps = settings["head"] == "keep" or (settings["head"] == "auto" and same)
+    model = models.build(metadata["model"], classes, rng=settings["seed"], **metadata["options"])
+    if not settings["from_scratch"]:
+        pretrained.fill(model, settings["weights"], state, None if keeps else "new")
+    return model, keeps and not settings["from_scratch"]
+
+
+def frozen_parts(model, freeze):
+    """The parts that --freeze names: all but the head, or all up to a stage, in order."""
+    children = [(name, part) for name, part in model.children() if name != "fc"]
+    if freeze == "none":
+        return []
+    if freeze == "backbone":
+        return [part for _, part in children]
+    names = [name for name, _ in children]
+    if freeze not in names:
+        known = ", ".join(["none", "backbone", *(name for name in names if name in STAGES)])
+        raise ValueError(f"--freeze {freeze}: {type(model).__name__} has no such stage: choose one of {known}")
+    return [part for _, part in children[: names.index(freeze) + 1]]
+
+
+def make_optimizer(settings, model):
+    """SGD with Nesterov's momentum; the head has a learning rate of its own."""
+    head = model.fc.parameters()
+    body = [parameter for parameter in model.parameters() if parameter not in head]
+    groups = [{"params": body}, {"params": head, "lr_multiplier": settings["head_lr_multiplier"]}]
+    return optim.SGD(groups, settings["lr"], momentum=0.9, nesterov=True, weight_decay=settings["weight_decay"])
+
+
+def finetune(settings, dataset, device, state, metadata, preprocessing):
+    """Train, or go on training, and test the best model; returns the exit code."""
+    model, keeps = build(settings, dataset, state, metadata)
+    model.to(device)
+    settings |= {"model": metadata["model"], "recipe": "fine-tuning", "optimizer": "sgd", "schedule": "cosine"}
+    loaders = make_loaders(settings, dataset, preprocessing, device)
+    schedule = schedules.CosineAnnealingLR(settings["lr"], settings["epochs"] * len(loaders[0]))
+    parts = frozen_parts(model, settings["freeze"])
+
+    def freeze_or_not(epoch):
+        thawed = settings["unfreeze_at"] is not None and epoch >= settings["unfreeze_at"]
+        for part in parts:
+            part.unfreeze() if thawed else part.freeze()
+
+    freeze_or_not(0)
+    trained = sum(parameter.size for parameter in model.parameters() if parameter.requires_grad)
+    until = "" if settings["unfreeze_at"] is None else f" until epoch {settings['unfreeze_at']} ends"
+    print(f"head: {'the file' + chr(39) + 's' if keeps else 'new'}; trained: {trained:,} parameters{until}", flush=True)
+    facts = {"preprocessing": metadata["preprocessing"], "options": metadata["options"]}
+    return runs.train(
+        settings, dataset, device, model, make_optimizer(settings, model), schedule, loaders, facts, freeze_or_not
+    )
+
+
+def command_line():
+    """The parser. Flags that are not given are absent, so that a resumed run can tell them."""
+    parser = Parser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        argument_default=argparse.SUPPRESS,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("--weights", metavar="FILE", help="PyTorch's .pth, .pt, .th, safetensors, .npz, Keras's .h5, or a run's own")
+    add("--image-folder", metavar="DIR", help="pictures, one sub-folder for each class; default: CIFAR-10")
+    add("--skip-broken", action="store_true", help="leave files out that are no pictures or damaged")
+    add("--dataset", choices=["cifar10", "synthetic"], help="without --image-folder; default: cifar10")
+    add("--data-dir", metavar="DIR", help="folder with CIFAR-10 (default: $MINIRES_DATA, the user's cache, download)")
+    add("--data-url", metavar="URL", help="where to download CIFAR-10's archive from")
+    add("--freeze", choices=["none", "backbone", *STAGES], help="backbone: all but the last layer; layerN: up to it")
+    add("--unfreeze-at", type=int, metavar="EPOCH", help="train everything after this many epochs")
+    add("--head", choices=["auto", "keep", "new"], help="the file's last layer, or a new one; default: auto")
+    add("--head-lr-multiplier", type=float, metavar="X", help="the head's learning rate over --lr; default: 1")
+    add("--from-scratch", action="store_true", help="the same network and settings without the weights, to compare")
+    add("--epochs", type=int, metavar="N", help="default: 3")
+    add("-b", "--batch-size", type=int, metavar="N", help="default: 128")
+    add("--lr", type=float, metavar="X", help="learning rate of the first step, then down a cosine; default: 0.02")
+    add("--weight-decay", type=float, metavar="X", help="default: 5e-4")
+    add("--label-smoothing", type=float, metavar="X", help="default: 0")
+    add("--augment", action=argparse.BooleanOptionalAction, help="pad, crop and flip training images (default)")
+    add("--seed", type=int, metavar="N", help="default: 0")
+    add("--val-split", type=int, metavar="N", help="training images set aside for validation; default: a tenth")
+    add("--limit-train", type=int, metavar="N", help="use the first N training images, validation included")
+    add("--limit-test", type=int, metavar="N", help="use the first N test images")
+    add("--device", choices=backend.DEVICES, help="auto takes a GPU if one works (default)")
+    add("--threads", type=int, metavar="N", help="default: the physical cores this process may use")
+    add("--out", metavar="DIR", help="folder of the run; default: runs/<time>-finetune")
+    add("--save-every", type=int, metavar="N", help="iterations between checkpoints; default: at each epoch's end")
+    add("--no-progress", action="store_true", help="no bar, only a line for each epoch")
+    add("--resume", metavar="DIR", help="go on with the run in this folder")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

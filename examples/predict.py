@@ -1,0 +1,131 @@
+"""What a network sees in pictures: the five likeliest classes, with probabilities.
+
+    python examples/predict.py cat.jpg --weights resnet50.pth
+    python examples/predict.py a.png b.webp --weights runs/NAME --json        a line of JSON for each picture
+    python examples/predict.py cat.jpg --weights FILE --plot cat-seen.png     the picture beside its classes
+
+Each picture is turned upright, scaled and cut as the weights' own preprocessing says. Classes have names where the file
+of weights holds them, as a run's checkpoints do; --classes FILE gives them, a name on each line.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a fresh clone runs without being installed
+
+import numpy as np
+
+from minires import backend, no_grad, pretrained, runs
+from minires.console import Parser, fail
+from minires.data import normalize
+from minires.data.images import DatasetError, Preprocessing, open_image
+
+
+def main():
+    """Run the command line; returns the exit code."""
+    return runs.call(run, vars(command_line().parse_args()))
+
+
+def run(options):
+    """Predict every picture that can be read; the exit code is 1 if one could not."""
+    path = Path(options["weights"])
+    model, metadata = pretrained.build(path / "best.safetensors" if path.is_dir() else path)
+    classes = class_names(metadata, options["classes"])
+    preprocessing = Preprocessing(**metadata["preprocessing"])
+    device = backend.resolve_device(options["device"])
+    model.to(device).eval()
+    if options["plot"] and len(options["images"]) > 1:
+        raise ValueError(f"--plot draws one picture, got {len(options['images'])}: give them one at a time")
+    if metadata["assumed"]:
+        print(
+            "note: the file does not say how its images were prepared: taken as usual for this network", file=sys.stderr
+        )
+    code = 0
+    for name in options["images"]:
+        try:
+            image = open_image(name)
+        except DatasetError as error:
+            code = fail(error)
+            continue
+        best = predict(model, preprocessing, preprocessing.pixels(image), device, options["top"])
+        best = [(classes[label], probability) for label, probability in best]
+        show(name, best, options["json"])
+        if options["plot"]:
+            plot(image, preprocessing.pixels(image), preprocessing.order, best, options["plot"])
+    return code
+
+
+def class_names(metadata, file):
+    """The classes' names: from --classes, from the weights, or numbers."""
+    number = metadata["num_classes"]
+    if file is None:
+        return metadata["classes"] or [f"class {label}" for label in range(number)]
+    names = Path(file).read_text(encoding="utf-8").splitlines()
+    names = names[:-1] if names and not names[-1].strip() else names
+    if len(names) != number:
+        raise ValueError(f"--classes {file}: {len(names)} names, the weights have {number} classes: give one a line")
+    return names
+
+
+def predict(model, preprocessing, pixels, device, top):
+    """[(label, probability)] of the `top` likeliest classes of one picture, uint8 (size, size, 3)."""
+    x = backend.to_device(normalize(pixels[None], preprocessing.mean, preprocessing.std), device)
+    with no_grad():
+        logits, _ = model(x)
+    exponentials = np.exp(backend.to_numpy(logits)[0] - float(logits.max()))  # softmax, without overflow
+    probabilities = exponentials / exponentials.sum()
+    labels = np.argsort(-probabilities, kind="stable")[:top]
+    return [(int(label), float(probabilities[label])) for label in labels]
+
+
+def show(name, best, as_json):
+    """A picture's classes, for a person or for a program."""
+    if as_json:
+        found = [{"class": label, "probability": probability} for label, probability in best]
+        print(json.dumps({"image": str(name), "top": found}), flush=True)
+        return
+    print(name)
+    for label, probability in best:
+        print(f"  {probability:7.2%}  {label}", flush=True)
+
+
+def plot(image, pixels, order, best, path):
+    """The picture, what the network saw of it, and its classes as bars."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11, 3.6), dpi=110, layout="constrained")
+    FigureCanvasAgg(figure)
+    whole, seen, bars = figure.subplots(1, 3, width_ratios=(1, 1, 1.3))
+    whole.imshow(image)
+    whole.set_title("the picture")
+    seen.imshow(pixels if order == "RGB" else pixels[:, :, ::-1])
+    seen.set_title(f"what the network sees: {pixels.shape[1]}x{pixels.shape[0]}")
+    for axes in (whole, seen):
+        axes.set_axis_off()
+    labels, probabilities = zip(*reversed(best), strict=True)
+    bars.barh(labels, [100 * probability for probability in probabilities], color="#1f77b4")
+    bars.set_xlim(0, 100)
+    bars.set_xlabel("probability, %")
+    figure.savefig(path)
+    print(f"wrote {path}", file=sys.stderr)
+
+
+def command_line():
+    """The parser."""
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    add = parser.add_argument
+    add("images", nargs="+", metavar="IMAGE", help="a picture of any kind that Pillow reads")
+    add("--weights", required=True, metavar="FILE", help="a file of weights, or the folder of a run")
+    add("--classes", metavar="FILE", help="names of the classes, one on each line")
+    add("--top", type=int, default=5, metavar="N", help="how many classes; default: 5")
+    add("--json", action="store_true", help="a line of JSON for each picture")
+    add("--plot", metavar="FILE", help="draw the picture and its classes, as a PNG or whatever the name says")
+    add("--device", choices=backend.DEVICES, default="auto", help="auto takes a GPU if one works (default)")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

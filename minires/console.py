@@ -1,0 +1,175 @@
+"""What the scripts show and accept: the command line's errors, the progress of a run, its end by a signal."""
+
+import argparse
+import math
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from minires.names import unknown
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are one sentence."""
+
+    def error(self, message):
+        self.exit(2, f"error: {message} (see --help)\n")
+
+
+def one_of(what, names):
+    """An argparse type: one of the names; anything else is refused with the nearest."""
+
+    def check(value):
+        if value not in names:
+            raise argparse.ArgumentTypeError(unknown(what, value, names))
+        return value
+
+    return check
+
+
+class Watcher:
+    """Shows and records how training goes: a bar on a terminal, plain lines elsewhere, one line for each epoch."""
+
+    def __init__(self, recorder, config):
+        self.recorder, self.config = recorder, config
+        settings, label = config["settings"], config["dataset"]["label"]
+        self.title = f"{settings['model']} on {label}, seed {settings['seed']}"
+        self.quiet = settings["no_progress"]
+        self.bar = None
+        self.last_line = time.monotonic()
+
+    def tell(self, text):
+        """Print a line, above the bar if there is one, and keep it in train.log."""
+        if self.bar is None:
+            print(text, flush=True)
+        else:
+            self.bar.write(text)
+        self.recorder.say(text)
+
+    def start(self, trainer):
+        """What is trained on what, and the heads of the columns."""
+        config, settings = self.config, self.config["settings"]
+        sizes = config["sizes"]
+        self.recorder.say(time.strftime("%Y-%m-%d %H:%M:%S"))
+        if config["dataset"]["notice"]:
+            self.recorder.say(config["dataset"]["notice"])
+        self.tell(f"{self.title}: {config['parameters']:,} parameters, {sizes['train']:,} training, {sizes['val']:,} "
+                  f"validation and {sizes['test']:,} test images")  # fmt: skip
+        self.tell(f"{settings['recipe']} recipe: {settings['epochs']} epochs, batch size {settings['batch_size']}, "
+                  f"{settings['optimizer']}, learning rate {settings['lr']:g}, {settings['schedule']}; writing to "
+                  f"{trainer.folder}")  # fmt: skip
+        if trainer.position.iteration:
+            self.tell(f"going on after epoch {trainer.position.epoch}, iteration {trainer.position.iteration:,}")
+        self.tell(" epoch  iteration         lr  train loss  train acc   val loss   val acc   seconds  images/s")
+
+    def batch(self, trainer):
+        """After each step."""
+        position, batches = trainer.position, len(trainer.train_loader)
+        if self.quiet or position.seen == 0:  # a GPU has told nothing yet
+            return
+        seen = position.seen
+        speed = position.seen / max(position.epoch_seconds, 1e-9)
+        steps = min(trainer.epochs * batches, trainer.iterations or math.inf)
+        left = (steps - position.iteration) / position.iteration * position.seconds
+        facts = (
+            f"loss {position.loss_sum / seen:.3f}, acc {position.correct / seen:.1%}, {speed:,.0f} images/s, "
+            f"{clock(left)} left"
+        )
+        if sys.stderr.isatty():
+            self.show_bar(position, batches, trainer.epochs, facts)
+        elif time.monotonic() - self.last_line > 30:
+            self.last_line = time.monotonic()
+            print(
+                f"  epoch {position.epoch + 1}/{trainer.epochs}, batch {position.batch}/{batches}: {facts}", flush=True
+            )
+
+    def show_bar(self, position, batches, epochs, facts):
+        from tqdm import tqdm
+
+        if self.bar is None:
+            layout = "{desc} |{bar}| {n_fmt}/{total_fmt}{postfix}"  # tqdm puts a comma before the postfix
+            self.bar = tqdm(total=batches, leave=False, dynamic_ncols=True, bar_format=layout, delay=1e-3)
+        self.bar.n = position.batch
+        self.bar.set_description_str(f"epoch {position.epoch + 1}/{epochs}", refresh=False)
+        self.bar.set_postfix_str(facts)
+
+    def epoch(self, trainer, row):
+        """After each epoch: a line, log.csv and curves.png."""
+        numbers = [math.nan if value is None else value for value in row.values()]
+        epoch, iteration, lr, train_loss, train_acc, val_loss, val_acc, seconds, speed = numbers
+        self.tell(
+            f"{epoch:6d} {iteration:10,d} {lr:10.3g} {train_loss:11.4f} {train_acc:10.2%} {val_loss:10.4f} "
+            f"{val_acc:9.2%} {seconds:9.1f} {speed:9,.0f}"
+        )
+        self.last_line = time.monotonic()
+        self.recorder.log(trainer.position.history)
+        self.recorder.curves(trainer.position.history, self.title)
+
+    def close(self):
+        """Take the bar away."""
+        if self.bar is not None:
+            self.bar.close()
+            self.bar = None
+
+
+def clock(seconds):
+    """1:02:03 or 2:03."""
+    minutes, seconds = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
+
+
+class stopping_on_signals:
+    """Within this block Ctrl-C and SIGTERM ask the trainer to stop after its step; a second Ctrl-C stops at once."""
+
+    def __init__(self, trainer):
+        self.trainer = trainer
+        self.received = []
+        self.before = {}
+
+    def __enter__(self):
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self.before[number] = signal.signal(number, self.handle)
+        return self.received
+
+    def handle(self, number, frame):
+        if self.trainer.stop_requested and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        print("\nstopping after this step ...", file=sys.stderr, flush=True)
+        self.trainer.stop_requested = True
+        self.received.append(number)
+
+    def __exit__(self, *error):
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
+
+
+def how_to_go_on(folder, recorder):
+    """The command that continues the run, also kept in train.log."""
+    words = [sys.executable, str(Path(sys.argv[0]).resolve()), "--resume", str(Path(folder).resolve())]
+    line = f"to go on: {subprocess.list2cmdline(words) if os.name == 'nt' else shlex.join(words)}"
+    recorder.say(line)
+    return line
+
+
+def fail(error, code=1):
+    print(f"error: {error}", file=sys.stderr)
+    return code
+
+
+def evaluation_table(evaluation, classes, label):
+    """Lines: loss and accuracy on the test set, then each class."""
+    correct, total = sum(evaluation.class_correct), sum(evaluation.class_total)
+    share = f"{evaluation.accuracy:.2%} ({correct:,} of {total:,})"
+    yield f"test loss {evaluation.loss:.4f}   test accuracy {share}   {label}"
+    width = max(map(len, classes))
+    for name, right, of in zip(classes, evaluation.class_correct, evaluation.class_total, strict=True):
+        yield f"  {name:<{width}}  {f'{right / of:7.2%}' if of else '      -'}  {right:5,} of {of:5,}"
+
+
+def none_for_nan(value):
+    return None if math.isnan(value) else value

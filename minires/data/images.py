@@ -1,0 +1,131 @@
+"""Pictures from files, of any kind that Pillow reads, and folders of them as a data set."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from minires.data.dataset import Dataset, DatasetError
+
+MOST_PIXELS = 200_000_000  # of one picture; a file of a few bytes may claim any number
+
+
+def open_image(path):
+    """The picture in a file, upright, as a Pillow image in RGB.
+
+    It is turned as its EXIF orientation says; transparency is laid on white, grey, palette, CMYK and 16-bit pictures
+    are converted; of several frames it is the first. Raises DatasetError for what is no picture, damaged or too large.
+    """
+    from PIL import Image, ImageOps
+
+    try:
+        with Image.open(path) as image:
+            if image.width * image.height > MOST_PIXELS:
+                size = f"{image.width}x{image.height}"
+                raise DatasetError(f"{path}: {size} pixels, the limit is {MOST_PIXELS:,}: make it smaller first")
+            return _as_rgb(ImageOps.exif_transpose(image))
+    except FileNotFoundError as error:
+        raise DatasetError(f"{path}: no such file: name a picture, such as photo.jpg") from error
+    except DatasetError:
+        raise
+    except Exception as error:  # Pillow's decoders raise whatever they like
+        reason = "is no picture that Pillow reads" if "cannot identify" in str(error) else f"is damaged ({error})"
+        raise DatasetError(f"{path}: {reason}: use another file, or convert it to PNG or JPEG") from error
+
+
+def _as_rgb(image):
+    from PIL import Image
+
+    if image.mode.startswith("I;16") or image.mode == "I":  # grey of 16 bits, which convert() would clip
+        pixels = np.asarray(image).astype(np.uint32)
+        image = Image.fromarray((pixels >> (8 if pixels.max(initial=0) > 255 else 0)).astype(np.uint8))
+    if "A" in image.getbands() or "transparency" in image.info:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return image.convert("RGB")
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """What a set of weights expects of its images; it was trained so, and is right about no others.
+
+        x = (pixels / 255 - mean) / std
+
+    mean, std       three floats each, in the network's order of channels
+    order           "RGB", or "BGR" as Caffe's weights and those of keras.applications want it
+    size            side of the square that the network sees, pixels
+    resize          the shorter side is scaled to this and the middle cut out; None: both sides are scaled to `size`
+    interpolation   "bilinear" or "bicubic"
+    """
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    order: str = "RGB"
+    size: int = 224
+    resize: int | None = 256
+    interpolation: str = "bilinear"
+
+    def __post_init__(self):
+        if self.order not in ("RGB", "BGR"):
+            raise ValueError(f"Preprocessing: unknown order {self.order!r}: choose RGB or BGR")
+        if self.interpolation not in ("bilinear", "bicubic"):
+            raise ValueError(f"Preprocessing: unknown interpolation {self.interpolation!r}: choose bilinear or bicubic")
+        if len(self.mean) != 3 or len(self.std) != 3 or not min(self.std) > 0:
+            raise ValueError(
+                f"Preprocessing: mean {self.mean} and std {self.std}: give three numbers each, std above 0"
+            )
+        sides = [side for side in (self.size, self.resize) if side is not None]
+        if not all(isinstance(side, int) for side in sides) or not 1 <= sides[0] <= sides[-1] <= 10_000:
+            raise ValueError(f"Preprocessing: size {self.size}, resize {self.resize}: 1 <= size <= resize <= 10000")
+        object.__setattr__(self, "mean", tuple(map(float, self.mean)))
+        object.__setattr__(self, "std", tuple(map(float, self.std)))
+
+    def pixels(self, image):
+        """uint8 (size, size, 3) of a Pillow image in RGB, in the network's order of channels; not yet normalised."""
+        width, height = image.size
+        if self.resize is None:
+            width = height = self.size
+        else:  # torchvision's Resize and CenterCrop
+            shorter = min(width, height)
+            width, height = (max(1, side * self.resize // shorter) for side in (width, height))
+        image = image.resize((width, height), {"bilinear": 2, "bicubic": 3}[self.interpolation])
+        left, top = round((width - self.size) / 2), round((height - self.size) / 2)
+        pixels = np.asarray(image)[top : top + self.size, left : left + self.size]
+        return np.ascontiguousarray(pixels if self.order == "RGB" else pixels[:, :, ::-1])
+
+
+def read_image_folder(folder, preprocessing, test_share=0.2, seed=0, skip_broken=False, tell=print):
+    """The pictures of a folder with one sub-folder for each class, as a Dataset of uint8 (N, size, size, 3).
+
+    Classes are the sub-folders in order of their names. `test_share` of each class, drawn with `seed`, is the test
+    part. Every broken file is told; they raise one DatasetError, or are left out with skip_broken.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise DatasetError(f"{folder}: no such folder: name one that holds a sub-folder of pictures for each class")
+    classes = sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    if len(classes) < 2:
+        raise DatasetError(f"{folder}: {len(classes)} sub-folders, at least 2 are needed: one for each class")
+    rng, parts, broken = np.random.default_rng(seed), {"train": [], "test": []}, []
+    for label, name in enumerate(classes):
+        pictures = []
+        for path in sorted(path for path in (folder / name).rglob("*") if path.is_file() and path.name[0] != "."):
+            try:
+                pictures.append(preprocessing.pixels(open_image(path)))
+            except DatasetError as error:
+                broken.append(str(error))
+        if len(pictures) < 2 and (skip_broken or not broken):
+            raise DatasetError(f"{folder / name}: {len(pictures)} pictures, at least 2 are needed: one is for the test")
+        order = rng.permutation(len(pictures))
+        test = max(1, round(test_share * len(pictures)))
+        for part, chosen in (("test", order[:test]), ("train", order[test:])):
+            parts[part] += [(pictures[index], label) for index in sorted(chosen)]
+    for line in broken:
+        tell(f"broken: {line}")
+    if broken and not skip_broken:
+        raise DatasetError(f"{folder}: {len(broken)} broken files, listed above: mend them or give --skip-broken")
+    arrays = []
+    for part in ("train", "test"):
+        images, labels = zip(*(parts[part][index] for index in rng.permutation(len(parts[part]))), strict=True)
+        arrays += [np.stack(images), np.array(labels, np.int64)]  # mixed, so that the first N are of all classes
+    return Dataset("folder", f"pictures in {folder.name}", tuple(classes), *arrays)

@@ -1,0 +1,5 @@
+"""The one exception of this package."""
+
+
+class WeightsError(ValueError):
+    """A weights file that cannot be used; the message names the file, what is wrong with it and the cure."""

@@ -1,0 +1,189 @@
+"""A run in a folder of its own: begun, stopped, gone on with, tested. What the scripts that train have in common."""
+
+import signal
+import sys
+import warnings
+from pathlib import Path
+
+from minires import backend, checkpoint, data
+from minires.console import Watcher, evaluation_table, fail, how_to_go_on, none_for_nan, stopping_on_signals
+from minires.recording import Recorder, environment
+from minires.training import Interrupted, Trainer, evaluate
+
+FREE_ON_RESUME = {"resume", "device", "data_dir", "data_url", "threads", "save_every", "no_progress"}
+
+
+def call(run, given):
+    """run(given), the flags given -> exit code; every failure is one sentence on stderr and a code that is not 0."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    warnings.filterwarnings("ignore", "(overflow|invalid value|divide by zero) encountered", RuntimeWarning)
+    try:
+        return run(given)
+    except KeyboardInterrupt:
+        return fail("interrupted", 130)
+    except (ValueError, OSError, RuntimeError) as error:
+        if not isinstance(error, (ValueError, OSError, backend.DeviceError)):
+            raise
+        return fail(error)
+
+
+def out_of_memory(settings, given):
+    """Say what to do about it; the exit code."""
+    size = settings["batch_size"]
+    how = "start a new run with" if "resume" in given else "try"
+    return fail(f"out of memory with batch size {size}: {how} --batch-size {max(1, size // 2)}")
+
+
+def resumed_settings(given):
+    """The settings of the run to go on with; a flag that would make it another run is refused."""
+    folder = run_folder(given["resume"])
+    if not (folder / "last.safetensors").exists():
+        raise ValueError(f"--resume {given['resume']}: no run there: name a folder that holds a last.safetensors")
+    config = load_with_config(folder / "last.safetensors").info["config"]
+    saved = {**config["settings"], "dataset": config["dataset"]["name"]}  # what "auto" found then, not now
+    changed = [name for name in given if name not in FREE_ON_RESUME and saved.get(name) != given[name]]
+    if changed:
+        flags = ", ".join(f"--{name.replace('_', '-')} {given[name]} (was {saved.get(name)})" for name in changed)
+        raise ValueError(f"--resume goes on with the run's own settings, these differ: {flags}: leave them out")
+    return {**saved, **{name: given[name] for name in given if name in FREE_ON_RESUME}, "out": str(folder)}
+
+
+def load_with_config(path):
+    """A checkpoint that this script wrote: it says which run it belongs to."""
+    loaded = checkpoint.load(path)
+    if "config" not in loaded.info:
+        raise checkpoint.CheckpointError(f"{path}: does not say which run it belongs to: give one this script wrote")
+    return loaded
+
+
+def run_folder(path):
+    """The run's folder, from itself or from a checkpoint in it."""
+    path = Path(path)
+    return path if path.is_dir() else path.parent
+
+
+def prepare_device(settings, tell=print):
+    """The device to use, announced; threads set."""
+    device = backend.resolve_device(settings["device"])
+    if settings["threads"] is not None:
+        backend.set_threads(settings["threads"])
+    threads = f", {backend.get_threads()} threads" if device == "cpu" else ""
+    tell(f"device: {device}{threads}{' (chosen by --device auto)' if settings['device'] == 'auto' else ''}")
+    return device
+
+
+def load_dataset(settings, tell=print):
+    """The data set; where it is not the one hoped for, a notice that nobody can miss."""
+    show = not settings["no_progress"] and sys.stderr.isatty()
+    dataset, notice = data.load(settings["dataset"], settings["data_dir"], settings["data_url"], progress=show)
+    settings["notice"] = notice
+    if notice:
+        print(f"\n{notice}\n", file=sys.stderr, flush=True)
+    tell(f"data: {dataset.label}, {len(dataset.train_images):,} training and {len(dataset.test_images):,} test images")
+    return dataset
+
+
+def train(settings, dataset, device, model, optimizer, schedule, loaders, facts, before_epoch=None):
+    """Train, or go on training, and test the best model; returns the exit code.
+
+    loaders: of the training, validation (or None) and test images.   facts: what else config.json shall hold.
+    """
+    resume = settings.pop("resume", None)
+    train_loader, val_loader, test_loader = loaders
+    folder = Path(settings["out"])
+    if not resume and (folder / "last.safetensors").exists():
+        raise ValueError(f"--out {folder} already holds a run: go on with --resume {folder}, or name another folder")
+    recorder = Recorder(folder)
+    config = {
+        "settings": settings,
+        "dataset": {"name": dataset.name, "label": dataset.label, "notice": settings.pop("notice")},
+        "sizes": {
+            "train": len(train_loader.images),
+            "val": len(val_loader.images) if val_loader else 0,
+            "test": len(test_loader.images),
+        },
+        "classes": list(dataset.classes),
+        **facts,
+        "parameters": sum(parameter.size for parameter in model.parameters()),
+        "threads": backend.get_threads() if device == "cpu" else None,
+        **environment(device),
+    }
+    trainer = Trainer(
+        model,
+        optimizer,
+        schedule,
+        train_loader,
+        val_loader,
+        epochs=settings["epochs"],
+        iterations=settings["iterations"],
+        num_classes=len(dataset.classes),
+        label_smoothing=settings["label_smoothing"],
+        folder=folder,
+        info={"config": config},
+        save_every=settings["save_every"],
+        watcher=Watcher(recorder, config),
+        before_epoch=before_epoch,
+    )
+    if resume:
+        loaded = checkpoint.load(folder / "last.safetensors")
+        was = loaded.info["config"]["dataset"]
+        if (was["name"], was["label"]) != (dataset.name, dataset.label):
+            raise ValueError(f"the run was trained on {was['label']}, this is {dataset.label}: name its --data-dir")
+        config["dataset"]["notice"] = was["notice"]
+        trainer.resume(loaded)
+        if trainer.finished:
+            print("this run has come to its end already: only the test is done again; to train longer, start a new run")
+    recorder.config(config)
+    trainer.watcher.start(trainer)
+    with stopping_on_signals(trainer) as received:
+        try:
+            trainer.run()
+            trainer.watcher.close()
+            test(trainer, test_loader, recorder, config)
+        except Interrupted:
+            trainer.watcher.close()
+            print(f"stopped and saved; {how_to_go_on(folder, recorder)}", flush=True)
+            return 128 + received[0]
+        except KeyboardInterrupt:
+            trainer.watcher.close()
+            return fail(f"stopped at once; from the last checkpoint {how_to_go_on(folder, recorder)}", 130)
+        finally:
+            trainer.watcher.close()
+    return 0
+
+
+def test(trainer, test_loader, recorder, config):
+    """Evaluate the best model on the test set, once, and write result.json."""
+    best = checkpoint.load(trainer.folder / "best.safetensors")
+    trainer.model.load_state_dict(best.model)
+    classes, position = config["classes"], trainer.position
+    evaluation = evaluate(trainer.model, test_loader, len(classes), lambda: trainer.stop_requested)
+    recorder.result(
+        {
+            **test_figures(evaluation, classes, config["dataset"]["label"]),
+            "model_of_epoch": position.best_epoch,
+            "best_val_acc": position.best_val_acc,
+            "epochs": position.epoch,
+            "iterations": position.iteration,
+            "seconds": position.seconds,
+            "peak_memory_mb": backend.memory_peak(config["device"]) / 1e6,
+        }
+    )
+    tell = trainer.watcher.tell
+    for line in evaluation_table(evaluation, classes, config["dataset"]["label"]):
+        tell(line)
+    chosen = "best on the validation images" if trainer.val_loader else "the last, as there are no validation images"
+    tell(f"model of epoch {position.best_epoch} ({chosen}); {position.seconds:,.0f} s; results in {trainer.folder}")
+
+
+def test_figures(evaluation, classes, label):
+    """What a test found, for a JSON file."""
+    by_class = zip(classes, evaluation.class_accuracy, strict=True)
+    return {
+        "test_loss": none_for_nan(evaluation.loss),
+        "test_acc": evaluation.accuracy,
+        "test_correct": sum(evaluation.class_correct),
+        "test_total": sum(evaluation.class_total),
+        "class_acc": {name: none_for_nan(value) for name, value in by_class},
+        "dataset": label,
+    }
