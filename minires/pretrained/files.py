@@ -1,0 +1,70 @@
+"""What the readers of weights files share: a file opened so that every failure names it, and bytes as numbers."""
+
+import contextlib
+import os
+from pathlib import Path
+
+import numpy as np
+
+from minires.pretrained.errors import WeightsError
+
+DTYPES = (
+    "float64", "float32", "float16", "bfloat16",
+    "int64", "int32", "int16", "int8", "uint64", "uint32", "uint16", "uint8", "bool",
+)  # fmt: skip
+
+
+@contextlib.contextmanager
+def opened(path):
+    """The file at `path`, open for reading; whatever goes wrong within becomes a WeightsError that names it."""
+    path = Path(path)
+    try:
+        if not path.is_file():
+            raise WeightsError("no such file; give the path of a weights file, or download it")
+        with open(path, "rb") as file:
+            yield file
+    except WeightsError as error:
+        raise WeightsError(f"{path}: {error}") from error.__cause__
+    except OSError as error:
+        reason = error.strerror or error
+        raise WeightsError(f"{path}: cannot be read ({reason}); check the disk and the permissions") from error
+    except MemoryError as error:
+        raise WeightsError(f"{path}: does not fit into memory; close other programs, or use a smaller model") from error
+    except Exception as error:  # damaged bytes can raise any exception there is
+        reason = f"{type(error).__name__}: {error}".splitlines()[0][:100]
+        raise WeightsError(f"{path}: damaged ({reason}); download it again") from error
+
+
+def size_of(file):
+    """The bytes of an open file."""
+    return os.fstat(file.fileno()).st_size
+
+
+def read_at(file, start, count):
+    """`count` bytes from `start` on, as uint8 (count,); nothing is allocated for bytes that the file does not have."""
+    size = size_of(file)
+    if not 0 <= start <= start + count <= size:
+        raise WeightsError(f"cut short or damaged: it has {size} bytes and speaks of others; download it again")
+    data = np.empty(count, np.uint8)
+    file.seek(start)
+    if file.readinto(data) != count:
+        raise WeightsError(f"cut short while it was read: {count} bytes were expected; download it again")
+    return data
+
+
+def item_size(dtype):
+    """The bytes of one value of a dtype of DTYPES."""
+    return 2 if dtype == "bfloat16" else np.dtype(dtype).itemsize
+
+
+def as_numbers(data, dtype):
+    """uint8 (n,) -> (n // item_size,) of a dtype of DTYPES: the whole values in it, least significant byte first.
+
+    bfloat16, which NumPy lacks, becomes float32, whose upper half it is; all else is a view of data.
+    """
+    if dtype == "bfloat16":
+        bits = as_numbers(data, "uint16").astype(np.uint32)
+        bits <<= 16
+        return bits.view(np.float32)
+    whole = len(data) - len(data) % item_size(dtype)
+    return data[:whole].view(np.dtype(dtype).newbyteorder("<"))
