@@ -51,7 +51,7 @@ def run(options):
 
 
 def fixed_logits(path, state, metadata):
-    """The network's answers, in float64, to the picture that `fixed_picture` draws; its features where it has no head."""
+    """The network's answers, in float64, to `fixed_picture`; without a head the sum of its features."""
     headless = metadata["num_classes"] is None
     model = models.build(metadata["model"], metadata["num_classes"] or 1, rng=0, **metadata["options"])
     if headless:

@@ -4,6 +4,7 @@ import csv
 import importlib.util
 import json
 import os
+import re
 import signal
 import struct
 import subprocess
@@ -339,7 +340,7 @@ def test_a_bar_on_a_terminal(cifar, tmp_path):
         (("--momentum", "0", "--nesterov"), ("--nesterov", "--momentum above 0")),
         (("--no-such-flag",), ("--no-such-flag",)),
         (("--resume", "nowhere"), ("nowhere", "no run there")),
-        (("--evaluate", "nowhere.safetensors"), ("nowhere.safetensors", "no such checkpoint")),
+        (("--evaluate", "nowhere.safetensors"), ("nowhere.safetensors", "No such file", "name a file of weights")),
     ],
 )
 def test_bad_flags_get_one_sentence(main, tmp_path, flags, words):
@@ -393,20 +394,17 @@ def test_a_checkpoint_cut_in_half(main, tmp_path):
     for flag in ("--resume", "--evaluate"):
         code, _, err = main(flag, path)
         assert code == 1
-        assert "last.safetensors: damaged" in one_sentence(err)
+        assert re.search(r"last.safetensors: .*damaged", one_sentence(err))
 
 
 def test_the_checkpoint_of_another_model(main, tmp_path):
-    """A file whose arrays are another model's: every key that does not fit is listed."""
+    """A file whose arrays are another model's than it says."""
     main(*FAST, "--out", tmp_path / "run")
     loaded = checkpoint.load(tmp_path / "run" / "last.safetensors")
     checkpoint.save(tmp_path / "run" / "best.safetensors", models.resnet8(), info=loaded.info)
     code, _, err = main("--evaluate", tmp_path / "run" / "best.safetensors")
     assert code == 1
-    sentence = one_sentence(err)
-    assert "missing" in sentence
-    assert "unexpected" in sentence
-    assert "layer1.0.conv1.weight" in sentence
+    assert "says it is simple_cnn, its arrays are resnet8's: it is damaged" in one_sentence(err)
 
 
 def test_damaged_data_is_named(main, tmp_path):
@@ -458,10 +456,10 @@ def test_a_run_on_shapes_goes_on_with_shapes_when_cifar10_can_be_had(main, tmp_p
 
 def test_a_run_can_be_evaluated_by_its_folder(main, tmp_path):
     main(*FAST, "--out", tmp_path / "run", "--limit-test", 5)
-    code, printed, _ = main("--evaluate", tmp_path / "run", "--device", "cpu")
+    code, printed, err = main("--evaluate", tmp_path / "run", "--device", "cpu")
     assert code == 0
     assert "of 13)" in printed
-    assert "itself tested on 5" in printed
+    assert "itself tested on 5" in err
     assert "nan" not in printed
 
 
@@ -472,12 +470,15 @@ def test_evaluating_as_another_model_is_refused(main, tmp_path):
     assert "holds simple_cnn" in one_sentence(err)
 
 
-@pytest.mark.parametrize("flag", ["--resume", "--evaluate"])
-def test_a_checkpoint_that_says_nothing_of_its_run(main, tmp_path, flag):
+def test_a_checkpoint_that_says_nothing_of_its_run(main, tmp_path):
+    """It cannot be gone on with, but tested like any other weights."""
     checkpoint.save(tmp_path / "last.safetensors", models.resnet8())
-    code, _, err = main(flag, tmp_path / "last.safetensors")
+    code, _, err = main("--resume", tmp_path / "last.safetensors")
     assert code == 1
     assert "does not say which run" in one_sentence(err)
+    code, printed, _ = main("--evaluate", tmp_path / "last.safetensors", "--device", "cpu")
+    assert code == 0
+    assert "of 13)" in printed
 
 
 def test_ctrl_c_twice_stops_at_once_and_says_how_to_go_on(example, main, tmp_path, monkeypatch):

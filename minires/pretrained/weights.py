@@ -36,13 +36,14 @@ def read(path):
         raise WeightsError(f"{path}: {error}") from None
     metadata = {**asdict(architecture), "classes": None, "source": source}
     known = _known(path, info)
-    if known.get("model", architecture.model).replace("plain", "resnet") != architecture.model:
+    if (known.get("model") or architecture.model).replace("plain", "resnet") != architecture.model:
         raise WeightsError(f"{path}: says it is {known['model']}, its arrays are {architecture.model}'s: it is damaged")
     names, number = known.get("classes"), architecture.num_classes
     if names is not None and number is not None and len(names) != number:
         raise WeightsError(f"{path}: {len(names)} names of classes, its last layer has {number}: it is damaged")
     assumed = "preprocessing" not in known
-    metadata |= {"preprocessing": asdict(usual_preprocessing(architecture.model, architecture.options)), **known}
+    metadata |= {"preprocessing": asdict(usual_preprocessing(architecture.options))}
+    metadata |= {key: value for key, value in known.items() if value}
     return state, {**metadata, "assumed": assumed}
 
 
@@ -106,7 +107,8 @@ def fill(model, path, state, head=None):
 def write(path, state, metadata):
     """Write weights with their metadata as a safetensors file that `read` takes, and any reader of safetensors.
 
-    The keys are those of torchvision's state_dict with its counts, `num_batches_tracked`, which are 0. Raises OSError where it cannot be written; a file that stood there before is then as it was.
+    The keys are those of torchvision's state_dict with its counts, `num_batches_tracked`, which are 0.
+    Raises OSError where it cannot be written; a file that stood there before is then as it was.
     """
     from safetensors.numpy import save
 
@@ -119,8 +121,8 @@ def write(path, state, metadata):
     checkpoint.write_atomically(path, save(arrays, {"format": FORMAT, "minires": json.dumps(known)}))
 
 
-def usual_preprocessing(model, options):
-    """The Preprocessing that most weights of such a network were trained with."""
+def usual_preprocessing(options):
+    """The Preprocessing that most weights of a network with these options were trained with."""
     if "small_input" not in options or options["small_input"]:
         return Preprocessing(**IMAGENET, size=32, resize=32)
     return Preprocessing(**(CAFFE if options["variant"] == "keras" else IMAGENET))
@@ -155,7 +157,7 @@ def _known(path, info):
     if written_by is None:
         return {}
     try:
-        known = written_by(json.loads(info["minires"]))
+        known = {"model": "", "classes": None, **written_by(json.loads(info["minires"]))}
         Preprocessing(**known.get("preprocessing", IMAGENET))
         names = known["classes"]
         if not isinstance(known["model"], str) or not (names is None or all(isinstance(name, str) for name in names)):
@@ -171,8 +173,10 @@ def _of_weights(header):
 
 
 def _of_a_run(header):
-    """The metadata of a checkpoint that a run wrote; "run" says what it was trained and tested on."""
-    config = header["info"]["config"]
+    """The metadata of a checkpoint; of one that a run wrote, "run" says what it was trained and tested on."""
+    config = header["info"].get("config")
+    if config is None:
+        return {}
     preprocessing = config.get("preprocessing") or {**config["normalisation"], "size": 32, "resize": 32}
     dataset, test_images = config["dataset"], config["sizes"]["test"]
     run = {"dataset": dataset["name"], "label": dataset["label"], "test_images": test_images}

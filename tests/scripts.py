@@ -1,0 +1,33 @@
+"""For the tests of the scripts in examples/: a script as a module, and a call of its command line."""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
+
+
+def load(name):
+    """examples/NAME.py as a module."""
+    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def call(script, monkeypatch, capsys, *arguments):
+    """-> (exit code, stdout, stderr) of a script's main() with these arguments."""
+    monkeypatch.setattr(sys, "argv", [str(script.__file__), *map(str, arguments)])
+    try:
+        code = script.main()
+    except SystemExit as exit:  # argparse
+        code = exit.code
+    return code, *capsys.readouterr()
+
+
+def one_sentence(err):
+    """The error, which must be one line and no traceback."""
+    lines = [line for line in err.splitlines() if not line.startswith("note: ")]
+    assert len(lines) == 1, err
+    assert lines[0].startswith("error: ")
+    return lines[0]

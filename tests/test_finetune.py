@@ -1,0 +1,324 @@
+"""examples/finetune.py, predict.py and convert_weights.py as their user meets them."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import scripts
+from PIL import Image
+from safetensors.numpy import load_file, save_file
+from scripts import one_sentence
+from test_data_cifar import make_batches, write_binary
+
+from minires import checkpoint, models, no_grad, pretrained
+from minires.data import normalize, read_cifar10
+from minires.data.images import Preprocessing
+
+COLORS = {"green": (30, 200, 60), "red": (200, 30, 40), "violet": (150, 40, 200)}
+
+
+@pytest.fixture(scope="module")
+def finetune_script():
+    return scripts.load("finetune")
+
+
+@pytest.fixture
+def finetune(finetune_script, monkeypatch, capsys):
+    """finetune("--flag", ...) -> (exit code, stdout, stderr)."""
+    monkeypatch.setattr(finetune_script.runs.Recorder, "curves", lambda self, history, title: None)  # slower than a run
+    return lambda *flags: scripts.call(finetune_script, monkeypatch, capsys, *flags, "--device", "cpu", "--no-progress")
+
+
+@pytest.fixture
+def script(monkeypatch, capsys):
+    """script(name, *arguments) -> (exit code, stdout, stderr)."""
+    return lambda name, *arguments: scripts.call(scripts.load(name), monkeypatch, capsys, *arguments)
+
+
+@pytest.fixture(scope="module")
+def cifar(tmp_path_factory):
+    """A tiny copy of CIFAR-10: 62 random images, and 13 to test."""
+    folder = tmp_path_factory.mktemp("cifar")
+    write_binary(folder, make_batches(12))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    """resnet8 for ten classes, as another program would leave it."""
+    path = tmp_path_factory.mktemp("weights") / "resnet8.safetensors"
+    save_file(models.resnet8(rng=5).state_dict(), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    """Three classes of noisy pictures of one color each, of any size."""
+    folder, rng = tmp_path_factory.mktemp("pictures"), np.random.default_rng(0)
+    for name, color in COLORS.items():
+        (folder / name).mkdir()
+        for index in range(20):
+            size = (*rng.integers(33, 60, 2), 3)
+            pixels = np.clip(np.array(color) + rng.normal(0, 25, size), 0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(folder / name / f"{index}.{'jpg' if index % 2 else 'png'}")
+    return folder
+
+
+SHORT = ("--epochs", 2, "--batch-size", 16, "--seed", 3)
+
+
+def state_of(run, name="best"):
+    return checkpoint.load(run / f"{name}.safetensors").model
+
+
+class TestFreeze:
+    @pytest.mark.parametrize(
+        ("freeze", "trained"),
+        [
+            ("none", {"conv1", "bn1", "layer1", "layer2", "layer3", "fc"}),
+            ("layer2", {"layer3", "fc"}),
+            ("backbone", {"fc"}),
+        ],
+    )
+    def test_what_is_frozen_stays_bit_for_bit(self, finetune, weights, cifar, tmp_path, freeze, trained):
+        code, printed, err = finetune("--weights", weights, "--data-dir", cifar, *SHORT, "--freeze", freeze, "--out",
+                                      tmp_path / "run")  # fmt: skip
+        assert code == 0, err
+        before, after = load_file(weights), state_of(tmp_path / "run", "last")
+        changed = {key.split(".")[0] for key in after if after[key].tobytes() != before[key].tobytes()}
+        assert changed == trained
+        number = sum(array.size for key, array in before.items() if key.split(".")[0] in trained
+                     and ".running_" not in key)  # fmt: skip
+        assert f"head: the file's; trained: {number:,} parameters" in printed
+
+    def test_unfreeze_at(self, finetune, weights, cifar, tmp_path):
+        flags = ("--weights", weights, "--data-dir", cifar, "--epochs", 2, "--batch-size", 16, "--freeze", "backbone")
+        finetune(*flags, "--unfreeze-at", 1, "--out", tmp_path / "run")
+        before, after = load_file(weights), state_of(tmp_path / "run", "last")
+        assert {key for key in after if after[key].tobytes() == before[key].tobytes()} == set()
+
+    def test_a_stage_the_network_lacks(self, finetune, weights, cifar):
+        code, _, err = finetune("--weights", weights, "--data-dir", cifar, "--freeze", "layer4")
+        assert code == 1
+        assert "no such stage: choose one of none, backbone, layer1, layer2, layer3" in one_sentence(err)
+
+
+class TestHead:
+    def test_multiplier(self, finetune, weights, cifar, tmp_path):
+        """With a multiplier of 0 the head alone stands still."""
+        finetune(
+            "--weights", weights, "--data-dir", cifar, *SHORT, "--head-lr-multiplier", 0, "--out", tmp_path / "run"
+        )
+        before, after = load_file(weights), state_of(tmp_path / "run", "last")
+        same = {key for key in after if after[key].tobytes() == before[key].tobytes()}
+        assert same == {"fc.weight", "fc.bias"}
+
+    def test_keep_refuses_other_classes(self, finetune, weights, pictures):
+        code, _, err = finetune("--weights", weights, "--image-folder", pictures, "--head", "keep")
+        assert code == 1
+        assert "for other classes (10) than the data's (3)" in one_sentence(err)
+
+    def test_new_and_from_scratch(self, finetune, weights, cifar, tmp_path):
+        flags = ("--data-dir", cifar, "--epochs", 1, "--lr", 0)
+        assert "head: new" in finetune("--weights", weights, *flags, "--head", "new", "--out", tmp_path / "a")[1]
+        finetune("--weights", weights, *flags, "--from-scratch", "--out", tmp_path / "b")
+        before, new, scratch = load_file(weights), state_of(tmp_path / "a"), state_of(tmp_path / "b")
+        for key in ("conv1.weight", "layer3.0.conv2.weight"):
+            np.testing.assert_array_equal(new[key], before[key])
+            assert not np.array_equal(scratch[key], before[key])
+        assert not np.array_equal(new["fc.weight"], before["fc.weight"])
+
+
+class TestImageFolder:
+    def test_learns_predicts_and_is_evaluated(self, finetune, script, weights, pictures, tmp_path):
+        """Colors are learned from pictures of any size, and named by the checkpoint."""
+        run = tmp_path / "run"
+        flags = ("--weights", weights, "--image-folder", pictures, "--epochs", 4, "--batch-size", 8)
+        code, printed, err = finetune(*flags, "--out", run)
+        assert code == 0, err
+        assert "head: new" in printed
+        assert "the file does not say how its images were prepared" in err
+        assert json.loads((run / "result.json").read_text())["test_acc"] > 0.8
+        code, printed, _ = script("predict", pictures / "red" / "1.jpg", pictures / "green" / "0.png", "--weights", run,
+                                  "--json")  # fmt: skip
+        answers = [json.loads(line) for line in printed.splitlines()]
+        assert [answer["top"][0]["class"] for answer in answers] == ["red", "green"]
+        assert all(abs(sum(guess["probability"] for guess in answer["top"]) - 1) < 1e-5 for answer in answers)
+
+    def test_broken_files(self, finetune, weights, pictures, tmp_path):
+        folder = tmp_path / "pictures"
+        shutil.copytree(pictures, folder)
+        (folder / "red" / "broken.jpg").write_bytes(b"hello")
+        flags = ("--weights", weights, "--image-folder", folder, "--epochs", 1)
+        code, _, err = finetune(*flags)
+        assert code == 1
+        assert "broken.jpg" in err
+        assert "give --skip-broken" in err.splitlines()[-1]
+        assert finetune(*flags, "--skip-broken", "--out", tmp_path / "run")[0] == 0
+
+
+class TestResume:
+    def test_goes_on_with_the_same_bits(self, finetune, weights, cifar, tmp_path, monkeypatch, finetune_script):
+        flags = ("--weights", weights, "--data-dir", cifar, "--epochs", 3, "--batch-size", 16, "--freeze", "layer1",
+                 "--unfreeze-at", 2)  # fmt: skip
+        finetune(*flags, "--out", tmp_path / "whole")
+        stop = finetune_script.runs.Trainer._finish_epoch
+
+        def stop_after_one(trainer, evaluation):
+            stop(trainer, evaluation)
+            trainer.stop_requested = True
+
+        monkeypatch.setattr(finetune_script.runs.Trainer, "_finish_epoch", stop_after_one)
+        monkeypatch.setattr(finetune_script.runs, "stopping_on_signals", Signalled)
+        assert finetune(*flags, "--out", tmp_path / "parts")[0] == 130
+        monkeypatch.undo()
+        monkeypatch.setattr(finetune_script.runs.Recorder, "curves", lambda self, history, title: None)
+        code, printed, err = finetune("--resume", tmp_path / "parts")
+        assert code == 0, err
+        whole, parts = state_of(tmp_path / "whole", "last"), state_of(tmp_path / "parts", "last")
+        assert {key: array.tobytes() for key, array in whole.items()} == {k: a.tobytes() for k, a in parts.items()}
+
+    def test_other_settings_are_refused(self, finetune, weights, cifar, tmp_path):
+        finetune("--weights", weights, "--data-dir", cifar, "--epochs", 1, "--out", tmp_path / "run")
+        code, _, err = finetune("--resume", tmp_path / "run", "--freeze", "backbone")
+        assert code == 1
+        assert "--freeze backbone (was none)" in one_sentence(err)
+
+
+class Signalled:
+    """In place of the signals: Ctrl-C has come."""
+
+    def __init__(self, trainer):
+        pass
+
+    def __enter__(self):
+        return [2]
+
+    def __exit__(self, *error):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("flags", "match"),
+    [
+        ((), "--weights is missing"),
+        (("--weights", "none.pth"), "none.pth: cannot be read"),
+        (("--weights", "x", "--unfreeze-at", 1), "--unfreeze-at: nothing is frozen"),
+        (("--weights", "x", "--freeze", "backbone", "--unfreeze-at", 3), "give one from 1 to 2"),
+        (("--weights", "x", "--from-scratch", "--freeze", "backbone"), "leave --freeze out"),
+        (("--weights", "x", "--epochs", 0), "--epochs must be at least 1, got 0"),
+        (("--weights", "x", "--lr", "nan"), "--lr must be a number from 0 up, got nan"),
+        (("--weights", "x", "--head-lr-multiplier", -1), "--head-lr-multiplier must be a number from 0 up"),
+        (("--resume", "nowhere"), "no run there"),
+    ],
+)
+def test_wrong_flags(finetune, flags, match):
+    code, _, err = finetune(*flags)
+    assert code == 1
+    assert match in one_sentence(err)
+
+
+class TestEvaluate:
+    def test_foreign_weights_as_json(self, script, weights, cifar):
+        """Against the network called by hand on the same images, normalised with ImageNet's mean and std."""
+        code, printed, err = script(
+            "train_cifar", "--evaluate", weights, "--data-dir", cifar, "--json", "--device", "cpu"
+        )
+        assert code == 0, err
+        result = json.loads(printed)
+        dataset, model = read_cifar10(cifar), models.resnet8(rng=5).eval()
+        x = normalize(dataset.test_images, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+        with no_grad():
+            logits, _ = model(x)
+        right = int((logits.argmax(axis=1) == dataset.test_labels).sum())
+        assert (result["test_correct"], result["test_total"]) == (right, len(x))
+        assert result["test_acc"] == right / len(x)
+
+    def test_a_network_for_other_images(self, script, cifar, tmp_path):
+        save_file(models.build("resnet18", 10, rng=0).state_dict(), tmp_path / "a.safetensors")
+        code, _, err = script("train_cifar", "--evaluate", tmp_path / "a.safetensors", "--data-dir", cifar)
+        assert code == 1
+        assert "resnet18 for 10 classes and 224x224 pixels cannot be tested on" in one_sentence(err)
+
+    def test_json_needs_evaluate(self, script):
+        code, _, err = script("train_cifar", "--json")
+        assert code == 1
+        assert "--json goes with --evaluate" in one_sentence(err)
+
+
+class TestPredict:
+    def test_probabilities_are_the_networks(self, script, weights, pictures):
+        picture = pictures / "violet" / "3.jpg"
+        code, printed, _ = script("predict", picture, "--weights", weights, "--json", "--top", 10, "--device", "cpu")
+        assert code == 0
+        preprocessing = Preprocessing((0.485, 0.456, 0.406), (0.229, 0.224, 0.225), size=32, resize=32)
+        pixels = preprocessing.pixels(Image.open(picture))
+        with no_grad():
+            logits, _ = models.resnet8(rng=5).eval()(normalize(pixels[None], preprocessing.mean, preprocessing.std))
+        expected = np.exp(logits[0].astype(np.float64))
+        expected /= expected.sum()
+        top = json.loads(printed)["top"]
+        got = {guess["class"]: guess["probability"] for guess in top}
+        np.testing.assert_allclose([got[f"class {label}"] for label in range(10)], expected, rtol=1e-4)
+        assert [guess["probability"] for guess in top] == sorted(got.values(), reverse=True)
+
+    def test_names_from_a_file_and_a_picture_of_the_answer(self, script, weights, pictures, tmp_path):
+        names = tmp_path / "names.txt"
+        names.write_text("\n".join(f"thing {label}" for label in range(10)) + "\n")
+        code, printed, _ = script("predict", pictures / "red" / "0.png", "--weights", weights, "--classes", names,
+                                  "--plot", tmp_path / "answer.png")  # fmt: skip
+        assert code == 0
+        assert printed.count("thing ") == 5
+        assert Image.open(tmp_path / "answer.png").size == (1210, 396)
+        names.write_text("one\ntwo\n")
+        code, _, err = script("predict", pictures / "red" / "0.png", "--weights", weights, "--classes", names)
+        assert (code, "2 names, the weights have 10 classes" in one_sentence(err)) == (1, True)
+
+    def test_a_broken_picture_does_not_keep_the_others_back(self, script, weights, pictures, tmp_path):
+        (tmp_path / "a.jpg").write_bytes(b"hello")
+        code, printed, err = script("predict", tmp_path / "a.jpg", pictures / "red" / "0.png", "--weights", weights)
+        assert code == 1
+        assert "a.jpg: is no picture" in one_sentence(err)
+        assert "0.png" in printed
+
+
+class TestConvert:
+    def test_to_pytorch_and_back(self, script, torch, tmp_path):
+        """What comes out is taken by PyTorch's own strict loading, and gives the same checksum."""
+        model = models.resnet8(rng=0)
+        state = {f"module.{key}": torch.tensor(array) for key, array in model.state_dict().items()}
+        torch.save({"state_dict": state, "epoch": 3}, tmp_path / "a.pth")
+        code, printed, err = script("convert_weights", tmp_path / "a.pth", tmp_path / "a.safetensors")
+        assert code == 0, err
+        assert "resnet8" in printed
+        from safetensors.torch import load_file as load_tensors
+
+        tensors = load_tensors(tmp_path / "a.safetensors")
+        assert set(tensors) == {key.removeprefix("module.") for key in state} | {
+            key.removeprefix("module.").replace("running_mean", "num_batches_tracked") for key in state
+            if key.endswith("running_mean")
+        }  # fmt: skip
+        checksums = lambda text: [line for line in text.splitlines() if line.startswith("checksum")]  # noqa: E731
+        again = script("convert_weights", tmp_path / "a.safetensors", "-")[1]
+        assert checksums(printed) == checksums(again)
+        other = tmp_path / "b.safetensors"
+        save_file(models.resnet8(rng=1).state_dict(), other)
+        assert checksums(script("convert_weights", other, "-")[1]) != checksums(printed)
+
+    def test_classes_and_preprocessing_of_a_run_travel(self, finetune, script, weights, pictures, tmp_path):
+        finetune("--weights", weights, "--image-folder", pictures, "--epochs", 1, "--out", tmp_path / "run")
+        script("convert_weights", tmp_path / "run" / "best.safetensors", tmp_path / "a.safetensors")
+        _, metadata = pretrained.read(tmp_path / "a.safetensors")
+        assert metadata["classes"] == sorted(COLORS)
+        assert not metadata["assumed"]
+
+    @pytest.mark.parametrize(
+        ("target", "match"), [("a.pth", "only safetensors are written"), ("there.safetensors", "exists already")]
+    )
+    def test_nothing_is_lost(self, script, weights, tmp_path, target, match):
+        (tmp_path / "there.safetensors").write_bytes(b"mine")
+        code, _, err = script("convert_weights", weights, tmp_path / target)
+        assert code == 1
+        assert match in one_sentence(err)
+        assert (tmp_path / "there.safetensors").read_bytes() == b"mine"
