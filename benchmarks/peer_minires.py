@@ -18,7 +18,7 @@ def make_step(case, peer="minires"):
 
 
 def _network(case):
-    model = models.build(case.model, rng=0).train(case.training)
+    model = models.build(case.model, case.num_classes, rng=0).train(case.training)
     optimizer = optim.SGD(model.parameters(), **OPTIONS)
     x, labels = case.arrays()
 

@@ -3,6 +3,7 @@
 import torch
 from cases import OPTIONS, Conv, Network
 from torch.nn import functional as F
+from torch_imagenet import TorchImageNetResNet
 from torch_resnet import TorchResNet, load_from
 
 from minires import models
@@ -21,7 +22,8 @@ def make_step(case, peer):
 
 def _network(case, layout):
     depth = int(case.model.removeprefix("resnet"))
-    network = load_from(TorchResNet(depth), models.build(case.model, rng=0))
+    network = TorchImageNetResNet(depth) if case.for_imagenet else TorchResNet(depth)
+    network = load_from(network, models.build(case.model, case.num_classes, rng=0))
     network = network.train(case.training).to(memory_format=layout)
     optimizer = torch.optim.SGD(network.parameters(), **OPTIONS)
     images, labels = case.arrays()
