@@ -606,7 +606,7 @@ def parse(argv):
         )
     args = parser.parse_args(argv)
     args.model = args.model or ("resnet8" if args.quick else "resnet20")
-    networks = [name for name in models.MODELS if name.startswith("resnet")]
+    networks = [function.__name__ for function in models.RESNETS]
     if args.model not in networks:
         sys.exit(f"error: {unknown('model', args.model, networks)}")
     for option, file in {"--json": args.json, "--plot": args.plot}.items():

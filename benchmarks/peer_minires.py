@@ -1,6 +1,6 @@
 """What is measured: steps of minires."""
 
-from cases import OPTIONS, Conv, Network
+from cases import Conv, Network
 
 from minires import models, no_grad, optim
 from minires.layers import conv2d, max_pool2d
@@ -18,8 +18,8 @@ def make_step(case, peer="minires"):
 
 
 def _network(case):
-    model = models.build(case.model, rng=0).train(case.training)
-    optimizer = optim.SGD(model.parameters(), **OPTIONS)
+    model = models.build(case.model, case.num_classes, rng=0).train(case.training)
+    optimizer = optim.SGD(model.parameters(), **case.options)
     x, labels = case.arrays()
 
     def train():

@@ -1,8 +1,9 @@
 """The same steps in PyTorch, in its default layout (pytorch-nchw) and in channels_last."""
 
 import torch
-from cases import OPTIONS, Conv, Network
+from cases import Conv, Network
 from torch.nn import functional as F
+from torch_imagenet import TorchImageNetResNet
 from torch_resnet import TorchResNet, load_from
 
 from minires import models
@@ -21,9 +22,10 @@ def make_step(case, peer):
 
 def _network(case, layout):
     depth = int(case.model.removeprefix("resnet"))
-    network = load_from(TorchResNet(depth), models.build(case.model, rng=0))
+    network = TorchImageNetResNet(depth) if case.for_imagenet else TorchResNet(depth)
+    network = load_from(network, models.build(case.model, case.num_classes, rng=0))
     network = network.train(case.training).to(memory_format=layout)
-    optimizer = torch.optim.SGD(network.parameters(), **OPTIONS)
+    optimizer = torch.optim.SGD(network.parameters(), **case.options)
     images, labels = case.arrays()
     x, labels = _images(images, layout), torch.from_numpy(labels)
 

@@ -48,9 +48,9 @@ def load_installed(names, threads):
 
 
 def taking_part(case, names, asked=()):
-    """Those of the peers that take part in a case; slow ones in any network where they are asked for by name."""
+    """Those of the peers that take part in a case; slow ones in any network for CIFAR if they are asked for by name."""
     return [name for name in names if not PEERS[name].slow or case.name in SLOW_CASES or _wanted(case, name, asked)]
 
 
 def _wanted(case, name, asked):
-    return isinstance(case, Network) and name in asked
+    return isinstance(case, Network) and not case.for_imagenet and name in asked

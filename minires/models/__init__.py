@@ -1,5 +1,6 @@
 """The networks, by name."""
 
+from minires.models.imagenet import ImageNetResNet, resnet18, resnet34, resnet50, resnet101, resnet152
 from minires.models.resnet import (
     ResNet,
     plain8,
@@ -20,14 +21,19 @@ from minires.names import unknown
 
 RESNETS = (resnet8, resnet20, resnet32, resnet44, resnet56, resnet110)
 PLAIN = (plain8, plain20, plain32, plain44, plain56, plain110)
-MODELS = {function.__name__: function for function in (*RESNETS, *PLAIN, simple_cnn)}
+IMAGENET = (resnet18, resnet34, resnet50, resnet101, resnet152)
+MODELS = {function.__name__: function for function in (*RESNETS, *PLAIN, simple_cnn, *IMAGENET)}
 
-__all__ = ["MODELS", "ResNet", "SimpleCNN", "build", *MODELS]
+__all__ = ["MODELS", "ImageNetResNet", "ResNet", "SimpleCNN", "build", *MODELS]
 
 
-def build(name, num_classes=10, shortcut="A", rng=None):
-    """The model of this name; `shortcut` matters to the resnets alone. Raises ValueError with the nearest name."""
+def build(name, num_classes=10, shortcut="A", rng=None, small_input=False):
+    """The model of this name; `shortcut` matters to the resnets for CIFAR alone, `small_input` to those for ImageNet.
+
+    Raises ValueError with the nearest name for an unknown one.
+    """
     if name not in MODELS:
         raise ValueError(unknown("model", name, MODELS))
     options = {"shortcut": shortcut} if MODELS[name] in RESNETS else {}
+    options |= {"small_input": small_input} if MODELS[name] in IMAGENET else {}
     return MODELS[name](num_classes=num_classes, rng=rng, **options)

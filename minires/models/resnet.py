@@ -93,10 +93,7 @@ class ResNet(Module):
         self.layer3 = _stage(32, 64, n, 2, shortcut, rng)
         self.avgpool = GlobalAvgPool2d()
         self.fc = Linear(64, num_classes, rng=rng)
-        for module in self.modules():
-            if isinstance(module, Conv2d):
-                O, _, KH, KW = module.weight.shape
-                module.weight.data = rng.normal(0, math.sqrt(2 / (O * KH * KW)), module.weight.shape).astype(np.float32)
+        initialise_convolutions(self, rng)
 
     def forward(self, x):
         stages = [self.layer1, self.layer2, self.layer3, self.avgpool, self.fc]
@@ -104,6 +101,16 @@ class ResNet(Module):
 
     def _stem(self, x):
         return conv_norm_relu(self.conv1, self.bn1, x, input_gradient=wants_input_gradient())
+
+
+def initialise_convolutions(model, rng):
+    """Weights become normal numbers of variance 2 / (O * KH * KW), biases 0."""
+    for module in model.modules():
+        if isinstance(module, Conv2d):
+            O, _, KH, KW = module.weight.shape
+            module.weight.data = rng.normal(0, math.sqrt(2 / (O * KH * KW)), module.weight.shape).astype(np.float32)
+            if module.bias is not None:
+                module.bias.data[:] = 0
 
 
 def _stage(in_channels, out_channels, blocks, stride, shortcut, rng):
