@@ -36,6 +36,7 @@ DEFAULTS = {
     "data_dir": None,
     "data_url": None,
     "image_folder": None,
+    "test_folder": None,
     "skip_broken": False,
     "freeze": "none",
     "unfreeze_at": None,
@@ -100,9 +101,12 @@ def settings_of(given):
         )
     if settings["from_scratch"] and settings["freeze"] != "none":
         raise ValueError("--from-scratch: random layers that are frozen learn nothing: leave --freeze out")
-    if settings["image_folder"] is not None:
-        settings["image_folder"] = str(Path(settings["image_folder"]).resolve())
-    settings["weights"] = str(Path(settings["weights"]).resolve())  # --resume may be asked for elsewhere
+    if settings["test_folder"] is not None and settings["image_folder"] is None:
+        raise ValueError("--test-folder goes with --image-folder: give both, or neither")
+    for name in ("image_folder", "test_folder"):
+        if settings[name] is not None:
+            settings[name] = str(Path(settings[name]).resolve())  # --resume may be asked for elsewhere
+    settings["weights"] = str(Path(settings["weights"]).resolve())
     settings.setdefault("out", f"runs/{time.strftime('%Y%m%d-%H%M%S')}-finetune")
     return settings
 
@@ -131,9 +135,13 @@ def load_dataset(settings, preprocessing):
         return dataset
     settings["notice"] = None
     dataset = read_image_folder(
-        settings["image_folder"], preprocessing, seed=settings["seed"], skip_broken=settings["skip_broken"],
+        settings["image_folder"],
+        preprocessing,
+        settings["test_folder"],
+        seed=settings["seed"],
+        skip_broken=settings["skip_broken"],
         tell=lambda line: print(line, file=sys.stderr, flush=True),
-    )  # fmt: skip
+    )
     sizes = f"{len(dataset.train_images):,} to train and validate, {len(dataset.test_images):,} to test"
     print(f"data: {dataset.label}, {len(dataset.classes)} classes, {sizes}", flush=True)
     return dataset
@@ -230,6 +238,7 @@ def command_line():
     add = parser.add_argument
     add("--weights", metavar="FILE", help="PyTorch's .pth, .pt, .th, safetensors, .npz, Keras's .h5, or a run's own")
     add("--image-folder", metavar="DIR", help="pictures, one sub-folder for each class; default: CIFAR-10")
+    add("--test-folder", metavar="DIR", help="pictures to test on; default: a fifth of each class")
     add("--skip-broken", action="store_true", help="leave files out that are no pictures or damaged")
     add("--dataset", choices=["cifar10", "synthetic"], help="without --image-folder; default: cifar10")
     add("--data-dir", metavar="DIR", help="folder with CIFAR-10 (default: $MINIRES_DATA, the user's cache, download)")

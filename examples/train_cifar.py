@@ -165,6 +165,12 @@ def make_schedule(settings, iterations):
     return schedules.LinearWarmup(schedule, settings["warmup"], start_factor=0.1) if settings["warmup"] else schedule
 
 
+def build(settings, dataset, device):
+    """The network that --model names, for images of 32x32."""
+    options = {"shortcut": settings["shortcut"], "small_input": True}
+    return models.build(settings["model"], len(dataset.classes), rng=settings["seed"], **options).to(device)
+
+
 def train(settings, dataset, device):
     """Train, or go on training, and test the best model; returns the exit code."""
     *loaders, mean, std = make_loaders(settings, dataset, device)
@@ -172,7 +178,7 @@ def train(settings, dataset, device):
     if settings["epochs"] is None:
         settings["epochs"] = math.ceil(settings["iterations"] / batches)
     iterations = min(settings["epochs"] * batches, settings["iterations"] or math.inf)
-    model = models.build(settings["model"], len(dataset.classes), settings["shortcut"], rng=settings["seed"]).to(device)
+    model = build(settings, dataset, device)
     optimizer, schedule = make_optimizer(settings, model), make_schedule(settings, iterations)
     facts = {"normalisation": {"mean": mean, "std": std}}
     return runs.train(settings, dataset, device, model, optimizer, schedule, loaders, facts)
@@ -224,7 +230,7 @@ def overfit_one_batch(settings, dataset, device, most=200, goal=0.02):
     """--overfit-one-batch: a network that works can learn one batch by heart. A check of the code, not of the model."""
     settings = {**settings, "augment": False, "cutout": 0, "weight_decay": 0.0}
     loader = make_loaders(settings, dataset, device)[0]
-    model = models.build(settings["model"], len(dataset.classes), settings["shortcut"], rng=settings["seed"]).to(device)
+    model = build(settings, dataset, device)
     optimizer = make_optimizer({**settings, "lr": min(settings["lr"], 0.05)}, model)
     x, labels = next(iter(loader.epoch(0)))
     for step in range(1, most + 1):

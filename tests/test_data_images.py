@@ -162,6 +162,14 @@ class TestImageFolder:
                 seen.append((label, image[0, 0, 1]))
         assert sorted(seen) == [(0, index) for index in range(6)] + [(1, index) for index in range(10)]
 
+    def test_a_test_folder(self, tmp_path):
+        folder, other = self.folder(tmp_path / "a"), self.folder(tmp_path / "b", (3, 4))
+        dataset = read_image_folder(folder, self.PLAIN, other)
+        assert (len(dataset.train_images), sorted(dataset.test_labels)) == (16, [0, 0, 0, 1, 1, 1, 1])
+        (other / "more").mkdir()
+        with pytest.raises(DatasetError, match=r"b: its sub-folders are not those of .*a: give them the same names"):
+            read_image_folder(folder, self.PLAIN, other)
+
     def test_the_seed_draws_the_parts(self, tmp_path):
         folder = self.folder(tmp_path)
         first, again, other = (read_image_folder(folder, self.PLAIN, seed=seed) for seed in (0, 0, 1))

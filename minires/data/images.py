@@ -94,38 +94,68 @@ class Preprocessing:
         return np.ascontiguousarray(pixels if self.order == "RGB" else pixels[:, :, ::-1])
 
 
-def read_image_folder(folder, preprocessing, test_share=0.2, seed=0, skip_broken=False, tell=print):
+def read_image_folder(
+    folder, preprocessing, test_folder=None, test_share=0.2, seed=0, skip_broken=False, tell=print
+):
     """The pictures of a folder with one sub-folder for each class, as a Dataset of uint8 (N, size, size, 3).
 
-    Classes are the sub-folders in order of their names. `test_share` of each class, drawn with `seed`, is the test
-    part. Every broken file is told; they raise one DatasetError, or are left out with skip_broken.
+    Classes are the sub-folders in order of their names; a picture may lie deeper in one. The test part is another such
+    folder, or else `test_share` of each class, drawn with `seed`. Every broken file is told; they raise one
+    DatasetError, or are left out with skip_broken.
     """
+    folder, rng = Path(folder), np.random.default_rng(seed)
+    classes = class_folders(folder)
+    pictures = _read_classes(folder, classes, preprocessing, skip_broken, tell)
+    if test_folder is None:
+        parts = [_split(of_class, max(1, round(test_share * len(of_class))), rng) for of_class in pictures]
+        train, test = zip(*parts, strict=True)
+    else:
+        if class_folders(test_folder) != classes:
+            raise DatasetError(f"{test_folder}: its sub-folders are not those of {folder}: give them the same names")
+        train, test = pictures, _read_classes(Path(test_folder), classes, preprocessing, skip_broken, tell)
+    label = f"pictures in {folder.name}"
+    return Dataset("folder", label, tuple(classes), *_mixed(train, rng), *_mixed(test, rng))
+
+
+def class_folders(folder):
+    """The sub-folders' names, in order. Raises DatasetError unless there are two or more."""
     folder = Path(folder)
     if not folder.is_dir():
         raise DatasetError(f"{folder}: no such folder: name one that holds a sub-folder of pictures for each class")
     classes = sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
     if len(classes) < 2:
         raise DatasetError(f"{folder}: {len(classes)} sub-folders, at least 2 are needed: one for each class")
-    rng, parts, broken = np.random.default_rng(seed), {"train": [], "test": []}, []
-    for label, name in enumerate(classes):
-        pictures = []
+    return classes
+
+
+def _read_classes(folder, classes, preprocessing, skip_broken, tell):
+    """[[pixels of each picture of a class] for each class], each in order of the files' names."""
+    pictures, broken = [], 0
+    for name in classes:
+        pictures.append([])
         for path in sorted(path for path in (folder / name).rglob("*") if path.is_file() and path.name[0] != "."):
             try:
-                pictures.append(preprocessing.pixels(open_image(path)))
+                pictures[-1].append(preprocessing.pixels(open_image(path)))
             except DatasetError as error:
-                broken.append(str(error))
-        if len(pictures) < 2 and (skip_broken or not broken):
-            raise DatasetError(f"{folder / name}: {len(pictures)} pictures, at least 2 are needed: one is for the test")
-        order = rng.permutation(len(pictures))
-        test = max(1, round(test_share * len(pictures)))
-        for part, chosen in (("test", order[:test]), ("train", order[test:])):
-            parts[part] += [(pictures[index], label) for index in sorted(chosen)]
-    for line in broken:
-        tell(f"broken: {line}")
+                broken += 1
+                tell(f"broken: {error}")
     if broken and not skip_broken:
-        raise DatasetError(f"{folder}: {len(broken)} broken files, listed above: mend them or give --skip-broken")
-    arrays = []
-    for part in ("train", "test"):
-        images, labels = zip(*(parts[part][index] for index in rng.permutation(len(parts[part]))), strict=True)
-        arrays += [np.stack(images), np.array(labels, np.int64)]  # mixed, so that the first N are of all classes
-    return Dataset("folder", f"pictures in {folder.name}", tuple(classes), *arrays)
+        raise DatasetError(f"{folder}: {broken} broken files, listed above: mend them or give --skip-broken")
+    for name, of_class in zip(classes, pictures, strict=True):
+        if len(of_class) < 2:
+            raise DatasetError(f"{folder / name}: {len(of_class)} pictures, at least 2 are needed: one is for the test")
+    return pictures
+
+
+def _split(pictures, count, rng):
+    """(the others, `count` of them drawn at random)"""
+    order = rng.permutation(len(pictures))
+    return [pictures[index] for index in sorted(order[count:])], [pictures[index] for index in sorted(order[:count])]
+
+
+def _mixed(pictures, rng):
+    """(images, labels) of all classes in a random order, so that the first N are of all of them."""
+    labels = np.concatenate([np.full(len(of_class), label) for label, of_class in enumerate(pictures)])
+    images = np.stack([picture for of_class in pictures for picture in of_class])
+    order = rng.permutation(len(labels))
+    return images[order], labels[order].astype(np.int64)

@@ -27,13 +27,13 @@ MODELS = {function.__name__: function for function in (*RESNETS, *PLAIN, simple_
 __all__ = ["MODELS", "ImageNetResNet", "ResNet", "SimpleCNN", "build", *MODELS]
 
 
-def build(name, num_classes=10, shortcut="A", rng=None, small_input=False):
-    """The model of this name; `shortcut` matters to the resnets for CIFAR alone, `small_input` to those for ImageNet.
+def build(name, num_classes=10, shortcut="A", small_input=False, variant="torchvision", rng=None):
+    """The model of this name. Only the resnets for CIFAR have a `shortcut`, only those for ImageNet the other options.
 
     Raises ValueError with the nearest name for an unknown one.
     """
     if name not in MODELS:
         raise ValueError(unknown("model", name, MODELS))
     options = {"shortcut": shortcut} if MODELS[name] in RESNETS else {}
-    options |= {"small_input": small_input} if MODELS[name] in IMAGENET else {}
+    options |= {"small_input": small_input, "variant": variant} if MODELS[name] in IMAGENET else {}
     return MODELS[name](num_classes=num_classes, rng=rng, **options)

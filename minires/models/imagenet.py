@@ -22,7 +22,7 @@ from minires.layers import BatchNorm2d, BatchNormReLU2d, Conv2d, GlobalAvgPool2d
 from minires.layers.batch_norm_relu import conv_norm_relu
 from minires.layers.checks import check_gradient, check_sizes
 from minires.models.resnet import BasicBlock, initialise_convolutions
-from minires.module import Module, Sequential, wants_input_gradient
+from minires.module import Module, Sequential, in_sequence, wants_input_gradient
 
 BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 WITH_BOTTLENECKS = (50, 101, 152)
@@ -129,19 +129,8 @@ class ImageNetResNet(Module):
 
     def logits(self, x):
         """-> (logits, backward)"""
-        y, stem_backward = self.stem(x)
-        y, layer1_backward = self.layer1(y)
-        y, layer2_backward = self.layer2(y)
-        y, layer3_backward = self.layer3(y)
-        y, layer4_backward = self.layer4(y)
-        y, pool_backward = self.avgpool(y)
-        logits, fc_backward = self.fc(y)
-
-        def backward(dlogits):
-            dy = layer4_backward(pool_backward(fc_backward(dlogits)))
-            return stem_backward(layer1_backward(layer2_backward(layer3_backward(dy))))
-
-        return logits, backward
+        stages = [self.layer1, self.layer2, self.layer3, self.layer4, self.avgpool, self.fc]
+        return in_sequence([(self.stem, [self.conv1, self.bn1]), *((stage, [stage]) for stage in stages)], x)
 
     def features(self, x):
         """-> ((C2, C3, C4, C5), backward), backward((dC2, dC3, dC4, dC5)) -> dx."""
