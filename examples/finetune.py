@@ -68,9 +68,12 @@ def main():
 def run(given):
     """Do what the command line asks for; returns the exit code."""
     settings = runs.resumed_settings(given) if "resume" in given else settings_of(given)
+    if "freeze" not in settings:
+        raise ValueError(f"--resume {given['resume']}: was begun by train_cifar.py: go on with it there")
     device = runs.prepare_device(settings)
-    state, metadata = pretrained.read(settings["weights"])
-    announce(settings["weights"], metadata)
+    weights = Path(settings["out"]) / "last.safetensors" if "resume" in given else settings["weights"]
+    state, metadata = pretrained.read(weights)
+    announce(weights, metadata)
     preprocessing = Preprocessing(**metadata["preprocessing"])
     dataset = load_dataset(settings, preprocessing)
     try:

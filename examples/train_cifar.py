@@ -86,6 +86,8 @@ def run(given):
     else:
         work, settings = (overfit_one_batch if given.get("overfit_one_batch") else train), settings_of(given)
     tell = (lambda line: None) if "json" in given else lambda line: print(line, flush=True)
+    if settings["recipe"] not in RECIPES:
+        raise ValueError(f"--resume {given['resume']}: was begun by finetune.py: go on with it there")
     device = runs.prepare_device(settings, tell)
     dataset = runs.load_dataset(settings, tell)
     try:

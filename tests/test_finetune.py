@@ -160,8 +160,9 @@ class TestImageFolder:
 
 class TestResume:
     def test_goes_on_with_the_same_bits(self, finetune, weights, cifar, tmp_path, monkeypatch, finetune_script):
-        flags = ("--weights", weights, "--data-dir", cifar, "--epochs", 3, "--batch-size", 16, "--freeze", "layer1",
-                 "--unfreeze-at", 2)  # fmt: skip
+        mine = shutil.copy(weights, tmp_path / "mine.safetensors")
+        flags = ("--weights", mine, "--data-dir", cifar, "--epochs", 3, "--batch-size", 16)
+        flags = (*flags, "--freeze", "layer1", "--unfreeze-at", 2)
         finetune(*flags, "--out", tmp_path / "whole")
         stop = finetune_script.runs.Trainer._finish_epoch
 
@@ -172,12 +173,22 @@ class TestResume:
         monkeypatch.setattr(finetune_script.runs.Trainer, "_finish_epoch", stop_after_one)
         monkeypatch.setattr(finetune_script.runs, "stopping_on_signals", Signalled)
         assert finetune(*flags, "--out", tmp_path / "parts")[0] == 130
+        mine.unlink()  # the run holds all it needs
         monkeypatch.undo()
         monkeypatch.setattr(finetune_script.runs.Recorder, "curves", lambda self, history, title: None)
         code, printed, err = finetune("--resume", tmp_path / "parts")
         assert code == 0, err
         whole, parts = state_of(tmp_path / "whole", "last"), state_of(tmp_path / "parts", "last")
         assert {key: array.tobytes() for key, array in whole.items()} == {k: a.tobytes() for k, a in parts.items()}
+
+    def test_by_the_script_that_began_it(self, finetune, script, weights, cifar, tmp_path):
+        finetune("--weights", weights, "--data-dir", cifar, "--epochs", 1, "--out", tmp_path / "a")
+        code, _, err = script("train_cifar", "--resume", tmp_path / "a")
+        assert (code, "was begun by finetune.py" in one_sentence(err)) == (1, True)
+        flags = ("--data-dir", cifar, "--epochs", 1, "--model", "simple_cnn", "--out", tmp_path / "b")
+        script("train_cifar", *flags)
+        code, _, err = finetune("--resume", tmp_path / "b")
+        assert (code, "was begun by train_cifar.py" in one_sentence(err)) == (1, True)
 
     def test_other_settings_are_refused(self, finetune, weights, cifar, tmp_path):
         finetune("--weights", weights, "--data-dir", cifar, "--epochs", 1, "--out", tmp_path / "run")
