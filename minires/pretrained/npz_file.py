@@ -45,8 +45,7 @@ def _array(name, data):
         raise WeightsError(f"{ascii(name)[:80]} in it is no array of numbers; save it as np.savez(path, **state)")
     dtype, order = np.dtype(header[1].decode()), "F" if header[2] == b"True" else "C"
     shape = [int(n) for n in header[3].replace(b",", b" ").split()]
-    size = math.prod(shape) * dtype.itemsize
-    if len(data) - start != size:
-        raise WeightsError(f"{ascii(name)[:80]} takes {size} bytes and has {len(data) - start}; download it again")
+    if len(data) - start != math.prod(shape) * dtype.itemsize:
+        raise WeightsError(f"the shape of {ascii(name)[:80]} does not fit its bytes; download it again")
     numbers = data[start:].view(dtype)
     return numbers.astype(dtype.newbyteorder("="), copy=False).reshape(shape, order=order)

@@ -72,9 +72,8 @@ def _place(key, record):
         )
     if len(shape) > 32 or any(type(n) is not int or n < 0 for n in (*shape, begin, end)):
         raise WeightsError(f"the shape or place of {ascii(key)[:80]} makes no sense; download it again")
-    size = math.prod(shape) * item_size(DTYPE_NAMES[dtype])
-    if end - begin != size:
-        raise WeightsError(f"{ascii(key)[:80]} takes {size} bytes and has {end - begin}; download it again")
+    if end - begin != math.prod(shape) * item_size(DTYPE_NAMES[dtype]):
+        raise WeightsError(f"the shape of {ascii(key)[:80]} does not fit its {end - begin} bytes; download it again")
     return DTYPE_NAMES[dtype], shape, begin, end
 
 

@@ -126,8 +126,8 @@ def _view(tensor, numbers):
     last = sum(start) + sum((n - 1) * stride for n, stride in zip(shape, strides, strict=True))
     if last >= len(numbers) or count > len(numbers):
         raise WeightsError(
-            f"holds a tensor of {count} numbers up to the {last + 1}th of a storage of {len(numbers)}; "
-            "download it again, or save it as tensor.contiguous()"
+            f"holds a tensor of more than the {len(numbers)} numbers of its storage; download it again or, if "
+            "expand() made it, save it as tensor.contiguous()"
         )
     size = numbers.itemsize
     return np.ndarray(shape, numbers.dtype, numbers, sum(start) * size, [stride * size for stride in strides])

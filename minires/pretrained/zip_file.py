@@ -59,6 +59,8 @@ def read_directory(file):
         name = directory[at + _RECORD.size : at + _RECORD.size + lengths[0]].decode("utf-8", "replace")
         entries[name] = Entry(header, packed, unpacked, method, checksum)
         at += _RECORD.size + sum(lengths)
+    if at != length:
+        raise WeightsError("its zip directory is damaged; download it again")
     _check_sizes(entries.values(), size)
     return entries
 
