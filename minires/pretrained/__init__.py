@@ -1,0 +1,1 @@
+"""Weights that others have trained: files of other libraries, read without them."""
