@@ -1,0 +1,258 @@
+"""The ResNets of keras.applications from Keras's HDF5 files, read without Keras.
+
+An array's path says what it is, in every layout that Keras has written:
+
+    conv2_block1_0_conv/conv2_block1_0_conv/kernel:0    by layers' names; whole models have them in model_weights/,
+                                                        Keras 3 leaves out :0, and a network that is a layer of
+                                                        another has resnet50/conv2_block1_0_conv/kernel:0
+    res2a_branch1/res2a_branch1_W:0                     by the names that ResNet-50's layers had before 2019
+    layers/conv2d_3/vars/0                              by number (.weights.h5): the fourth convolution in the order
+                                                        of model.layers, where a projection stands before the last
+                                                        convolution of its block
+
+Nothing in a file is run; the description of the model in it is not even read.
+"""
+
+import re
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from minires.pretrained.errors import WeightsError
+
+BLOCKS = {"resnet50": (3, 4, 6, 3), "resnet101": (3, 4, 23, 3), "resnet152": (3, 8, 36, 3)}
+FEATURES = 2048
+EPSILON, OLDER_EPSILON = 1.001e-5, 1e-3
+MOST_OBJECTS = 100_000
+_ENDINGS = {
+    **dict.fromkeys(("kernel", "W", "gamma"), "weight"),
+    **dict.fromkeys(("bias", "b", "beta"), "bias"),
+    **dict.fromkeys(("moving_mean", "running_mean"), "running_mean"),
+    **dict.fromkeys(("moving_variance", "running_std"), "running_var"),  # a variance, whatever its name
+}
+_NUMBERED = {"0": "weight", "1": "bias", "2": "running_mean", "3": "running_var"}
+_AXES = {4: (3, 2, 0, 1), 2: (1, 0), 1: (0,)}  # (KH, KW, I, O) -> (O, I, KH, KW); (in, out) -> (out, in)
+_NO_LAYERS = (["optimizer"], ["optimizer_weights"], ["metrics"])
+
+
+def read_keras(path):
+    """-> (state, info) of a ResNet-50, 101 or 152 (v1) of keras.applications, with or without its head.
+
+    state: {key: array} under PyTorch's names and shapes: conv1.weight (O, I, KH, KW), conv1.bias, bn1.weight, bn1.bias,
+    bn1.running_mean, bn1.running_var, layer1.0.conv1.weight, ..., layer1.0.downsample.0.weight, ..., fc.weight
+    (classes, 2048), fc.bias; float32, or float64 where the file has that.
+    info: "architecture" (resnet50, resnet101 or resnet152), "variant" ("keras"), "classes" (None without a head),
+    "source" (the file's layout).
+
+    The head is the one Dense layer beside the network's own layers, whatever its name. Files with the names of before
+    2019 belong to networks whose batch norms had epsilon 1e-3 in place of 1.001e-5: running_var is given the
+    difference, which makes inference the same.
+    Raises WeightsError for a file that is missing, damaged or of other layers, and for arrays that it does not hold
+    whole and uncompressed, as Keras writes them: what is read is never larger than the file (float16 aside: twice).
+    """
+    try:
+        import h5py
+    except ImportError as error:
+        raise WeightsError(f'{path}: files of Keras are read with h5py: pip install "minires[convert]"') from error
+    if not Path(path).is_file():
+        raise WeightsError(f"{path}: no such file: give an .h5 file that Keras has written")
+    try:
+        with h5py.File(path, "r") as file:
+            return _read(path, _layers(path, file))
+    except WeightsError:
+        raise
+    except Exception as error:  # damage makes h5py raise nearly anything
+        if zipfile.is_zipfile(path):
+            raise WeightsError(f"{path}: an archive: unpack it and give the model.weights.h5 in it") from error
+        raise WeightsError(f"{path}: damaged or no HDF5 file ({error}): download or save it again") from error
+
+
+def _read(path, layers):
+    """-> (state, info) from {layer: {name: dataset}}."""
+    older = not layers.keys().isdisjoint(_older_names())
+    layers = {_older_names().get(layer, layer): arrays for layer, arrays in layers.items()}
+    by_name = not layers.keys().isdisjoint(_places("resnet152"))
+    if not by_name:
+        layers = _named_by_order(path, layers)
+    architecture = min(BLOCKS, key=lambda name: len(layers.keys() ^ _places(name).keys()))
+    datasets, classes = _fitted(path, layers, architecture)
+    _check_storage(path, datasets)
+    state = {key: _converted(dataset) for key, dataset in datasets.items()}
+    if older:
+        for key in [key for key in state if key.endswith("running_var")]:
+            state[key] += OLDER_EPSILON - EPSILON
+    source = f"keras, layers by {'name (before 2019)' if older else 'name' if by_name else 'order'}"
+    return state, {"architecture": architecture, "variant": "keras", "classes": classes, "source": source}
+
+
+# The network ----------------------------------------------------------------------------------------------------
+
+
+def _places(architecture):
+    """{Keras's layer: (ours, shape of its first array)} in the order of Keras's model, its head aside."""
+    places = {"conv1_conv": ("conv1", (64, 3, 7, 7)), "conv1_bn": ("bn1", (64,))}
+    in_channels = 64
+    for stage, blocks in enumerate(BLOCKS[architecture], start=1):
+        channels, out_channels = 32 * 2**stage, 128 * 2**stage
+        for block in range(blocks):
+            theirs, ours = f"conv{stage + 1}_block{block + 1}", f"layer{stage}.{block}"
+            convolutions = {
+                "1": (f"{ours}.conv1", f"{ours}.bn1", (channels, in_channels, 1, 1)),
+                "2": (f"{ours}.conv2", f"{ours}.bn2", (channels, channels, 3, 3)),
+                "0": (f"{ours}.downsample.0", f"{ours}.downsample.1", (out_channels, in_channels, 1, 1)),
+                "3": (f"{ours}.conv3", f"{ours}.bn3", (out_channels, channels, 1, 1)),
+            }
+            if block > 0:
+                del convolutions["0"]
+            for number, (convolution, norm, shape) in convolutions.items():
+                places[f"{theirs}_{number}_conv"] = (convolution, shape)
+                places[f"{theirs}_{number}_bn"] = (norm, shape[:1])
+            in_channels = out_channels
+    return places
+
+
+def _shapes(architecture):
+    """{our key: shape} of all that a file must hold: weight and bias of each layer, a norm's running statistics."""
+    shapes = {}
+    for ours, shape in _places(architecture).values():
+        shapes |= {f"{ours}.weight": shape, f"{ours}.bias": shape[:1]}
+        if len(shape) == 1:
+            shapes |= {f"{ours}.running_mean": shape, f"{ours}.running_var": shape}
+    return shapes
+
+
+def _older_names():
+    """{name before 2019: name since} of ResNet-50's layers."""
+    names = {"conv1": "conv1_conv", "bn_conv1": "conv1_bn"}
+    for stage, blocks in enumerate(BLOCKS["resnet50"], start=2):
+        for block in range(blocks):
+            for branch, number in {"2a": 1, "2b": 2, "2c": 3, "1": 0}.items():
+                older, since = f"{stage}{'abcdef'[block]}_branch{branch}", f"conv{stage}_block{block + 1}_{number}"
+                names |= {f"res{older}": f"{since}_conv", f"bn{older}": f"{since}_bn"}
+    return names
+
+
+# The file -------------------------------------------------------------------------------------------------------
+
+
+def _layers(path, file):
+    """{layer: {our name: dataset}} of all arrays in the file, but for whole numbers (random generators' states).
+
+    Links, which may lead into other files, are not followed.
+    """
+    objects = []
+
+    def visit(name, item):
+        objects.append((name, item))
+        return len(objects) > MOST_OBJECTS or None  # None goes on
+
+    if file.visititems(visit):
+        raise WeightsError(f"{path}: more than {MOST_OBJECTS:,} groups and arrays: save the network alone")
+    known = _places("resnet152").keys() | _older_names().keys()
+    layers = {}
+    for name, item in objects:
+        *folders, last = name.split("/")
+        if not hasattr(item, "shape") or item.dtype.kind in "iu" or folders[:1] in _NO_LAYERS:
+            continue
+        layer = next((folder for folder in folders if folder in known), "/".join(folders))
+        arrays = layers.setdefault(layer, {})
+        ours = _our_name(last)
+        if ours in arrays:
+            raise WeightsError(
+                f"{path}: {arrays[ours].name} and /{name} are both {ours} of one layer: save one network"
+            )
+        arrays[ours] = item
+    return layers
+
+
+def _our_name(theirs):
+    """kernel:0, res2a_branch2a_W_1:0 or 0 -> weight."""
+    bare = re.sub(r"(_\d+)?(:0)?$", "", theirs)
+    return _NUMBERED.get(bare) or next((ours for end, ours in _ENDINGS.items() if bare.endswith(end)), bare)
+
+
+def _named_by_order(path, layers):
+    """The layers under Keras's names: the nth convolution of the file is the nth of the network, as is the nth norm."""
+    numbered = sorted((layer for layer in layers if layer.endswith("/vars")), key=_number)
+    convolutions = [layer for layer in numbered if _dimensions(layers[layer]) == 4]
+    norms = [layer for layer in numbered if "running_mean" in layers[layer]]
+    for architecture in BLOCKS:
+        names = list(_places(architecture))  # a convolution, its norm, a convolution, its norm, ...
+        if len(names) == 2 * len(convolutions):
+            renamed = dict(zip(convolutions, names[::2], strict=True)) | dict(zip(norms, names[1::2], strict=False))
+            return {renamed.get(layer, layer): arrays for layer, arrays in layers.items()}
+    raise WeightsError(
+        f"{path}: holds {_some(layers) or 'no arrays'}: only ResNet-50, 101 and 152 (v1) of keras.applications are read"
+    )
+
+
+def _number(layer):
+    """layers/conv2d_3/vars -> 3, layers/conv2d/vars -> 0."""
+    match = re.search(r"_(\d+)/vars$", layer)
+    return int(match[1]) if match else 0
+
+
+def _dimensions(arrays):
+    return len(arrays["weight"].shape) if "weight" in arrays else 0
+
+
+def _some(names):
+    """The first five names, and how many more there are."""
+    names = list(names)
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+
+
+# Its arrays -----------------------------------------------------------------------------------------------------
+
+
+def _fitted(path, layers, architecture):
+    """-> ({our key: dataset}, classes): all that the network needs, in its shapes, and nothing besides."""
+    places, shapes, classes = _places(architecture), _shapes(architecture), None
+    found = {f"{places[layer][0]}.{name}": layers[layer][name] for layer in places for name in layers.get(layer, ())}
+    others = [layer for layer in layers if layer not in places]
+    if len(others) == 1 and _dimensions(layers[others[0]]) == 2:
+        head = layers[others.pop()]
+        classes = head["weight"].shape[1]
+        found |= {f"fc.{name}": dataset for name, dataset in head.items()}
+        shapes |= {"fc.weight": (classes, FEATURES), "fc.bias": (classes,)}
+    got = {key: _our_shape(dataset) for key, dataset in found.items()}
+    misshapen = [key for key, shape in shapes.items() if got.get(key, shape) != shape]
+    problems = {
+        "missing": [key for key in shapes if key not in found],
+        "unexpected": others + [dataset.name for key, dataset in found.items() if key not in shapes],
+        "misshapen": [f"{key} has {got[key]}, the model {shapes[key]}" for key in misshapen],
+    }
+    if any(problems.values()):
+        lines = "; ".join(f"{kind}: {_some(names)}" for kind, names in problems.items() if names)
+        raise WeightsError(
+            f"{path}: does not fit {architecture} ({lines}): save the network with one Dense layer as its head, or none"
+        )
+    return found, classes
+
+
+def _our_shape(dataset):
+    return tuple(dataset.shape[axis] for axis in _AXES.get(dataset.ndim, range(dataset.ndim)))
+
+
+def _check_storage(path, datasets):
+    """All arrays must be floating-point numbers that stand in the file as they are: then none can outgrow it."""
+    for dataset in datasets.values():
+        if dataset.dtype.kind != "f" or dataset.dtype.itemsize > 8:
+            raise WeightsError(f"{path}: {dataset.name} holds {dataset.dtype}: give numbers of 16, 32 or 64 bits")
+        if dataset.is_virtual or dataset.external or dataset.chunks:
+            raise WeightsError(
+                f"{path}: {dataset.name} is compressed, cut into chunks or in another file, which Keras never does "
+                "and which could unpack to any size: load the file in Keras and save it again"
+            )
+        if dataset.id.get_storage_size() != dataset.nbytes:
+            raise WeightsError(f"{path}: {dataset.name} is not whole: download or save the file again")
+    size, total = Path(path).stat().st_size, sum(dataset.nbytes for dataset in datasets.values())
+    if total > size:
+        raise WeightsError(f"{path}: arrays of {total:,} bytes in a file of {size:,}: download or save it again")
+
+
+def _converted(dataset):
+    """The array in PyTorch's order of axes."""
+    dtype = np.promote_types(dataset.dtype, np.float32)
+    return np.ascontiguousarray(dataset[()].transpose(_AXES[dataset.ndim]), dtype)
