@@ -66,9 +66,17 @@ def in_pytorch(torch):
 
 
 def assert_close(ours, theirs, name):
+    """To 1e-9 of the largest number, or of 1e-3: before batch norm a bias has no gradient but rounding errors."""
     theirs = theirs.detach().numpy()
     assert ours.shape == theirs.shape, name
-    assert np.abs(ours - theirs).max() <= 1e-9 * np.abs(theirs).max(), name
+    assert np.abs(ours - theirs).max() <= 1e-9 * max(np.abs(theirs).max(), 1e-3), name
+
+
+def assert_gradients_agree(ours, theirs):
+    for (name, parameter), their_parameter in zip(ours.named_parameters(), theirs.parameters(), strict=True):
+        assert (parameter.grad is None) == (their_parameter.grad is None), name
+        if parameter.grad is not None:
+            assert_close(parameter.grad, their_parameter.grad, name)
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -89,11 +97,129 @@ def test_a_network_is_pytorchs(torch, in_pytorch, name):
         their_logits.backward(torch.tensor(dlogits))
         assert_close(logits, their_logits, "logits")
         assert_close(dx, their_x.grad, "dx")
-        for (key, parameter), their_parameter in zip(ours.named_parameters(), theirs.parameters(), strict=True):
-            if not (training and options.get("variant") and key.endswith(("conv1.bias", "conv2.bias", "conv3.bias", "0.bias"))):
-                assert_close(parameter.grad, their_parameter.grad, key)
+        assert_gradients_agree(ours, theirs)
         if not training:
             with no_grad():
                 assert_close(ours(x)[0], their_logits, "logits under no_grad()")
     for key, array in ours.state_dict().items():
         assert_close(array, theirs.state_dict()[key], key)
+
+
+@pytest.mark.parametrize("given", [(0, 1, 2, 3), (3,), (0, 2), (0,)], ids=str)
+def test_features_and_their_gradients_are_pytorchs(torch, in_pytorch, given):
+    """With a gradient for some maps and None for the others; what lies behind the last of them receives none."""
+    ours = of_consequence(small(return_features=True))
+    theirs = in_pytorch(ours, 18, small_input=True)
+    x = normal(2, 16, 16, 3)
+    maps, backward = ours(x)
+    their_x = torch.tensor(x, requires_grad=True)
+    their_maps = theirs.features(their_x.permute(0, 3, 1, 2))
+    dmaps = [normal(*y.shape, seed=k) if k in given else None for k, y in enumerate(maps)]
+    for y, their_y in zip(maps, their_maps, strict=True):
+        assert_close(y, their_y.permute(0, 2, 3, 1), "map")
+    before = [None if dmap is None else dmap.copy() for dmap in dmaps]
+    dx = backward(tuple(dmaps))
+    sum((their_maps[k].permute(0, 2, 3, 1) * torch.tensor(dmaps[k])).sum() for k in given).backward()
+    assert_close(dx, their_x.grad, "dx")
+    assert_gradients_agree(ours, theirs)
+    for k in given:
+        np.testing.assert_array_equal(dmaps[k], before[k])
+
+
+# Without PyTorch -------------------------------------------------------------------------------------------------
+
+
+def small(**options):
+    return ImageNetResNet(18, 3, small_input=True, rng=0, **options)
+
+
+def parameters(model):
+    return sum(parameter.size for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("make", IMAGENET)
+def test_number_of_parameters(make):
+    depth = int(make.__name__.removeprefix("resnet"))
+    model = make()
+    assert parameters(model) == COUNTS[depth]
+    assert f"{COUNTS[depth]:,} parameters" in make.__doc__
+    projections = 3 if depth < 50 else 4
+    assert sum(isinstance(module, Conv2d) for module in model.modules()) + 1 == depth + projections
+
+
+def test_number_of_parameters_of_the_variants():
+    assert parameters(resnet50(variant="keras")) == 25_583_592  # trainable ones, as Keras's summary() says
+    assert parameters(build("resnet18", small_input=True)) == COUNTS[18] - 64 * 3 * (49 - 9) - 990 * (512 + 1)
+
+
+def test_initial_weights():
+    model = resnet18(rng=0)
+    for name, module in model.named_modules():
+        if isinstance(module, Conv2d):
+            O, _, KH, KW = module.weight.shape
+            assert module.weight.data.std() == pytest.approx(np.sqrt(2 / (O * KH * KW)), rel=0.05), name
+    block = ImageNetResNet(50, 1, variant="keras", rng=0).layer1[0]
+    assert not block.conv1.bias.data.any()
+    np.testing.assert_array_equal(resnet18(rng=0).fc.weight.data, model.fc.weight.data)
+    assert not np.array_equal(resnet18(rng=1).conv1.weight.data, model.conv1.weight.data)
+
+
+@pytest.mark.parametrize("variant", ["torchvision", "keras"])
+@pytest.mark.parametrize(("in_channels", "stride"), [(8, 1), (3, 1), (8, 2)])
+def test_gradients_of_a_bottleneck(in_channels, stride, variant):
+    block = of_consequence(Bottleneck(in_channels, 2, stride, variant, rng=0))
+    assert block.changes_shape == (stride == 2 or in_channels == 3)
+    gradcheck(block.eval(), normal(2, 5, 4, in_channels), max_elements=15, rtol=1e-5, atol=1e-7)
+    gradcheck(block.train(), normal(2, 5, 4, in_channels), max_elements=15, rtol=1e-5, atol=1e-7)
+
+
+def test_a_lean_backward_pass_gives_the_same():
+    x, dy = normal(2, 9, 9, 3), normal(2, 3, seed=1)
+    usual, lean = of_consequence(small()), of_consequence(small())
+    _, backward = usual(x)
+    backward(dy)
+    with lean_backward():
+        _, backward = lean(x)
+    assert backward(dy) is None
+    for (name, one), other in zip(usual.named_parameters(), lean.parameters(), strict=True):
+        np.testing.assert_allclose(other.grad, one.grad, rtol=1e-9, atol=1e-9, err_msg=name)
+
+
+def test_sizes_of_the_maps():
+    """The bottleneck's first convolution, or its second, halves the image; 224 / 32 = 7."""
+    x = np.zeros((1, 64, 96, 3), np.float32)
+    for variant in ("torchvision", "keras"):
+        model = resnet50(1, return_features=True, variant=variant, rng=0).eval()
+        with no_grad():
+            maps, _ = model(x)
+        assert [y.shape for y in maps] == [(1, 16, 24, 256), (1, 8, 12, 512), (1, 4, 6, 1024), (1, 2, 3, 2048)]
+
+
+def test_the_table_of_a_network():
+    """Multiply-adds of one image as torchvision's documentation has them, in billions."""
+    for name, giga in (("resnet18", 1.814), ("resnet50", 4.089)):
+        *rows, last = summary(build(name, 1000), (224, 224, 3)).splitlines()
+        assert round(int(last.split()[-1].replace(",", "")) / 1e9, 3) == giga
+        assert rows[2].split()[:4] == ["conv1", "112", "x", "112"]
+        assert any(row.startswith("layer4.1.conv2") for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: ImageNetResNet(20), "depth must be one of 18, 34, 50, 101, 152, got 20"),
+        (lambda: resnet50(variant="caffe"), "unknown variant 'caffe': choose one of torchvision, keras"),
+        (lambda: resnet18(variant="keras"), "keras has depths 50, 101, 152, got 18: use variant='torchvision'"),
+        (lambda: resnet18(num_classes=0), "num_classes must be at least 1, got 0"),
+        (lambda: features_backward(None, None, None, None), "four gradients.*got .None, None, None, None.: give at"),
+        (lambda: features_backward(np.ones(2)), r"four gradients, of C2 to C5, got \(\(2,\)\)"),
+        (lambda: features_backward(np.ones((1, 1)), None, None, None), r"dy has shape \(1, 1\), y \(1, 8, 8, 64\)"),
+    ],
+)
+def test_bad_input(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+def features_backward(*dmaps):
+    return small(return_features=True)(np.ones((1, 8, 8, 3), np.float32))[1](dmaps)

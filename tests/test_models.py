@@ -5,7 +5,7 @@ import pytest
 
 from minires.gradcheck import gradcheck
 from minires.layers import BatchNorm2d, Conv2d, conv2d
-from minires.models import MODELS, PLAIN, RESNETS, ResNet, build, simple_cnn
+from minires.models import IMAGENET, MODELS, PLAIN, RESNETS, ResNet, build, simple_cnn
 from minires.models.resnet import BasicBlock
 from minires.module import no_grad
 
@@ -179,7 +179,9 @@ def test_the_names():
         *(f"resnet{depth}" for depth in COUNTS),
         *(f"plain{depth}" for depth in COUNTS),
         "simple_cnn",
+        *(f"resnet{depth}" for depth in (18, 34, 50, 101, 152)),
     ]
+    assert [function.__name__ for function in IMAGENET] == list(MODELS)[-5:]
     assert len(RESNETS) == len(PLAIN) == len(COUNTS)
     for depth in COUNTS:
         assert f"{COUNTS[depth]:,} parameters" in MODELS[f"resnet{depth}"].__doc__
