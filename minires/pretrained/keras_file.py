@@ -70,8 +70,9 @@ def read_keras(path):
 
 def _read(path, layers):
     """-> (state, info) from {layer: {name: dataset}}."""
-    older = not layers.keys().isdisjoint(_older_names())
-    layers = {_older_names().get(layer, layer): arrays for layer, arrays in layers.items()}
+    since = _older_names()
+    older = not layers.keys().isdisjoint(since)
+    layers = {since.get(layer, layer): arrays for layer, arrays in layers.items()}
     by_name = not layers.keys().isdisjoint(_places("resnet152"))
     if not by_name:
         layers = _named_by_order(path, layers)

@@ -1,0 +1,278 @@
+"""Keras's files: what is read is what Keras saved, in every layout; what is no such file is refused with a sentence."""
+
+import os
+import re
+import shutil
+import struct
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from minires.models import resnet50
+from minires.module import no_grad
+from minires.pretrained import keras_file
+from minires.pretrained.errors import WeightsError
+from minires.pretrained.keras_file import read_keras
+
+h5py = pytest.importorskip("h5py", reason="h5py, of the extra convert, is not installed")
+from keras_files import NORM, by_name, by_number, by_older_name, key, network, write  # noqa: E402
+
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras's own
+WHOLE = network(50, classes=10)
+PART, HEAD = dict(list(WHOLE.items())[:4]), WHOLE["predictions"]
+KERNEL = "conv5_block1_2_conv/conv5_block1_2_conv/kernel:0"
+
+
+# What Keras itself writes -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def keras():
+    """Keras, on PyTorch unless KERAS_BACKEND names another."""
+    os.environ.setdefault("KERAS_BACKEND", "torch")
+    try:
+        import keras
+    except ImportError as error:
+        pytest.skip(f"Keras cannot be imported ({error})")
+    return keras
+
+
+@pytest.fixture(scope="module")
+def network_of_keras(keras):
+    """keras.applications' ResNet50 without softmax; weights, biases and statistics are all of some consequence."""
+    model = keras.applications.ResNet50(weights=None, input_shape=(64, 64, 3), classes=10, classifier_activation=None)
+    rng = np.random.default_rng(0)
+    for layer in model.layers:
+        weights = layer.get_weights()
+        if len(weights) == 4:
+            C = len(weights[0])
+            layer.set_weights(
+                [rng.uniform(0.3, 0.7, C), rng.normal(0, 0.3, C), rng.normal(0, 0.3, C), rng.uniform(0.5, 2, C)]
+            )
+        elif weights:
+            layer.set_weights([weights[0], rng.normal(0, 0.3, weights[1].shape)])
+    return model
+
+
+@pytest.fixture(scope="module")
+def saved(network_of_keras, tmp_path_factory):
+    """{name: what read_keras makes of the file that Keras has saved under it}"""
+    folder = tmp_path_factory.mktemp("saved")
+    network_of_keras.save_weights(folder / "a.weights.h5")
+    network_of_keras.save(folder / "a.h5")
+    return {path.name: read_keras(path) for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize(("name", "source"), [("a.weights.h5", "order"), ("a.h5", "name")])
+def test_what_keras_saves_is_what_is_read(network_of_keras, saved, name, source):
+    state, info = saved[name]
+    source = f"keras, layers by {source}"
+    assert info == {"architecture": "resnet50", "variant": "keras", "classes": 10, "source": source}
+    expected = {}
+    for layer in network_of_keras.layers:
+        weights = layer.get_weights()
+        arrays = NORM if len(weights) == 4 else ("kernel", "bias")
+        expected |= {key(layer.name, array): weight for array, weight in zip(arrays, weights, strict=False)}
+    assert set(state) == set(expected)
+    for name, weight in expected.items():
+        np.testing.assert_array_equal(state[name], np.transpose(weight, (3, 2, 0, 1) if weight.ndim == 4 else None))
+        assert state[name].dtype == np.float32
+        assert state[name].flags.c_contiguous
+
+
+def test_logits_are_those_of_keras(network_of_keras, saved):
+    state, info = saved["a.weights.h5"]
+    model = resnet50(info["classes"], variant=info["variant"]).load_state_dict(state).eval()
+    x = np.random.default_rng(1).standard_normal((2, 64, 64, 3)).astype(np.float32)
+    with no_grad():
+        logits, _ = model(x)
+    expected = network_of_keras.predict_on_batch(x)
+    assert np.ptp(expected) > 0.5
+    np.testing.assert_allclose(logits, expected, rtol=0, atol=1e-4)
+
+
+# Layouts ----------------------------------------------------------------------------------------------------------
+
+
+def seen(state):
+    """As keras_files.write tells it: {key: (the file's shape, first number, last number)}."""
+    axes = {4: (2, 3, 1, 0), 2: (1, 0), 1: (0,)}
+    return {name: (a.transpose(axes[a.ndim]).shape, a.flat[0], a.flat[-1]) for name, a in state.items()}
+
+
+@pytest.mark.parametrize(
+    ("paths", "stored", "architecture", "classes"),
+    [
+        (by_name(network(50, 7), "model_weights/"), "<f8", "resnet50", 7),
+        (by_name(network(50), "resnet50/") | by_name({"mine": HEAD}), ">f4", "resnet50", 10),
+        (by_number(network(50), "layers/functional/") | by_number({"mine": HEAD}), "<f4", "resnet50", 10),
+        (by_number(network(101)), "<f2", "resnet101", None),
+        (by_name(network(152, 7)), "<f2", "resnet152", 7),
+    ],
+    ids=["whole model", "in another model", "in another model, by number", "101 by number, no head", "152"],
+)
+def test_layouts(tmp_path, paths, stored, architecture, classes):
+    written = write(tmp_path / "a.h5", paths, stored)
+    with h5py.File(tmp_path / "a.h5", "a") as file:  # what stands in such files besides
+        file["optimizer/vars/1"] = file["optimizer_weights/adam/kernel"] = np.zeros((2048, 10), np.float32)
+        file["metrics/mean/vars/0"] = np.float32(1)
+        file["layers/dropout/seed_generator/vars/0"] = np.zeros(2, np.uint32)
+    state, info = read_keras(tmp_path / "a.h5")
+    assert seen(state) == written
+    assert {array.dtype for array in state.values()} == {np.dtype("f8" if stored == "<f8" else "f4")}
+    assert (info["architecture"], info["classes"]) == (architecture, classes)
+
+
+def test_names_before_2019(tmp_path):
+    """running_var + 1.001e-5 is what running_var + 1e-3 was."""
+    written = write(tmp_path / "a.h5", by_older_name(WHOLE))
+    state, info = read_keras(tmp_path / "a.h5")
+    assert info["source"] == "keras, layers by name (before 2019)"
+    for name, array in state.items():
+        if name.endswith("running_var"):
+            np.testing.assert_allclose(array[[0, -1]] + 1.001e-5, np.add(written[name][1:], 1e-3), rtol=0, atol=3e-5)
+            state[name] = array.round(1)
+    assert seen(state) == written
+
+
+# What is refused --------------------------------------------------------------------------------------------------
+
+
+def refusal(path):
+    with pytest.raises(WeightsError) as caught:
+        read_keras(path)
+    assert str(caught.value).startswith(f"{path}: ")
+    return str(caught.value).removeprefix(f"{path}: ")
+
+
+@pytest.mark.parametrize(
+    ("paths", "message"),
+    [
+        ({}, "holds no arrays: only ResNet-50, 101 and 152"),
+        (
+            {f"block{i}_conv1/block{i}_conv1/kernel:0": ("", (3, 3, 4, 4)) for i in range(7)},
+            "holds block0_conv1/block0_conv1, .* and 2 more: only ResNet-50",
+        ),
+        (by_number(network(50) | {"one_conv": WHOLE["conv1_conv"]}), "holds layers/batch_norm.*: only ResNet-50"),
+        (
+            {path: arrays for path, arrays in by_name(WHOLE).items() if "conv1_bn/gamma" not in path},
+            r"does not fit resnet50 \(missing: bn1.weight\): save the network with one Dense",
+        ),
+        (
+            by_name(WHOLE) | {KERNEL: ("", (3, 3, 512, 4))},
+            r"resnet50 \(misshapen: layer4.0.conv2.weight has \(4, 512, 3, 3\), the model \(512, 512, 3, 3\)\)",
+        ),
+        (by_name(network(50) | {"head": {"kernel": (2048, 3)}}), r"\(missing: fc.bias\)"),
+        (by_name(PART | {"head": {"kernel": (512, 3), "bias": (3,)}}), r"misshapen: fc.weight has \(3, 512\)"),
+        (by_name(PART | {"head": HEAD, "more": HEAD}), r"unexpected: head/head, more/more\)"),
+        (by_name(PART | {"mean": {"kernel": (3,)}}), r"unexpected: mean/mean\)"),
+        (by_name(PART) | {"conv1_bn/extra": ("", (64,))}, r"unexpected: /conv1_bn/extra\)"),
+        (by_name(PART) | by_name(PART, "other/"), "are both bias of one layer: save one network"),
+    ],
+)
+def test_other_layers(tmp_path, paths, message):
+    write(tmp_path / "a.h5", paths)
+    assert re.search(message, refusal(tmp_path / "a.h5"))
+
+
+def test_a_resnet_of_version_2(tmp_path):
+    """It norms before it convolves, and most of its convolutions have no biases."""
+    layers = {f"conv2_block{i}_preact_bn": WHOLE["conv1_bn"] for i in (1, 2, 3)} | WHOLE
+    del layers["conv1_bn"]
+    write(tmp_path / "a.h5", by_name(layers))
+    message = refusal(tmp_path / "a.h5")
+    assert "missing: bn1.weight, bn1.bias, bn1.running_mean, bn1.running_var;" in message
+    assert "unexpected: conv2_block1_preact_bn" in message
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    path = tmp_path_factory.mktemp("keras") / "whole.h5"
+    write(path, by_name(WHOLE))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("stored", "message"),
+    [
+        ({"compression": "gzip", "data": np.zeros((3, 3, 512, 512))}, "is compressed, cut into chunks or in another"),
+        ({"chunks": (3, 3, 512, 512), "dtype": "f4"}, "is compressed, cut into chunks or in another file"),
+        ({"external": "/dev/zero", "dtype": "f4"}, "is compressed, cut into chunks or in another file"),
+        ({"dtype": "f4"}, f"/{KERNEL} is not whole"),
+        ({"dtype": "S4"}, rf"/{KERNEL} holds \|S4: give numbers"),
+        ({"dtype": "i4"}, r"\(missing: layer4.0.conv2.weight\)"),
+    ],
+    ids=["gzip", "chunks", "another file", "never written", "strings", "whole numbers"],
+)
+def test_what_is_not_stored_as_keras_does(whole, tmp_path, stored, message):
+    shutil.copy(whole, tmp_path / "a.h5")
+    with h5py.File(tmp_path / "a.h5", "a") as file:
+        del file[KERNEL]
+        file.create_dataset(KERNEL, (3, 3, 512, 512), **stored)
+    assert re.search(message, refusal(tmp_path / "a.h5"))
+
+
+def test_a_virtual_dataset(whole, tmp_path):
+    shutil.copy(whole, tmp_path / "a.h5")
+    layout = h5py.VirtualLayout((3, 3, 512, 512), "f2")
+    layout[:] = h5py.VirtualSource(whole, KERNEL, (3, 3, 512, 512))
+    with h5py.File(tmp_path / "a.h5", "a") as file:
+        del file[KERNEL]
+        file.create_virtual_dataset(KERNEL, layout)
+    assert "is compressed, cut into chunks or in another file" in refusal(tmp_path / "a.h5")
+
+
+@pytest.mark.parametrize("link", [h5py.SoftLink("/conv1_conv"), h5py.ExternalLink("whole.h5", "/conv5_block1_2_conv")])
+def test_links_are_not_followed(whole, tmp_path, link):
+    shutil.copy(whole, tmp_path / "a.h5")
+    shutil.copy(whole, tmp_path / "whole.h5")
+    with h5py.File(tmp_path / "a.h5", "a") as file:
+        del file["conv5_block1_2_conv"]
+        file["conv5_block1_2_conv"] = link
+    assert "missing: layer4.0.conv2.weight, layer4.0.conv2.bias)" in refusal(tmp_path / "a.h5")
+
+
+def test_arrays_that_share_their_bytes(tmp_path):
+    """A small file whose arrays all lie in the same place would be a network of 94 MB."""
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        for path, (_, shape) in by_name(WHOLE).items():
+            file.create_dataset(path, shape, np.float32)
+        file["bytes"] = np.zeros((3, 3, 512, 512), np.int32)
+        place = file["bytes"].id.get_offset()
+    content = (tmp_path / "a.h5").read_bytes()
+    contiguous = b"\x03\x01"  # of the layout message, version 3; then the address, where 8 times ff is none
+    (tmp_path / "a.h5").write_bytes(content.replace(contiguous + 8 * b"\xff", contiguous + struct.pack("<Q", place)))
+    assert re.search("arrays of 94,[0-9,]* bytes in a file of ", refusal(tmp_path / "a.h5"))
+
+
+def test_a_file_of_very_many_groups(tmp_path, monkeypatch):
+    monkeypatch.setattr(keras_file, "MOST_OBJECTS", 1000)
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        for number in range(1001):
+            file.create_group(str(number))
+    assert "more than 1,000 groups and arrays" in refusal(tmp_path / "a.h5")
+
+
+def test_what_is_no_file_of_keras(tmp_path, monkeypatch):
+    assert "no such file" in refusal(tmp_path / "a.h5")
+    assert "no such file" in refusal(tmp_path)
+    for content in (b"", b"\x89HDF\r\n\x1a\n", b"weights"):
+        (tmp_path / "a.h5").write_bytes(content)
+        assert refusal(tmp_path / "a.h5").startswith("damaged or no HDF5 file (")
+    with zipfile.ZipFile(tmp_path / "a.keras", "w") as archive:
+        archive.writestr("model.weights.h5", b"")
+    assert refusal(tmp_path / "a.keras") == "an archive: unpack it and give the model.weights.h5 in it"
+    monkeypatch.setitem(sys.modules, "h5py", None)
+    assert refusal(tmp_path / "a.h5") == 'files of Keras are read with h5py: pip install "minires[convert]"'
+
+
+def test_damaged_files():
+    """In a process of its own: the library that reads HDF5 is written in C. All cases: tests/fuzz_keras.py."""
+    script = Path(__file__).with_name("fuzz_keras.py")
+    done = subprocess.run([sys.executable, script, "--cases", "60"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "whole: flipped" in done.stdout
