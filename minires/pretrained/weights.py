@@ -169,7 +169,8 @@ def _known(path, info):
 
 def _of_weights(header):
     """The metadata that `write` wrote."""
-    return {key: header[key] for key in ("model", "classes", "preprocessing", "source") if key in header}
+    known = {key: header[key] for key in ("model", "classes", "source")}
+    return {**known, "preprocessing": header["preprocessing"]} if "preprocessing" in header else known
 
 
 def _of_a_run(header):
