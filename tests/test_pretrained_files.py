@@ -547,6 +547,13 @@ def test_entries_that_are_no_arrays_of_numbers_are_refused(tmp_path, entry):
     refusal(read_npz, tmp_path / "a.npz", cases.zip_of({"x.npy": entry}))
 
 
+@pytest.mark.parametrize("shape", [b"(2,)", b"(0,)", b"(10000000000,)"])
+def test_a_shape_that_does_not_fit_its_bytes_is_named(tmp_path, shape):
+    entry = cases.npy(b"{'descr': '<f4', 'fortran_order': False, 'shape': " + shape + b", }\n", bytes(12))
+    message = refusal(read_npz, tmp_path / "a.npz", cases.zip_of({"x.npy": entry}))
+    assert "the shape of 'x.npy' does not fit its bytes" in message
+
+
 @pytest.mark.parametrize("kind", READERS)
 def test_no_damage_does_harm(tmp_path, kind):
     """Sixty files at random; benchmarks/fuzz_weights.py tries thousands."""
