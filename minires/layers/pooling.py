@@ -29,24 +29,16 @@ def max_pool2d(x, kernel_size, stride=None, padding=0):
     (N, H, W, C), (KH, KW) = x.shape, kernel
     OH, OW = output_size((H, W), kernel, stride, padding, "max_pool2d")
     y = empty((N, OH, OW, C), like=x)
-    winner = empty((N, OH, OW, C), like=x, dtype=xp.uint8 if KH * KW <= 256 else xp.int32)  # which pixel of the window
-    # the first one inside the image, for windows in which nothing is larger than the padding
-    first_real = (
-        im2col(xp.ones((1, H, W, 1), x.dtype), kernel, stride, padding).reshape(1, OH, OW, -1, 1).argmax(axis=3)
-    ).astype(winner.dtype)
+
+    def pixels_of(images):
+        return window_views(pad(x[images], padding, -xp.inf), kernel, stride, (OH, OW))
 
     def forward_block(images):
-        pixels = window_views(pad(x[images], padding, -xp.inf), kernel, stride, (OH, OW))
-        largest, won = y[images], winner[images]
-        largest[...] = pixels[0]
-        for pixel in pixels[1:]:
+        first, *others = pixels_of(images)
+        largest = y[images]
+        largest[...] = first
+        for pixel in others:
             xp.maximum(largest, pixel, out=largest)
-        for k in reversed(range(KH * KW)):  # the first of equals is written last
-            xp.copyto(won, k, where=pixels[k] == largest)
-        xp.copyto(won, first_real, where=largest == -xp.inf)
-        if xp is not np or xp.isnan(largest).any():  # NaN, the maximum of its windows, equals nothing
-            for k in reversed(range(KH * KW)):
-                xp.copyto(won, k, where=xp.isnan(pixels[k]))
 
     for_each_block(forward_block, x, 4 * x[0].nbytes)
 
@@ -54,17 +46,32 @@ def max_pool2d(x, kernel_size, stride=None, padding=0):
         check_gradient("max_pool2d", dy, (N, OH, OW, C))
         dx = empty(x.shape, like=x)
         (top, bottom), (left, right) = padding
+        inside = im2col(xp.ones((1, H, W, 1), x.dtype), kernel, stride, padding).reshape(1, OH, OW, KH * KW, 1)
+        first_inside = inside.argmax(axis=3)
 
         def backward_block(images):
+            winner = _winner(xp, pixels_of(images), y[images], first_inside)
             padded = xp.zeros((images.stop - images.start, top + H + bottom, left + W + right, C), x.dtype)
             for k, pixel in enumerate(window_views(padded, kernel, stride, (OH, OW))):
-                pixel += xp.where(winner[images] == k, dy[images], dy.dtype.type(0))
+                pixel += xp.where(winner == k, dy[images], dy.dtype.type(0))
             dx[images] = padded[:, top : top + H, left : left + W]
 
         for_each_block(backward_block, x, 4 * x[0].nbytes)
         return dx
 
     return y, backward
+
+
+def _winner(xp, pixels, largest, first_inside):
+    """Which pixel of its window is `largest`, the first of equals; one inside the image where all are -infinity."""
+    winner = xp.empty(largest.shape, xp.uint8 if len(pixels) <= 256 else xp.int32)
+    for k in reversed(range(len(pixels))):  # the first of equals is written last
+        xp.copyto(winner, k, where=pixels[k] == largest)
+    xp.copyto(winner, first_inside.astype(winner.dtype), where=largest == -xp.inf)
+    if xp is not np or xp.isnan(largest).any():  # NaN, the maximum of its windows, equals nothing
+        for k in reversed(range(len(pixels))):
+            xp.copyto(winner, k, where=xp.isnan(pixels[k]))
+    return winner
 
 
 def avg_pool2d(x, kernel_size, stride=None, padding=0):
