@@ -11,6 +11,7 @@ from minires.backend import (
     output_size,
     pad,
     window_views,
+    zeros,
 )
 from minires.layers.checks import check_float, check_gradient, check_image, padding_of, pair
 from minires.module import Module
@@ -46,32 +47,25 @@ def max_pool2d(x, kernel_size, stride=None, padding=0):
         check_gradient("max_pool2d", dy, (N, OH, OW, C))
         dx = empty(x.shape, like=x)
         (top, bottom), (left, right) = padding
-        inside = im2col(xp.ones((1, H, W, 1), x.dtype), kernel, stride, padding).reshape(1, OH, OW, KH * KW, 1)
-        first_inside = inside.argmax(axis=3)
+        inside = im2col(xp.ones((1, H, W, 1), x.dtype), kernel, stride, padding).reshape(1, OH, OW, KH * KW, 1) > 0
 
         def backward_block(images):
-            winner = _winner(xp, pixels_of(images), y[images], first_inside)
-            padded = xp.zeros((images.stop - images.start, top + H + bottom, left + W + right, C), x.dtype)
-            for k, pixel in enumerate(window_views(padded, kernel, stride, (OH, OW))):
-                pixel += xp.where(winner == k, dy[images], dy.dtype.type(0))
+            largest, rest = y[images], dy[images].copy()  # rest: what no pixel has taken yet
+            usual = xp is np and np.isfinite(largest).all()
+            padded = zeros((len(rest), top + H + bottom, left + W + right, C), like=x)
+            dpixels = window_views(padded, kernel, stride, (OH, OW))
+            for k, (pixel, dpixel) in enumerate(zip(pixels_of(images), dpixels, strict=True)):
+                takes = pixel == largest
+                if not usual:  # NaN, the maximum of its windows, equals nothing; -infinity equals the padding
+                    takes = (takes | xp.isnan(pixel)) & inside[..., k, :]
+                dpixel += xp.where(takes, rest, dy.dtype.type(0))
+                xp.copyto(rest, 0, where=takes)
             dx[images] = padded[:, top : top + H, left : left + W]
 
         for_each_block(backward_block, x, 4 * x[0].nbytes)
         return dx
 
     return y, backward
-
-
-def _winner(xp, pixels, largest, first_inside):
-    """Which pixel of its window is `largest`, the first of equals; one inside the image where all are -infinity."""
-    winner = xp.empty(largest.shape, xp.uint8 if len(pixels) <= 256 else xp.int32)
-    for k in reversed(range(len(pixels))):  # the first of equals is written last
-        xp.copyto(winner, k, where=pixels[k] == largest)
-    xp.copyto(winner, first_inside.astype(winner.dtype), where=largest == -xp.inf)
-    if xp is not np or xp.isnan(largest).any():  # NaN, the maximum of its windows, equals nothing
-        for k in reversed(range(len(pixels))):
-            xp.copyto(winner, k, where=xp.isnan(pixels[k]))
-    return winner
 
 
 def avg_pool2d(x, kernel_size, stride=None, padding=0):
