@@ -6,16 +6,18 @@ from minires.backend import cpu
 from minires.backend.arrays import array_module, empty
 
 
-def for_each_block(function, array, item_bytes=None, block_bytes=None):
+def for_each_block(function, array, item_bytes=None, block_bytes=None, least_bytes=0):
     """Call `function(block)` for slices that together cover the first axis of `array`; results in block order.
 
     On the CPU a slice holds as many items as fit in a core's cache (`item_bytes` each, where the working set of
-    an item is larger than the item itself; `block_bytes` in all) and the slices run on all threads; on a GPU there
-    is one slice. How the axis is cut depends on sizes alone, never on the number of threads.
+    an item is larger than the item itself; `block_bytes` in all, but no less than `least_bytes`) and the slices run on
+    all threads; on a GPU there is one slice. How the axis is cut depends on sizes alone, never on the number of
+    threads.
     """
     if array_module(array) is not np:
         return [function(slice(0, len(array)))]
-    return cpu.for_each_block(function, len(array), item_bytes or array.nbytes // max(1, len(array)), block_bytes)
+    item_bytes = item_bytes or array.nbytes // max(1, len(array))
+    return cpu.for_each_block(function, len(array), item_bytes, max(block_bytes or cpu.BLOCK_BYTES, least_bytes))
 
 
 def for_each_band(function, array, rows, row_bytes, least_bytes=0):

@@ -7,7 +7,7 @@ pixels of a window's row lie next to each other in memory, so the CPU copies the
 import numpy as np
 
 from minires.backend import memory
-from minires.backend.arrays import array_module
+from minires.backend.arrays import array_module, zeros
 
 
 def output_size(size, kernel, stride, padding, layer="im2col"):
@@ -102,7 +102,7 @@ def col2im(patches, size, stride=(1, 1), padding=((0, 0), (0, 0))):
     N, OH, OW, KH, KW, C = patches.shape
     (H, W), (SH, SW), ((top, bottom), (left, right)) = size, stride, padding
     shape = (N, top + H + bottom, left + W + right, C)
-    dx = array_module(patches).zeros(shape, patches.dtype)
+    dx = zeros(shape, like=patches)
     for k, pixel in enumerate(window_views(dx, (KH, KW), (SH, SW), (OH, OW))):
         pixel += patches[:, :, :, k // KW, k % KW]
     return dx[:, top : top + H, left : left + W]

@@ -10,6 +10,8 @@ Each step is linear, so its adjoint is the transposed matrix. Derivation: docs/p
 Source: Lavin and Gray 2015, Fast algorithms for convolutional neural networks, sections 4.1 to 4.3.
 """
 
+import math
+
 import numpy as np
 
 from minires.backend import memory
@@ -17,6 +19,7 @@ from minires.backend.arrays import device_of, empty
 from minires.backend.blocks import for_each_block
 
 LEAST_CHANNELS = 128  # from which on it is faster than im2col (docs/performance.md)
+LEAST_TILES = 32  # the same: with fewer, transforming the kernel costs more than is saved
 TILE = 4
 _B = [[4, 0, -5, 0, 1, 0], [0, -4, -4, 1, 1, 0], [0, 4, -4, -1, 1, 0]]
 _B += [[0, -2, -1, 2, 1, 0], [0, 2, -1, -2, 1, 0], [0, 4, 0, -5, 0, 1]]
@@ -30,6 +33,12 @@ def fits(x, kernel, stride, padding):
     """Whether a convolution can be done this way, forwards and backwards."""
     small = all(side <= 2 for sides in padding for side in sides)
     return device_of(x) == "cpu" and x.itemsize >= 4 and tuple(kernel) == (3, 3) and stride == (1, 1) and small
+
+
+def pays(N, weight, size):
+    """Whether N images of weight (O, C, 3, 3), with `size` output pixels, are faster this way than by im2col."""
+    tiles = N * math.prod(_tiles_of(size))
+    return min(weight.shape[:2]) >= LEAST_CHANNELS and tiles >= LEAST_TILES
 
 
 def _tiles_of(size):

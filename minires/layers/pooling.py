@@ -11,6 +11,7 @@ from minires.backend import (
     output_size,
     pad,
     window_views,
+    zeros,
 )
 from minires.layers.checks import check_float, check_gradient, check_image, padding_of, pair
 from minires.module import Module
@@ -29,24 +30,16 @@ def max_pool2d(x, kernel_size, stride=None, padding=0):
     (N, H, W, C), (KH, KW) = x.shape, kernel
     OH, OW = output_size((H, W), kernel, stride, padding, "max_pool2d")
     y = empty((N, OH, OW, C), like=x)
-    winner = empty((N, OH, OW, C), like=x, dtype=xp.uint8 if KH * KW <= 256 else xp.int32)  # which pixel of the window
-    # the first one inside the image, for windows in which nothing is larger than the padding
-    first_real = (
-        im2col(xp.ones((1, H, W, 1), x.dtype), kernel, stride, padding).reshape(1, OH, OW, -1, 1).argmax(axis=3)
-    ).astype(winner.dtype)
+
+    def pixels_of(images):
+        return window_views(pad(x[images], padding, -xp.inf), kernel, stride, (OH, OW))
 
     def forward_block(images):
-        pixels = window_views(pad(x[images], padding, -xp.inf), kernel, stride, (OH, OW))
-        largest, won = y[images], winner[images]
-        largest[...] = pixels[0]
-        for pixel in pixels[1:]:
+        first, *others = pixels_of(images)
+        largest = y[images]
+        largest[...] = first
+        for pixel in others:
             xp.maximum(largest, pixel, out=largest)
-        for k in reversed(range(KH * KW)):  # the first of equals is written last
-            xp.copyto(won, k, where=pixels[k] == largest)
-        xp.copyto(won, first_real, where=largest == -xp.inf)
-        if xp is not np or xp.isnan(largest).any():  # NaN, the maximum of its windows, equals nothing
-            for k in reversed(range(KH * KW)):
-                xp.copyto(won, k, where=xp.isnan(pixels[k]))
 
     for_each_block(forward_block, x, 4 * x[0].nbytes)
 
@@ -54,11 +47,19 @@ def max_pool2d(x, kernel_size, stride=None, padding=0):
         check_gradient("max_pool2d", dy, (N, OH, OW, C))
         dx = empty(x.shape, like=x)
         (top, bottom), (left, right) = padding
+        inside = im2col(xp.ones((1, H, W, 1), x.dtype), kernel, stride, padding).reshape(1, OH, OW, KH * KW, 1) > 0
 
         def backward_block(images):
-            padded = xp.zeros((images.stop - images.start, top + H + bottom, left + W + right, C), x.dtype)
-            for k, pixel in enumerate(window_views(padded, kernel, stride, (OH, OW))):
-                pixel += xp.where(winner[images] == k, dy[images], dy.dtype.type(0))
+            largest, rest = y[images], dy[images].copy()  # rest: what no pixel has taken yet
+            usual = xp is np and np.isfinite(largest).all()
+            padded = zeros((len(rest), top + H + bottom, left + W + right, C), like=x)
+            dpixels = window_views(padded, kernel, stride, (OH, OW))
+            for k, (pixel, dpixel) in enumerate(zip(pixels_of(images), dpixels, strict=True)):
+                takes = pixel == largest
+                if not usual:  # NaN, the maximum of its windows, equals nothing; -infinity equals the padding
+                    takes = (takes | xp.isnan(pixel)) & inside[..., k, :]
+                dpixel += xp.where(takes, rest, dy.dtype.type(0))
+                xp.copyto(rest, 0, where=takes)
             dx[images] = padded[:, top : top + H, left : left + W]
 
         for_each_block(backward_block, x, 4 * x[0].nbytes)
