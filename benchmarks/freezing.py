@@ -3,8 +3,8 @@
     python benchmarks/freezing.py               a minute on two cores
     python benchmarks/freezing.py --quick       fewer rounds
 
-In each round every kind has a turn of a few steps on the same batch of 128; a figure is the median over rounds, a ratio the
-median of the rounds' ratios. Memory is the arrays that the forward pass leaves for the backward pass.
+In each round every kind has a turn of a few steps on the same batch of 128; a figure is the median over rounds, a ratio
+the median of the rounds' ratios. Memory is the arrays that the forward pass leaves for the backward pass.
 """
 
 import argparse

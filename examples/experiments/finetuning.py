@@ -19,14 +19,14 @@ import subprocess
 import sys
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # so that a fresh clone runs without being installed
 
 import numpy as np
 
 from minires import data
 from minires.console import Parser
 
+FINETUNE = Path(__file__).resolve().parents[1] / "finetune.py"
 WAYS = {  # flags of finetune.py
     "fine-tuned": [],
     "head alone": ["--freeze", "backbone", "--head", "new"],
@@ -89,7 +89,7 @@ def run(weights, folder, flags):
     if not (folder / "result.json").exists():
         went_on = ["--resume", folder] if (folder / "last.safetensors").exists() else None
         command = went_on or ["--weights", weights, "--out", folder, *flags]
-        command = [sys.executable, HERE.parent / "finetune.py", *command, "--no-progress"]
+        command = [sys.executable, FINETUNE, *command, "--no-progress"]
         subprocess.run([str(word) for word in command], check=True)
     return json.loads((folder / "result.json").read_text())["test_acc"]
 
@@ -106,7 +106,9 @@ def write(rows, out, task):
             found = [100 * accuracy for one, n, _, accuracy in rows if (one, n) == (way, count)]
             cells.append(f"{statistics.mean(found):.2f} ({min(found):.2f} to {max(found):.2f})")
         print(f"{way:14}" + "".join(f"{cell:>26}" for cell in cells))
-    print(f"test accuracy in %, mean of {len({row[2] for row in rows})} seeds (least to largest); wrote {out}/results.*")
+    print(
+        f"test accuracy in %, mean of {len({row[2] for row in rows})} seeds (least to largest); wrote {out}/results.*"
+    )
     draw_bars(rows, counts, out / "results.png", task)
 
 

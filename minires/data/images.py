@@ -94,9 +94,7 @@ class Preprocessing:
         return np.ascontiguousarray(pixels if self.order == "RGB" else pixels[:, :, ::-1])
 
 
-def read_image_folder(
-    folder, preprocessing, test_folder=None, test_share=0.2, seed=0, skip_broken=False, tell=print
-):
+def read_image_folder(folder, preprocessing, test_folder=None, test_share=0.2, seed=0, skip_broken=False, tell=print):
     """The pictures of a folder with one sub-folder for each class, as a Dataset of uint8 (N, size, size, 3).
 
     Classes are the sub-folders in order of their names; a picture may lie deeper in one. The test part is another such
