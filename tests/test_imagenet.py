@@ -213,7 +213,7 @@ def test_the_table_of_a_network():
         (lambda: resnet18(num_classes=0), "num_classes must be at least 1, got 0"),
         (lambda: features_backward(None, None, None, None), "four gradients.*got .None, None, None, None.: give at"),
         (lambda: features_backward(np.ones(2)), r"four gradients, of C2 to C5, got \(\(2,\)\)"),
-        (lambda: features_backward(np.ones((1, 1)), None, None, None), r"dy has shape \(1, 1\), y \(1, 8, 8, 64\)"),
+        (lambda: features_backward(np.ones((1, 1)), None, None, None), r"dy has shape \(1, 1\), y \(2, 8, 8, 64\)"),
     ],
 )
 def test_bad_input(call, message):
@@ -222,4 +222,4 @@ def test_bad_input(call, message):
 
 
 def features_backward(*dmaps):
-    return small(return_features=True)(np.ones((1, 8, 8, 3), np.float32))[1](dmaps)
+    return small(return_features=True)(np.ones((2, 8, 8, 3), np.float32))[1](dmaps)
