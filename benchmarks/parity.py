@@ -1,6 +1,7 @@
-"""minires against PyTorch, number by number: one step of resnet20, and the first losses of training.
+"""minires against PyTorch, number by number: one step of resnet20, the first losses of training, larger networks.
 
     python benchmarks/parity.py --data-dir DIR        about two minutes; needs PyTorch: pip install torch
+    python benchmarks/parity.py --imagenet            the networks for ImageNet instead, on noise: about a minute
 
 Both networks start from the same weights and see the same batches of CIFAR-10. A difference is relative to the largest
 magnitude in its array; of the gradients' arrays the median and the worst. PyTorch's own float32 against its own float64
@@ -19,7 +20,7 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 
 from minires import data, models, optim  # noqa: E402
-from minires.layers import BatchNorm2d, BatchNormReLU2d, add, tanh  # noqa: E402
+from minires.layers import BatchNorm2d, BatchNormReLU2d, Conv2d, add, tanh  # noqa: E402
 from minires.losses import cross_entropy  # noqa: E402
 
 
@@ -122,6 +123,40 @@ def losses(make, batches, dtype, lr):
     return np.array(found)
 
 
+def imagenet(size=64, batch_size=2):
+    """Print, for every network for ImageNet in float64, how far logits, dx and the gradients are from PyTorch's."""
+    import torch
+    from torch_imagenet import TorchImageNetResNet
+    from torch_resnet import load_from
+
+    rng = np.random.default_rng(0)
+    x, dlogits = rng.standard_normal((batch_size, size, size, 3)), rng.standard_normal((batch_size, 1000))
+    print(f"one pass in float64, {batch_size} images of {size}x{size} of noise: relative difference to PyTorch")
+    print(f"{'network':16} {'variant':11} {'mode':9} {'logits':>9} {'dx':>9} {'median gradient':>16} {'worst':>9}")
+    networks = [(depth, "torchvision") for depth in (18, 34, 50, 101, 152)] + [(d, "keras") for d in (50, 101, 152)]
+    for depth, variant in networks:
+        model = models.ImageNetResNet(depth, variant=variant, rng=0).to(np.float64)
+        network = load_from(TorchImageNetResNet(depth, keras=variant == "keras").double(), model)
+        biases = [module.bias for module in model.modules() if isinstance(module, Conv2d)]
+        for training in (True, False):  # the running statistics of the first are those of the second
+            model.train(training).zero_grad()
+            network.train(training).zero_grad()
+            logits, backward = model(x)
+            dx = backward(dlogits)
+            their_x = torch.from_numpy(x).requires_grad_()
+            their_logits = network(their_x.permute(0, 3, 1, 2))
+            their_logits.backward(torch.from_numpy(dlogits))
+            pairs = zip(model.parameters(), network.parameters(), strict=True)
+            without = biases if training else ()  # batch norm takes them out again: their gradient is 0
+            differences = [relative(p.grad, q.grad) for p, q in pairs if p not in without]
+            numbers = (
+                f"{relative(logits, their_logits.detach()):9.1e} {relative(dx, their_x.grad):9.1e} "
+                f"{np.median(differences):16.1e} {max(differences):9.1e}"
+            )
+            mode = "training" if training else "inference"
+            print(f"{f'resnet{depth}':16} {variant:11} {mode:9} {numbers}", flush=True)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data-dir", metavar="DIR")
@@ -131,7 +166,11 @@ def main():
     parser.add_argument(
         "--activation", default="relu", choices=["relu", "tanh"], help="tanh has no kink; one step only"
     )
+    parser.add_argument("--imagenet", action="store_true", help="only the networks for ImageNet, which need no data")
     args = parser.parse_args()
+    if args.imagenet:
+        imagenet()
+        return
     dataset, _ = data.load(args.dataset, args.data_dir)
     mean, std = data.channel_mean_std(dataset.train_images)
     loader = data.Loader(dataset.train_images, dataset.train_labels, args.batch_size, mean, std, shuffle=True)

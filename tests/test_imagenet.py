@@ -20,7 +20,6 @@ BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 COUNTS = {18: 11_689_512, 34: 21_797_672, 50: 25_557_032, 101: 44_549_160, 152: 60_192_808}
 NETWORKS = {
     "resnet18": (18, {}),
-    "resnet18, small input": (18, {"small_input": True}),
     "resnet50": (50, {}),
     "resnet50, keras": (50, {"variant": "keras"}),
 }
@@ -83,8 +82,7 @@ def assert_gradients_agree(ours, theirs):
 def test_a_network_is_pytorchs(torch, in_pytorch, name):
     """Names and shapes; logits, dx, gradients and running statistics; in training and in inference, folded and not."""
     depth, options = NETWORKS[name]
-    size = 17 if options.get("small_input") else 64
-    x, dlogits = normal(2, size, size, 3), normal(2, 7, seed=1)
+    x, dlogits = normal(2, 64, 64, 3), normal(2, 7, seed=1)
     ours = of_consequence(ImageNetResNet(depth, 7, rng=0, **options))
     theirs = in_pytorch(ours, depth, **options)
     for training in (False, True):
@@ -101,11 +99,13 @@ def test_a_network_is_pytorchs(torch, in_pytorch, name):
         if not training:
             with no_grad():
                 assert_close(ours(x)[0], their_logits, "logits under no_grad()")
+    their_buffers = dict(theirs.named_buffers())
     for key, array in ours.state_dict().items():
-        assert_close(array, theirs.state_dict()[key], key)
+        if "running" in key:
+            assert_close(array, their_buffers[key], key)
 
 
-@pytest.mark.parametrize("given", [(0, 1, 2, 3), (3,), (0, 2), (0,)], ids=str)
+@pytest.mark.parametrize("given", [(0, 1, 2, 3), (0, 2)], ids=str)
 def test_features_and_their_gradients_are_pytorchs(torch, in_pytorch, given):
     """With a gradient for some maps and None for the others; what lies behind the last of them receives none."""
     ours = of_consequence(small(return_features=True))
@@ -129,8 +129,21 @@ def test_features_and_their_gradients_are_pytorchs(torch, in_pytorch, given):
 # Without PyTorch -------------------------------------------------------------------------------------------------
 
 
-def small(**options):
-    return ImageNetResNet(18, 3, small_input=True, rng=0, **options)
+class Zeros(np.random.Generator):
+    """Weights of zeros, where only their number matters: many millions of random ones take seconds."""
+
+    def uniform(self, low, high, size):
+        return np.zeros(size)
+
+    def normal(self, mean, std, size):
+        return np.zeros(size)
+
+
+NO_WEIGHTS = Zeros(np.random.PCG64(0))
+
+
+def small(rng=0, **options):
+    return ImageNetResNet(18, 3, small_input=True, rng=rng, **options)
 
 
 def parameters(model):
@@ -140,7 +153,7 @@ def parameters(model):
 @pytest.mark.parametrize("make", IMAGENET)
 def test_number_of_parameters(make):
     depth = int(make.__name__.removeprefix("resnet"))
-    model = make()
+    model = make(rng=NO_WEIGHTS)
     assert parameters(model) == COUNTS[depth]
     assert f"{COUNTS[depth]:,} parameters" in make.__doc__
     projections = 3 if depth < 50 else 4
@@ -148,20 +161,26 @@ def test_number_of_parameters(make):
 
 
 def test_number_of_parameters_of_the_variants():
-    assert parameters(resnet50(variant="keras")) == 25_583_592  # trainable ones, as Keras's summary() says
-    assert parameters(build("resnet18", small_input=True)) == COUNTS[18] - 64 * 3 * (49 - 9) - 990 * (512 + 1)
+    keras, small_input = resnet50(variant="keras", rng=NO_WEIGHTS), build("resnet18", small_input=True, rng=NO_WEIGHTS)
+    assert parameters(keras) == 25_583_592  # trainable ones, as Keras's summary() says
+    assert parameters(small_input) == COUNTS[18] - 64 * 3 * (49 - 9) - 990 * (512 + 1)
 
 
 def test_initial_weights():
-    model = resnet18(rng=0)
+    model = ImageNetResNet(50, 1, variant="keras", rng=0)
     for name, module in model.named_modules():
         if isinstance(module, Conv2d):
             O, _, KH, KW = module.weight.shape
             assert module.weight.data.std() == pytest.approx(np.sqrt(2 / (O * KH * KW)), rel=0.05), name
-    block = ImageNetResNet(50, 1, variant="keras", rng=0).layer1[0]
-    assert not block.conv1.bias.data.any()
-    np.testing.assert_array_equal(resnet18(rng=0).fc.weight.data, model.fc.weight.data)
-    assert not np.array_equal(resnet18(rng=1).conv1.weight.data, model.conv1.weight.data)
+            assert not module.bias.data.any()
+
+
+def test_a_seed_fixes_the_weights():
+    one, same, other = (small_input.state_dict() for small_input in (small(), small(), small(rng=1)))
+    for key, array in one.items():
+        np.testing.assert_array_equal(array, same[key])
+    assert not np.array_equal(one["layer4.1.conv2.weight"], other["layer4.1.conv2.weight"])
+    assert not np.array_equal(one["fc.weight"], other["fc.weight"])
 
 
 @pytest.mark.parametrize("variant", ["torchvision", "keras"])
@@ -169,8 +188,7 @@ def test_initial_weights():
 def test_gradients_of_a_bottleneck(in_channels, stride, variant):
     block = of_consequence(Bottleneck(in_channels, 2, stride, variant, rng=0))
     assert block.changes_shape == (stride == 2 or in_channels == 3)
-    gradcheck(block.eval(), normal(2, 5, 4, in_channels), max_elements=15, rtol=1e-5, atol=1e-7)
-    gradcheck(block.train(), normal(2, 5, 4, in_channels), max_elements=15, rtol=1e-5, atol=1e-7)
+    gradcheck(block, normal(2, 5, 4, in_channels), max_elements=8, rtol=1e-5, atol=1e-7)
 
 
 def test_a_lean_backward_pass_gives_the_same():
@@ -186,19 +204,19 @@ def test_a_lean_backward_pass_gives_the_same():
 
 
 def test_sizes_of_the_maps():
-    """The bottleneck's first convolution, or its second, halves the image; 224 / 32 = 7."""
     x = np.zeros((1, 64, 96, 3), np.float32)
+    expected = [(1, 16, 24, 256), (1, 8, 12, 512), (1, 4, 6, 1024), (1, 2, 3, 2048)]
     for variant in ("torchvision", "keras"):
-        model = resnet50(1, return_features=True, variant=variant, rng=0).eval()
-        with no_grad():
-            maps, _ = model(x)
-        assert [y.shape for y in maps] == [(1, 16, 24, 256), (1, 8, 12, 512), (1, 4, 6, 1024), (1, 2, 3, 2048)]
+        maps, _ = resnet50(1, return_features=True, variant=variant, rng=NO_WEIGHTS)(x)
+        assert [y.shape for y in maps] == expected
+    maps, _ = small(return_features=True)(x[:, :15, :16])
+    assert [y.shape for y in maps] == [(1, 15, 16, 64), (1, 8, 8, 128), (1, 4, 4, 256), (1, 2, 2, 512)]
 
 
 def test_the_table_of_a_network():
     """Multiply-adds of one image as torchvision's documentation has them, in billions."""
     for name, giga in (("resnet18", 1.814), ("resnet50", 4.089)):
-        *rows, last = summary(build(name, 1000), (224, 224, 3)).splitlines()
+        *rows, last = summary(build(name, 1000, rng=NO_WEIGHTS), (224, 224, 3)).splitlines()
         assert round(int(last.split()[-1].replace(",", "")) / 1e9, 3) == giga
         assert rows[2].split()[:4] == ["conv1", "112", "x", "112"]
         assert any(row.startswith("layer4.1.conv2") for row in rows)
@@ -213,7 +231,7 @@ def test_the_table_of_a_network():
         (lambda: resnet18(num_classes=0), "num_classes must be at least 1, got 0"),
         (lambda: features_backward(None, None, None, None), "four gradients.*got .None, None, None, None.: give at"),
         (lambda: features_backward(np.ones(2)), r"four gradients, of C2 to C5, got \(\(2,\)\)"),
-        (lambda: features_backward(np.ones((1, 1)), None, None, None), r"dy has shape \(1, 1\), y \(2, 8, 8, 64\)"),
+        (lambda: features_backward(np.ones((1, 1)), None, None, None), r"dy has shape \(1, 1\), y \(1, 16, 16, 64\)"),
     ],
 )
 def test_bad_input(call, message):
@@ -222,4 +240,4 @@ def test_bad_input(call, message):
 
 
 def features_backward(*dmaps):
-    return small(return_features=True)(np.ones((2, 8, 8, 3), np.float32))[1](dmaps)
+    return small(NO_WEIGHTS, return_features=True)(np.ones((1, 16, 16, 3), np.float32))[1](dmaps)

@@ -19,7 +19,7 @@ from minires.backend.arrays import device_of, empty
 from minires.backend.blocks import for_each_block
 
 LEAST_CHANNELS = 128  # from which on it is faster than im2col (docs/performance.md)
-LEAST_TILES = 32  # the same: with fewer, transforming the kernel costs more than is saved
+LEAST_TILES = 64  # the same: with fewer, transforming the kernel costs more than is saved
 TILE = 4
 _B = [[4, 0, -5, 0, 1, 0], [0, -4, -4, 1, 1, 0], [0, 4, -4, -1, 1, 0]]
 _B += [[0, -2, -1, 2, 1, 0], [0, 2, -1, -2, 1, 0], [0, 4, 0, -5, 0, 1]]

@@ -80,8 +80,8 @@ class BatchNormReLU2d(BatchNorm2d):
 def conv_norm_relu(conv, norm, x, shortcut=None, input_gradient=True):
     """norm(conv(x), shortcut) of a Conv2d and a BatchNormReLU2d: (y, backward), backward(dy) -> dx or (dx, dshortcut).
 
-    In inference under no_grad() batch norm's scale, a constant there, goes into the convolution's weights:
-    scale * conv(x) + shift is the convolution with scale * weight, plus shift.
+    In inference under no_grad() batch norm's scale, a constant there, goes into the convolution's weights where these
+    are fewer than the numbers of x: scale * conv(x) + shift is the convolution with scale * weight, plus shift.
     """
     branches = () if shortcut is None else (shortcut,)
     plain = type(conv) is Conv2d and type(norm) is BatchNormReLU2d  # and nothing else put in their place
@@ -105,12 +105,16 @@ def _folded(conv, norm, x, branches):
     shift = norm.bias.data - norm.running_mean * scale
     if conv.bias is not None:
         shift = shift + conv.bias.data * scale
-    weight = conv.weight.data * scale[:, None, None, None]
+    small = conv.weight.size < x.size
+    weight = conv.weight.data * scale[:, None, None, None] if small else conv.weight.data
     y, _ = conv2d(x, weight, None, conv.stride, conv.padding, algorithm=conv.algorithm)
 
     def add_and_clip(y, *terms, out):
+        if not small:
+            *terms, scale = terms
+            xp.multiply(y, scale, out=out)
         for term in terms:
             xp.add(y, term, out=out)
         xp.maximum(y, 0, out=out)
 
-    return map_channels(add_and_clip, (y, *branches), (shift,), out=y)
+    return map_channels(add_and_clip, (y, *branches), (shift,) if small else (shift, scale), out=y)
