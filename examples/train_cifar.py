@@ -229,6 +229,12 @@ def make_schedule(settings, iterations):
     return schedules.LinearWarmup(schedule, settings["warmup"], start_factor=0.1) if settings["warmup"] else schedule
 
 
+def build_model(settings, classes):
+    """The model of the settings, for images of 32x32."""
+    options = {"shortcut": settings["shortcut"], "rng": settings["seed"], "small_input": True}
+    return models.build(settings["model"], len(classes), **options)
+
+
 def train(settings, dataset, device):
     """Train, or go on training, and test the best model; returns the exit code."""
     resume = settings.pop("resume", None)
@@ -236,7 +242,7 @@ def train(settings, dataset, device):
     if settings["epochs"] is None:
         settings["epochs"] = math.ceil(settings["iterations"] / len(train_loader))
     iterations = min(settings["epochs"] * len(train_loader), settings["iterations"] or math.inf)
-    model = models.build(settings["model"], len(dataset.classes), settings["shortcut"], settings["seed"], small_input=True).to(device)
+    model = build_model(settings, dataset.classes).to(device)
     folder = Path(settings["out"])
     if not resume and (folder / "last.safetensors").exists():
         raise ValueError(f"--out {folder} already holds a run: go on with --resume {folder}, or name another folder")
@@ -362,7 +368,7 @@ def evaluate_checkpoint(settings, dataset, device):
     config = loaded.info["config"]
     if dataset.label != config["dataset"]["label"]:
         print(f"note: the model was trained on {config['dataset']['label']}", file=sys.stderr)
-    model = models.build(settings["model"], len(config["classes"]), settings["shortcut"], small_input=True)
+    model = build_model(settings, config["classes"])
     model.load_state_dict(loaded.model).to(device)
     test_images, test_labels = data.limit(dataset.test_images, dataset.test_labels, settings["limit_test"])
     if len(test_images) != config["sizes"]["test"]:
@@ -378,7 +384,7 @@ def overfit_one_batch(settings, dataset, device, most=200, goal=0.02):
     """--overfit-one-batch: a network that works can learn one batch by heart. A check of the code, not of the model."""
     settings = {**settings, "augment": False, "cutout": 0, "weight_decay": 0.0}
     loader = make_loaders(settings, dataset, device)[0]
-    model = models.build(settings["model"], len(dataset.classes), settings["shortcut"], settings["seed"], small_input=True).to(device)
+    model = build_model(settings, dataset.classes).to(device)
     optimizer = make_optimizer({**settings, "lr": min(settings["lr"], 0.05)}, model)
     x, labels = next(iter(loader.epoch(0)))
     for step in range(1, most + 1):
