@@ -50,16 +50,19 @@ def max_pool2d(x, kernel_size, stride=None, padding=0):
         inside = im2col(xp.ones((1, H, W, 1), x.dtype), kernel, stride, padding).reshape(1, OH, OW, KH * KW, 1) > 0
 
         def backward_block(images):
-            largest, rest = y[images], dy[images].copy()  # rest: what no pixel has taken yet
+            largest = y[images]
+            free = xp.ones(largest.shape, bool)  # windows whose dy no pixel has taken yet
+            bits = dy[images].view(f"i{dy.itemsize}")  # times 0 is 0, which infinity times 0 is not
             usual = xp is np and np.isfinite(largest).all()
-            padded = zeros((len(rest), top + H + bottom, left + W + right, C), like=x)
+            padded = zeros((len(largest), top + H + bottom, left + W + right, C), like=x)
             dpixels = window_views(padded, kernel, stride, (OH, OW))
             for k, (pixel, dpixel) in enumerate(zip(pixels_of(images), dpixels, strict=True)):
                 takes = pixel == largest
                 if not usual:  # NaN, the maximum of its windows, equals nothing; -infinity equals the padding
                     takes = (takes | xp.isnan(pixel)) & inside[..., k, :]
-                dpixel += xp.where(takes, rest, dy.dtype.type(0))
-                xp.copyto(rest, 0, where=takes)
+                takes &= free
+                free ^= takes
+                dpixel += (bits * takes).view(dy.dtype)
             dx[images] = padded[:, top : top + H, left : left + W]
 
         for_each_block(backward_block, x, 4 * x[0].nbytes)
