@@ -4,17 +4,33 @@ A longer search for counterexamples: pytest --hypothesis-profile=thorough
 """
 
 import contextlib
+import signal
 
 import numpy as np
 import pytest
 from hypothesis import settings
 
+from minires import backend
 from minires.backend import cpu
 from minires.gradcheck import gradcheck
 
 settings.register_profile("minires", max_examples=15, deadline=None, derandomize=True)
 settings.register_profile("thorough", max_examples=300, deadline=None)
 settings.load_profile("minires")
+
+
+@pytest.fixture(autouse=True)
+def process_as_it_was():
+    """A script called within this process sets its threads and what Ctrl-C does: both are as before afterwards.
+
+    Ctrl-C raises KeyboardInterrupt even where the tests run in a shell's background, which has it ignored.
+    """
+    threads = backend.get_threads()
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, handler)
+    if backend.get_threads() != threads:
+        backend.set_threads(threads)
 
 
 @pytest.fixture(scope="session")

@@ -18,11 +18,9 @@ from minires.training import train_step
 
 
 @pytest.fixture
-def threads():
+def threads(process_as_it_was):
     """set_threads, undone afterwards."""
-    before = backend.get_threads()
-    yield backend.set_threads
-    backend.set_threads(before)
+    return backend.set_threads
 
 
 @pytest.fixture
