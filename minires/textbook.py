@@ -1,0 +1,328 @@
+"""Every operation as its page derives it: the whole batch at once, in NumPy alone.
+
+Nothing here is cut into blocks, kept in a cache or written into memory used before, and nothing is checked. It is what
+the pages in docs/ show, what the exercises (`python -m minires.exercises`) are made from, and what the tests hold the
+fast operations of minires/layers to. Letters: N batch, H W rows and columns, C channels, O output channels, K kernel,
+OH OW output. `dname` is the gradient of `name`.
+"""
+
+import numpy as np
+
+# One number at a time -----------------------------------------------------------------------------------------------
+
+
+def relu(x):
+    """y = max(x, 0).   x: any shape. backward(dy) -> dx."""
+    y = np.maximum(x, 0)
+
+    def backward(dy):
+        return dy * (y > 0)
+
+    return y, backward
+
+
+def sigmoid(x):
+    """y = 1 / (1 + exp(-x)).   x: any shape. backward(dy) -> dx."""
+    y = (1 + np.tanh(x / 2)) / 2  # the same, and it never overflows
+
+    def backward(dy):
+        return dy * y * (1 - y)
+
+    return y, backward
+
+
+def tanh(x):
+    """y = tanh(x).   x: any shape. backward(dy) -> dx."""
+    y = np.tanh(x)
+
+    def backward(dy):
+        return dy * (1 - y * y)
+
+    return y, backward
+
+
+def dropout(x, p, rng):
+    """y = x * mask, each number of mask 0 with probability p, else 1 / (1 - p).   x: any shape. backward(dy) -> dx."""
+    mask = (np.random.default_rng(rng).random(x.shape) >= p) / (1 - p)
+    y = x * mask
+
+    def backward(dy):
+        return dy * mask
+
+    return y, backward
+
+
+# Matrices and losses ------------------------------------------------------------------------------------------------
+
+
+def linear(x, weight, bias):
+    """y = x @ weight^T + bias.   x (N, C), weight (O, C), bias (O,); y (N, O). backward(dy) -> (dx, dweight, dbias)."""
+    y = x @ weight.T + bias
+
+    def backward(dy):
+        dx = dy @ weight
+        dweight = dy.T @ x
+        dbias = dy.sum(axis=0)
+        return dx, dweight, dbias
+
+    return y, backward
+
+
+def mse_loss(prediction, target):
+    """loss = mean of (prediction - target)^2.   Both of one shape. backward(dloss) -> (dprediction, dtarget)."""
+    difference = prediction - target
+    loss = (difference**2).mean()
+
+    def backward(dloss):
+        dprediction = dloss * 2 * difference / difference.size
+        return dprediction, -dprediction
+
+    return loss, backward
+
+
+def softmax(logits):
+    """p[n, c] = exp(logits[n, c]) / sum_k exp(logits[n, k]).   logits (N, classes). backward(dp) -> dlogits."""
+    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))  # a constant cancels; now none overflows
+    p = exponentials / exponentials.sum(axis=1, keepdims=True)
+
+    def backward(dp):
+        return p * (dp - (dp * p).sum(axis=1, keepdims=True))
+
+    return p, backward
+
+
+def cross_entropy(logits, labels):
+    """loss = mean over n of -log softmax(logits[n])[labels[n]].   logits (N, classes), labels: integers (N,).
+
+    backward(dloss) -> dlogits.
+    """
+    N, classes = logits.shape
+    one_hot = labels[:, None] == np.arange(classes)
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    log_p = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    loss = -log_p[one_hot].sum() / N
+
+    def backward(dloss):
+        return dloss * (np.exp(log_p) - one_hot) / N
+
+    return loss, backward
+
+
+# Images -------------------------------------------------------------------------------------------------------------
+
+
+def global_avg_pool2d(x):
+    """y[n, c] = mean over the pixels of x[n, :, :, c].   x (N, H, W, C), y (N, C). backward(dy) -> dx."""
+    N, H, W, C = x.shape
+    y = x.mean(axis=(1, 2))
+
+    def backward(dy):
+        return np.broadcast_to(dy[:, None, None, :] / (H * W), x.shape)
+
+    return y, backward
+
+
+def avg_pool2d(x, K):
+    """y[n, oh, ow, c] = mean of x's pixels in window (oh, ow), K x K, side by side.   x (N, H, W, C), H and W multiples
+    of K; y (N, H / K, W / K, C). backward(dy) -> dx.
+    """
+    N, H, W, C = x.shape
+    windows = x.reshape(N, H // K, K, W // K, K, C)
+    y = windows.mean(axis=(2, 4))
+
+    def backward(dy):
+        dwindows = np.broadcast_to(dy[:, :, None, :, None, :] / (K * K), windows.shape)
+        return dwindows.reshape(x.shape)
+
+    return y, backward
+
+
+def max_pool2d(x, K):
+    """y[n, oh, ow, c] = largest of x's pixels in window (oh, ow), K x K, side by side.   x (N, H, W, C), H and W
+    multiples of K; y (N, H / K, W / K, C). backward(dy) -> dx: of equal pixels the first, in reading order, counts.
+    """
+    N, H, W, C = x.shape
+    windows = x.reshape(N, H // K, K, W // K, K, C).transpose(0, 1, 3, 5, 2, 4)  # (N, OH, OW, C, K, K)
+    flat = windows.reshape(*windows.shape[:4], K * K)
+    winner = flat.argmax(axis=-1)[..., None]  # (N, OH, OW, C, 1), the first of equals
+    y = np.take_along_axis(flat, winner, axis=-1)[..., 0]
+
+    def backward(dy):
+        dflat = np.zeros_like(flat)
+        np.put_along_axis(dflat, winner, dy[..., None], axis=-1)
+        return dflat.reshape(windows.shape).transpose(0, 1, 4, 2, 5, 3).reshape(x.shape)
+
+    return y, backward
+
+
+def im2col(x, K, stride, padding):
+    """patches[n, oh, ow, i, j, c] = x_padded[n, oh * stride + i, ow * stride + j, c].   x (N, H, W, C), padded with
+    zeros on its four sides; patches (N, OH, OW, K, K, C), OH = (H + 2 * padding - K) // stride + 1.
+    backward(dpatches) -> dx, which is col2im.
+    """
+    N, H, W, C = x.shape
+    OH, OW = (H + 2 * padding - K) // stride + 1, (W + 2 * padding - K) // stride + 1
+    padded = np.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
+    patches = np.empty((N, OH, OW, K, K, C), x.dtype)
+    for i in range(K):
+        for j in range(K):
+            patches[:, :, :, i, j] = padded[:, i : i + stride * OH : stride, j : j + stride * OW : stride]
+
+    def backward(dpatches):
+        dpadded = np.zeros_like(padded)
+        for i in range(K):
+            for j in range(K):
+                dpadded[:, i : i + stride * OH : stride, j : j + stride * OW : stride] += dpatches[:, :, :, i, j]
+        return dpadded[:, padding : padding + H, padding : padding + W]
+
+    return patches, backward
+
+
+def conv2d(x, weight, bias, stride, padding):
+    """y[n, oh, ow, o] = bias[o] + sum_ijc weight[o, c, i, j] * x_padded[n, oh * stride + i, ow * stride + j, c]
+
+    x (N, H, W, C), weight (O, C, K, K), bias (O,); y (N, OH, OW, O). backward(dy) -> (dx, dweight, dbias).
+    """
+    O, C, K, _ = weight.shape
+    patches, im2col_backward = im2col(x, K, stride, padding)
+    N, OH, OW = patches.shape[:3]
+    P = patches.reshape(N * OH * OW, K * K * C)
+    weight_matrix = weight.transpose(2, 3, 1, 0).reshape(K * K * C, O)
+    y = (P @ weight_matrix + bias).reshape(N, OH, OW, O)
+
+    def backward(dy):
+        dY = dy.reshape(N * OH * OW, O)
+        dx = im2col_backward((dY @ weight_matrix.T).reshape(patches.shape))
+        dweight = (P.T @ dY).reshape(K, K, C, O).transpose(3, 2, 0, 1)
+        dbias = dY.sum(axis=0)
+        return dx, dweight, dbias
+
+    return y, backward
+
+
+# Normalisation ------------------------------------------------------------------------------------------------------
+
+
+def batch_norm(x, weight, bias, eps=1e-5):
+    """y = weight * (x - mean) / sqrt(var + eps) + bias, with each channel's own mean and (biased) variance.
+
+    x (N, H, W, C) or (N, C), weight (C,), bias (C,); y as x. backward(dy) -> (dx, dweight, dbias).
+    """
+    pixels = tuple(range(x.ndim - 1))
+    mean, var = x.mean(axis=pixels), x.var(axis=pixels)
+    std = np.sqrt(var + eps)
+    x_hat = (x - mean) / std
+    y = weight * x_hat + bias
+
+    def backward(dy):
+        dweight = (dy * x_hat).sum(axis=pixels)
+        dbias = dy.sum(axis=pixels)
+        dx = weight / std * (dy - dy.mean(axis=pixels) - x_hat * (dy * x_hat).mean(axis=pixels))
+        return dx, dweight, dbias
+
+    return y, backward
+
+
+def batch_norm_inference(x, running_mean, running_var, weight, bias, eps=1e-5):
+    """y = weight * (x - running_mean) / sqrt(running_var + eps) + bias: the statistics are constants.
+
+    x (N, H, W, C) or (N, C), the others (C,); y as x. backward(dy) -> (dx, dweight, dbias).
+    """
+    pixels = tuple(range(x.ndim - 1))
+    std = np.sqrt(running_var + eps)
+    x_hat = (x - running_mean) / std
+    y = weight * x_hat + bias
+
+    def backward(dy):
+        dx = dy * weight / std
+        dweight = (dy * x_hat).sum(axis=pixels)
+        dbias = dy.sum(axis=pixels)
+        return dx, dweight, dbias
+
+    return y, backward
+
+
+# Residual networks --------------------------------------------------------------------------------------------------
+
+
+def add(x1, x2):
+    """y = x1 + x2.   Both of one shape. backward(dy) -> (dx1, dx2)."""
+    y = x1 + x2
+
+    def backward(dy):
+        return dy, dy
+
+    return y, backward
+
+
+def concat(x1, x2):
+    """y = the channels of x1, then those of x2.   x1 (..., C1), x2 (..., C2). backward(dy) -> (dx1, dx2)."""
+    C1 = x1.shape[-1]
+    y = np.concatenate([x1, x2], axis=-1)
+
+    def backward(dy):
+        return dy[..., :C1], dy[..., C1:]
+
+    return y, backward
+
+
+def pad_shortcut(x, out_channels, stride):
+    """y = every stride-th pixel of x, between (out_channels - C) // 2 channels of zeros and as many as are missing.
+
+    x (N, H, W, C); y (N, OH, OW, out_channels), OH = ceil(H / stride). backward(dy) -> dx.
+    """
+    C = x.shape[-1]
+    kept = x[:, ::stride, ::stride]
+    before = (out_channels - C) // 2
+    y = np.pad(kept, ((0, 0), (0, 0), (0, 0), (before, out_channels - C - before)))
+
+    def backward(dy):
+        dx = np.zeros_like(x)
+        dx[:, ::stride, ::stride] = dy[..., before : before + C]
+        return dx
+
+    return y, backward
+
+
+def batch_norm_relu(x, weight, bias, shortcut):
+    """y = relu(batch_norm(x) + shortcut).   x and shortcut (N, H, W, C); y as x.
+
+    backward(dy) -> (dx, dweight, dbias, dshortcut).
+    """
+    normalised, batch_norm_backward = batch_norm(x, weight, bias)
+    total, add_backward = add(normalised, shortcut)
+    y, relu_backward = relu(total)
+
+    def backward(dy):
+        dnormalised, dshortcut = add_backward(relu_backward(dy))
+        dx, dweight, dbias = batch_norm_backward(dnormalised)
+        return dx, dweight, dbias, dshortcut
+
+    return y, backward
+
+
+def basic_block(x, weight1, gamma1, beta1, weight2, gamma2, beta2):
+    """y = relu(F(x) + x), F = convolution, batch norm, ReLU, convolution, batch norm (He et al. 2015, figure 2).
+
+    x (N, H, W, C), weights (C, C, 3, 3), stride 1, padding 1, no bias; gammas and betas (C,); y as x.
+    backward(dy) -> (dx, dweight1, dgamma1, dbeta1, dweight2, dgamma2, dbeta2).
+    """
+    no_bias = np.zeros(len(weight1), x.dtype)
+    y, conv1_backward = conv2d(x, weight1, no_bias, 1, 1)
+    y, bn1_backward = batch_norm(y, gamma1, beta1)
+    y, relu1_backward = relu(y)
+    y, conv2_backward = conv2d(y, weight2, no_bias, 1, 1)
+    y, bn2_backward = batch_norm(y, gamma2, beta2)
+    y, add_backward = add(y, x)
+    y, relu2_backward = relu(y)
+
+    def backward(dy):
+        dy, dshortcut = add_backward(relu2_backward(dy))
+        dy, dgamma2, dbeta2 = bn2_backward(dy)
+        dy, dweight2, _ = conv2_backward(dy)
+        dy = relu1_backward(dy)
+        dy, dgamma1, dbeta1 = bn1_backward(dy)
+        dx, dweight1, _ = conv1_backward(dy)
+        return dx + dshortcut, dweight1, dgamma1, dbeta1, dweight2, dgamma2, dbeta2  # x was used twice
+
+    return y, backward
