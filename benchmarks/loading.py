@@ -12,14 +12,14 @@ import sys
 import tempfile
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
 
 from minires import models
 from minires.recording import environment
 
+ROOT = Path(__file__).resolve().parent.parent
 READ = """
 import sys, time
 from minires import backend, pretrained
