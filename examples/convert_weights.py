@@ -1,7 +1,7 @@
 """Turn a file of weights, whatever framework wrote it, into safetensors under PyTorch's names, with metadata.
 
     python examples/convert_weights.py resnet50.pth resnet50.safetensors
-    python examples/convert_weights.py runs/NAME/best.safetensors mine.safetensors
+    python examples/convert_weights.py runs/NAME mine.safetensors
     python examples/convert_weights.py resnet50.h5 -                              only say what it is
 
 In: PyTorch's .pth, .pt and .th, safetensors, NumPy's .npz, Keras's HDF5, a run's checkpoints. Out: what minires reads
@@ -80,7 +80,7 @@ def checksum(logits):
 def command_line():
     """The parser."""
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
-    parser.add_argument("source", metavar="IN", help="a file of weights")
+    parser.add_argument("source", metavar="IN", help="a file of weights, or the folder of a run")
     parser.add_argument("target", metavar="OUT", help="a .safetensors file, or - to write none")
     parser.add_argument("--overwrite", action="store_true", help="write over a file that exists")
     return parser

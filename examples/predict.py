@@ -30,8 +30,7 @@ def main():
 
 def run(options):
     """Predict every picture that can be read; the exit code is 1 if one could not."""
-    path = Path(options["weights"])
-    model, metadata = pretrained.build(path / "best.safetensors" if path.is_dir() else path)
+    model, metadata = pretrained.build(options["weights"])
     classes = class_names(metadata, options["classes"])
     preprocessing = Preprocessing(**metadata["preprocessing"])
     device = backend.resolve_device(options["device"])

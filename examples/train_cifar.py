@@ -188,14 +188,17 @@ def train(settings, dataset, device):
 
 def evaluation_settings(given):
     """The settings of --evaluate: the data set that a run's checkpoint was trained on, under the flags given."""
-    path = Path(given["evaluate"])
-    path = path / "best.safetensors" if path.is_dir() else path
-    model, metadata = pretrained.build(path)
+    model, metadata = pretrained.build(given["evaluate"])
     has = {"model": metadata["model"], "shortcut": metadata["options"].get("shortcut")}
     for name in ("model", "shortcut"):
         if given.get(name, has[name]) != has[name]:
             raise ValueError(f"--{name} {given[name]}: {given['evaluate']} holds {has[name]}: leave the flag out")
     dataset = metadata.get("run", {}).get("dataset", "auto")
+    if dataset not in data.DATASETS and "dataset" not in given:
+        raise ValueError(
+            f"--evaluate {given['evaluate']}: trained on {metadata['run']['label']}: finetune.py --resume tests that "
+            "again, and --dataset names another data set"
+        )
     return {**DEFAULTS, "json": False, "dataset": dataset, **given, "weights": (model, metadata)}
 
 

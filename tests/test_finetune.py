@@ -145,6 +145,9 @@ class TestImageFolder:
         answers = [json.loads(line) for line in printed.splitlines()]
         assert [answer["top"][0]["class"] for answer in answers] == ["red", "green"]
         assert all(abs(sum(guess["probability"] for guess in answer["top"]) - 1) < 1e-5 for answer in answers)
+        code, _, err = script("train_cifar", "--evaluate", run, "--device", "cpu")
+        assert code == 1
+        assert "finetune.py --resume tests that again" in one_sentence(err)
 
     def test_broken_files(self, finetune, weights, pictures, tmp_path):
         folder = tmp_path / "pictures"
@@ -319,7 +322,7 @@ class TestConvert:
 
     def test_classes_and_preprocessing_of_a_run_travel(self, finetune, script, weights, pictures, tmp_path):
         finetune("--weights", weights, "--image-folder", pictures, "--epochs", 1, "--out", tmp_path / "run")
-        script("convert_weights", tmp_path / "run" / "best.safetensors", tmp_path / "a.safetensors")
+        script("convert_weights", tmp_path / "run", tmp_path / "a.safetensors")
         _, metadata = pretrained.read(tmp_path / "a.safetensors")
         assert metadata["classes"] == sorted(COLORS)
         assert not metadata["assumed"]

@@ -202,6 +202,13 @@ def test_other_files(tmp_path, content):
         pretrained.read(tmp_path / "a.pth")
 
 
+def test_a_folder_is_its_runs_best_model(tmp_path):
+    with pytest.raises(pretrained.WeightsError, match="folder without a run"):
+        pretrained.identify(tmp_path)
+    save_file(models.resnet8(rng=0).state_dict(), tmp_path / "best.safetensors")
+    assert pretrained.identify(tmp_path) == pretrained.identify(tmp_path / "best.safetensors")
+
+
 def test_no_file(tmp_path):
     with pytest.raises(pretrained.WeightsError, match=r"none\.pth: cannot be read \(No such file"):
         pretrained.read(tmp_path / "none.pth")

@@ -106,8 +106,8 @@ def _tensors(content):
 
 
 def _fill(state, numbers_of):
-    """{key: Tensor} -> {key: array}; each storage is read once."""
-    numbers_of = functools.cache(numbers_of)
+    """{key: Tensor} -> {key: array}; each storage is read once for each dtype that it is seen in."""
+    numbers_of = functools.lru_cache(maxsize=1)(numbers_of)  # bfloat16's bytes are of no use once they are float32
     as_dtype = functools.cache(lambda key, dtype: as_numbers(numbers_of(key), dtype))
     return {key: _view(tensor, as_dtype(tensor.storage.key, tensor.dtype)) for key, tensor in state.items()}
 

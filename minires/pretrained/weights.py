@@ -22,12 +22,13 @@ HEAD = "fc."
 def read(path):
     """(state, metadata) of a weights file: PyTorch's (.pth, .pt, .th), safetensors, .npz, Keras's HDF5, or a run's own.
 
+    path: the file, or a run's folder, which stands for the best.safetensors in it.
     state: {key: NumPy array} under torchvision's names and in PyTorch's shapes, in the dtype of the file.
     metadata: {"model", "options", "num_classes", "classes" (their names, or None), "preprocessing" (the fields of a
     Preprocessing), "assumed" (whether that is only the usual one for such a network), "source"}.
     Raises WeightsError for a file that is missing, damaged, of another kind, or of no network that is known here.
     """
-    path = Path(path)
+    path = _best_of(Path(path))
     state, info, source = _read_file(path)
     state = normalised({key: array for key, array in state.items() if not key.startswith("optimizer/")})
     try:
@@ -45,6 +46,16 @@ def read(path):
     metadata |= {"preprocessing": asdict(usual_preprocessing(architecture.options))}
     metadata |= {key: value for key, value in known.items() if value}
     return state, {**metadata, "assumed": assumed}
+
+
+def _best_of(path):
+    """A file as it is; for a folder the best model of the run in it."""
+    if not path.is_dir():
+        return path
+    best = path / "best.safetensors"
+    if not best.exists():
+        raise WeightsError(f"{path}: a folder without a run's best.safetensors: name a file of weights, or a run")
+    return best
 
 
 def identify(path):
