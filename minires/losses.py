@@ -1,4 +1,7 @@
-"""Losses: `loss, backward = cross_entropy(logits, labels)`; `backward()` gives dlogits of the mean loss."""
+"""Losses: `loss, backward = cross_entropy(logits, labels)`; `backward()` gives dlogits of the mean loss.
+
+Derivation: docs/losses.md.
+"""
 
 from minires.backend import array_module
 from minires.layers.checks import check_float, check_not_empty

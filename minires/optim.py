@@ -6,6 +6,7 @@ present one included. Both penalties come first, and mean the same in each optim
     g <- g + weight_decay * w + l1 * sign(w)
 
 (AdamW alone keeps weight_decay out of g.) Arrays of state start at zero and have the shape, dtype and device of w.
+Derivations: docs/optim.md.
 """
 
 import math

@@ -6,7 +6,7 @@ holds its last value. A training loop says, before each step,
     optimizer.lr = schedule(iteration)
 
 To step by epoch, as papers do, multiply epochs by the number of iterations in one. Names and formulas are PyTorch's,
-from `torch.optim.lr_scheduler`.
+from `torch.optim.lr_scheduler`. A picture of all: docs/optim.md.
 """
 
 import math

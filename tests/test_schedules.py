@@ -2,10 +2,16 @@
 
 import math
 import pickle
+from dataclasses import is_dataclass
 
 import pytest
+from PIL import Image
+from scripts import EXAMPLES, call, load
 
+from minires import schedules
 from minires.schedules import ConstantLR, CosineAnnealingLR, LinearWarmup, MultiStepLR, OneCycleLR, StepLR
+
+PICTURE = EXAMPLES.parent / "docs" / "images" / "schedules.png"
 
 # By hand -------------------------------------------------------------------------------------------------------
 
@@ -145,3 +151,12 @@ def test_values_out_of_range(make, message):
 def test_warmup_of_what_is_no_schedule():
     with pytest.raises(TypeError, match=r"schedule is a float, must be callable: ConstantLR\(0\.1\)\?"):
         LinearWarmup(0.1, 5)
+
+
+def test_the_picture_shows_every_schedule(monkeypatch, capsys, tmp_path):
+    script = load("experiments/schedules")
+    classes = [value for value in vars(schedules).values() if isinstance(value, type) and is_dataclass(value)]
+    assert [type(schedule) for schedule in script.SCHEDULES.values()] == classes
+    code, out, _ = call(script, monkeypatch, capsys, "--out", tmp_path / "new" / "schedules.png")
+    assert (code, out) == (0, f"wrote {tmp_path / 'new' / 'schedules.png'}\n")
+    assert Image.open(tmp_path / "new" / "schedules.png").size == Image.open(PICTURE).size

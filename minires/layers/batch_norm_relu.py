@@ -1,6 +1,6 @@
 """relu(batch_norm(x) + shortcut) in one: the same numbers with fewer passes over memory.
 
-Derivation: docs/layers/batch_norm.md and docs/performance.md.
+Derivation: docs/layers/batch_norm_relu.md.
 """
 
 from minires.backend import array_module, empty, map_channels

@@ -1,4 +1,7 @@
-"""The residual sum, concatenation, and the shortcut without parameters."""
+"""The residual sum, concatenation, and the shortcut without parameters.
+
+Derivation: docs/layers/residual.md.
+"""
 
 from minires.backend import array_module, map_blocks, zeros
 from minires.layers.checks import check_float, check_gradient, check_image, pair

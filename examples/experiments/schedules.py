@@ -1,0 +1,63 @@
+"""The learning rate over a run, for every schedule of minires/schedules.py: a picture.
+
+python examples/experiments/schedules.py --out docs/images/schedules.png
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # so that a fresh clone runs without being installed
+
+from minires.console import Parser
+from minires.schedules import ConstantLR, CosineAnnealingLR, LinearWarmup, MultiStepLR, OneCycleLR, StepLR
+
+ITERATIONS = 1000
+SCHEDULES = {  # what stands above each panel, and the schedule
+    "ConstantLR(0.1)": ConstantLR(0.1),
+    "StepLR(0.1, step_size=250, gamma=0.5)": StepLR(0.1, step_size=250, gamma=0.5),
+    "MultiStepLR(0.1, milestones=(500, 750))": MultiStepLR(0.1, milestones=(500, 750)),
+    "CosineAnnealingLR(0.1, total_steps=1000)": CosineAnnealingLR(0.1, total_steps=ITERATIONS),
+    "OneCycleLR(0.1, total_steps=1000)": OneCycleLR(0.1, total_steps=ITERATIONS),
+    "LinearWarmup(MultiStepLR(...), steps=200)": LinearWarmup(MultiStepLR(0.1, milestones=(500, 750)), steps=200),
+}
+
+
+def main():
+    """Draw; returns the exit code."""
+    args = command_line().parse_args()
+    draw(args.out)
+    print(f"wrote {args.out}")
+    return 0
+
+
+def draw(path):
+    """One panel for each schedule, with the same axes."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 4.4), dpi=96, layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(2, 3, sharex=True, sharey=True)
+    for axes, (name, schedule) in zip(panels.flat, SCHEDULES.items(), strict=True):
+        axes.plot([schedule(iteration) for iteration in range(ITERATIONS)], color="#1f77b4")
+        axes.set_title(name, fontsize=8.5)
+        axes.grid(alpha=0.3)
+    for axes in panels[-1]:
+        axes.set_xlabel("iteration")
+    for axes in panels[:, 0]:
+        axes.set_ylabel("learning rate")
+    panels[0, 0].set_ylim(0, 0.105)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path)
+
+
+def command_line():
+    """The parser."""
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="where the picture goes, a PNG file")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
