@@ -12,25 +12,25 @@ def source(exercise):
     return inspect.getsource(exercise.function)
 
 
-def backward_body(function_source):
-    """The body of the function's backward pass, not indented."""
-    backward = _backward(function_source)
-    lines = function_source.splitlines()[backward.body[0].lineno - 1 : backward.end_lineno]
+def backward_body(text):
+    """The body of the backward pass in a text, not indented."""
+    backward = _backward(text)
+    lines = text.splitlines()[backward.body[0].lineno - 1 : backward.end_lineno]
     return textwrap.dedent("\n".join(lines)) + "\n"
 
 
-def with_backward(function_source, body):
-    """The function's source with other lines, not indented, in the body of its backward pass."""
-    backward = _backward(function_source)
-    lines = function_source.splitlines()
+def with_backward(text, body):
+    """The text with other lines, not indented, in the body of its backward pass."""
+    backward = _backward(text)
+    lines = text.splitlines()
     first, last = backward.body[0].lineno, backward.end_lineno
     new = textwrap.indent(body.rstrip("\n"), " " * backward.body[0].col_offset).splitlines()
     return "\n".join([*lines[: first - 1], *new, *lines[last:]]) + "\n"
 
 
-def _backward(function_source):
-    function = ast.parse(function_source).body[0]
-    return next(node for node in function.body if isinstance(node, ast.FunctionDef) and node.name == "backward")
+def _backward(text):
+    found = ast.walk(ast.parse(text))
+    return next(node for node in found if isinstance(node, ast.FunctionDef) and node.name == "backward")
 
 
 def exercise_file(exercise):

@@ -52,7 +52,7 @@ MISTAKES = {
         Mistake(
             "tiled",
             "dy has been laid out as tiles side by side (np.tile). The K x K pixels of one window have the same dy, "
-            "and lie next to each other.",
+            "and lie next to each other: a reshape with its axes in that order does the same.",
             ("dwindows.reshape(x.shape)", "np.tile(dy, (1, K, K, 1)) / (K * K)"),
         ),
         Mistake(
@@ -61,15 +61,6 @@ MISTAKES = {
             (
                 "dwindows.reshape(x.shape)",
                 "(dwindows * (np.arange(K * K).reshape(1, 1, K, 1, K, 1) == 0)).reshape(x.shape) * K * K",
-            ),
-        ),
-        Mistake(
-            "axes_mixed",
-            "The numbers are right and some stand in the wrong place: window and pixel have changed places in a "
-            "reshape. Which axes must lie side by side before rows and columns are made of them?",
-            (
-                "return dwindows.reshape(x.shape)",
-                "return dwindows.transpose(0, 2, 1, 4, 3, 5).reshape(x.shape)",
             ),
         ),
     ],
