@@ -1,5 +1,6 @@
 """python -m minires.exercises [list | start NAME | check [NAME or FILE ...]]: see docs/exercises.md."""
 
+import argparse
 import os
 import sys
 import textwrap
@@ -120,6 +121,12 @@ def _styled(text, width=0, style=None):
     return f"{text:<{width}}"
 
 
+def _seconds(text):
+    if not 0 < float(text) < 1e6:
+        raise argparse.ArgumentTypeError(f"{text} seconds: give a number above 0, and below a million")
+    return float(text)
+
+
 def _parser():
     parser = Parser(prog=COMMAND, description="Write backward passes, and have them checked. See docs/exercises.md.")
     commands = parser.add_subparsers(dest="command", title="commands", metavar="{list,start,check}")
@@ -131,7 +138,7 @@ def _parser():
     checking.add_argument(
         "names", nargs="*", metavar="NAME", help="a name or a file; without one, all that are started"
     )
-    checking.add_argument("--seconds", type=float, default=20, help="time limit for each (20)")
+    checking.add_argument("--seconds", type=_seconds, default=20, help="time limit for each (20)")
     return parser
 
 

@@ -17,13 +17,14 @@ class Question:
     """One wrong gradient, and what may be asked about it.
 
     run: the reader's pass at this case; its `gradients(dy)` and `right(dy)` are lists in the order of the names.
-    elsewhere: the same at another case, or None.
+    elsewhere: the same at another case, or None.   mistaken: what known_mistakes gives for the run.
     """
 
-    def __init__(self, exercise, index, run, elsewhere):
+    def __init__(self, exercise, index, run, elsewhere, mistaken):
         self.exercise, self.index, self.run, self.elsewhere = exercise, index, run, elsewhere
         self.name, self.dy = exercise.gradients[index], exercise.upstream
         self.given, self.right = self.of(run)
+        self.mistaken = mistaken
 
     def of(self, run, dy=None):
         """-> the reader's gradient, the right one."""
@@ -33,6 +34,16 @@ class Question:
 def same(a, b):
     """Equal but for rounding."""
     return a.shape == b.shape and bool(np.linalg.norm(a - b) <= 1e-6 * max(np.linalg.norm(b), 1e-12))
+
+
+def known_mistakes(exercise, run):
+    """Each known mistake with the gradients that it gives here, as a list of (mistake, gradients)."""
+    found = []
+    for mistake in MISTAKES[exercise.name]:
+        gradients = wrong_gradients(exercise, mistake, run.inputs, run.dy)
+        if gradients:  # the shapes fit
+            found.append((mistake, [np.asarray(gradient, np.float64) for gradient in gradients]))
+    return found
 
 
 def diagnose(question):
@@ -63,11 +74,7 @@ def _known(question):
     """The mistake that gives these numbers; of several, the one that gives the reader's other gradients, too."""
     all_given = [np.asarray(given, np.float64) for given in question.run.gradients()]
     found = []
-    for mistake in MISTAKES[question.exercise.name]:
-        gradients = wrong_gradients(question.exercise, mistake, question.run.inputs, question.run.dy)
-        if not gradients:
-            continue
-        wrong = [np.asarray(gradient, np.float64) for gradient in gradients]
+    for mistake, wrong in question.mistaken:
         if same(question.given, wrong[question.index]) and not same(wrong[question.index], question.right):
             alike = sum(same(given, other) for given, other in zip(all_given, wrong, strict=True))
             found.append((alike, mistake))

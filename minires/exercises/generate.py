@@ -5,6 +5,7 @@ import inspect
 import textwrap
 
 from minires import textbook
+from minires.exercises.finding import shape_text
 
 
 def source(exercise):
@@ -46,7 +47,7 @@ def exercise_file(exercise):
 
 
 def _todo(exercise):
-    shapes = [f"{name}, shaped as {name[1:]} {_shape(exercise.axes(name))}" for name in exercise.gradients]
+    shapes = [f"{name}, shaped as {name[1:]} {shape_text(exercise.axes(name))}" for name in exercise.gradients]
     return "\n".join(
         [
             "# To return, in this order:" if len(shapes) > 1 else "# To return:",
@@ -54,10 +55,6 @@ def _todo(exercise):
             'raise NotImplementedError("the backward pass is not written yet: write it in the place of this line")',
         ]
     )
-
-
-def _shape(axes):
-    return f"({', '.join(axes)}{',' if len(axes) == 1 else ''})"
 
 
 def _names(text):

@@ -8,6 +8,7 @@ import contextlib
 import faulthandler
 import importlib.util
 import json
+import os
 import sys
 import traceback
 import warnings
@@ -16,9 +17,9 @@ from pathlib import Path
 import numpy as np
 
 from minires.exercises.catalogue import EXERCISES
-from minires.exercises.diagnose import Question, diagnose, same
+from minires.exercises.diagnose import Question, diagnose, known_mistakes, same
 from minires.exercises.finding import Finding, shape_text
-from minires.exercises.structure import check_arrays, gradients_of
+from minires.exercises.structure import check_arrays, check_dtypes, gradients_of
 from minires.gradcheck import GradcheckError, gradcheck
 
 MOST_ELEMENTS = 40  # of each array, for gradcheck
@@ -74,6 +75,10 @@ class Run:
         gradients = self._right_backward(self.dy if dy is None else dy)
         return list(gradients) if isinstance(gradients, tuple) else [gradients]
 
+    def expected(self):
+        """The right gradients by name."""
+        return {name: np.asarray(dx) for name, dx in zip(self.exercise.gradients, self.right(), strict=True)}
+
     def gradients(self, dy=None):
         """The reader's gradients, of a pass of its own."""
         inputs = self.exercise.inputs(self.case, self.dtype)
@@ -99,8 +104,7 @@ def _check_case(function, exercise, case, other, path):
     _check_forward(run)
     try:
         _check_purity(run)
-        right = dict(zip(exercise.gradients, run.right(), strict=True))
-        check_arrays(run.gradients(), {name: np.asarray(dx) for name, dx in right.items()}, exercise, case)
+        check_arrays(run.gradients(), run.expected(), exercise, case)
     except Finding as finding:
         raise _with_square_matrices(finding, function, exercise, path) from None
     _check_values(run, Run(function, exercise, other, path))
@@ -156,7 +160,7 @@ def _unchanged(inputs, before, which):
 
 
 def _with_square_matrices(finding, function, exercise, path):
-    """After an error, perhaps because shapes do not fit: does it run with square matrices, and what are its numbers then?"""
+    """After an error, perhaps of shapes that do not fit: does it run with square matrices, and what then?"""
     if exercise.square is None or finding.key != "exception":
         return finding
     run = Run(function, exercise, exercise.square, path)
@@ -173,17 +177,19 @@ def _with_square_matrices(finding, function, exercise, path):
 
 def _check_values(run, elsewhere):
     names, given, right = run.exercise.gradients, run.gradients(), run.right()
-    check_arrays(given, {name: np.asarray(dx) for name, dx in zip(names, right, strict=True)}, run.exercise, run.case)
+    check_arrays(given, run.expected(), run.exercise, run.case)
     if elsewhere is not None and not _runs(elsewhere):
         elsewhere = None
     wrong = [i for i in range(len(names)) if not same(np.asarray(given[i], np.float64), np.asarray(right[i]))]
     if not wrong:
+        check_dtypes(given, run.expected())
         return
     keys, lines = [], [f"With {run}:"]
+    mistaken = known_mistakes(run.exercise, run)
     for i in wrong:
-        key, hint = diagnose(Question(run.exercise, i, run, elsewhere))
+        key, hint = diagnose(Question(run.exercise, i, run, elsewhere, mistaken))
         keys.append(key)
-        lines += [_worst(names[i], np.asarray(given[i]), np.asarray(right[i])), f"  Hint: {hint}"]
+        lines += [_worst(names[i], np.asarray(given[i], np.float64), np.asarray(right[i])), f"  Hint: {hint}"]
     fine = [name for i, name in enumerate(names) if i not in wrong]
     if fine:
         lines.append(f"{' and '.join([', '.join(fine[:-1]), fine[-1]] if fine[1:] else fine)} "
@@ -211,8 +217,9 @@ def _worst(name, given, right):
 def _check_float32(function, exercise, path):
     """A float32 pass gives float32, where the textbook's does."""
     run = Run(function, exercise, exercise.cases[0], path, np.float32)
-    expected = {name: np.asarray(dx) for name, dx in zip(exercise.gradients, run.right(), strict=True)}
-    check_arrays(run.gradients(), expected, exercise, run.case)
+    gradients = run.gradients()
+    check_arrays(gradients, run.expected(), exercise, run.case)
+    check_dtypes(gradients, run.expected())
 
 
 def _gradcheck(function, exercise, path):
@@ -282,8 +289,10 @@ class Quiet:
         self.stream, self.left = stream, most
 
     def write(self, text):
-        self.stream.write(text[: self.left])
-        self.left -= min(len(text), self.left)
+        if self.left > 0:
+            self.stream.write(text[: self.left])
+            self.stream.flush()  # the process may end at once
+            self.left -= len(text)
         return len(text)
 
     def flush(self):
@@ -300,6 +309,7 @@ def main():
         result = judge(EXERCISES[name], path)
         faulthandler.cancel_dump_traceback_later()
         json.dump(result, file)
+    os._exit(0)  # whatever the file left running
 
 
 if __name__ == "__main__":

@@ -35,13 +35,25 @@ def gradients_of(returned, names):
 
 
 def check_arrays(gradients, expected, exercise, case):
-    """Are they arrays (or numbers) of the right shapes and dtypes, without NaN? expected: the right ones, by name."""
+    """Are they arrays (or numbers) of the right shapes, without NaN? expected: the right ones, by name."""
     arrays = {name: _array(name, given) for name, given in zip(expected, gradients, strict=True)}
     for name, array in arrays.items():
         if array.shape != expected[name].shape:
             raise Finding("shape", *_shape_hint(name, arrays, expected, exercise.axes(name), case))
     for name, array in arrays.items():
-        _check_numbers(name, array, expected[name].dtype)
+        _check_finite(name, array)
+
+
+def check_dtypes(gradients, expected):
+    """Have they the dtypes of the right ones?"""
+    for (name, right), given in zip(expected.items(), gradients, strict=True):
+        dtype = np.asarray(given).dtype
+        if dtype != right.dtype:
+            raise Finding(
+                "dtype",
+                f"{name} has dtype {dtype} where {right.dtype} goes in: a gradient keeps the dtype of its array.",
+                "Look for an array made without a dtype (np.zeros gives float64), or one with a dtype of its own.",
+            )
 
 
 def _array(name, given):
@@ -56,7 +68,7 @@ def _array(name, given):
     return array
 
 
-def _check_numbers(name, array, dtype):
+def _check_finite(name, array):
     wrong = ~np.isfinite(array)
     if wrong.any():
         where = [int(i) for i in np.argwhere(wrong)[0]]
@@ -64,12 +76,6 @@ def _check_numbers(name, array, dtype):
             "nan",
             f"{name} holds {array[tuple(where)]} at {where} ({wrong.sum()} of {array.size} elements are not finite).",
             "Look for a division by zero, the logarithm of 0, or the root of a negative number.",
-        )
-    if array.dtype != dtype:
-        raise Finding(
-            "dtype",
-            f"{name} has dtype {array.dtype} where {dtype} goes in: a gradient keeps the dtype of its array.",
-            "Look for an array made without a dtype (np.zeros gives float64), or one with a dtype of its own.",
         )
 
 
@@ -85,7 +91,7 @@ def _shape_hint(name, arrays, expected, axes, case):
     shapes = _Shapes(arrays[name].shape, expected[name].shape, axes, case)
     yield (
         f"{name} has shape {shape_text(shapes.got)}: it must be that of {name[1:]}, "
-        f"{shape_text(shapes.expected)} = {_letters(axes)}."
+        f"{shape_text(shapes.expected)} = {shape_text(axes)}."
     )
     all_got, all_expected = ([array.shape for array in some.values()] for some in (arrays, expected))
     if sorted(all_got) == sorted(all_expected):
@@ -138,12 +144,8 @@ def _permuted(name, shapes):
     if len(got) == len(expected):
         for order in permutations(range(len(got))):
             if tuple(expected[axis] for axis in order) == got:
-                return f"Its axes are {_letters([shapes.axes[axis] for axis in order])}: they need to be transposed."
+                return f"Its axes are {shape_text([shapes.axes[axis] for axis in order])}: they need to be transposed."
     return None
-
-
-def _letters(axes):
-    return f"({', '.join(axes)}{',' if len(axes) == 1 else ''})"
 
 
 def _letter(size, case):
