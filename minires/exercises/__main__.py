@@ -52,7 +52,7 @@ def start(name, again):
     path, kept = folder.start(EXERCISES[_known(name)], again)
     if kept:
         print(f"Your {path} is now {kept}.")
-    print(f"Wrote {path}: put the backward pass in, then: {COMMAND} check {name}")
+    print(f"Wrote {path}: write the backward pass in it, then:\n  {COMMAND} check {name}")
     return 0
 
 
@@ -75,11 +75,11 @@ def _say(name, path, answer):
     print(f"{name}: {_styled(verdict, style=state)}")
     for line in answer["lines"]:
         indent = "  " + " " * (len(line) - len(line.lstrip()))
-        print(textwrap.fill(line, 110, initial_indent="  ", subsequent_indent=indent, break_on_hyphens=False))
+        print(textwrap.fill(line, 88, initial_indent="  ", subsequent_indent=indent, break_on_hyphens=False))
     if answer["printed"]:
         lines = answer["printed"].splitlines()
         print("  The file printed:")
-        print("\n".join(f"    | {line[:110]}" for line in lines[:10]))
+        print("\n".join(f"    | {line[:84]}" for line in lines[:10]))
         if len(lines) > 10:
             print("    | ...")
     if state == "passed":
