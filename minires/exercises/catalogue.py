@@ -1,0 +1,149 @@
+"""The exercises, in order."""
+
+from minires.exercises.exercise import Case, Exercise
+
+ANY = {"x": "N C"}
+IMAGES = {"x": "N H W C"}
+ANY_CASES = (Case("N=3 C=4"), Case("N=5 C=2"))
+NORM = {"x": "N H W C", "weight": "C", "bias": "C"}
+NORM_CASES = (Case("N=3 H=4 W=6 C=5"), Case("N=2 H=5 W=3 C=4"))
+BLOCK = {"x": "N H W C"} | dict(weight1="C C 3 3", gamma1="C", beta1="C", weight2="C C 3 3", gamma2="C", beta2="C")
+
+EXERCISES = {
+    exercise.name: exercise
+    for exercise in (
+        Exercise("relu", "max(x, 0)", "layers/activations.md", ANY, ANY_CASES),
+        Exercise("sigmoid", "squeezed between 0 and 1", "layers/activations.md", ANY, ANY_CASES),
+        Exercise("tanh", "squeezed between -1 and 1", "layers/activations.md", ANY, ANY_CASES),
+        Exercise("add", "the sum of two branches", "layers/residual.md", {"x1": "N C", "x2": "N C"}, ANY_CASES),
+        Exercise(
+            "linear",
+            "a matrix product and a bias",
+            "layers/linear.md",
+            {"x": "N C", "weight": "O C", "bias": "O"},
+            (Case("N=3 C=4 O=5"), Case("N=7 C=5 O=2")),
+            square=Case("N=3 C=4 O=4"),
+        ),
+        Exercise(
+            "mse_loss",
+            "mean squared error",
+            "losses.md",
+            {"prediction": "N C", "target": "N C"},
+            (Case("N=3 C=5"), Case("N=7 C=4")),
+        ),
+        Exercise(
+            "softmax",
+            "numbers into probabilities",
+            "losses.md",
+            {"logits": "N classes"},
+            (Case("N=3 classes=5"), Case("N=7 classes=4")),
+        ),
+        Exercise(
+            "cross_entropy",
+            "the loss of a classifier",
+            "losses.md",
+            {"logits": "N classes", "labels": "N"},
+            (Case("N=3 classes=5"), Case("N=7 classes=4")),
+        ),
+        Exercise(
+            "dropout",
+            "numbers left out at random",
+            "layers/dropout.md",
+            ANY,
+            (Case("N=6 C=7", p=0.4, rng=1), Case("N=5 C=9", p=0.3, rng=2)),
+        ),
+        Exercise(
+            "concat",
+            "channels side by side",
+            "layers/residual.md",
+            {"x1": "N C1", "x2": "N C2"},
+            (Case("N=3 C1=4 C2=5"), Case("N=6 C1=7 C2=2")),
+        ),
+        Exercise(
+            "global_avg_pool2d",
+            "the mean of each channel",
+            "layers/pooling.md",
+            IMAGES,
+            (Case("N=3 H=4 W=7 C=5"), Case("N=2 H=5 W=3 C=4")),
+        ),
+        Exercise(
+            "avg_pool2d",
+            "the mean of each window",
+            "layers/pooling.md",
+            IMAGES,
+            (Case("N=3 H=8 W=14 C=5 K=2 OH=4 OW=7"), Case("N=2 H=12 W=15 C=6 K=3 OH=4 OW=5")),
+        ),
+        Exercise(
+            "max_pool2d",
+            "the largest of each window",
+            "layers/pooling.md",
+            IMAGES,
+            (
+                Case("N=3 H=8 W=14 C=5 K=2 OH=4 OW=7"),
+                Case("N=2 H=12 W=15 C=6 K=3 OH=4 OW=5"),
+                Case("N=3 H=8 W=14 C=5 K=2 OH=4 OW=7", values="ties"),
+            ),
+        ),
+        Exercise(
+            "im2col",
+            "every window of an image as a row",
+            "layers/conv.md",
+            IMAGES,
+            (
+                Case("N=2 H=9 W=12 C=4 K=3 OH=7 OW=10", stride=1, padding=0),
+                Case("N=2 H=9 W=11 C=4 K=3 OH=5 OW=6", stride=2, padding=1),
+                Case("N=1 H=11 W=9 C=3 K=2 OH=5 OW=4", stride=3, padding=2),
+            ),
+        ),
+        Exercise(
+            "conv2d",
+            "convolution, with im2col",
+            "layers/conv.md",
+            {"x": "N H W C", "weight": "O C K K", "bias": "O"},
+            (
+                Case("N=2 H=8 W=12 C=4 O=5 K=3 OH=6 OW=10", stride=1, padding=0),
+                Case("N=2 H=11 W=13 C=4 O=5 K=3 OH=6 OW=7", stride=2, padding=1),
+                Case("N=1 H=9 W=5 C=3 O=4 K=2 OH=10 OW=6", stride=1, padding=1),
+            ),
+            square=Case("N=2 H=8 W=12 C=4 O=4 K=3 OH=6 OW=10", stride=1, padding=0),
+        ),
+        Exercise(
+            "batch_norm_inference",
+            "batch norm, with fixed statistics",
+            "layers/batch_norm.md",
+            {"x": "N H W C", "running_mean": "C", "running_var": "C", "weight": "C", "bias": "C"},
+            NORM_CASES,
+        ),
+        Exercise("batch_norm", "batch norm, with the batch's statistics", "layers/batch_norm.md", NORM, NORM_CASES),
+        Exercise(
+            "batch_norm_relu",
+            "batch norm, sum and ReLU in one",
+            "layers/batch_norm_relu.md",
+            NORM | {"shortcut": "N H W C"},
+            NORM_CASES,
+        ),
+        Exercise(
+            "pad_shortcut",
+            "a shortcut without parameters",
+            "layers/residual.md",
+            IMAGES,
+            (
+                Case("N=2 H=7 W=9 C=3 OH=4 OW=5 out_channels=8", stride=2),
+                Case("N=3 H=13 W=6 C=4 OH=5 OW=2 out_channels=7", stride=3),
+            ),
+        ),
+        Exercise(
+            "basic_block",
+            "a whole residual block",
+            "layers/residual.md",
+            BLOCK,
+            (Case("N=2 H=5 W=6 C=4 3=3"), Case("N=3 H=4 W=2 C=5 3=3")),
+        ),
+    )
+}
+
+
+def after(name):
+    """The exercise that follows, or None."""
+    names = [*EXERCISES, None]
+    return names[names.index(name) + 1]

@@ -1,0 +1,207 @@
+"""Which mistake gives just these numbers?
+
+A gradient of the right shape with wrong values is compared with what known mistakes would give (mistakes/), and then
+with what can be recognised in any function: zero, the wrong sign, a constant factor, a turned or transposed array,
+the first image alone, dy not used.
+"""
+
+from itertools import combinations, permutations, product
+from math import prod
+
+import numpy as np
+
+from minires.exercises.mistakes import MISTAKES, wrong_gradients
+
+
+class Question:
+    """One wrong gradient, and what may be asked about it.
+
+    run: the reader's pass at this case; its `gradients(dy)` and `right(dy)` are lists in the order of the names.
+    elsewhere: the same at another case, or None.   mistaken: what known_mistakes gives for the run.
+    """
+
+    def __init__(self, exercise, index, run, elsewhere, mistaken):
+        self.exercise, self.index, self.run, self.elsewhere = exercise, index, run, elsewhere
+        self.name, self.dy = exercise.gradients[index], exercise.upstream
+        self.given, self.right = self.of(run)
+        self.mistaken = mistaken
+
+    def of(self, run, dy=None):
+        """-> the reader's gradient, the right one."""
+        return tuple(np.asarray(of(dy)[self.index], np.float64) for of in (run.gradients, run.right))
+
+
+def same(a, b):
+    """Equal but for rounding."""
+    return a.shape == b.shape and bool(np.linalg.norm(a - b) <= 1e-6 * max(np.linalg.norm(b), 1e-12))
+
+
+def known_mistakes(exercise, run):
+    """Each known mistake with the gradients that it gives here, as a list of (mistake, gradients)."""
+    found = []
+    for mistake in MISTAKES[exercise.name]:
+        gradients = wrong_gradients(exercise, mistake, run.inputs, run.dy)
+        if gradients:  # the shapes fit
+            found.append((mistake, [np.asarray(gradient, np.float64) for gradient in gradients]))
+    return found
+
+
+def diagnose(question):
+    """-> (key, sentence) for a gradient that is wrong."""
+    for ask in (
+        _known,
+        _zero,
+        _sign,
+        _without_dy,
+        _constant,
+        _another,
+        _turned,
+        _first_image,
+        _not_linear,
+        _constant_dy,
+        _partly,
+    ):
+        answer = ask(question)
+        if answer:
+            return answer
+    return "unknown", (
+        f"No mistake known here gives these numbers. Take {question.exercise.name} by hand for a very small input, and "
+        f"print {question.name} beside it."
+    )
+
+
+def _known(question):
+    """The mistake that gives these numbers; of several, the one that gives the reader's other gradients, too."""
+    all_given = [np.asarray(given, np.float64) for given in question.run.gradients()]
+    found = []
+    for mistake, wrong in question.mistaken:
+        if same(question.given, wrong[question.index]) and not same(wrong[question.index], question.right):
+            alike = sum(same(given, other) for given, other in zip(all_given, wrong, strict=True))
+            found.append((alike, mistake))
+    if not found:
+        return None
+    _, mistake = max(found, key=lambda item: item[0])
+    return mistake.key, mistake.hint
+
+
+def _zero(question):
+    if not question.given.any():
+        return "zero", f"{question.name} is 0 everywhere: has it been filled in?"
+    return None
+
+
+def _sign(question):
+    if same(question.given, -question.right):
+        return "sign", f"{question.name} has the wrong sign everywhere."
+    return None
+
+
+def _without_dy(question):
+    other, _ = question.of(question.run, question.run.dy * 3 + 1)
+    if np.array_equal(other, question.given):
+        dy = question.dy
+        return "without_dy", f"{question.name} is the same for any {dy}: by the chain rule it is a slope times {dy}."
+    return None
+
+
+def _ratio(given, right):
+    """c where given is c * right, or None."""
+    c = float(np.sum(given * right) / np.sum(right * right))
+    return c if c and same(given, c * right) else None
+
+
+def _constant(question):
+    c = _ratio(question.given, question.right)
+    if c is None:
+        return None
+    sign = " with the wrong sign, and" if c < 0 else ""
+    size, way = (abs(c), "large") if abs(c) > 1 else (1 / abs(c), "small")
+    what = f"{question.name} is right but for a factor: it comes{sign} {size:.6g} times too {way} everywhere."
+    names = _constants(size, question.run.case)
+    if question.elsewhere:
+        there = _ratio(*question.of(question.elsewhere))
+        there = max(abs(there), 1 / abs(there)) if there else 0
+        names = [name for name in names if name in _constants(there, question.elsewhere.case)]
+    if not names:
+        return "constant", what
+    hint = "a sum where there should be a mean?" if way == "large" else "a mean where there should be a sum?"
+    if not names[0][0].isalpha():
+        hint = "a factor forgotten, or one too many?"
+    return "constant", f"{what} {size:.6g} is {names[0]} here: {hint}"
+
+
+def _constants(size, case):
+    """Names of a number: products of sizes, the shortest first."""
+    sizes = [(letter, n) for letter, n in case.sizes.items() if letter.isalpha() and n > 1]
+    named = {"2": 2.0}
+    named |= {"1 / (1 - p)": 1 / (1 - case.options["p"])} if "p" in case.options else {}
+    for count in (1, 2, 3, 4):
+        for some in combinations(sizes, count):
+            named[" * ".join(letter for letter, _ in some)] = float(prod(n for _, n in some))
+    named |= {f"{letter} * {letter}": float(n * n) for letter, n in sizes}
+    return [name for name, value in named.items() if abs(value - size) < 1e-6 * size]
+
+
+def _another(question):
+    for name, right in zip(question.exercise.gradients, question.run.right(), strict=True):
+        if name != question.name and same(question.given, np.asarray(right, np.float64)):
+            return "order", f"These are the numbers of {name}: are the gradients returned in the right order?"
+    return None
+
+
+def _turned(question):
+    right = question.right
+    for order in permutations(range(right.ndim)):
+        moved = right.transpose(order)
+        for flips in product((1, -1), repeat=right.ndim):
+            turned = moved[tuple(slice(None, None, step) for step in flips)]
+            if (moved is not right or -1 in flips) and same(question.given, turned):
+                if list(order) != sorted(order):
+                    return "transposed", f"{question.name} holds the right numbers with its axes in another order."
+                axes = " and ".join(str(axis) for axis, step in enumerate(flips) if step < 0)
+                return "turned", f"{question.name} holds the right numbers turned round along axis {axes}."
+    return None
+
+
+def _first_image(question):
+    dy = question.run.dy
+    if np.ndim(dy) < 2 or len(dy) < 2 or question.exercise.axes(question.name)[0] == "N":
+        return None
+    for image, which in ((0, "first"), (-1, "last")):
+        only = np.zeros_like(dy)
+        only[image] = dy[image]
+        if same(question.given, question.of(question.run, only)[1]):
+            return "one_image", (
+                f"{question.name} counts the {which} image of the batch alone: {question.name[1:]} serves all N, and "
+                "their gradients add up."
+            )
+    return None
+
+
+def _not_linear(question):
+    doubled, _ = question.of(question.run, 2 * question.run.dy)
+    if not same(doubled, 2 * question.given):
+        return "not_linear", (
+            f"Twice the {question.dy} does not give twice the {question.name}, but a backward pass is linear: "
+            f"is {question.dy} squared or compared somewhere, or a number added that does not depend on it?"
+        )
+    return None
+
+
+def _constant_dy(question):
+    given, right = question.of(question.run, np.ones_like(question.run.dy))
+    if same(given, right) and np.ndim(question.run.dy):
+        return "constant_dy", (
+            f"With {question.dy} = 1 everywhere {question.name} is right. So the slopes are, and {question.dy} is "
+            "read at the wrong places: another axis, an offset, or a mean of it?"
+        )
+    return None
+
+
+def _partly(question):
+    """Right in a part of the images, or of the elements."""
+    right = np.isclose(question.given, question.right, rtol=1e-6, atol=1e-9)
+    if 0 < right.sum() < right.size and right.mean() > 0.05:
+        first = [int(i) for i in np.argwhere(~right)[0]]
+        return "partly", f"It is right in {right.sum()} of {right.size} elements; the first wrong one is {first}."
+    return None

@@ -1,0 +1,75 @@
+"""What an exercise is, and the arrays that it is checked with."""
+
+import inspect
+import re
+from dataclasses import dataclass
+
+import numpy as np
+
+from minires import textbook
+
+
+class Case:
+    """One check: `Case("N=3 C=4 O=5", stride=2)` gives the sizes of the axes and the other arguments.
+
+    Sizes differ from one another, so that a length tells which axis it is. values: "normal", or "ties" for small
+    integers, many of them equal (there the textbook decides, not gradcheck).
+    """
+
+    def __init__(self, sizes, values="normal", **options):
+        self.sizes = {letter: int(size) for letter, size in (item.split("=") for item in sizes.split())}
+        self.values, self.options = values, options
+
+
+@dataclass(frozen=True)
+class Exercise:
+    """One function of minires/textbook.py, of which the reader writes the backward pass."""
+
+    name: str
+    line: str
+    page: str  # in docs/
+    arrays: dict[str, str]  # the axes of each array that the function takes: {"x": "N H W C"}
+    cases: tuple[Case, ...]
+    square: Case | None = None  # axes of equal size: where a transposed matrix fits, its numbers can be recognised
+
+    @property
+    def function(self):
+        return getattr(textbook, self.name)
+
+    @property
+    def upstream(self):
+        """What backward takes: "dy"."""
+        return self._signature()[1]
+
+    @property
+    def gradients(self):
+        """What backward returns, in order: ("dx", "dweight", "dbias")."""
+        return tuple((self._signature()[2] or self._signature()[3]).split(", "))
+
+    def axes(self, gradient):
+        return self.arrays[gradient[1:]].split()
+
+    def inputs(self, case, dtype=np.float64):
+        """The function's arguments by name. The same ones on every call."""
+        rng = np.random.default_rng([ord(letter) for letter in self.name])
+        sizes = case.sizes
+        values = {}
+        for name in inspect.signature(self.function).parameters:
+            if name in self.arrays:
+                values[name] = _array(name, [sizes[axis] for axis in self.arrays[name].split()], case, rng, dtype)
+            elif name in case.options or name in sizes:
+                values[name] = case.options.get(name, sizes.get(name))
+        return values
+
+    def _signature(self):
+        """As the docstring has it: backward(dy) -> dx, or backward(dy) -> (dx, dweight)."""
+        return re.search(r"backward\((\w+)\) -> (?:\(([\w, ]+)\)|(\w+))", self.function.__doc__)
+
+
+def _array(name, shape, case, rng, dtype):
+    if name == "labels":
+        return rng.integers(0, case.sizes["classes"], shape)
+    if case.values == "ties":
+        return rng.integers(0, 3, shape).astype(dtype)
+    values = rng.standard_normal(shape)
+    return (np.abs(values) + 0.5 if name == "running_var" else values).astype(dtype)

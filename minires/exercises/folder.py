@@ -1,0 +1,79 @@
+"""The reader's files: exercises/NAME.py in the current folder, and which of them have passed."""
+
+import hashlib
+import json
+from pathlib import Path
+
+from minires.exercises.generate import exercise_file
+
+FOLDER = Path("exercises")
+PASSED = FOLDER / "passed.json"  # name: SHA-256 of the file that passed
+
+
+class FolderError(Exception):
+    """Something stands in the way; the message says what, and what to do."""
+
+
+def file_of(name):
+    return FOLDER / f"{name}.py"
+
+
+def started(names):
+    return [name for name in names if file_of(name).is_file()]
+
+
+def state(name):
+    """ "not started", "started", or "done": the file as it is now has passed."""
+    if not file_of(name).is_file():
+        return "not started"
+    return "done" if _passed().get(name) == _digest(file_of(name)) else "started"
+
+
+def start(exercise, again=False):
+    """Write the exercise's file. -> (its path, the path of the old one or None)
+
+    A file that is there stays: this raises FolderError, or with `again` gives it a name of its own, NAME.old1.py.
+    """
+    path, kept = file_of(exercise.name), None
+    try:
+        FOLDER.mkdir(exist_ok=True)
+        if again and path.exists():
+            number = 1
+            while (kept := path.with_name(f"{exercise.name}.old{number}.py")).exists():
+                number += 1
+            path.rename(kept)
+        with open(path, "x", encoding="utf-8") as file:
+            file.write(exercise_file(exercise))
+    except FileExistsError:
+        if not FOLDER.is_dir():
+            raise FolderError(f"{FOLDER} is a file, and a folder is needed: move it, or work elsewhere") from None
+        raise FolderError(
+            f"{path} is there already and stays as it is: check it, or add --again to begin anew "
+            f"(yours is kept, as {exercise.name}.old1.py or the next free number)"
+        ) from None
+    except OSError as error:
+        raise FolderError(f"cannot write {path}: {error.strerror}: go to a folder that you may write in") from None
+    return path, kept
+
+
+def passed(name, path):
+    """Keep in mind that this file has passed, if it is the exercise's own. False where that cannot be written."""
+    if Path(path).absolute() != file_of(name).absolute():
+        return True
+    try:
+        PASSED.write_text(json.dumps(_passed() | {name: _digest(path)}, indent=1) + "\n", encoding="utf-8")
+    except OSError:
+        return False
+    return True
+
+
+def _passed():
+    try:
+        found = json.loads(PASSED.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _digest(path):
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()

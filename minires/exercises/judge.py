@@ -1,0 +1,316 @@
+"""Is a reader's file right? `python -m minires.exercises.judge NAME FILE ANSWER SECONDS`, or judge(exercise, path).
+
+This runs code that may do anything. So it has a process of its own (see runner.py); there, after SECONDS, it writes
+into the file ANSWER where it was, and ends.
+"""
+
+import contextlib
+import faulthandler
+import importlib.util
+import json
+import os
+import sys
+import traceback
+import warnings
+from pathlib import Path
+
+import numpy as np
+
+from minires.exercises.catalogue import EXERCISES
+from minires.exercises.diagnose import Question, diagnose, known_mistakes, same
+from minires.exercises.finding import Finding, shape_text
+from minires.exercises.structure import check_arrays, check_dtypes, gradients_of
+from minires.gradcheck import GradcheckError, gradcheck
+
+MOST_ELEMENTS = 40  # of each array, for gradcheck
+
+
+def judge(exercise, path):
+    """What is said of the file, as {"state": "passed", "unwritten" or "wrong", "key": ..., "lines": [...]}."""
+    try:
+        function = load(exercise, Path(path))
+        for number, case in enumerate(exercise.cases):
+            _check_case(function, exercise, case, exercise.cases[number - 1], path)
+        _check_float32(function, exercise, path)
+        checked = _gradcheck(function, exercise, path)
+    except Finding as finding:
+        state = "unwritten" if finding.key == "unwritten" else "wrong"
+        return {"state": state, "key": finding.key, "lines": list(finding.lines)}
+    return {"state": "passed", "key": "passed", "lines": [checked]}
+
+
+def load(exercise, path):
+    """The reader's function."""
+    spec = importlib.util.spec_from_file_location(f"exercise_{exercise.name}", path)
+    module = importlib.util.module_from_spec(spec)
+    with _reading(path, "the file cannot be run"):
+        spec.loader.exec_module(module)
+    function = getattr(module, exercise.name, None)
+    if not callable(function):
+        raise Finding(
+            "no_function",
+            f"The file has no function {exercise.name}: its name and its forward pass must stay as they were.",
+            _afresh(exercise),
+        )
+    return function
+
+
+class Run:
+    """The reader's pass and the right one at one case, with inputs of their own for each call."""
+
+    def __init__(self, function, exercise, case, path, dtype=np.float64):
+        self.function, self.exercise, self.case, self.path, self.dtype = function, exercise, case, path, dtype
+        self.inputs = exercise.inputs(case, dtype)
+        y, self._right_backward = exercise.function(**self.inputs)
+        self.dy = np.random.default_rng(len(exercise.name)).standard_normal(np.shape(y)).astype(np.asarray(y).dtype)[()]
+        self.y = np.asarray(y)
+
+    def __str__(self):
+        arrays = [f"{name} {shape_text(x.shape)}" for name, x in self.inputs.items() if isinstance(x, np.ndarray)]
+        options = [f"{name} = {x}" for name, x in self.inputs.items() if not isinstance(x, np.ndarray)]
+        ties = ["many equal pixels"] if self.case.values == "ties" else []
+        return ", ".join(arrays + options + ties)
+
+    def right(self, dy=None):
+        gradients = self._right_backward(self.dy if dy is None else dy)
+        return list(gradients) if isinstance(gradients, tuple) else [gradients]
+
+    def expected(self):
+        """The right gradients by name."""
+        return {name: np.asarray(dx) for name, dx in zip(self.exercise.gradients, self.right(), strict=True)}
+
+    def gradients(self, dy=None):
+        """The reader's gradients, of a pass of its own."""
+        inputs = self.exercise.inputs(self.case, self.dtype)
+        _, backward = self.forward(inputs)
+        with _reading(self.path, "the backward pass ended with an error"):
+            returned = backward(np.array(self.dy if dy is None else dy)[()])
+        return gradients_of(returned, self.exercise.gradients)
+
+    def forward(self, inputs):
+        with _reading(self.path, "the forward pass ended with an error"):
+            result = self.function(**inputs)
+        if not isinstance(result, tuple) or len(result) != 2 or not callable(result[1]):
+            raise Finding(
+                "not_y_backward",
+                f"{self.exercise.name} must return two things, its result and backward (the function, not called): "
+                f"it returned a {type(result).__name__}.",
+            )
+        return result
+
+
+def _check_case(function, exercise, case, other, path):
+    run = Run(function, exercise, case, path)
+    _check_forward(run)
+    try:
+        _check_purity(run)
+        check_arrays(run.gradients(), run.expected(), exercise, case)
+    except Finding as finding:
+        raise _with_square_matrices(finding, function, exercise, path) from None
+    _check_values(run, Run(function, exercise, other, path))
+
+
+def _check_forward(run):
+    inputs = run.exercise.inputs(run.case)
+    y, _ = run.forward(inputs)
+    y = np.asarray(y)
+    if y.dtype.kind != "f" or y.shape != run.y.shape or not np.allclose(y, run.y, rtol=1e-9, atol=1e-12):
+        raise Finding(
+            "forward",
+            "The forward pass does not give what it gave: only the backward pass is to be written.",
+            _afresh(run.exercise),
+        )
+    _unchanged(inputs, run.inputs, "forward")
+
+
+def _check_purity(run):
+    """Nothing changed that was given, and two calls of one backward alike."""
+    inputs = run.exercise.inputs(run.case)
+    y, backward = run.forward(inputs)
+    names, dy = run.exercise.gradients, np.array(run.dy)[()]
+    with _reading(run.path, "the backward pass ended with an error"):
+        first = gradients_of(backward(dy), names)
+        first = [np.array(dx) for dx in first]
+        if not np.array_equal(dy, run.dy):
+            raise Finding(
+                "dy_changed",
+                f"{run.exercise.upstream} has been changed in place. Others hold the same array: the other branch of a "
+                "residual block, for one. Look for +=, *= or [...] = on it, or on a view of it.",
+            )
+        _unchanged(inputs, run.inputs, "backward")
+        if not np.array_equal(y, run.y) and not same(np.asarray(y), run.y):
+            raise Finding("y_changed", "The backward pass has changed the forward pass's result in place.")
+        second = gradients_of(backward(np.array(run.dy)[()]), names)
+    for name, one, two in zip(names, first, second, strict=True):
+        if not np.array_equal(one, np.asarray(two), equal_nan=one.dtype.kind == "f"):
+            raise Finding(
+                "two_calls",
+                f"Two calls of the same backward give two different {name}.",
+                "Is something kept and added to from call to call, changed in place, or drawn at random again?",
+            )
+
+
+def _unchanged(inputs, before, which):
+    for name, x in inputs.items():
+        if isinstance(x, np.ndarray) and not np.array_equal(x, before[name]):
+            raise Finding(
+                "input_changed",
+                f"The {which} pass has changed {name} in place, which others may still use: make a new array.",
+            )
+
+
+def _with_square_matrices(finding, function, exercise, path):
+    """After an error, perhaps of shapes that do not fit: does it run with square matrices, and what then?"""
+    if exercise.square is None or finding.key != "exception":
+        return finding
+    run = Run(function, exercise, exercise.square, path)
+    try:
+        _check_values(run, None)
+    except Finding as there:
+        if there.key in ("exception", "shape"):
+            return finding
+        return Finding(
+            there.key, *finding.lines, f"Where the matrices are square ({run}) it runs, and says more:", *there.lines
+        )
+    return finding
+
+
+def _check_values(run, elsewhere):
+    names, given, right = run.exercise.gradients, run.gradients(), run.right()
+    check_arrays(given, run.expected(), run.exercise, run.case)
+    if elsewhere is not None and not _runs(elsewhere):
+        elsewhere = None
+    wrong = [i for i in range(len(names)) if not same(np.asarray(given[i], np.float64), np.asarray(right[i]))]
+    if not wrong:
+        check_dtypes(given, run.expected())
+        return
+    keys, lines = [], [f"With {run}:"]
+    mistaken = known_mistakes(run.exercise, run)
+    for i in wrong:
+        key, hint = diagnose(Question(run.exercise, i, run, elsewhere, mistaken))
+        keys.append(key)
+        lines += [_worst(names[i], np.asarray(given[i], np.float64), np.asarray(right[i])), f"  Hint: {hint}"]
+    fine = [name for i, name in enumerate(names) if i not in wrong]
+    if fine:
+        lines.append(f"{' and '.join([', '.join(fine[:-1]), fine[-1]] if fine[1:] else fine)} "
+                     f"{'are' if fine[1:] else 'is'} right.")  # fmt: skip
+    raise Finding(" ".join(keys), *lines)
+
+
+def _runs(run):
+    try:
+        return all(np.shape(g) == np.shape(r) for g, r in zip(run.gradients(), run.right(), strict=True))
+    except Finding:
+        return False
+
+
+def _worst(name, given, right):
+    worst = np.unravel_index(np.argmax(np.abs(given - right)), right.shape)
+    where = [int(i) for i in worst] if right.ndim else ""
+    wrong = int(np.sum(~np.isclose(given, right, rtol=1e-6, atol=1e-9)))
+    return (
+        f"{name} is wrong in {wrong} of {right.size} elements, the furthest off is {name}{where}: "
+        f"{given[worst]:.6g} where {right[worst]:.6g} is right."
+    )
+
+
+def _check_float32(function, exercise, path):
+    """A float32 pass gives float32, where the textbook's does."""
+    run = Run(function, exercise, exercise.cases[0], path, np.float32)
+    gradients = run.gradients()
+    check_arrays(gradients, run.expected(), exercise, run.case)
+    check_dtypes(gradients, run.expected())
+
+
+def _gradcheck(function, exercise, path):
+    """The last word, for which the textbook is not asked: central differences."""
+    elements = 0
+    differentiable = [name[1:] for name in exercise.gradients]
+    for case in exercise.cases:
+        if case.values != "normal":
+            continue
+        inputs = exercise.inputs(case)
+
+        def with_arrays(*arrays, inputs=inputs):
+            return function(**inputs | dict(zip(differentiable, arrays, strict=True)))
+
+        with _reading(path, "gradcheck could not be done"):
+            try:
+                report = gradcheck(with_arrays, *(inputs[name] for name in differentiable), max_elements=MOST_ELEMENTS)
+            except GradcheckError as error:
+                raise Finding("gradcheck", *str(error).splitlines()) from None
+        elements += report.checked
+    return (
+        f"forward pass, shapes, dtypes, {len(exercise.cases)} sets of shapes, nothing changed in place, "
+        f"gradcheck of {elements} elements"
+    )
+
+
+@contextlib.contextmanager
+def _reading(path, what):
+    """Turns an error in the reader's file into a Finding with the reader's line."""
+    try:
+        yield
+    except Finding:
+        raise
+    except NotImplementedError as error:
+        line, _ = _line_of(error, path)
+        raise Finding(
+            "unwritten", f"The backward pass is not written yet: {path}{f', line {line}' if line else ''}."
+        ) from None
+    except SyntaxError as error:
+        raise Finding(
+            "syntax", f"The file is not Python: {error.msg}, line {error.lineno}:", f"  {(error.text or '').strip()}"
+        ) from None
+    except SystemExit:
+        raise Finding("exit", "The file ended the program (sys.exit or exit): take that call out.") from None
+    except Exception as error:
+        line, text = _line_of(error, path)
+        where = (f"{what[0].upper()}{what[1:]}, in line {line}:", f"  {text}") if line else (f"{what.capitalize()}:",)
+        message = " ".join(str(error).split())
+        raise Finding("exception", *where, f"  {type(error).__name__}: {message}") from None
+
+
+def _line_of(error, path):
+    """The last line of the reader's file on the way to the error."""
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if Path(f.filename).name == Path(path).name]
+    frames = [f for f in frames if Path(f.filename).absolute() == Path(path).absolute()]
+    return (frames[-1].lineno, frames[-1].line) if frames else (None, None)
+
+
+def _afresh(exercise):
+    return f"python -m minires.exercises start {exercise.name} --again writes the file anew and keeps yours beside it."
+
+
+class Quiet:
+    """Standard output that takes the first letters only, so that an endless loop that prints fills no disk."""
+
+    def __init__(self, stream, most):
+        self.stream, self.left = stream, most
+
+    def write(self, text):
+        if self.left > 0:
+            self.stream.write(text[: self.left])
+            self.stream.flush()  # the process may end at once
+            self.left -= len(text)
+        return len(text)
+
+    def flush(self):
+        self.stream.flush()
+
+
+def main():
+    name, path, answer, seconds = sys.argv[1:]
+    sys.argv = [path]
+    sys.stdout, sys.stderr = Quiet(sys.stdout, 4000), Quiet(sys.stderr, 4000)
+    warnings.simplefilter("ignore")
+    with open(answer, "w", encoding="utf-8") as file:
+        faulthandler.dump_traceback_later(float(seconds), exit=True, file=file)
+        result = judge(EXERCISES[name], path)
+        faulthandler.cancel_dump_traceback_later()
+        json.dump(result, file)
+    os._exit(0)  # whatever the file left running
+
+
+if __name__ == "__main__":
+    main()

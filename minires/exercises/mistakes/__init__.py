@@ -1,0 +1,44 @@
+"""Known mistakes: the textbook's own backward pass with one thing wrong, and what to say to who made it.
+
+A mistake is written as edits of the textbook's lines, so that it stays a mistake in just that one thing; a test sees
+that the lines are still there. A reader whose gradient has the numbers of the edited version made that mistake,
+however the code is written.
+"""
+
+import numpy as np
+
+from minires import textbook
+from minires.exercises.generate import backward_body, source, with_backward
+from minires.exercises.mistakes import images, matrices, normalisation, numbers, residual
+from minires.exercises.mistakes.mistake import Mistake
+
+MISTAKES: dict[str, list[Mistake]] = {
+    **numbers.MISTAKES,
+    **matrices.MISTAKES,
+    **images.MISTAKES,
+    **normalisation.MISTAKES,
+    **residual.MISTAKES,
+}
+
+
+def wrong_body(exercise, mistake):
+    """The body of the backward pass with the mistake in it."""
+    body = backward_body(source(exercise))
+    for old, new in mistake.edits:
+        if old not in body:
+            raise ValueError(f"mistake {mistake.key} of {exercise.name}: {old!r} is no longer in the textbook")
+        body = body.replace(old, new)
+    return body
+
+
+def wrong_gradients(exercise, mistake, inputs, dy):
+    """The gradients that somebody gets who made the mistake, as a list; empty where the shapes do not fit."""
+    namespace = dict(vars(textbook))
+    exec(with_backward(source(exercise), wrong_body(exercise, mistake)), namespace)
+    with np.errstate(all="ignore"):
+        _, backward = namespace[exercise.name](**inputs)
+        try:
+            gradients = backward(dy)
+        except ValueError:
+            return []
+    return list(gradients) if isinstance(gradients, tuple) else [gradients]

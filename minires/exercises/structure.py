@@ -1,0 +1,152 @@
+"""What backward returned: as many gradients as there should be, arrays, of the right shapes and dtypes, finite."""
+
+from dataclasses import dataclass
+from itertools import combinations, permutations
+
+import numpy as np
+
+from minires.exercises.finding import Finding, shape_text
+
+
+def gradients_of(returned, names):
+    """What backward returned, as a list with a gradient for each name."""
+    together = f"({', '.join(names)})" if len(names) > 1 else names[0]
+    if returned is None:
+        raise Finding("none", f"backward returned None: does it end with a return? It must return {together}.")
+    if len(names) == 1:
+        if isinstance(returned, (tuple, list)):
+            raise Finding(
+                "tuple_of_one",
+                f"backward returned a {type(returned).__name__} of {len(returned)}: it must return {together} itself, "
+                "an array (a comma after it makes a tuple).",
+            )
+        returned = (returned,)
+    if not isinstance(returned, (tuple, list)):
+        raise Finding(
+            "not_a_tuple",
+            f"backward returned one {type(returned).__name__}: it must return a tuple of {len(names)} gradients, "
+            f"{together}.",
+        )
+    if len(returned) != len(names):
+        raise Finding(
+            "wrong_count", f"backward returned {len(returned)} gradients: it must return {len(names)}, {together}."
+        )
+    return list(returned)
+
+
+def check_arrays(gradients, expected, exercise, case):
+    """Are they arrays (or numbers) of the right shapes, without NaN? expected: the right ones, by name."""
+    arrays = {name: _array(name, given) for name, given in zip(expected, gradients, strict=True)}
+    for name, array in arrays.items():
+        if array.shape != expected[name].shape:
+            raise Finding("shape", *_shape_hint(name, arrays, expected, exercise.axes(name), case))
+    for name, array in arrays.items():
+        _check_finite(name, array)
+
+
+def check_dtypes(gradients, expected):
+    """Have they the dtypes of the right ones?"""
+    for (name, right), given in zip(expected.items(), gradients, strict=True):
+        dtype = np.asarray(given).dtype
+        if dtype != right.dtype:
+            raise Finding(
+                "dtype",
+                f"{name} has dtype {dtype} where {right.dtype} goes in: a gradient keeps the dtype of its array.",
+                "Look for an array made without a dtype (np.zeros gives float64), or one with a dtype of its own.",
+            )
+
+
+def _array(name, given):
+    if given is None:
+        raise Finding("gradient_none", f"{name} is None: backward must return an array for it.")
+    try:
+        array = np.asarray(given)
+    except ValueError:  # lists of different lengths
+        array = np.array(None)
+    if array.dtype.kind not in "fiub":
+        raise Finding("not_an_array", f"{name} is a {type(given).__name__}, not an array of numbers.")
+    return array
+
+
+def _check_finite(name, array):
+    wrong = ~np.isfinite(array)
+    if wrong.any():
+        where = [int(i) for i in np.argwhere(wrong)[0]]
+        raise Finding(
+            "nan",
+            f"{name} holds {array[tuple(where)]} at {where} ({wrong.sum()} of {array.size} elements are not finite).",
+            "Look for a division by zero, the logarithm of 0, or the root of a negative number.",
+        )
+
+
+@dataclass
+class _Shapes:
+    got: tuple
+    expected: tuple
+    axes: list  # the letters of the expected shape
+    case: object
+
+
+def _shape_hint(name, arrays, expected, axes, case):
+    shapes = _Shapes(arrays[name].shape, expected[name].shape, axes, case)
+    yield (
+        f"{name} has shape {shape_text(shapes.got)}: it must be that of {name[1:]}, "
+        f"{shape_text(shapes.expected)} = {shape_text(axes)}."
+    )
+    all_got, all_expected = ([array.shape for array in some.values()] for some in (arrays, expected))
+    if sorted(all_got) == sorted(all_expected):
+        yield f"The shapes are those of the arrays in another order: return {', '.join(expected)}."
+        return
+    for hint in (_padding, _left_to_sum, _ones, _permuted):
+        text = hint(name, shapes)
+        if text:
+            yield text
+            return
+    if len(shapes.got) < len(shapes.expected):
+        yield f"That is {len(shapes.got)} axes in place of {len(axes)}: was there a sum or mean over one too many?"
+
+
+def _padding(name, shapes):
+    padding, (got, expected) = shapes.case.options.get("padding"), (shapes.got, shapes.expected)
+    if padding and len(got) == 4 and got == (expected[0], *(n + 2 * padding for n in expected[1:3]), expected[3]):
+        return f"That is {2 * padding} rows and columns too many: the padding has not been cut off."
+    return None
+
+
+def _left_to_sum(name, shapes):
+    """Axes that a sum should have removed."""
+    got, expected = shapes.got, shapes.expected
+    if len(got) <= len(expected) or 1 in got:
+        return None
+    for left in combinations(range(len(got)), len(got) - len(expected)):
+        if tuple(n for axis, n in enumerate(got) if axis not in left) == expected:
+            which = " and ".join(f"{axis} ({_letter(got[axis], shapes.case)})" for axis in left)
+            return (
+                f"Left to sum over: {'axis' if len(left) == 1 else 'axes'} {which}. {name[1:]} is used once for each "
+                "index there, and what is used several times has its gradients added up."
+            )
+    return None
+
+
+def _ones(name, shapes):
+    """Axes of length 1, of a sum's keepdims or before a broadcast."""
+    got, expected = shapes.got, shapes.expected
+    if len(got) > len(expected) and tuple(n for n in got if n != 1) == expected:
+        return "It has axes of length 1 too many: from keepdims, or an index with None?"
+    if len(got) == len(expected) and all(g in (1, n) for g, n in zip(got, expected, strict=True)):
+        which = " and ".join(f"{axis} ({shapes.axes[axis]})" for axis, n in enumerate(expected) if got[axis] != n)
+        return f"Spread it over axis {which}: every element of {name[1:]} has a slope of its own."
+    return None
+
+
+def _permuted(name, shapes):
+    got, expected = shapes.got, shapes.expected
+    if len(got) == len(expected):
+        for order in permutations(range(len(got))):
+            if tuple(expected[axis] for axis in order) == got:
+                return f"Its axes are {shape_text([shapes.axes[axis] for axis in order])}: they need to be transposed."
+    return None
+
+
+def _letter(size, case):
+    return next((f"{letter} = {n}" for letter, n in case.sizes.items() if n == size), f"of length {size}")

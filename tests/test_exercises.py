@@ -1,0 +1,460 @@
+"""The exercises: what is right passes, what is wrong gets the hint that fits, and no answer holds the solution."""
+
+import ast
+import inspect
+import os
+import re
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from minires import textbook
+from minires.exercises import __main__ as command_line
+from minires.exercises import folder
+from minires.exercises.catalogue import EXERCISES
+from minires.exercises.finding import Finding
+from minires.exercises.generate import backward_body, exercise_file, source, with_backward
+from minires.exercises.judge import judge
+from minires.exercises.mistakes import MISTAKES, wrong_body
+from minires.exercises.structure import check_dtypes
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGE = ROOT / "docs" / "exercises.md"
+
+
+@pytest.fixture(autouse=True)
+def in_a_folder_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def answer(name, body, path="answer.py"):
+    """What the judge says of the exercise's file with these lines as its backward pass."""
+    Path(path).write_text(
+        with_backward(exercise_file(EXERCISES[name]), textwrap.dedent(body).strip()), encoding="utf-8"
+    )
+    return judge(EXERCISES[name], path)
+
+
+def solution(name):
+    return backward_body(source(EXERCISES[name]))
+
+
+def solution_lines(name):
+    """The lines of the textbook's backward pass, but for those that its forward pass has as well."""
+    forward = source(EXERCISES[name]).split("    def backward")[0]
+    lines = [line.strip() for line in solution(name).splitlines()]
+    return [line for line in lines if line not in forward]
+
+
+def said(found):
+    return "\n".join(found["lines"])
+
+
+def main(capsys, *arguments):
+    """-> (exit code, stdout, stderr), in this process; the judge still has its own."""
+    try:
+        code = command_line.main(list(arguments))
+    except SystemExit as exit:  # argparse
+        code = exit.code
+    return code, *capsys.readouterr()
+
+
+# The files ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", EXERCISES)
+def test_file_is_the_textbooks_but_for_the_backward_pass(name):
+    text = exercise_file(EXERCISES[name])
+    assert max(map(len, text.splitlines())) <= 120
+    forward = source(EXERCISES[name]).split("    def backward")[0]
+    assert forward in text
+    assert not [line for line in solution_lines(name) if line in text]
+    for gradient in EXERCISES[name].gradients:
+        assert f"#   {gradient}, shaped as {gradient[1:]} (" in text
+    assert f"docs/{EXERCISES[name].page}" in text
+
+
+def test_every_function_of_the_textbook_is_an_exercise():
+    functions = [name for name, value in vars(textbook).items() if inspect.isfunction(value)]
+    assert sorted(functions) == sorted(EXERCISES) == sorted(MISTAKES)
+
+
+@pytest.mark.parametrize("name", EXERCISES)
+def test_untouched_file_is_not_written_yet(name):
+    Path("answer.py").write_text(exercise_file(EXERCISES[name]), encoding="utf-8")
+    found = judge(EXERCISES[name], "answer.py")
+    assert found["state"] == "unwritten"
+    line = int(re.search(r"line (\d+)", said(found))[1])
+    assert "raise NotImplementedError" in Path("answer.py").read_text(encoding="utf-8").splitlines()[line - 1]
+
+
+@pytest.mark.parametrize("name", EXERCISES)
+def test_the_textbooks_own_backward_pass_passes(name):
+    found = answer(name, solution(name))
+    assert found["state"] == "passed", said(found)
+
+
+def test_other_ways_to_write_it_pass():
+    """What the textbook does not have: other formulas, loops, means written as sums."""
+    right = {
+        "relu": "return np.where(x > 0, dy, 0)",
+        "sigmoid": "e = np.exp(-x)\nreturn dy * e / (1 + e) ** 2",
+        "tanh": "return dy / np.cosh(x) ** 2",
+        "linear": "return np.einsum('no,oc->nc', dy, weight), np.einsum('no,nc->oc', dy, x), np.einsum('no->o', dy)",
+        "softmax": """
+            dlogits = np.zeros_like(logits)
+            for n, row in enumerate(p):
+                dlogits[n] = (np.diag(row) - np.outer(row, row)) @ dp[n]
+            return dlogits
+        """,
+        "avg_pool2d": "return np.repeat(np.repeat(dy, K, 1), K, 2) / (K * K)",
+        "max_pool2d": """
+            dx = np.zeros_like(x)
+            for n, h, w, c in np.ndindex(y.shape):
+                window = x[n, h * K : h * K + K, w * K : w * K + K, c]
+                i, j = divmod(int(window.argmax()), K)
+                dx[n, h * K + i, w * K + j, c] = dy[n, h, w, c]
+            return dx
+        """,
+        "batch_norm": """
+            M = dy.size // dy.shape[-1]
+            dx_hat = dy * weight
+            dvar = (dx_hat * (x - mean)).sum(axis=pixels) * -0.5 / std**3
+            dmean = -(dx_hat / std).sum(axis=pixels)
+            return dx_hat / std + dvar * 2 * (x - mean) / M + dmean / M, (dy * x_hat).sum((0, 1, 2)), dy.sum((0, 1, 2))
+        """,
+    }
+    for name, body in right.items():
+        found = answer(name, body)
+        assert found["state"] == "passed", said(found)
+
+
+# The hints ----------------------------------------------------------------------------------------------------------
+
+
+EVERY_MISTAKE = [(name, mistake) for name in MISTAKES for mistake in MISTAKES[name]]
+
+
+def no_solution_in(found, name, body):
+    """No line of the textbook's backward pass is in what was said, but for the names and the reader's own lines."""
+    own = [line.strip() for line in body.splitlines()]
+    text = "\n".join(line for line in found["lines"] if line.strip() not in own)
+    for line in solution_lines(name):
+        code = line.removeprefix("return ")
+        only_names = re.fullmatch(r"\w+(, \w+)*|dx\w* \+ \w+", code)
+        assert only_names or code not in text, f"{name}: the answer holds {code!r}"
+
+
+@pytest.mark.parametrize("name, mistake", EVERY_MISTAKE, ids=lambda item: getattr(item, "key", item))
+def test_each_known_mistake_gets_its_hint(name, mistake):
+    body = wrong_body(EXERCISES[name], mistake)
+    found = answer(name, body)
+    assert found["state"] == "wrong"
+    assert mistake.hint in said(found) or found["key"] == "shape", said(found)
+    no_solution_in(found, name, body)
+
+
+def test_there_are_several_for_each():
+    assert min(map(len, MISTAKES.values())) >= 4
+    for name, mistakes in MISTAKES.items():
+        assert len({mistake.key for mistake in mistakes}) == len(mistakes), name
+
+
+RIGHT_LINEAR = "dx, dweight, dbias = dy @ weight, dy.T @ x, dy.sum(axis=0)\n"
+HINTS = {  # made by hand, another way than the known mistakes are: (exercise, backward pass, key, what is said)
+    "dbias_not_summed": ("linear", RIGHT_LINEAR + "return dx, dweight, dy", "shape", "sum over: axis 0 (N = 3)"),
+    "pixels_not_summed": (
+        "batch_norm",
+        "return x, (dy * x_hat).sum(0), dy.sum(0)",
+        "shape",
+        "Left to sum over: axes 0 (H = 4) and 1 (W = 6)",
+    ),
+    "dweight_transposed": ("linear", RIGHT_LINEAR + "return dx, dweight.T, dbias", "shape", "need to be transposed"),
+    "weight_transposed": ("linear", "return dy @ weight.T, dy.T @ x, dy.sum(0)", "weight_transposed", "dy @ weight.T"),
+    "order": ("linear", RIGHT_LINEAR + "return dweight, dx, dbias", "shape", "return dx, dweight, dbias"),
+    "order_same_shape": ("batch_norm_relu", """
+        dnormalised, dshortcut = add_backward(relu_backward(dy))
+        dx, dweight, dbias = batch_norm_backward(dnormalised)
+        return dx, dbias, dweight, dshortcut""", "order order", "right order?"),
+    "keepdims": ("linear", RIGHT_LINEAR + "return dx, dweight, dbias[None]", "shape", "axes of length 1 too many"),
+    "not_spread": ("global_avg_pool2d", "return dy[:, None, None]", "shape", "Spread it over axis 1 (H) and 2 (W)"),
+    "summed_too_far": ("relu", "return (dy * (x > 0)).sum(axis=0)", "shape", "1 axes in place of 2"),
+    "padding": ("im2col", """
+        dpadded = np.zeros_like(padded)
+        for i in range(K):
+            for j in range(K):
+                dpadded[:, i : i + stride * OH : stride, j : j + stride * OW : stride] += dpatches[:, :, :, i, j]
+        return dpadded""", "shape", "padding has not been cut off"),
+    "name": ("mse_loss", "return dloss * difference / M", "exception", "NameError: name 'M' is not defined"),
+    "averaged": ("linear", RIGHT_LINEAR + "return dx, dweight / len(x), dbias", "mean_over_batch", "a mean"),
+    "factor": ("linear", RIGHT_LINEAR + "return dx, dweight, dbias * len(x)", "constant", "3 is N here"),
+    "two": ("tanh", "return 2 * dy * (1 - y**2)", "constant", "2 times too large"),
+    "two_too_small": ("conv2d", """
+        dY = dy.reshape(-1, O)
+        dx = im2col_backward((dY @ weight_matrix.T).reshape(patches.shape))
+        return dx / OW, (P.T @ dY).reshape(K, K, C, O).transpose(3, 2, 0, 1), dY.sum(axis=0)""",
+        "constant", "10 is OW here"),
+    "sign": ("sigmoid", "return -dy * y * (1 - y)", "sign", "wrong sign"),
+    "zero": ("sigmoid", "return np.zeros_like(x)", "zero", "0 everywhere"),
+    "without_dy": ("sigmoid", "return y * (1 - y)", "without_dy", "the same for any dy"),
+    "without_dloss": ("cross_entropy", "return (np.exp(log_p) - one_hot) / N", "without_dy", "any dloss"),
+    "mask_alone": ("relu", "return y > 0", "without_dy", "the same for any dy"),
+    "squared": ("sigmoid", "return dy * dy * y * (1 - y)", "not_linear", "a backward pass is linear"),
+    "first_image": ("batch_norm", """
+        one = dy[:1] * x_hat[:1]
+        std_dy = dy - dy.mean(axis=pixels) - x_hat * (dy * x_hat).mean(axis=pixels)
+        return weight / std * std_dy, one.sum(axis=pixels), dy.sum(axis=pixels)""", "one_image", "first image"),
+    "turned": ("conv2d", """
+        dY = dy.reshape(-1, O)
+        turned = weight[:, :, ::-1, ::-1].transpose(2, 3, 1, 0).reshape(-1, O)
+        dx = im2col_backward((dY @ turned.T).reshape(patches.shape))
+        return dx, (P.T @ dY).reshape(K, K, C, O)[::-1, ::-1].transpose(3, 2, 0, 1), dY.sum(axis=0)""",
+        "kernel_turned dweight_turned", "turned by half a turn"),
+    "constant_dy": ("global_avg_pool2d", "return np.broadcast_to(dy[:1, None, None] / (H * W), x.shape)", "constant_dy",
+                    "read at the wrong places"),
+    "mean_and_bias": ("batch_norm", """
+        dx = weight / std * (dy - x_hat * (dy * x_hat).mean(axis=pixels))
+        return dx, (dy * x_hat).sum(axis=pixels), dy.mean(axis=pixels)""", "mean_term dbias_mean", "dweight is right"),
+    "shortcut": ("basic_block", """
+        dy, dshortcut = add_backward(relu2_backward(dy))
+        dy, dgamma2, dbeta2 = bn2_backward(dy)
+        dy, dweight2, _ = conv2_backward(dy)
+        dy, dgamma1, dbeta1 = bn1_backward(relu1_backward(dy))
+        dx, dweight1, _ = conv1_backward(dy)
+        return dx, dweight1, dgamma1, dbeta1, dweight2, dgamma2, dbeta2""", "shortcut_forgotten", "add up"),
+    "ties": ("max_pool2d", """
+        big = np.repeat(np.repeat(y, K, 1), K, 2)
+        return np.repeat(np.repeat(dy, K, 1), K, 2) * (x == big)""", "all_equal", "many equal pixels"),
+    "dy_changed": ("relu", "dy *= x > 0\nreturn dy", "dy_changed", "changed in place"),
+    "x_changed": ("relu", "x[x < 0] = 0\nreturn dy * (x > 0)", "input_changed", "changed x in place"),
+    "y_changed": ("sigmoid", "dx = dy * y * (1 - y)\ny[...] = 0\nreturn dx", "y_changed", "forward pass's result"),
+    "two_calls": ("relu", "return dy * (np.random.default_rng().random(y.shape) > 0.5)", "two_calls", "different dx"),
+    "nan": ("relu", "return dy * (x / np.maximum(x, 0)) * (y > 0)", "nan", "not finite"),
+    "none": ("relu", "dx = dy * (y > 0)", "none", "returned None"),
+    "gradient_none": ("add", "return dy, None", "gradient_none", "dx2 is None"),
+    "not_a_tuple": ("add", "return dy", "not_a_tuple", "a tuple of 2 gradients, (dx1, dx2)"),
+    "tuple_of_one": ("relu", "return dy * (y > 0),", "tuple_of_one", "dx itself"),
+    "wrong_count": ("linear", "return dy @ weight, dy.T @ x", "wrong_count", "2 gradients: it must return 3"),
+    "not_an_array": ("relu", "return 'dx'", "not_an_array", "is a str"),
+    "ragged": ("relu", "return {1: [2]}", "not_an_array", "is a dict"),
+    "dtype": ("relu", "dx = np.zeros(x.shape)\ndx[...] = dy * (y > 0)\nreturn dx", "dtype", "float64 where float32"),
+    "exception": ("relu", "mask = y > 0\nreturn dy * mask.wrong", "exception", "line 17:\n  return dy * mask.wrong"),
+}  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore")  # as the judge has it
+@pytest.mark.parametrize("case", HINTS)
+def test_hint(case):
+    name, body, key, text = HINTS[case]
+    found = answer(name, body)
+    assert (found["state"], found["key"]) == ("wrong", key), said(found)
+    assert text in said(found), said(found)
+    no_solution_in(found, name, textwrap.dedent(body))
+
+
+def test_a_mistake_nobody_knows():
+    found = answer("tanh", "return dy * (1 - y**4)")
+    assert found["key"] == "unknown"
+    assert "12 of 12 elements" in said(found) and "by hand" in said(found)
+
+
+def test_gradcheck_has_the_last_word(monkeypatch):
+    """Were the textbook itself wrong, a file just like it would not pass."""
+    wrong = MISTAKES["tanh"][0]
+    namespace = {"np": np}
+    exec(with_backward(source(EXERCISES["tanh"]), wrong_body(EXERCISES["tanh"], wrong)), namespace)
+    text = with_backward(exercise_file(EXERCISES["tanh"]), wrong_body(EXERCISES["tanh"], wrong))
+    monkeypatch.setattr(textbook, "tanh", namespace["tanh"])
+    Path("answer.py").write_text(text, encoding="utf-8")
+    assert judge(EXERCISES["tanh"], "answer.py")["key"] == "gradcheck"
+
+
+FILES = {  # a whole file: (text, key, what is said)
+    "syntax": ("def relu(x:\n    pass\n", "syntax", "line 1"),
+    "import": ("import no_such_thing\n", "exception", "line 1"),
+    "empty": ("", "no_function", "no function relu"),
+    "exit": ("import sys\nsys.exit()\n", "exit", "sys.exit"),
+    "one_thing": ("def relu(x):\n    return x\n", "not_y_backward", "ndarray"),
+    "called": ("def relu(x):\n    return x, x\n", "not_y_backward", "two things"),
+    "forward": ("def relu(x):\n    return abs(x), lambda dy: dy\n", "forward", "start relu --again"),
+    "forward_error": ("def relu(x):\n    return x.no\n", "exception", "line 2"),
+    "forward_changes": (
+        "def relu(x):\n    x[x < 0] = 0\n    return x, None.__class__\n",
+        "input_changed",
+        "forward pass",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", FILES)
+def test_files_that_are_broken(case):
+    text, key, words = FILES[case]
+    Path("answer.py").write_text(text, encoding="utf-8")
+    found = judge(EXERCISES["relu"], "answer.py")
+    assert (found["state"], found["key"]) == ("wrong", key), said(found)
+    assert words in said(found)
+
+
+def test_dtype_is_asked_of_every_gradient():
+    right = {name: np.zeros((3, 4), np.float32) for name in ("dx1", "dx2")}
+    check_dtypes(list(right.values()), right)
+    with pytest.raises(Finding, match="dtype"):
+        check_dtypes([right["dx1"], np.zeros((3, 4))], right)
+
+
+# The command line ---------------------------------------------------------------------------------------------------
+
+
+def write(name, body):
+    Path("exercises").mkdir(exist_ok=True)
+    text = with_backward(exercise_file(EXERCISES[name]), textwrap.dedent(body).strip())
+    folder.file_of(name).write_text(text, encoding="utf-8")
+
+
+def test_from_any_folder():
+    """As a reader runs it: the only test with the command in a process of its own."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "minires.exercises", "start", "conv2"]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
+    assert (done.returncode, done.stdout) == (2, "") and "did you mean 'conv2d'? " in done.stderr
+
+
+def test_list_start_check(capsys):
+    code, out, _ = main(capsys)
+    assert code == 0 and "0 of 20 done. Next: python -m minires.exercises start relu" in out
+    assert main(capsys, "start", "relu")[0] == 0
+    assert Path("exercises/relu.py").read_text(encoding="utf-8") == exercise_file(EXERCISES["relu"])
+    code, out, _ = main(capsys, "check", "relu")
+    assert code == 1 and "not written yet" in out
+    write("relu", solution("relu"))
+    assert re.search(r"relu +started", main(capsys, "list")[1])
+    code, out, _ = main(capsys, "check")
+    assert code == 0 and "relu: passed" in out and "start sigmoid" in out
+    code, out, _ = main(capsys, "list")
+    assert re.search(r"relu +done", out) and "1 of 20 done" in out
+
+
+def test_done_means_this_very_file(capsys):
+    write("relu", solution("relu"))
+    assert folder.passed("relu", Path("exercises/relu.py"))
+    assert folder.state("relu") == "done"
+    write("relu", "return dy")
+    assert folder.state("relu") == "started"
+    folder.PASSED.write_text("[not json", encoding="utf-8")
+    assert main(capsys, "list")[0] == 0
+
+
+def test_nothing_is_overwritten(capsys):
+    write("relu", "return 'mine'")
+    mine = Path("exercises/relu.py").read_text(encoding="utf-8")
+    code, _, err = main(capsys, "start", "relu")
+    assert code == 2 and "exercises/relu.py" in err and "--again" in err
+    assert Path("exercises/relu.py").read_text(encoding="utf-8") == mine
+    for number in (1, 2):
+        code, out, _ = main(capsys, "start", "relu", "--again")
+        assert code == 0 and f"relu.old{number}.py" in out
+    assert Path("exercises/relu.old1.py").read_text(encoding="utf-8") == mine
+    assert Path("exercises/relu.old2.py").read_text(encoding="utf-8") == exercise_file(EXERCISES["relu"])
+    code, out, _ = main(capsys, "check", "exercises/relu.old1.py")
+    assert code == 1 and "is a str" in out
+
+
+def test_what_cannot_be_done(capsys):
+    for arguments in (
+        ("start", "conv2"),
+        ("check", "conv2"),
+        ("check", "nowhere/relu.py"),
+        ("check", "relu"),
+        ("check",),
+    ):
+        code, out, err = main(capsys, *arguments)
+        assert (code, out) == (2, "") and err.startswith("error: ") and err.count("\n") == 1
+    for arguments in (("star",), ("start",), ("check", "--seconds", "many"), ("check", "--seconds", "0")):
+        code, out, err = main(capsys, *arguments)
+        assert (code, out) == (2, "") and err.count("\n") == 1
+    Path("exercises").write_text("", encoding="utf-8")
+    code, _, err = main(capsys, "start", "relu")
+    assert code == 2 and "is a file" in err
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write everywhere")
+def test_no_permission_of_the_system(capsys):
+    Path("exercises").mkdir(mode=0o500)
+    code, _, err = main(capsys, "start", "relu")
+    assert code == 2 and "may write in" in err
+
+
+def test_no_permission(capsys, monkeypatch):
+    def refused(*arguments, **options):
+        raise PermissionError(13, "Permission denied")
+
+    write("relu", solution("relu"))
+    monkeypatch.setattr(Path, "write_text", refused)
+    code, out, _ = main(capsys, "check", "relu")
+    assert code == 0 and "passed" in out and "cannot be written" in out
+    monkeypatch.setattr(Path, "mkdir", refused)
+    code, _, err = main(capsys, "start", "sigmoid")
+    assert code == 2 and "Permission denied" in err
+
+
+def test_a_loop_without_an_end(capsys):
+    write("relu", "while True:\n    print('noise')")
+    code, out, _ = main(capsys, "check", "relu", "--seconds", "0.3")
+    assert code == 1 and "Not finished after 0.3 seconds" in out and "line 1" in out
+    assert out.count("| noise") == 10 and "| ..." in out
+
+
+def test_a_file_that_ends_the_process(capsys):
+    write("relu", "import os\nos._exit(0)")
+    code, out, _ = main(capsys, "check", "relu")
+    assert code == 1 and "without an answer" in out
+
+
+def test_noise_does_no_harm(capsys):
+    write("relu", 'print(\'{"state": "passed"}\')\nreturn dy')
+    code, out, _ = main(capsys, "check", "relu")
+    assert code == 1 and "not right yet" in out and '| {"state"' in out
+
+
+def test_colours_on_a_terminal_only(capsys, monkeypatch):
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    assert "\033" not in main(capsys, "list")[1]
+    write("relu", "return dy")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    assert "\033[33mstarted\033[0m" in main(capsys, "list")[1]
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert "\033" not in main(capsys, "list")[1]
+
+
+# The page -----------------------------------------------------------------------------------------------------------
+
+
+def test_the_pages_table():
+    rows = re.findall(r"^\| (\d+) \| `(\w+)` \| (.*?) \| \[.*?\]\((.*?)\) \|$", PAGE.read_text(encoding="utf-8"), re.M)
+    wanted = [(str(n), e.name, e.line, e.page) for n, e in enumerate(EXERCISES.values(), 1)]
+    assert rows == wanted
+
+
+def test_the_pages_session(capsys):
+    """Its commands print what it says, with the backward passes between them put into the file."""
+    text = PAGE.read_text(encoding="utf-8")
+    blocks = re.findall(r"^```(console|python)\n(.*?)^```$", text[: text.index("## How to read")], re.M | re.S)
+    commands = 0
+    for language, block in blocks:
+        if language == "python" and block.startswith("def backward"):
+            body = "\n".join(line[4:] for line in block.splitlines()[1:])
+            name = folder.started(EXERCISES)[-1]
+            write(name, body)
+            ast.parse(folder.file_of(name).read_text(encoding="utf-8"))
+        elif language == "console":
+            for command, printed in re.findall(
+                r"^\$ python -m minires\.exercises (.*)\n((?:[^$\n].*\n|\n)*)", block, re.M
+            ):
+                commands += 1
+                assert main(capsys, *command.split())[1].strip() == printed.strip()
+    assert commands >= 4
