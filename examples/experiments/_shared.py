@@ -9,7 +9,7 @@ import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from minires import checkpoint, data
+from minires import checkpoint, data, optim
 from minires.checkpoint import write_atomically
 from minires.console import Parser, stopping_on_signals
 from minires.recording import environment
@@ -90,8 +90,13 @@ def make_loaders(dataset, size, seed, augment=True, normalisation=None):
     )
 
 
+def sgd(weight_decay=1e-4):
+    """Of parameters: SGD with momentum 0.9. The learning rate is the schedule's."""
+    return lambda parameters: optim.SGD(parameters, lr=0.0, momentum=0.9, weight_decay=weight_decay)
+
+
 def steps(lr):
-    """Of a number of iterations: the schedule of He et al. 2015, a tenth after a half of them and after three quarters."""
+    """The schedule of He et al. 2015 for any number of iterations: a tenth after a half and after three quarters."""
     return lambda iterations: MultiStepLR(lr, (iterations // 2, iterations * 3 // 4))
 
 
@@ -219,7 +224,7 @@ def spread(values, digits=1):
 
 
 def draw_curves(path, results, panels, x):
-    """Training (dashed) and test error (solid) of each panel's runs: the mean of the seeds, and a band for their range."""
+    """Training (dashed) and test error (solid) of each panel's runs: the mean of the seeds, a band for their range."""
     columns = min(3, len(panels))
     rows = -(-len(panels) // columns)
     figure = new_figure(4.2 * columns if columns > 1 else 7, 3.4 * rows if rows > 1 else 4.2)
