@@ -1,14 +1,21 @@
 """The experiments' quick forms: they run, write their table and picture, and do nothing twice."""
 
 import csv
+import math
 import subprocess
 import sys
 
+import numpy as np
+import pytest
+import scripts
 from PIL import Image
 from safetensors.numpy import save_file
 from scripts import EXAMPLES
+from test_data_cifar import make_batches, write_binary
 
-from minires import models
+from minires import layers, models
+from minires.data import read_cifar10
+from minires.gradcheck import gradcheck
 
 
 def test_finetuning_on_shapes(tmp_path):
@@ -24,3 +31,200 @@ def test_finetuning_on_shapes(tmp_path):
     again = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "images/s" not in again.stdout  # no run
     assert again.stdout.splitlines()[-4:] == first.stdout.splitlines()[-4:]
+
+
+@pytest.fixture(scope="module")
+def cifar(tmp_path_factory):
+    """A tiny copy of CIFAR-10: 62 random images, and 13 to test."""
+    folder = tmp_path_factory.mktemp("cifar")
+    write_binary(folder, make_batches(12))
+    return folder
+
+
+@pytest.fixture
+def load(monkeypatch):
+    """load(name) -> examples/experiments/NAME.py as a module."""
+    monkeypatch.syspath_prepend(EXAMPLES / "experiments")
+    return lambda name: scripts.load(f"experiments/{name}")
+
+
+@pytest.fixture
+def quickly(load, cifar, tmp_path, monkeypatch, capsys):
+    """quickly(name, flags) -> the rows of results.csv; what is found again is not done again, and tells the same."""
+
+    def run(name, *flags):
+        script, out = load(name), tmp_path / "out"
+        flags = ("--quick", "--data-dir", cifar, "--out", out, *flags)
+        code, printed, err = scripts.call(script, monkeypatch, capsys, *flags)
+        assert code == 0, err
+        files = sorted(out.rglob("*.csv")) + sorted(out.rglob("result.json"))
+        written = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in files[1:]}
+        table, picture = files[0].read_bytes(), (out / "results.png").read_bytes()
+        (out / "results.png").unlink()
+        assert scripts.call(script, monkeypatch, capsys, *flags)[1].splitlines()[-3:] == printed.splitlines()[-3:]
+        assert {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in files[1:]} == written
+        assert (files[0].read_bytes(), (out / "results.png").read_bytes()) == (table, picture)
+        assert Image.open(out / "results.png").size > (600, 300)
+        return list(csv.DictReader(files[0].open()))
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("name", "epochs_of_runs"),
+    [
+        ("degradation", {f"{kind}{depth}": 2 for kind in ("plain", "resnet") for depth in (8, 20, 32, 56)}),
+        (
+            "regularisation",
+            dict.fromkeys(
+                ("nothing", "augmentation", "weight decay", "dropout", "all three", "augmentation, shortcut B"), 2
+            ),
+        ),
+        (
+            "optimizers",
+            dict.fromkeys(
+                (
+                    "SGD, momentum, steps from 0.05",
+                    "SGD at 0.001, no momentum",
+                    "Adam at 0.001",
+                    "AdamW at 0.001, decay 0.01",
+                    "RMSprop at 0.001",
+                    "Adam, steps from 0.001",
+                ),
+                2,
+            ),
+        ),
+    ],
+)
+def test_curves(quickly, name, epochs_of_runs):
+    rows = quickly(name, "--seeds", 3)
+    assert [(row["run"], row["epoch"]) for row in rows] == [
+        (run, str(epoch)) for run, epochs in epochs_of_runs.items() for epoch in range(1, epochs + 1)
+    ]
+    assert all(row["seed"] == "3" and float(row["train_seconds"]) > 0 for row in rows)
+    assert all(0 <= float(row[error]) <= 1 for row in rows for error in ("train_error", "test_error"))
+    last = [(row["train_loss"], row["test_loss"]) for row in rows if row["epoch"] == str(epochs_of_runs[row["run"]])]
+    assert len(set(last)) == len(epochs_of_runs)  # no two runs are the same
+
+
+def test_simple_against_residual(quickly, load):
+    rows = quickly("simple_against_residual")
+    epochs = {run: sum(row["run"] == run for row in rows) for run in dict.fromkeys(row["run"] for row in rows)}
+    assert list(epochs) == ["resnet20"] + [
+        f"{name}, equal {what}" for name in ("simple_cnn", "wide simple_cnn") for what in ("epochs", "time")
+    ]
+    assert epochs["simple_cnn, equal epochs"] == epochs["wide simple_cnn, equal epochs"] == epochs["resnet20"] == 1
+    assert epochs["simple_cnn, equal time"] > 1 and epochs["wide simple_cnn, equal time"] > 1
+    sizes = [sum(parameter.size for parameter in build(0).parameters())
+             for build in load("simple_against_residual").NETWORKS.values()]  # fmt: skip
+    assert sizes == [269_722, 42_442, 268_222]
+
+
+class TestBatchNormStatistics:
+    def test_quickly(self, quickly, tmp_path):
+        save_file(models.resnet8(rng=0).state_dict(), tmp_path / "weights.safetensors")
+        rows = quickly("batch_norm_statistics", "--weights", tmp_path / "weights.safetensors", "--seeds", 0)
+        before, after = rows[::2], rows[1::2]
+        assert [row["way"] for row in after] == ["kept", "drifting", "drifting, small batches"]
+        assert {(float(row["mean_moved"]), float(row["variance_factor"])) for row in before} == {(0.0, 1.0)}
+        assert (float(after[0]["mean_moved"]), float(after[0]["variance_factor"])) == (0.0, 1.0)
+        assert all(float(row["mean_moved"]) > 0 and float(row["variance_factor"]) > 1 for row in after[1:])
+
+    def test_distance(self, load):
+        model, original = models.resnet8(rng=0), models.resnet8(rng=0)
+        for norm in (module for module in model.modules() if isinstance(module, layers.BatchNorm2d)):
+            norm.running_mean += 3.0  # the variance is 1
+            norm.running_var[::2] *= 4.0
+        moved, factor = load("batch_norm_statistics").distance(model, original)
+        assert moved == pytest.approx(3.0, rel=1e-4)
+        assert factor == pytest.approx(2.0, rel=1e-4)  # the geometric mean of 4 and 1
+
+
+class TestGradients:
+    def test_quickly(self, quickly, load):
+        rows = quickly("gradients", "--seeds", 0, 1)
+        script = load("gradients")
+        of_network = len(script.QUICK_DEPTHS) * len(script.KINDS) * 2  # two seeds
+        assert len(rows) == of_network * 2 * 8  # before and after, eight layers
+        assert [row["layer"] for row in rows[:8]] == [str(layer) for layer in range(1, 9)]
+        assert (rows[0]["name"], rows[7]["name"]) == ("conv1", "fc")
+        assert all(math.isfinite(float(row["gradient_norm"])) for row in rows)
+
+    def test_a_layer_without_batch_norm(self, load):
+        rng = np.random.default_rng(0)
+        x, shortcut = rng.standard_normal((2, 2, 3, 4, 5))
+        module = load("gradients").BiasReLU2d(5)
+        gradcheck(module, x)
+        gradcheck(module, x, shortcut)
+
+    @pytest.mark.parametrize("kind", ["plain", "residual", "plain, batch norm", "residual, batch norm"])
+    def test_kinds(self, load, kind):
+        """Where every convolution gives 0, only what goes round the blocks comes through."""
+        model = load("gradients").build(8, kind, 0)
+        assert any(isinstance(module, layers.BatchNorm2d) for module in model.modules()) == ("batch norm" in kind)
+        for module in (model.layer1, model.layer2, model.layer3):
+            for name, parameter in module.named_parameters():
+                if "conv" in name:
+                    parameter.data[:] = 0
+        x = np.random.default_rng(0).standard_normal((2, 32, 32, 3)).astype(np.float32)
+        y, _ = model(x)
+        assert np.array_equal(y[0], y[1]) == kind.startswith("plain")
+
+    def test_a_rate_that_is_too_high_is_divided(self, load, cifar, monkeypatch):
+        script = load("gradients")
+        loader, _ = script._shared.make_loaders(read_cifar10(cifar / "cifar-10-batches-bin"), script.QUICK_SIZE, 0)
+        monkeypatch.setattr(script, "LEARNING_RATES", (1e30, 0.01))
+        with np.errstate(all="ignore"):
+            assert script.measure(8, "residual", 0, loader, 3)["lr"] == 0.01
+
+
+class TestRuns:
+    """_shared.py"""
+
+    def test_goes_on_where_it_was_interrupted(self, load, cifar, tmp_path, monkeypatch):
+        script = load("degradation")
+        shared, dataset = script._shared, read_cifar10(cifar / "cifar-10-batches-bin")
+
+        def train(folder):
+            size = shared.Size(train=32, test=13, epochs=3, batch_size=16)
+            build = lambda seed: models.resnet8(rng=seed)  # noqa: E731
+            return shared.train(tmp_path / folder, dataset, size, 0, build, shared.sgd(), shared.steps(0.05))
+
+        def stop_after_one(trainer, evaluation, finish=shared.Trainer._finish_epoch):
+            finish(trainer, evaluation)
+            trainer.stop_requested = True
+
+        whole = train("whole")["history"]
+        with monkeypatch.context() as patch:
+            patch.setattr(shared.Trainer, "_finish_epoch", stop_after_one)
+            with pytest.raises(SystemExit):
+                train("parts")
+        assert not (tmp_path / "parts" / "result.json").exists()
+        parts = train("parts")["history"]
+        assert [row["epoch"] for row in parts] == [1, 2, 3]
+        for row in (*whole, *parts):
+            del row["train_seconds"]
+        assert parts == whole
+
+    def test_a_run_that_diverges(self, load, cifar, tmp_path, capsys):
+        shared = load("degradation")._shared
+        size = shared.Size(train=32, test=13, epochs=2, batch_size=16)
+        networks = (
+            tmp_path / "run",
+            read_cifar10(cifar / "cifar-10-batches-bin"),
+            size,
+            0,
+            lambda seed: models.resnet8(),
+        )
+        with np.errstate(all="ignore"):
+            result = shared.train(*networks, shared.sgd(), shared.steps(1e30))
+        assert "no longer a finite number" in result["diverged"]
+        shared.write_curves(tmp_path, {("bad", 0): result}, {"panel": ["bad"]})
+        assert "| bad | 75,290 | 2 | diverged | diverged | - |" in capsys.readouterr().out
+
+    def test_other_settings(self, load, tmp_path):
+        once = load("degradation")._shared.once
+        assert once(tmp_path / "run", {"lr": 1, "seed": 0}, lambda: {"x": 1})["x"] == 1
+        assert once(tmp_path / "run", {"lr": 1, "seed": 0}, lambda: {"x": 2})["x"] == 1
+        with pytest.raises(ValueError, match="run holds a run with another lr: name another --out"):
+            once(tmp_path / "run", {"lr": 2, "seed": 0}, lambda: {"x": 2})

@@ -225,6 +225,8 @@ def spread(values, digits=1):
 
 def draw_curves(path, results, panels, x):
     """Training (dashed) and test error (solid) of each panel's runs: the mean of the seeds, a band for their range."""
+    from matplotlib.ticker import MaxNLocator
+
     columns = min(3, len(panels))
     rows = -(-len(panels) // columns)
     figure = new_figure(4.2 * columns if columns > 1 else 7, 3.4 * rows if rows > 1 else 4.2)
@@ -245,6 +247,7 @@ def draw_curves(path, results, panels, x):
                 least, most = (_over_seeds(histories, key, choose) for choose in (min, max))
                 axes.fill_between(at, [100 * v for v in least], [100 * v for v in most], color=color, alpha=0.15, lw=0)
         axes.set_title(title, fontsize=10)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3)
         axes.legend(fontsize=8)
         axes.label_outer()

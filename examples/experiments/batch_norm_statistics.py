@@ -1,6 +1,6 @@
 """Half frozen: batch norm's statistics drift under parameters that stand still.
 
-    python examples/experiments/batch_norm_statistics.py --weights resnet20.th --data-dir DIR             15 minutes
+    python examples/experiments/batch_norm_statistics.py --weights resnet20.th --data-dir DIR             6 minutes
     python examples/experiments/batch_norm_statistics.py --weights resnet20.th --data-dir DIR --quick     does it run?
 
 A network with somebody's weights, whose last layer alone is trained, for three epochs of the first 5,000 training
@@ -75,6 +75,11 @@ def measure(args, dataset, size, seed, with_statistics):
     return {"history": history}
 
 
+def main():
+    """Run the command line; returns the exit code."""
+    return runs.call(run, command_line().parse_args())
+
+
 def run(args):
     """Do the runs that are missing, then the table and the picture; returns the exit code."""
     out, dataset = _shared.prepare(args, "batch-norm-statistics")
@@ -129,4 +134,4 @@ def command_line():
 
 
 if __name__ == "__main__":
-    sys.exit(runs.call(run, command_line().parse_args()))
+    sys.exit(main())

@@ -1,6 +1,6 @@
 """Are deeper networks better? Plain and residual networks of 8, 20, 32 and 56 layers (He et al. 2015, figures 1 and 6).
 
-    python examples/experiments/degradation.py --data-dir DIR             about 45 minutes on two cores
+    python examples/experiments/degradation.py --data-dir DIR             about 42 minutes on two cores
     python examples/experiments/degradation.py --data-dir DIR --quick     does it run?
 
 Every network is trained in the same way, on the first 5,000 training images, and tested on the first 2,000 test images
@@ -21,6 +21,11 @@ DEPTHS = (8, 20, 32, 56)
 SIZE = _shared.Size(train=5000, test=2000, epochs=8, batch_size=64)
 QUICK_SIZE = _shared.Size(train=32, test=16, epochs=2, batch_size=16)
 LR = 0.05  # He et al. have 0.1 with batches of 128
+
+
+def main():
+    """Run the command line; returns the exit code."""
+    return runs.call(run, _shared.command_line(__doc__, [0]).parse_args())
 
 
 def run(args):
@@ -48,4 +53,4 @@ def run(args):
 
 
 if __name__ == "__main__":
-    sys.exit(runs.call(run, _shared.command_line(__doc__, [0]).parse_args()))
+    sys.exit(main())

@@ -115,6 +115,11 @@ def take_steps(model, loader, steps, lr):
     return True
 
 
+def main():
+    """Run the command line; returns the exit code."""
+    return runs.call(run, _shared.command_line(__doc__, [0, 1, 2]).parse_args())
+
+
 def run(args):
     """Do the measurements that are missing, then the table and the picture; returns the exit code."""
     out, dataset = _shared.prepare(args, "gradients")
@@ -187,4 +192,4 @@ def draw(path, found):
 
 
 if __name__ == "__main__":
-    sys.exit(runs.call(run, _shared.command_line(__doc__, [0, 1, 2]).parse_args()))
+    sys.exit(main())

@@ -1,9 +1,9 @@
 """Against overfitting: augmentation, weight decay and dropout, one by one and together; and shortcut B for A.
 
-    python examples/experiments/regularisation.py --data-dir DIR             about 20 minutes on two cores
+    python examples/experiments/regularisation.py --data-dir DIR             about 16 minutes on two cores
     python examples/experiments/regularisation.py --data-dir DIR --quick     does it run?
 
-resnet8 each time, on few images, so that it overfits: the first 5,000 training images for 25 epochs, tested on the
+resnet8 each time, on few images, so that it overfits: the first 5,000 training images for 20 epochs, tested on the
 first 2,000 test images after each. A run that has come to its end is not done again, one that was interrupted goes on.
 Writes results.csv and results.png into --out.
 """
@@ -18,7 +18,7 @@ import _shared
 from minires import Sequential, models, runs
 from minires.layers import Dropout
 
-SIZE = _shared.Size(train=5000, test=2000, epochs=25, batch_size=64)
+SIZE = _shared.Size(train=5000, test=2000, epochs=20, batch_size=64)
 QUICK_SIZE = _shared.Size(train=48, test=16, epochs=2, batch_size=16)
 LR, WEIGHT_DECAY, DROPOUT = 0.1, 5e-3, 0.5
 NOTHING = {"augment": False, "weight_decay": 0.0, "dropout": 0.0, "shortcut": "A"}
@@ -48,6 +48,11 @@ def build(way, seed):
     return model
 
 
+def main():
+    """Run the command line; returns the exit code."""
+    return runs.call(run, _shared.command_line(__doc__, [0]).parse_args())
+
+
 def run(args):
     """Do the runs that are missing, then the table and the picture; returns the exit code."""
     out, dataset = _shared.prepare(args, "regularisation")
@@ -70,4 +75,4 @@ def run(args):
 
 
 if __name__ == "__main__":
-    sys.exit(runs.call(run, _shared.command_line(__doc__, [0]).parse_args()))
+    sys.exit(main())
