@@ -156,7 +156,7 @@ def write(out, found):
         rates = dict.fromkeys(f"{result['lr']:g}" if result["lr"] else "none" for result in results)
         after = cells_of(results, 1) if all(result["lr"] for result in results) else ["-"] * 3
         print(f"| {' | '.join([str(depth), kind, *cells_of(results, 0), ', '.join(rates), *after])} |")
-    print(f"norms of gradients and losses: medians of {len(results)} seeds; wrote {out}/results.*")
+    print(f"norms of gradients, and losses: medians of seeds ({len(results)}); wrote {out}/results.*")
     draw(out / "results.png", found)
 
 
@@ -169,6 +169,8 @@ def cells_of(results, when):
 
 def draw(path, found):
     """A panel for each depth, before and after; a line for each kind through the medians of the seeds, and dots."""
+    from matplotlib.ticker import MaxNLocator
+
     depths = list(dict.fromkeys(depth for depth, _, _ in found))
     figure = _shared.new_figure(9, 3.6 * len(depths))
     grid = figure.subplots(len(depths), 2, squeeze=False, sharey=True)
@@ -184,6 +186,7 @@ def draw(path, found):
                 for values in seeds:
                     axes.semilogy(at, values, ".", color=color, markersize=2)
             axes.set_title(f"{depth} layers, {WHEN[when]}", fontsize=10)
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
             axes.grid(alpha=0.3)
     grid[0, 0].legend(fontsize=8)
     figure.supxlabel("convolution, from the image on", fontsize=10)
