@@ -1,7 +1,7 @@
 """One network, measured rightly once and wrongly in the ways that tutorials do: docs/corrections.md.
 
     python examples/experiments/measuring.py --weights resnet20.th --data-dir DIR              minutes on two cores
-    python examples/experiments/measuring.py --weights resnet20.th --data-dir DIR --quick      500 images: does it run?
+    python examples/experiments/measuring.py --weights resnet20.th --data-dir DIR --quick      200 images: does it run?
 
 Nothing is trained. The weights' own preprocessing is taken as the training set's. Prints a table and writes it to
 results.csv in --out.
@@ -25,7 +25,7 @@ def main():
     """Measure in every way, print and write; returns the exit code."""
     args = command_line().parse_args()
     dataset, _ = data.load(args.dataset, args.data_dir)
-    count = 500 if args.quick else None
+    count = 200 if args.quick else None
     train = data.limit(dataset.train_images, dataset.train_labels, count or len(dataset.test_images))
     test = data.limit(dataset.test_images, dataset.test_labels, count)
     rows = [(name, accuracy(args.weights, *arguments)) for name, *arguments in ways(train, test)]
@@ -89,7 +89,7 @@ def command_line():
     parser.add_argument("--weights", type=Path, required=True, help="a network of ten classes for images of 32x32")
     parser.add_argument("--dataset", choices=data.DATASETS, default="cifar10", help="(default: %(default)s)")
     parser.add_argument("--data-dir", type=Path, help="folder with CIFAR-10")
-    parser.add_argument("--quick", action="store_true", help="500 images of each set: to see that everything runs")
+    parser.add_argument("--quick", action="store_true", help="200 images of each set: to see that everything runs")
     parser.add_argument("--out", type=Path, default=Path("runs/measuring"), help="folder (default: %(default)s)")
     return parser
 
