@@ -65,6 +65,6 @@ def test_the_test_itself():
     included = "```{literalinclude} %sminires/textbook.py\n:pyobject: relu\n```\n"
     check(page, text + included % "../../", other, text + included % "../")
     for wrong in (("x = 1", "x = 2"), ("# A", "## A"), ("$x$", "$y$"), ("relu", "tanh")):
-        with pytest.raises(AssertionError, match="zh/a.md: "):
+        with pytest.raises(AssertionError, match=r"zh/a\.md: "):
             check(page, (text + included % "../../").replace(*wrong), other, text + included % "../")
     assert Path("docs/corrections.md") == english(CHINESE / "corrections.md").relative_to(ROOT)
