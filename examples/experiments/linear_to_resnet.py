@@ -107,8 +107,8 @@ def receptive_field(model):
     size, step = 1, 1
     for module in model.modules():
         if isinstance(module, (Conv2d, MaxPool2d)):
-            K, stride = _one(getattr(module, "kernel_size", None) or module.weight.shape[2]), _one(module.stride)
-            size, step = size + (K - 1) * step, step * stride
+            K = _one(module.kernel_size if isinstance(module, MaxPool2d) else module.weight.shape[2])
+            size, step = size + (K - 1) * step, step * _one(module.stride or K)  # windows side by side: None
     return size
 
 
