@@ -16,8 +16,6 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # so that a fresh clone runs without being installed
 
-import numpy as np
-
 from minires import data
 from minires.backend import get_threads, set_threads
 from minires.console import Parser
