@@ -1,0 +1,196 @@
+"""From a linear classifier to a residual network, one idea at a time: what does each step buy?
+
+    python examples/experiments/linear_to_resnet.py            about 25 minutes on two cores, less without the deep ones
+    python examples/experiments/linear_to_resnet.py --quick    seconds: does it run?
+
+Nine networks, each trained on the same shapes drawn by code, with the same steps and without augmentation. Prints a
+table and writes it as results.csv into --out; a row that stands there is not made again. docs/linear_to_resnet.md shows
+these networks.
+"""
+
+import argparse
+import csv
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # so that a fresh clone runs without being installed
+
+from minires import data
+from minires.backend import get_threads, set_threads
+from minires.console import Parser
+from minires.layers import BatchNorm2d, Conv2d, Flatten, GlobalAvgPool2d, Linear, MaxPool2d, ReLU
+from minires.models import plain20, plain32, resnet20, resnet32
+from minires.module import Sequential
+from minires.optim import SGD
+from minires.schedules import OneCycleLR
+from minires.training import evaluate, train_step
+
+COLUMNS = ("network", "seed", "parameters", "lr", "train_loss", "train_acc", "test_loss", "test_acc", "seconds")
+
+
+def linear(rng):
+    """Every class's score is a weighted sum of all 3,072 numbers of the image."""
+    return Sequential(Flatten(), Linear(32 * 32 * 3, 10, rng=rng))
+
+
+def two_layers(rng):
+    """64 weighted sums, a ReLU, and the scores from these."""
+    return Sequential(Flatten(), Linear(32 * 32 * 3, 64, rng=rng), ReLU(), Linear(64, 10, rng=rng))
+
+
+def convolution(rng):
+    """16 weighted sums of each pixel's neighbourhood, the same weights everywhere."""
+    return Sequential(
+        Conv2d(3, 16, 3, padding=1, rng=rng),
+        ReLU(),
+        Flatten(),
+        Linear(32 * 32 * 16, 10, rng=rng),
+    )
+
+
+def pooling(rng):
+    """Three convolutions, the image halved twice between them, and the mean over all pixels at the end."""
+    return Sequential(
+        Conv2d(3, 16, 3, padding=1, rng=rng),
+        ReLU(),
+        MaxPool2d(2),
+        Conv2d(16, 32, 3, padding=1, rng=rng),
+        ReLU(),
+        MaxPool2d(2),
+        Conv2d(32, 64, 3, padding=1, rng=rng),
+        ReLU(),
+        GlobalAvgPool2d(),
+        Linear(64, 10, rng=rng),
+    )
+
+
+def batch_norm(rng):
+    """The same with batch norm before each ReLU, which makes the convolutions' biases needless."""
+    return Sequential(
+        Conv2d(3, 16, 3, padding=1, bias=False, rng=rng),
+        BatchNorm2d(16),
+        ReLU(),
+        MaxPool2d(2),
+        Conv2d(16, 32, 3, padding=1, bias=False, rng=rng),
+        BatchNorm2d(32),
+        ReLU(),
+        MaxPool2d(2),
+        Conv2d(32, 64, 3, padding=1, bias=False, rng=rng),
+        BatchNorm2d(64),
+        ReLU(),
+        GlobalAvgPool2d(),
+        Linear(64, 10, rng=rng),
+    )
+
+
+NETWORKS = {  # name: (a function of a seed, the highest learning rate)
+    "linear": (linear, 0.003),
+    "two_layers": (two_layers, 0.03),
+    "convolution": (convolution, 0.01),
+    "pooling": (pooling, 0.03),
+    "batch_norm": (batch_norm, 0.1),
+    "plain20": (lambda rng: plain20(rng=rng), 0.1),
+    "resnet20": (lambda rng: resnet20(rng=rng), 0.1),
+    "plain32": (lambda rng: plain32(rng=rng), 0.1),
+    "resnet32": (lambda rng: resnet32(rng=rng), 0.1),
+}
+
+
+def receptive_field(model):
+    """Rows (and columns) of the image that one pixel of the last feature map depends on, the borders aside.
+
+    A window of K pixels, `step` pixels of the image apart, adds (K - 1) * step; a stride makes all later steps longer.
+    """
+    size, step = 1, 1
+    for module in model.modules():
+        if isinstance(module, (Conv2d, MaxPool2d)):
+            K = _one(module.kernel_size if isinstance(module, MaxPool2d) else module.weight.shape[2])
+            size, step = size + (K - 1) * step, step * _one(module.stride or K)  # windows side by side: None
+    return size
+
+
+def _one(number_or_pair):
+    return number_or_pair if isinstance(number_or_pair, int) else number_or_pair[0]
+
+
+def main():
+    """Train what is missing, print and write the table; returns the exit code."""
+    args = command_line().parse_args()
+    if args.threads is not None:
+        set_threads(args.threads)
+    args.out.mkdir(parents=True, exist_ok=True)
+    path = args.out / "results.csv"
+    rows = list(csv.DictReader(path.open(encoding="utf-8"))) if path.exists() else []
+    done = {(row["network"], int(row["seed"])) for row in rows}
+    images, tests = (600, 200) if args.quick else (5_000, 2_000)
+    dataset = data.make_synthetic(train=images, test=tests)
+    epochs = 1 if args.quick else args.epochs
+    print(f"{images:,} training and {tests:,} test images, {epochs} epochs, {get_threads()} threads")
+    print(f"{'network':<12} {'seed':>4} {'parameters':>10} {'field':>5} {'train loss':>10} {'train acc':>9} "
+          f"{'test acc':>8} {'seconds':>7}")  # fmt: skip
+    for seed in args.seeds:
+        for name in args.networks:
+            if (name, seed) not in done:
+                rows.append(train(name, seed, dataset, epochs, args.lr))
+                write(path, rows)
+            show(next(row for row in rows if (row["network"], int(row["seed"])) == (name, seed)))
+    return 0
+
+
+def train(name, seed, dataset, epochs, lr=None):
+    """Train one network; a row of the table."""
+    build, usual_lr = NETWORKS[name]
+    lr = usual_lr if lr is None else lr
+    model = build(seed)
+    mean, std = data.channel_mean_std(dataset.train_images)
+    batches = data.Loader(dataset.train_images, dataset.train_labels, 64, mean, std, shuffle=True, seed=seed)
+    test = data.Loader(dataset.test_images, dataset.test_labels, 500, mean, std)
+    plain = data.Loader(dataset.train_images, dataset.train_labels, 500, mean, std)
+    optimizer = SGD(model.parameters(), lr=lr, momentum=0.9, nesterov=True, weight_decay=5e-4)
+    schedule = OneCycleLR(lr, epochs * len(batches))
+    began = time.perf_counter()
+    for epoch in range(epochs):
+        for batch, (x, labels) in enumerate(batches.epoch(epoch)):
+            optimizer.lr = schedule(epoch * len(batches) + batch)
+            train_step(model.train(), optimizer, x, labels)
+    seconds = time.perf_counter() - began
+    on_train, on_test = evaluate(model, plain, 10), evaluate(model, test, 10)
+    parameters = sum(parameter.size for parameter in model.parameters())
+    numbers = (on_train.loss, on_train.accuracy, on_test.loss, on_test.accuracy, seconds)
+    return dict(zip(COLUMNS, (name, seed, parameters, lr, *(f"{number:.4f}" for number in numbers)), strict=True))
+
+
+def show(row):
+    """A line of the table."""
+    convolutional = row["network"] not in ("linear", "two_layers")
+    field = receptive_field(NETWORKS[row["network"]][0](0)) if convolutional else 32
+    print(f"{row['network']:<12} {row['seed']:>4} {int(row['parameters']):>10,} {field:>5} "
+          f"{float(row['train_loss']):>10.3f} {float(row['train_acc']):>9.1%} {float(row['test_acc']):>8.1%} "
+          f"{float(row['seconds']):>7.0f}", flush=True)  # fmt: skip
+
+
+def write(path, rows):
+    """results.csv, whole after each row."""
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def command_line():
+    """The parser."""
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("--quick", action="store_true", help="few images and one epoch: only to see that it runs")
+    add("--networks", nargs="+", choices=list(NETWORKS), default=list(NETWORKS), metavar="NAME", help="default: all")
+    add("--seeds", nargs="+", type=int, default=[0], metavar="N", help="default: 0")
+    add("--epochs", type=int, default=5, metavar="N", help="default: 5")
+    add("--lr", type=float, metavar="X", help="another highest learning rate for all of them")
+    add("--threads", type=int, metavar="N", help="default: the physical cores this process may use")
+    add("--out", type=Path, default=Path("runs/linear_to_resnet"), metavar="DIR")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
