@@ -27,7 +27,7 @@ FENCE = re.compile(r"^```(?P<language>\S*)[^\n]*\n(?P<code>.*?)^```$", re.M | re
 SOURCE = re.compile(r"<!-- source: (\S+) -->\s*$")
 NUMBER = re.compile(r"(?<![\w.])-?\d+(?:\.\d*)?(?:e[+-]?\d+)?(?![\w])")
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
-MATH = re.compile(r"\$\$(.+?)\$\$|\$([^$\n]+)\$", re.S)
+MATH = re.compile(r"\$\$(.+?)\$\$|\$((?:[^$\n]|\n(?!\n))+)\$", re.S)  # a formula may go on in the next line
 
 
 @dataclass
@@ -149,6 +149,7 @@ def test_the_test_itself():
         check_source(Block("python", "[mypy]\nfiles = elsewhere\n", 1, source="setup.cfg"))
     assert same_text("the worst is x[(1, 2)] with 3e-10", "the worst is ...")
     assert not same_text("the best is x", "the worst is ...")
+    assert [inline for _, inline in MATH.findall("$a\n+ b$ and $c$, 5 $\n\nd")] == ["a\n+ b", "c"]
     assert slug("Why NHWC, and `dy`") == "why-nhwc-and-dy"
     with pytest.raises(AssertionError, match="no such file"):
         check_link(ROOT / "setup.cfg", "nowhere.md")
