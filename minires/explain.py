@@ -9,6 +9,7 @@ device. Derivations and what such maps do not show: docs/pictures.md.
 
 import contextlib
 import copy
+import itertools
 
 import numpy as np
 
@@ -73,7 +74,7 @@ def last_maps(model):
     Raises ValueError for a model that has neither among its own modules.
     """
     children = list(model.children())
-    for (name, _), (_, following) in zip(children, children[1:], strict=False):
+    for (name, _), (_, following) in itertools.pairwise(children):
         if isinstance(following, (GlobalAvgPool2d, Flatten)):
             return name
     raise ValueError(f"{type(model).__name__} has no GlobalAvgPool2d or Flatten after its maps: name the layer")
@@ -101,7 +102,7 @@ def _checked(labels, shape):
         raise ValueError(
             f"labels of {labels.dtype} and shape {labels.shape}: give {N} integers, or one for all {N} images"
         )
-    if labels.size and not (0 <= labels.min() and labels.max() < classes):
+    if labels.size and not (labels.min() >= 0 and labels.max() < classes):
         raise ValueError(f"labels from {labels.min()} to {labels.max()}: the model has classes 0 to {classes - 1}")
     return np.broadcast_to(labels, (N,)).copy()
 
@@ -183,7 +184,7 @@ def confusion_matrix(labels, predicted, num_classes):
     if labels.shape != predicted.shape:
         raise ValueError(f"{labels.shape} labels, {predicted.shape} predictions: there must be one for each image")
     for name, values in (("labels", labels), ("predicted", predicted)):
-        if values.size and not (0 <= values.min() and values.max() < num_classes):
+        if values.size and not (values.min() >= 0 and values.max() < num_classes):
             raise ValueError(f"{name} from {values.min()} to {values.max()}: expected 0 to {num_classes - 1}")
     return np.bincount(labels * num_classes + predicted, minlength=num_classes**2).reshape(num_classes, num_classes)
 

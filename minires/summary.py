@@ -39,9 +39,7 @@ def _rows_of(model, input_shape):
         dtype, device = parameter.data.dtype, device_of(parameter.data)
     with evaluating(model), watching(model, leaves) as calls:
         model(to_device(np.zeros((1, *input_shape), dtype), device))
-    return [
-        (call.name or type(call.module).__name__, call.y.shape[1:], *_cost(call.module, call.y)) for call in calls
-    ]
+    return [(call.name or type(call.module).__name__, call.y.shape[1:], *_cost(call.module, call.y)) for call in calls]
 
 
 def _cost(module, y):

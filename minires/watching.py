@@ -36,7 +36,7 @@ def watching(model, names=None):
     The gradients come in when backward is called, within the block or after it. Under no_grad() a convolution may be
     worked into one with the batch norm after it (`conv_norm_relu`), and is then not called.
     """
-    calls: list[Call] = []
+    calls = []
     watched = [(name, module) for name, module in model.named_modules() if names is None or name in names]
     try:
         for name, module in watched:

@@ -38,7 +38,7 @@ def draw_explanations(images, saliency_maps, grad_cam_maps, titles, best):
     """
     figure = new_figure(11, 2.7 * len(images) + 0.3)
     all_axes = figure.subplots(len(images), 4, squeeze=False, width_ratios=(1, 1, 1, 1.3))
-    everything = (all_axes, images, to_numpy(saliency_maps), to_numpy(grad_cam_maps), titles, best)
+    everything = (all_axes, images, map(to_numpy, saliency_maps), map(to_numpy, grad_cam_maps), titles, best)
     for (whole, sensitive, heated, bars), image, saliency_map, heat, title, classes in zip(*everything, strict=True):
         whole.imshow(image)
         whole.set_title(f"explained: {title}", fontsize=10)
@@ -92,7 +92,7 @@ def show_grad_cam(axes, image, heat):
 
 def _rows(images, titles, rows):
     """(figure, rows x N axes), the images and their titles in the first row."""
-    figure, axes = image_grid(rows * len(images), len(images), 1.35, 1.5)
+    figure, axes = image_grid(rows * len(images), len(images), 1.15, 1.3)
     axes = axes.reshape(rows, len(images))
     for one, image, title in zip(axes[0], images, titles, strict=True):
         one.imshow(image)

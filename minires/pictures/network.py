@@ -50,7 +50,7 @@ def draw_network(model, input_shape, fold=True):
 
     input_shape: (H, W, C) of one image.   fold: draw blocks that are alike and follow each other once.
     A stage (a module of the model that has modules itself) is a column. Returns a Figure.
-    Raises ValueError for a model that is not a chain of layers with shortcuts around some of them.
+    Raises ValueError for a model whose layers are no chain, shortcuts aside.
     """
     columns = [_folded(blocks) if fold else blocks for blocks in _columns(_layers_of(model, input_shape))]
     widths = [BOX + max(_lane(block) for block in blocks) + 0.2 for blocks in columns]
@@ -72,7 +72,7 @@ def draw_network(model, input_shape, fold=True):
             top = bottom + GAP
             coming_from = (middle, bottom)
             if block is not blocks[-1]:
-                _draw_arrow(axes, (middle, bottom - 0.02), (middle, top + HEADER))
+                _draw_arrow(axes, (middle, bottom), (middle, top + HEADER))
         left += column + 0.35
     _draw_arrow(axes, coming_from, (coming_from[0], coming_from[1] + 0.15))
     return figure
@@ -93,21 +93,19 @@ def _layers_of(model, input_shape):
     found = []
     for call in calls:
         if not list(call.module.children()):
-            block_input = next((c.inputs[0] for c in calls if _is_block_of(c, call) and id(c.inputs[0]) in givers), x)
             arrays = [array for array in call.inputs if hasattr(array, "shape")]
+            before = found[-1] if found else None  # gave what a function without a module made into the input
+            sources = [givers.get(id(arrays[0]), before)]
             reshaped = len(arrays) > 1 and id(arrays[1]) not in givers
-            sources = [givers.get(id(array), givers[id(block_input)]) for array in arrays]
+            if len(arrays) > 1:
+                around = [outer.inputs[0] for outer in calls if outer.name == call.name.rpartition(".")[0]]
+                sources.append(givers.get(id(around[-1] if reshaped and around else arrays[1]), before))
             layer = Layer(call.name or type(call.module).__name__, call.module, call.y.shape[1:], sources, reshaped)
             found.append(layer)
             givers[id(call.y)] = layer
     if not found:
         raise ValueError(f"draw_network: {type(model).__name__} calls no module: there is nothing to draw")
     return found
-
-
-def _is_block_of(outer, call):
-    """Whether `outer` is the call of the module directly around call's."""
-    return outer.name == call.name.rpartition(".")[0] and outer is not call
 
 
 def _columns(found):
@@ -136,6 +134,9 @@ def _part(block):
         chain.insert(0, layer)
         layer = layer.sources[0]
     block.main, block.side = chain, [layer for layer in block.main if layer not in chain]
+    if block.side and not any(len(layer.sources) > 1 for layer in chain):
+        names = ", ".join(layer.name for layer in block.side)
+        raise ValueError(f"draw_network: {names}: aside of the chain of layers and no shortcut: this cannot be drawn")
 
 
 def _folded(blocks):
@@ -210,20 +211,27 @@ def _draw_block(axes, block, left, top, width):
     height, middle = _height(block), left + 0.1 + BOX / 2
     if block.name:
         style = "round,pad=0,rounding_size=0.06"
-        axes.add_patch(FancyBboxPatch((left, top), width, height, boxstyle=style, facecolor="#f6f6f6", edgecolor="#cccccc"))
-        title = block.name if block.times == 1 else f"{block.name} to {block.last_name.rpartition('.')[2]}: {block.times}, alike"
-        axes.text(left + 0.06, top + 0.04, title, fontsize=7.5, va="top", color=GREY)
+        axes.add_patch(
+            FancyBboxPatch(
+                (left, top), width, height, boxstyle=style, facecolor="#f6f6f6", edgecolor="#cccccc", zorder=0
+            )
+        )
+        axes.text(left + 0.06, top + 0.04, block.name, fontsize=7.5, va="top", color=GREY)
+        if block.times > 1:
+            axes.text(middle + 0.06, top + 0.04, f"to {block.last_name}, alike", fontsize=7.5, va="top", color=GREY)
     y = top + HEADER
     places = {}
     for layer in block.main:
         places[layer] = y
         _draw_box(axes, middle, y, BOX, _own_name(block, layer), layer)
         end = y + PITCH
-        _draw_arrow(axes, (middle, y + HEIGHT), (middle, end), layer.shape, head=layer is not block.main[-1])
+        if layer is not block.main[-1]:
+            _draw_arrow(axes, (middle, y + HEIGHT), (middle, end))
+        axes.text(middle + 0.05, y + (HEIGHT + PITCH) / 2, _shape(layer.shape), fontsize=7, va="center", color=BLUE)
         y = end
     if _lane(block):
         _draw_shortcut(axes, block, places, middle)
-    axes.plot([middle, middle], [y, top + height], color="black", linewidth=0.9)
+    axes.plot([middle, middle], [y - PITCH + HEIGHT, top + height], color="black", linewidth=0.9)
     return top + height
 
 
@@ -234,7 +242,9 @@ def _draw_shortcut(axes, block, places, middle):
     right = middle + BOX / 2
     x = right + (0.15 + SIDE_BOX / 2 if block.side else LANE - 0.12)
     axes.plot([middle, x, x], [start, start, end], color=RED, linewidth=1.1, zorder=0.5)
-    axes.annotate("", (right, end), (x, end), arrowprops={"arrowstyle": "-|>", "color": RED, "linewidth": 1.1, "shrinkA": 0})
+    axes.annotate(
+        "", (right, end), (x, end), arrowprops={"arrowstyle": "-|>", "color": RED, "linewidth": 1.1, "shrinkA": 0}
+    )
     y = places[block.main[0]] + PITCH
     for layer in block.side:
         _draw_box(axes, x, y, SIDE_BOX, _own_name(block, layer), layer)
@@ -250,17 +260,18 @@ def _draw_box(axes, middle, top, width, name, layer):
 
     style = "round,pad=0,rounding_size=0.05"
     colour = COLORS.get(type(layer.module).__name__, "#f7ecd4")
-    axes.add_patch(FancyBboxPatch((middle - width / 2, top), width, HEIGHT, boxstyle=style, facecolor=colour, edgecolor=GREY, linewidth=0.8))
+    axes.add_patch(
+        FancyBboxPatch(
+            (middle - width / 2, top), width, HEIGHT, boxstyle=style, facecolor=colour, edgecolor=GREY, linewidth=0.8
+        )
+    )
     axes.text(middle, top + 0.13, name, fontsize=7.5, ha="center", va="center", weight="bold")
     axes.text(middle, top + 0.29, _description(layer), fontsize=6.8, ha="center", va="center")
 
 
-def _draw_arrow(axes, start, end, shape=None, head=True):
-    style = {"arrowstyle": "-|>" if head else "-", "color": "black", "linewidth": 0.9, "shrinkA": 0, "shrinkB": 0}
+def _draw_arrow(axes, start, end):
+    style = {"arrowstyle": "-|>", "color": "black", "linewidth": 0.9, "shrinkA": 0, "shrinkB": 0}
     axes.annotate("", end, start, arrowprops=style)
-    if shape is not None:
-        x, y = end[0] + 0.05, (start[1] + end[1]) / 2
-        axes.text(x, y, _shape(shape), fontsize=7, va="center", color=BLUE)
 
 
 def _draw_way_in(axes, coming_from, middle, left, shape):

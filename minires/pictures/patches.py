@@ -42,7 +42,7 @@ def im2col_frames(image, weight):
 def _product(image, weight):
     """P (OH * OW, KH * KW) and y (OH * OW,), by the library's im2col."""
     image, weight = np.asarray(image, np.float64), np.asarray(weight, np.float64)
-    if image.ndim != 2 or weight.ndim != 2 or not all(K <= side for K, side in zip(weight.shape, image.shape, strict=True)):
+    if image.ndim != 2 or weight.ndim != 2 or (np.array(weight.shape) > image.shape).any():
         raise ValueError(f"im2col pictures: image {image.shape}, weight {weight.shape}: give (H, W) and (KH, KW)")
     windows = (image.shape[0] - weight.shape[0] + 1) * (image.shape[1] - weight.shape[1] + 1)
     if windows > 12:
