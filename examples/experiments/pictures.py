@@ -109,7 +109,7 @@ def draw_mistakes(probabilities, images, labels, classes, out):
     write_csv(out / "mistakes.csv", ("test image", "it is", "the network says", "probability"), rows)
     sure = sum(row[-1] > 0.99 for row in rows)
     print(f"wrong with a probability above 0.99: {sure:,} of {len(rows):,} mistakes")
-    titles = [f"{guess} {probability:.1%}\n(a {label})" for _, label, guess, probability in rows[:MISTAKES]]
+    titles = [f"{guess} {probability:.2%}\n(is: {label})" for _, label, guess, probability in rows[:MISTAKES]]
     write_png(pictures.draw_images(images[wrong[:MISTAKES]], titles), out / "mistakes.png", colours=256)
     for name, number in (("first", 0), ("surest-mistake", wrong[0])):
         Image.fromarray(images[number]).save(out / f"{name}.png")
