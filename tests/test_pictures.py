@@ -13,7 +13,7 @@ from test_data_cifar import make_batches, write_binary
 
 from minires import models, pictures
 from minires.layers import Conv2d, Linear, ReLU, relu
-from minires.module import Module, Sequential
+from minires.module import Module
 from minires.summary import summary
 
 RNG = np.random.default_rng(0)
@@ -113,7 +113,7 @@ class TestNetwork:
         with pytest.raises(ValueError, match="aside of the chain"):
             pictures.draw_network(Fork(), (2, 2, 1))
         with pytest.raises(ValueError, match="calls no module"):
-            pictures.draw_network(Sequential(), (2, 2, 1))
+            pictures.draw_network(Idle(), (2, 2, 1))
 
 
 class Fork(Module):
@@ -126,6 +126,16 @@ class Fork(Module):
         y, _ = self.one(x)
         self.other(x)
         return self.last(y)
+
+
+class Idle(Module):
+    """Has a layer and does not call it."""
+
+    def __init__(self):
+        self.layer = ReLU()
+
+    def forward(self, x):
+        return x, lambda dy: dy
 
 
 class TestIm2col:
