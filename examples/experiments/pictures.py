@@ -1,6 +1,6 @@
 """The pictures of docs/pictures.md, from trained weights and the photographs of CIFAR-10's test set.
 
-    python examples/experiments/pictures.py --weights resnet20.th --data-dir DIR            five minutes on two cores
+    python examples/experiments/pictures.py --weights resnet20.th --data-dir DIR            minutes
     python examples/experiments/pictures.py --weights resnet20.th --data-dir DIR --quick    few images: does it run?
 
 Writes PNGs and a GIF into --out, and with them confusion.csv, mistakes.csv and randomisation.csv, the numbers behind
