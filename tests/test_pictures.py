@@ -185,21 +185,22 @@ def test_errors(call, message):
         call()
 
 
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Two pictures, a file that is none, names of classes, and weights as another program would leave them."""
+    folder = tmp_path_factory.mktemp("explain")
+    for name, pixels in zip(("a.png", "b.jpg"), RNG.integers(0, 256, (2, 40, 50, 3), np.uint8), strict=True):
+        Image.fromarray(pixels).save(folder / name)
+    (folder / "broken.png").write_bytes(b"hello")
+    (folder / "names.txt").write_text("\n".join(f"thing {label}" for label in range(10)))
+    save_file(models.resnet8(rng=5).state_dict(), folder / "weights.safetensors")
+    return folder
+
+
 class TestExplainScript:
     @pytest.fixture
     def explain(self, monkeypatch, capsys):
         return lambda *arguments: scripts.call(scripts.load("explain"), monkeypatch, capsys, *arguments)
-
-    @pytest.fixture(scope="class")
-    def folder(self, tmp_path_factory):
-        """Two pictures, a file that is none, names of classes, and weights as another program would leave them."""
-        folder = tmp_path_factory.mktemp("explain")
-        for name, pixels in zip(("a.png", "b.jpg"), RNG.integers(0, 256, (2, 40, 50, 3), np.uint8), strict=True):
-            Image.fromarray(pixels).save(folder / name)
-        (folder / "broken.png").write_bytes(b"hello")
-        (folder / "names.txt").write_text("\n".join(f"thing {label}" for label in range(10)))
-        save_file(models.resnet8(rng=5).state_dict(), folder / "weights.safetensors")
-        return folder
 
     def test_a_row_for_each_picture_that_can_be_read(self, explain, folder, tmp_path):
         out = tmp_path / "out.png"
