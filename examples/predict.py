@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a fre
 import numpy as np
 
 from minires import backend, no_grad, pretrained, runs
-from minires.console import Parser, fail
+from minires.console import Parser, class_names, fail
 from minires.data import normalize
 from minires.data.images import DatasetError, Preprocessing, open_image
 
@@ -54,18 +54,6 @@ def run(options):
         if options["plot"]:
             plot(image, preprocessing.pixels(image), preprocessing.order, best, options["plot"])
     return code
-
-
-def class_names(metadata, file):
-    """The classes' names: from --classes, from the weights, or numbers."""
-    number = metadata["num_classes"]
-    if file is None:
-        return metadata["classes"] or [f"class {label}" for label in range(number)]
-    names = Path(file).read_text(encoding="utf-8").splitlines()
-    names = names[:-1] if names and not names[-1].strip() else names
-    if len(names) != number:
-        raise ValueError(f"--classes {file}: {len(names)} names, the weights have {number} classes: give one a line")
-    return names
 
 
 def predict(model, preprocessing, pixels, device, top):

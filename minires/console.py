@@ -31,6 +31,18 @@ def one_of(what, names):
     return check
 
 
+def class_names(metadata, file):
+    """The classes' names: from --classes FILE, from the metadata of the weights, or numbers."""
+    number = metadata["num_classes"]
+    if file is None:
+        return metadata["classes"] or [f"class {label}" for label in range(number)]
+    names = Path(file).read_text(encoding="utf-8").splitlines()
+    names = names[:-1] if names and not names[-1].strip() else names
+    if len(names) != number:
+        raise ValueError(f"--classes {file}: {len(names)} names, the weights have {number} classes: give one a line")
+    return names
+
+
 class Watcher:
     """Shows and records how training goes: a bar on a terminal, plain lines elsewhere, one line for each epoch."""
 

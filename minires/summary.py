@@ -7,6 +7,7 @@ import numpy as np
 from minires.backend import device_of, to_device
 from minires.layers import Conv2d, Linear
 from minires.module import evaluating
+from minires.watching import watching
 
 
 def summary(model, input_shape):
@@ -32,31 +33,13 @@ def summary(model, input_shape):
 
 def _rows_of(model, input_shape):
     """(name, output shape, parameters, multiply-adds) for each module without children, in order of use."""
-    rows = []
-    leaves = [(name, module) for name, module in model.named_modules() if not list(module.children())]
-
-    def watched(name, module):
-        forward = module.forward  # the class's method, bound
-
-        def forward_and_note(*inputs):
-            y, backward = forward(*inputs)
-            rows.append((name or type(module).__name__, y.shape[1:], *_cost(module, y)))
-            return y, backward
-
-        return forward_and_note
-
+    leaves = [name for name, module in model.named_modules() if not list(module.children())]
     dtype, device = np.float32, "cpu"
     for parameter in model.parameters():
         dtype, device = parameter.data.dtype, device_of(parameter.data)
-    try:
-        for name, module in leaves:
-            module.forward = watched(name, module)
-        with evaluating(model):
-            model(to_device(np.zeros((1, *input_shape), dtype), device))
-    finally:
-        for _, module in leaves:
-            module.__dict__.pop("forward", None)
-    return rows
+    with evaluating(model), watching(model, leaves) as calls:
+        model(to_device(np.zeros((1, *input_shape), dtype), device))
+    return [(call.name or type(call.module).__name__, call.y.shape[1:], *_cost(call.module, call.y)) for call in calls]
 
 
 def _cost(module, y):

@@ -1,0 +1,105 @@
+"""Where a network looks: saliency and Grad-CAM of pictures, for the likeliest class or for any other.
+
+    python examples/explain.py cat.jpg --weights resnet50.pth                     writes explained.png
+    python examples/explain.py cat.jpg --weights FILE --classes names.txt --class dog
+    python examples/explain.py a.png b.webp --weights runs/NAME --out two.png     a row for each picture
+
+Each picture is turned upright, scaled and cut as the weights' own preprocessing says. Classes have names where the file
+of weights holds them, as a run's checkpoints do; --classes FILE gives them, a name on each line. docs/pictures.md says
+how the maps are made, and what they do not show.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a fresh clone runs without being installed
+
+import numpy as np
+
+from minires import backend, pictures, pretrained, runs
+from minires.console import Parser, class_names, fail
+from minires.data import normalize
+from minires.data.images import DatasetError, Preprocessing, open_image
+from minires.explain import grad_cam, input_gradient
+from minires.names import unknown
+
+
+def main():
+    """Run the command line; returns the exit code."""
+    return runs.call(run, vars(command_line().parse_args()))
+
+
+def run(options):
+    """Explain every picture that can be read; the exit code is 1 if one could not."""
+    path = Path(options["weights"])
+    model, metadata = pretrained.build(path / "best.safetensors" if path.is_dir() else path)
+    classes = class_names(metadata, options["classes"])
+    label = None if options["class"] is None else label_of(options["class"], classes)
+    preprocessing = Preprocessing(**metadata["preprocessing"])
+    device = backend.resolve_device(options["device"])
+    model.to(device)
+    if metadata["assumed"]:
+        print(
+            "note: the file does not say how its images were prepared: taken as usual for this network", file=sys.stderr
+        )
+    code, rows = 0, []
+    for name in options["images"]:
+        try:
+            image = open_image(name)
+        except DatasetError as error:
+            code = fail(error)
+            continue
+        rows.append(explain(model, preprocessing, preprocessing.pixels(image), device, label, classes))
+        show(name, rows[-1])
+    if rows:
+        pictures.write_png(pictures.draw_explanations(*zip(*rows, strict=True)), options["out"])
+        print(f"wrote {options['out']}", file=sys.stderr)
+    return code
+
+
+def label_of(name, classes):
+    """The number of the class of this name."""
+    if name not in classes:
+        raise ValueError(unknown("class", name, classes))
+    return classes.index(name)
+
+
+def explain(model, preprocessing, pixels, device, label, classes):
+    """(pixels in RGB, saliency, Grad-CAM, the class explained, [(class, probability)]) of one picture."""
+    x = backend.to_device(normalize(pixels[None], preprocessing.mean, preprocessing.std), device)
+    dx, logits, labels = input_gradient(model, x, label)
+    heat = grad_cam(model, x, labels)
+    logits = backend.to_numpy(logits)[0].astype(np.float64)
+    exponentials = np.exp(logits - logits.max())  # softmax, without overflow
+    probabilities = exponentials / exponentials.sum()
+    best = np.argsort(-probabilities, kind="stable")[:5]
+    rgb = pixels if preprocessing.order == "RGB" else pixels[:, :, ::-1]
+    saliency = backend.to_numpy(abs(dx).max(axis=-1))[0]
+    named = [(classes[one], float(probabilities[one])) for one in best]
+    return rgb, saliency, backend.to_numpy(heat)[0], classes[labels[0]], named
+
+
+def show(name, row):
+    """What is explained, and the likeliest classes."""
+    *_, explained, best = row
+    print(f"{name}: explained is {explained}")
+    for label, probability in best:
+        print(f"  {probability:7.2%}  {label}", flush=True)
+
+
+def command_line():
+    """The parser."""
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    add = parser.add_argument
+    add("images", nargs="+", metavar="IMAGE", help="a picture of any kind that Pillow reads")
+    add("--weights", required=True, metavar="FILE", help="a file of weights, or the folder of a run")
+    add("--classes", metavar="FILE", help="names of the classes, one on each line")
+    add("--class", metavar="NAME", help="the class to explain; default: each picture's likeliest")
+    add("--out", default="explained.png", metavar="PNG", help="default: explained.png")
+    add("--device", choices=backend.DEVICES, default="auto", help="auto takes a GPU if one works (default)")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,29 @@
+"""Pictures of networks and of what they do, drawn from the models themselves with matplotlib.
+
+Every `draw_...` function returns a matplotlib Figure, which `write_png(figure, path)` or `figure.savefig(path)` writes
+and a notebook shows. Nothing here opens a window, and matplotlib is imported on the first call. docs/pictures.md shows
+each.
+"""
+
+from minires.pictures.figures import write_gif, write_png
+from minires.pictures.heat import draw_explanations, draw_grad_cam, draw_randomisation, draw_saliency
+from minires.pictures.maps import draw_feature_maps, draw_filters
+from minires.pictures.mistakes import draw_confusion_matrix, draw_images
+from minires.pictures.network import draw_network
+from minires.pictures.patches import draw_im2col, im2col_frames
+
+__all__ = [
+    "draw_confusion_matrix",
+    "draw_explanations",
+    "draw_feature_maps",
+    "draw_filters",
+    "draw_grad_cam",
+    "draw_im2col",
+    "draw_images",
+    "draw_network",
+    "draw_randomisation",
+    "draw_saliency",
+    "im2col_frames",
+    "write_gif",
+    "write_png",
+]

@@ -1,0 +1,69 @@
+"""Figures without a window, and files of them."""
+
+import io
+import math
+
+import numpy as np
+
+from minires.checkpoint import write_atomically
+
+BLUE, RED, GREEN, GREY = "#1f77b4", "#d62728", "#2ca02c", "#777777"
+
+
+def new_figure(width, height, layout="constrained"):
+    """An empty Figure of so many inches, 110 dots each, that draws into memory."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), dpi=110, layout=layout)
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def image_grid(number, columns, width, height):
+    """(figure, `number` axes without ticks), in rows of at most `columns`, each of width x height inches."""
+    columns = min(columns, number)
+    rows = math.ceil(number / columns)
+    figure = new_figure(columns * width, rows * height)
+    axes = np.ravel(figure.subplots(rows, columns, squeeze=False))
+    for one in axes:
+        one.set_axis_off()
+    return figure, axes[:number]
+
+
+def write_png(figure, path, colours=None):
+    """Write a figure as a PNG.   colours: at most 256, for a file of a third of the size; None: all of them.
+
+    Raises OSError where it cannot be written; a file that stood there before is then as it was.
+    """
+    picture = _as_image(figure)
+    if colours is not None:
+        picture = picture.quantize(colours)
+    write_atomically(path, _encoded(picture, "PNG", optimize=True))
+
+
+def write_gif(figures, path, seconds=1.0):
+    """Write figures of one size as an animated GIF without end, each shown for so many seconds, the last three times.
+
+    Raises ValueError where there is no figure, and OSError as `write_png`.
+    """
+    pictures = [_as_image(figure).quantize(64) for figure in figures]
+    if not pictures:
+        raise ValueError("write_gif: no figures: give at least one")
+    durations = [round(1000 * seconds)] * (len(pictures) - 1) + [round(3000 * seconds)]
+    first, *others = pictures
+    content = _encoded(first, "GIF", save_all=True, append_images=others, duration=durations, loop=0, optimize=True)
+    write_atomically(path, content)
+
+
+def _as_image(figure):
+    from PIL import Image
+
+    figure.canvas.draw()
+    return Image.fromarray(np.asarray(figure.canvas.buffer_rgba())[:, :, :3])
+
+
+def _encoded(picture, kind, **options):
+    file = io.BytesIO()
+    picture.save(file, kind, **options)
+    return file.getvalue()

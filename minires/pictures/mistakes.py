@@ -1,0 +1,40 @@
+"""Where a network goes wrong: the confusion matrix, and the images it is surest and most wrong about."""
+
+import numpy as np
+
+from minires.pictures.figures import image_grid, new_figure
+
+
+def draw_confusion_matrix(counts, classes):
+    """counts[i, j], the images of class i taken for class j, as a table coloured by the share of its row.
+
+    counts: of `explain.confusion_matrix`.   classes: their names. Returns a Figure.
+    """
+    counts = np.asarray(counts)
+    if counts.shape != (len(classes), len(classes)):
+        raise ValueError(f"draw_confusion_matrix: {counts.shape} counts, {len(classes)} classes: they must fit")
+    side = 1.8 + 0.55 * len(classes)
+    figure = new_figure(side, side)
+    axes = figure.subplots()
+    share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
+    for (true, guess), count in np.ndenumerate(counts):
+        if count:
+            colour = "white" if share[true, guess] > 0.5 else "black"
+            axes.text(guess, true, str(count), ha="center", va="center", fontsize=9, color=colour)
+    axes.set_xticks(range(len(classes)), classes, rotation=45, ha="right")
+    axes.set_yticks(range(len(classes)), classes)
+    axes.set_xlabel("the network says")
+    axes.set_ylabel("it is")
+    return figure
+
+
+def draw_images(images, titles, columns=6):
+    """Images under their titles. images: uint8 (N, H, W, 3) in RGB; titles: N strings. Returns a Figure."""
+    if len(images) == 0:
+        raise ValueError("draw_images: no images: give at least one")
+    figure, axes = image_grid(len(images), columns, 1.5, 1.85)
+    for one, image, title in zip(axes, images, titles, strict=True):
+        one.imshow(image)
+        one.set_title(title, fontsize=9)
+    return figure
