@@ -4,6 +4,8 @@
 module where it makes one, and otherwise (scripts, tests, benchmarks) to one made here, in _files/.
 """
 
+import os
+import re
 from pathlib import Path
 
 from docutils import nodes
@@ -13,14 +15,21 @@ from sphinx import addnodes
 from sphinx.transforms import SphinxTransform
 
 ROOT = Path(__file__).resolve().parents[2]
+INCLUDED = {"README.md": "about", "CONTRIBUTING.md": "contributing"}  # files that a page of the site includes whole
 
 
 class LinksToFiles(SphinxTransform):
-    """What MyST takes for a download of a file of the repository becomes a reference, for `resolve` below."""
+    """What MyST takes for a download of a file of the repository becomes a reference, for `resolve` below.
+
+    It takes ../README.md for a page outside docs/: the page that includes the file is meant.
+    """
 
     default_priority = 500
 
     def apply(self):
+        pages = {str(ROOT / file.removesuffix(".md")): page for file, page in INCLUDED.items()}
+        for reference in self.document.findall(addnodes.pending_xref):
+            reference["reftarget"] = pages.get(reference["reftarget"], reference["reftarget"])
         for download in list(self.document.findall(addnodes.download_reference)):
             _, path = self.env.relfn2path(download["reftarget"], self.env.docname)
             path = Path(path).resolve()
@@ -46,6 +55,13 @@ def resolve(app, env, node, contnode):
         return None
     uri = app.builder.get_relative_uri(node["refdoc"], page_of(env, node["reftarget"]))
     return nodes.reference("", "", *node.children, internal=True, refuri=uri)
+
+
+def relink(app, path, docname, content):
+    """An included file's links are relative to it: they are made relative to the page."""
+    if path.name in INCLUDED:
+        link = re.compile(r"\]\((?!\w+:|#)([^)\s]+)\)")
+        content[0] = link.sub(lambda found: f"]({os.path.relpath(ROOT / found[1], app.srcdir)})", content[0])
 
 
 def pages(app):
@@ -80,6 +96,7 @@ def setup(app):
     app.connect("builder-inited", start)
     app.connect("env-purge-doc", forget)
     app.connect("env-merge-info", merge)
+    app.connect("include-read", relink)
     app.connect("missing-reference", resolve)
     app.connect("html-collect-pages", pages)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
