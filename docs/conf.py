@@ -27,6 +27,8 @@ exclude_patterns = ["_build"]
 myst_enable_extensions = ["amsmath", "dollarmath", "colon_fence"]
 myst_heading_anchors = 4  # links of the form page.md#heading, as on GitHub
 
+highlight_language = "none"  # of code that does not say what it is: drawings, what a program prints
+
 autodoc_default_options = {"member-order": "bysource", "undoc-members": True}
 autodoc_mock_imports = ["cupy"]
 autodoc_preserve_defaults = True
@@ -35,6 +37,7 @@ python_maximum_signature_line_length = 100  # a longer one has a line for each a
 html_theme = "furo"
 html_title = "minires"
 html_static_path = ["_static"]
+html_favicon = "_static/favicon.svg"
 html_css_files = ["site.css"]
 html_copy_source = False
 html_show_sourcelink = False

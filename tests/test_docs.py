@@ -163,6 +163,30 @@ def test_links(page):
             check_link(page, target)
 
 
+ADDRESSES = {  # host: what its addresses of papers look like
+    "arxiv.org": r"https://arxiv\.org/abs/\d\d(0[1-9]|1[0-2])\.\d{4,5}(v\d+)?",
+    "doi.org": r"https://doi\.org/10\.\d{4,9}/[\w.()/:-]+",
+}
+
+
+def check_address(page, text, address):
+    """An address of a paper is well-formed, and its text on the page names the same paper. Nothing is fetched."""
+    for host, form in ADDRESSES.items():
+        if host in address:
+            assert re.fullmatch(form, address), f"{page}: {address}"
+    identifier = re.fullmatch(r"arXiv:(\S+)", text)
+    assert not identifier or address.endswith(f"/{identifier[1]}"), f"{page}: {text} leads to {address}"
+    assert not address.startswith("http:"), f"{page}: not encrypted: {address}"
+
+
+@pytest.mark.parametrize("page", LINKED, ids=name)
+def test_addresses_of_papers(page):
+    for text, address in re.findall(
+        r"\[([^\]]*)\]\((https?:[^\s]+)\)", FENCE.sub("", page.read_text(encoding="utf-8"))
+    ):
+        check_address(page, text, address)
+
+
 @pytest.mark.parametrize("page", LINKED, ids=name)
 def test_formulas_survive_markdown(page):
     r"""GitHub's Markdown takes the backslash from \, \{ \\ before a formula is read, and * may become emphasis."""
@@ -183,6 +207,13 @@ def test_the_test_itself():
     assert slug("Why NHWC, and `dy`") == "why-nhwc-and-dy"
     with pytest.raises(AssertionError, match="no such file"):
         check_link(ROOT / "setup.cfg", "nowhere.md")
+    check_address("page", "arXiv:1512.03385", "https://arxiv.org/abs/1512.03385")
+    for text, address in (
+        ("a", "https://arxiv.org/abs/1513.03385"),
+        ("arXiv:1512.1", "https://arxiv.org/abs/1512.03385"),
+    ):
+        with pytest.raises(AssertionError):
+            check_address("page", text, address)
 
 
 PART = """
