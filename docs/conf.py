@@ -18,7 +18,7 @@ extensions = [
     "sphinx.ext.viewcode",
     "sphinx.ext.mathjax",
     "sphinx-mathjax-offline",  # MathJax in the site itself: equations are typeset without a network
-    "docstrings",  # these two are in docs/_ext
+    "docstrings",  # this and the next are in docs/_ext
     "source_pages",
 ]
 source_suffix = {".md": "markdown"}
