@@ -1,13 +1,14 @@
 # make train   train a residual network: CIFAR-10 if it can be had, otherwise shapes drawn by code
 # make test    the tests
 # make check   the tests, the linter and the type checker
+# make docs    the documentation as a site, in docs/_build/html; make docs-serve also shows it in a browser
 # Each builds .venv by itself. Another Python: make test PYTHON=python3.12. More flags: make train ARGS="--epochs 10"
 
 PYTHON ?= python3
 ARGS ?=
 BIN := .venv/bin
 
-.PHONY: train test check lint clean
+.PHONY: train test check lint docs docs-serve clean
 
 train: .venv/ready
 	$(BIN)/python examples/train_cifar.py $(ARGS)
@@ -22,6 +23,13 @@ lint: .venv/ready-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+docs: .venv/ready-docs
+	$(BIN)/python -m sphinx -q -W --keep-going -b html docs docs/_build/html
+	@echo "The site is in docs/_build/html, its first page is index.html. To read it: make docs-serve"
+
+docs-serve: docs
+	$(BIN)/python docs/serve.py
+
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 10) else "minires needs Python 3.10 or newer, this is " + sys.version.split()[0] + ": name another with make PYTHON=python3.12")'
 	$(PYTHON) -m venv .venv
@@ -34,5 +42,9 @@ lint: .venv/ready-dev
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev]"
 	@touch $@
 
+.venv/ready-docs: .venv/ready
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[docs]"
+	@touch $@
+
 clean:
-	rm -rf .venv build *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf .venv build docs/_build *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis

@@ -1,10 +1,10 @@
-"""Settings of the site: `make docs` builds it into docs/_build, with warnings as errors."""
+"""Settings of the site: `make docs` builds it into docs/_build/html, with warnings as errors."""
 
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+DOCS = Path(__file__).resolve().parent
+sys.path[:0] = [str(DOCS.parent), str(DOCS / "_ext")]
 
 import minires  # noqa: E402
 
@@ -17,7 +17,9 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.viewcode",
     "sphinx.ext.mathjax",
-    "sphinx-mathjax-offline",  # MathJax in the site itself: equations are set without a network
+    "sphinx-mathjax-offline",  # MathJax in the site itself: equations are typeset without a network
+    "docstrings",  # this and the next are in docs/_ext
+    "source_pages",
 ]
 source_suffix = {".md": "markdown"}
 exclude_patterns = ["_build"]
@@ -25,10 +27,17 @@ exclude_patterns = ["_build"]
 myst_enable_extensions = ["amsmath", "dollarmath", "colon_fence"]
 myst_heading_anchors = 4  # links of the form page.md#heading, as on GitHub
 
-autodoc_default_options = {"members": True, "member-order": "bysource"}
+highlight_language = "none"  # of code that does not say what it is: drawings, what a program prints
+
+autodoc_default_options = {"member-order": "bysource", "undoc-members": True}
 autodoc_mock_imports = ["cupy"]
+autodoc_preserve_defaults = True
+python_maximum_signature_line_length = 100  # a longer one has a line for each argument
 
 html_theme = "furo"
 html_title = "minires"
 html_static_path = ["_static"]
+html_favicon = "_static/favicon.svg"
+html_css_files = ["site.css"]
 html_copy_source = False
+html_show_sourcelink = False

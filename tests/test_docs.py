@@ -1,14 +1,15 @@
-"""The pages are run: their examples, what those print, the source they quote, their links and their formulas.
+"""The pages are run: their examples, what those print, the source they show, their links and their formulas.
 
 In docs/**/*.md
 
-    <!-- source: minires/layers/conv.py -->   before a python block: it stands in that file, indentation aside
-    ```python                                 any other python block is run, a page's blocks in order in one namespace
+    ```{literalinclude} ../minires/module.py  source: the file, the object and the lines that its options name exist
+    ```python                                 a python block is run, a page's blocks in order in one namespace
     ```text                                   right after a python block: what the block prints, where "..." is anything
 
 Numbers that are printed may differ by a thousandth, or by 1e-6 where that is more: rounding differs between machines.
 """
 
+import ast
 import contextlib
 import io
 import re
@@ -24,7 +25,7 @@ PAGES = sorted((ROOT / "docs").rglob("*.md"))
 LINKED = [*PAGES, *(page for page in [ROOT / "README.md"] if page.exists())]
 
 FENCE = re.compile(r"^```(?P<language>\S*)[^\n]*\n(?P<code>.*?)^```$", re.M | re.S)
-SOURCE = re.compile(r"<!-- source: (\S+) -->\s*$")
+INCLUDE = re.compile(r"^( *)```\{literalinclude\} (?P<file>\S+)\n(?P<options>.*?)^\1```$", re.M | re.S)
 NUMBER = re.compile(r"(?<![\w.])-?\d+(?:\.\d*)?(?:e[+-]?\d+)?(?![\w])")
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 MATH = re.compile(r"\$\$(.+?)\$\$|\$((?:[^$\n]|\n(?!\n))+)\$", re.S)  # a formula may go on in the next line
@@ -35,7 +36,6 @@ class Block:
     language: str
     code: str
     line: int  # of the block's first line of code
-    source: str | None = None  # the file it is quoted from
     prints: str | None = None
 
 
@@ -44,22 +44,53 @@ def blocks_of(text):
     found, end = [], 0
     for match in FENCE.finditer(text):
         between, end = text[end : match.start()], match.end()
-        source = SOURCE.search(between)
-        block = Block(match["language"], match["code"], text[: match.start()].count("\n") + 2, source and source[1])
+        block = Block(match["language"], match["code"], text[: match.start()].count("\n") + 2)
         if block.language == "text" and found and found[-1].language == "python" and not between.strip():
             found[-1].prints = block.code
         found.append(block)
     return found
 
 
-def check_source(block):
-    path = ROOT / block.source
-    lines = path.read_text(encoding="utf-8").splitlines()
-    wanted = textwrap.dedent(block.code).rstrip().splitlines()
-    for start in range(len(lines) - len(wanted) + 1):
-        if textwrap.dedent("\n".join(lines[start : start + len(wanted)])).splitlines() == wanted:
-            return
-    raise AssertionError(f"not in {block.source} as it stands there now:\n{block.code}")
+def lines_of(source, qualified_name):
+    """The lines of a function, class or method, decorators included."""
+    body = ast.parse(source).body
+    for part in qualified_name.split("."):
+        found = [node for node in body if getattr(node, "name", None) == part]
+        assert found, f"nothing is called {qualified_name}"
+        body = found[0].body
+    first = min(node.lineno for node in [found[0], *found[0].decorator_list])
+    return source.splitlines()[first - 1 : found[0].end_lineno]
+
+
+CUTS = {  # option of a literalinclude: what is left of the lines where line number `at` is the first with its text
+    "start-at": lambda at: slice(at, None),
+    "start-after": lambda at: slice(at + 1, None),
+    "end-at": lambda at: slice(at + 1),
+    "end-before": lambda at: slice(at),
+}
+
+
+def included(page, file, options):
+    """The text that a literalinclude shows, as Sphinx makes it from these options."""
+    source = (page.parent / file).read_text(encoding="utf-8")
+    options = dict(re.findall(r"^ *:([\w-]+):[ \t]*(.*?)[ \t]*$", options, re.M))
+    unknown = options.keys() - {"language", "caption", "name", "class", "emphasize-lines", "pyobject", "dedent", *CUTS}
+    assert not unknown, f"options that this test cannot follow: {unknown}"
+    lines = lines_of(source, options["pyobject"]) if "pyobject" in options else source.splitlines()
+    for option, cut in CUTS.items():
+        if option in options:
+            found = [at for at, line in enumerate(lines) if options[option] in line]
+            assert found, f"no line has {options[option]!r}"
+            lines = lines[cut(found[0])]
+    if options.get("dedent"):
+        width = int(options["dedent"])
+        assert not any(line[:width].strip() for line in lines), f"a dedent of {width} cuts into the code"
+        lines = [line[width:] for line in lines]
+    elif "dedent" in options:
+        lines = textwrap.dedent("\n".join(lines)).splitlines()
+    text = "\n".join(lines)
+    assert text.strip(), "nothing is left"
+    return text
 
 
 def same_text(printed, wanted):
@@ -110,14 +141,19 @@ def name(page):
 def test_examples(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # where they may write
     blocks = [block for block in blocks_of(page.read_text(encoding="utf-8")) if block.language == "python"]
-    run(page, [block for block in blocks if not block.source])
+    run(page, blocks)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)
-def test_quoted_source(page):
-    for block in blocks_of(page.read_text(encoding="utf-8")):
-        if block.source:
-            check_source(block)
+def test_included_source(page):
+    """Every part is there, and begins and ends with whole statements."""
+    for match in INCLUDE.finditer(page.read_text(encoding="utf-8")):
+        try:
+            text = included(page, match["file"], match["options"])
+            if match["file"].endswith(".py"):
+                ast.parse(textwrap.dedent(text))
+        except (AssertionError, OSError, SyntaxError) as error:
+            raise AssertionError(f"{page}: {match[0]}\n{error}") from error
 
 
 @pytest.mark.parametrize("page", LINKED, ids=name)
@@ -125,6 +161,30 @@ def test_links(page):
     for target in LINK.findall(FENCE.sub("", page.read_text(encoding="utf-8"))):
         if not re.match(r"\w+:", target):
             check_link(page, target)
+
+
+ADDRESSES = {  # host: what its addresses of papers look like
+    "arxiv.org": r"https://arxiv\.org/abs/\d\d(0[1-9]|1[0-2])\.\d{4,5}(v\d+)?",
+    "doi.org": r"https://doi\.org/10\.\d{4,9}/[\w.()/:-]+",
+}
+
+
+def check_address(page, text, address):
+    """An address of a paper is well-formed, and its text on the page names the same paper. Nothing is fetched."""
+    for host, form in ADDRESSES.items():
+        if host in address:
+            assert re.fullmatch(form, address), f"{page}: {address}"
+    identifier = re.fullmatch(r"arXiv:(\S+)", text)
+    assert not identifier or address.endswith(f"/{identifier[1]}"), f"{page}: {text} leads to {address}"
+    assert not address.startswith("http:"), f"{page}: not encrypted: {address}"
+
+
+@pytest.mark.parametrize("page", LINKED, ids=name)
+def test_addresses_of_papers(page):
+    for text, address in re.findall(
+        r"\[([^\]]*)\]\((https?:[^\s]+)\)", FENCE.sub("", page.read_text(encoding="utf-8"))
+    ):
+        check_address(page, text, address)
 
 
 @pytest.mark.parametrize("page", LINKED, ids=name)
@@ -136,20 +196,58 @@ def test_formulas_survive_markdown(page):
 
 
 def test_the_test_itself():
-    page = "a\n\n```python\nprint(1.0)\n```\n\n```text\n1.0004\n```\n\n"
-    page += "<!-- source: setup.cfg -->\n```python\n[mypy]\n```\n"
-    first, _, quoted = blocks_of(page)
-    assert (first.prints, first.line, quoted.source) == ("1.0004\n", 4, "setup.cfg")
+    (first, _) = blocks_of("a\n\n```python\nprint(1.0)\n```\n\n```text\n1.0004\n```\n\n")
+    assert (first.prints, first.line) == ("1.0004\n", 4)
     run(Path("page.md"), [first])
-    check_source(quoted)
     for wrong in ("1.1\n", "1.0 more\n", "-1.0\n"):
         with pytest.raises(AssertionError, match="page says"):
             run(Path("page.md"), [Block("python", first.code, 1, prints=wrong)])
-    with pytest.raises(AssertionError, match="as it stands there now"):
-        check_source(Block("python", "[mypy]\nfiles = elsewhere\n", 1, source="setup.cfg"))
     assert same_text("the worst is x[(1, 2)] with 3e-10", "the worst is ...")
     assert not same_text("the best is x", "the worst is ...")
     assert [inline for _, inline in MATH.findall("$a\n+ b$ and $c$, 5 $\n\nd")] == ["a\n+ b", "c"]
     assert slug("Why NHWC, and `dy`") == "why-nhwc-and-dy"
     with pytest.raises(AssertionError, match="no such file"):
         check_link(ROOT / "setup.cfg", "nowhere.md")
+    check_address("page", "arXiv:1512.03385", "https://arxiv.org/abs/1512.03385")
+    for text, address in (
+        ("a", "https://arxiv.org/abs/1513.03385"),
+        ("arXiv:1512.1", "https://arxiv.org/abs/1512.03385"),
+    ):
+        with pytest.raises(AssertionError):
+            check_address("page", text, address)
+
+
+PART = """
+@decorated
+class A:
+    def f(x):
+        y = 1
+        return y
+
+    def g(x):
+        return 2
+"""
+
+
+@pytest.fixture
+def part(tmp_path):
+    (tmp_path / "part.py").write_text(PART)
+    return lambda options: included(tmp_path / "page.md", "part.py", options)
+
+
+def test_what_is_included(part):
+    assert part(":language: python\n") == PART.rstrip("\n")
+    assert part(":pyobject: A\n").startswith("@decorated\nclass A:")
+    assert part(":pyobject: A.g\n:dedent: 4\n") == "def g(x):\n    return 2"
+    assert part(":pyobject: A.f\n:start-at: y =\n:dedent: 8\n") == "y = 1\nreturn y"
+    assert part(":pyobject: A.f\n:start-after: y =\n:dedent:\n") == "return y"
+    assert part(":start-at: def f\n:end-at: y =\n") == "    def f(x):\n        y = 1"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [":pyobject: B", ":pyobject: A.f.y", ":pyobject: A\n:start-at: 3", ":end-at: z", ":dedent: 4", ":lines: 1"],
+)
+def test_what_cannot_be_included(part, options):
+    with pytest.raises(AssertionError):
+        part(options)
