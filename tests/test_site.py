@@ -223,10 +223,13 @@ return {
 };
 """
 WIDER = """
-const wide = document.documentElement.scrollWidth > arguments[0];
-return wide ? [...document.querySelectorAll("article *")]
-    .filter(part => part.getBoundingClientRect().right > arguments[0])
-    .map(part => part.outerHTML.slice(0, 200)).slice(0, 5).concat("page") : [];
+const boxes = [document.documentElement, document.querySelector(".content")];  // the latter scrolls by itself in furo
+if (!boxes.some(box => box && box.scrollWidth > box.clientWidth)) return [];
+const scrolls = part => part && (getComputedStyle(part).overflowX == "auto" && !part.matches(".content")
+    || scrolls(part.parentElement));
+return [...document.querySelectorAll("article *")]
+    .filter(part => part.getBoundingClientRect().right > arguments[0] && !scrolls(part.parentElement))
+    .map(part => part.outerHTML.slice(0, 200)).slice(0, 5).concat("the page");
 """
 
 
@@ -245,6 +248,15 @@ def test_page(page, browser, address):
     assert not browser.execute_script(WIDER, PHONE), "wider than a phone: the page would scroll sideways"
     said = [entry["message"] for entry in browser.get_log("browser") if entry["level"] in ("SEVERE", "WARNING")]
     assert not said
+
+
+def test_what_is_too_wide_is_found(browser, address):
+    set_width(browser, PHONE)
+    browser.get(f"{address}index.html")
+    assert not browser.execute_script(WIDER, PHONE)
+    add = "document.querySelector('article').insertAdjacentHTML('beforeend', '<b style=\"white-space: pre\">%s</b>')"
+    browser.execute_script(add % ("wide " * 100))
+    assert len(browser.execute_script(WIDER, PHONE)) == 2
 
 
 def test_search(browser, address):
