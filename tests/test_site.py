@@ -195,8 +195,12 @@ def browser(tmp_path_factory):
     options.add_argument("--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1")
     for feature in quiet:
         options.add_argument(f"--disable-{feature}")
-    with webdriver.Chrome(options=options, service=webdriver.ChromeService(driver)) as browser:
-        browser.set_script_timeout(60)
+    try:
+        started = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+    except pytest.importorskip("selenium.common.exceptions").WebDriverException as error:
+        pytest.skip(f"Chromium does not start here: {error.msg}")
+    with started as browser:
+        browser.set_script_timeout(120)
         yield browser
 
 
