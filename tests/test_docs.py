@@ -188,6 +188,11 @@ def test_addresses_of_papers(page):
 
 
 @pytest.mark.parametrize("page", LINKED, ids=name)
+def test_no_result_is_missing(page):
+    assert not re.findall(r"\bRESULT_[A-Z_]+\b", page.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("page", LINKED, ids=name)
 def test_formulas_survive_markdown(page):
     r"""GitHub's Markdown takes the backslash from \, \{ \\ before a formula is read, and * may become emphasis."""
     text = re.sub(r"`[^`\n]+`", "", FENCE.sub("", page.read_text(encoding="utf-8")))
