@@ -26,6 +26,7 @@ from minires import models, no_grad, pretrained, runs
 from minires.console import Parser
 from minires.data import normalize
 from minires.data.images import Preprocessing
+from minires.layers import Linear
 
 
 def main():
@@ -41,9 +42,10 @@ def run(options):
     if target != "-" and Path(target).exists() and not options["overwrite"]:
         raise ValueError(f"{target}: exists already: name another file, or give --overwrite")
     state, metadata = pretrained.read(source)
-    print(pretrained.identify(source))
     logits = fixed_logits(source, state, metadata)
-    print(f"checksum       {checksum(logits)} of {logits.size} logits, {logits.min():.4f} to {logits.max():.4f}")
+    what = "logits" if metadata["num_classes"] else "features"
+    print(pretrained.identify(source))
+    print(f"checksum       {checksum(logits)} of {logits.size} {what}, {logits.min():.4f} to {logits.max():.4f}")
     if target != "-":
         pretrained.write(target, state, metadata)
         print(f"wrote          {target}, {Path(target).stat().st_size / 1e6:.1f} MB")
@@ -51,12 +53,14 @@ def run(options):
 
 
 def fixed_logits(path, state, metadata):
-    """The network's answers, in float64, to `fixed_picture`; without a head the sum of its features."""
+    """The network's answers, in float64, to `fixed_picture`; without a head its features."""
     headless = metadata["num_classes"] is None
     model = models.build(metadata["model"], metadata["num_classes"] or 1, rng=0, **metadata["options"])
     if headless:
-        model.fc.weight.data[:] = 1  # the sum of all features
-    pretrained.fill(model, path, state, "new" if headless else None)
+        features = model.fc.weight.shape[1]
+        model.fc = Linear(features, features)
+        model.fc.weight.data[:], model.fc.bias.data[:] = np.eye(features), 0
+    pretrained.fill(model, path, state, "new" if headless else None, pretrained.OF_THE_FILE_ITSELF)
     preprocessing = Preprocessing(**metadata["preprocessing"])
     x = normalize(fixed_picture(preprocessing.size)[None], preprocessing.mean, preprocessing.std)
     with no_grad():

@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a fre
 import numpy as np
 
 from minires import backend, pictures, pretrained, runs
-from minires.console import Parser, class_names, fail
+from minires.console import Parser, class_names, fail, note_assumed
 from minires.data import normalize
 from minires.data.images import DatasetError, Preprocessing, open_image
 from minires.explain import grad_cam, input_gradient
@@ -32,17 +32,13 @@ def main():
 
 def run(options):
     """Explain every picture that can be read; the exit code is 1 if one could not."""
-    path = Path(options["weights"])
-    model, metadata = pretrained.build(path / "best.safetensors" if path.is_dir() else path)
+    model, metadata = pretrained.build(options["weights"])
     classes = class_names(metadata, options["classes"])
     label = None if options["class"] is None else label_of(options["class"], classes)
     preprocessing = Preprocessing(**metadata["preprocessing"])
     device = backend.resolve_device(options["device"])
     model.to(device)
-    if metadata["assumed"]:
-        print(
-            "note: the file does not say how its images were prepared: taken as usual for this network", file=sys.stderr
-        )
+    note_assumed(metadata)
     code, rows = 0, []
     for name in options["images"]:
         try:

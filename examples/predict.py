@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a fre
 import numpy as np
 
 from minires import backend, no_grad, pretrained, runs
-from minires.console import Parser, class_names, fail
+from minires.console import Parser, class_names, fail, note_assumed
 from minires.data import normalize
 from minires.data.images import DatasetError, Preprocessing, open_image
 
@@ -30,6 +30,8 @@ def main():
 
 def run(options):
     """Predict every picture that can be read; the exit code is 1 if one could not."""
+    if options["top"] < 1:
+        raise ValueError(f"--top {options['top']}: give 1 or more")
     model, metadata = pretrained.build(options["weights"])
     classes = class_names(metadata, options["classes"])
     preprocessing = Preprocessing(**metadata["preprocessing"])
@@ -37,10 +39,7 @@ def run(options):
     model.to(device).eval()
     if options["plot"] and len(options["images"]) > 1:
         raise ValueError(f"--plot draws one picture, got {len(options['images'])}: give them one at a time")
-    if metadata["assumed"]:
-        print(
-            "note: the file does not say how its images were prepared: taken as usual for this network", file=sys.stderr
-        )
+    note_assumed(metadata)
     code = 0
     for name in options["images"]:
         try:
@@ -49,10 +48,10 @@ def run(options):
             code = fail(error)
             continue
         best = predict(model, preprocessing, preprocessing.pixels(image), device, options["top"])
-        best = [(classes[label], probability) for label, probability in best]
-        show(name, best, options["json"])
+        show(name, best, classes, options["json"])
         if options["plot"]:
-            plot(image, preprocessing.pixels(image), preprocessing.order, best, options["plot"])
+            named = [(classes[label], probability) for label, probability in best]
+            plot(image, preprocessing.pixels(image), preprocessing.order, named, options["plot"])
     return code
 
 
@@ -67,15 +66,15 @@ def predict(model, preprocessing, pixels, device, top):
     return [(int(label), float(probabilities[label])) for label in labels]
 
 
-def show(name, best, as_json):
+def show(name, best, classes, as_json):
     """A picture's classes, for a person or for a program."""
     if as_json:
-        found = [{"class": label, "probability": probability} for label, probability in best]
+        found = [{"class": classes[label], "label": label, "probability": value} for label, value in best]
         print(json.dumps({"image": str(name), "top": found}), flush=True)
         return
     print(name)
     for label, probability in best:
-        print(f"  {probability:7.2%}  {label}", flush=True)
+        print(f"  {probability:7.2%}  {classes[label]}", flush=True)
 
 
 def plot(image, pixels, order, best, path):

@@ -24,7 +24,7 @@ if __name__ == "__main__":  # Ctrl-C while the imports below go on
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a fresh clone runs without being installed
 
 from minires import backend, data, models, optim, pretrained, runs, schedules
-from minires.console import Parser, evaluation_table, fail, one_of
+from minires.console import Parser, evaluation_table, fail, note_assumed, one_of
 from minires.data.images import Preprocessing
 from minires.training import DivergenceError, evaluate, train_step
 
@@ -211,6 +211,9 @@ def evaluate_weights(settings, dataset, device):
             f"--evaluate {settings['evaluate']}: {metadata['model']} for {metadata['num_classes']} classes and "
             f"{preprocessing.size}x{preprocessing.size} pixels cannot be tested on {dataset.label}: predict.py takes it"
         )
+    note_assumed(metadata)
+    if metadata["classes"] is None:
+        print(f"note: the file does not name its classes: taken in the order of {dataset.label}", file=sys.stderr)
     images, labels = data.limit(dataset.test_images, dataset.test_labels, settings["limit_test"])
     trained = metadata.get("run", {"label": dataset.label, "test_images": len(images)})
     if dataset.label != trained["label"]:

@@ -36,11 +36,25 @@ def class_names(metadata, file):
     number = metadata["num_classes"]
     if file is None:
         return metadata["classes"] or [f"class {label}" for label in range(number)]
-    names = Path(file).read_text(encoding="utf-8").splitlines()
+    try:
+        names = Path(file).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is no text in UTF-8"
+        raise ValueError(
+            f"--classes {file}: cannot be read ({reason}): give a text file, a name on each line"
+        ) from error
     names = names[:-1] if names and not names[-1].strip() else names
     if len(names) != number:
         raise ValueError(f"--classes {file}: {len(names)} names, the weights have {number} classes: give one a line")
     return names
+
+
+def note_assumed(metadata):
+    """Say on standard error that the preprocessing of weights is only the usual one, where that is so."""
+    if metadata["assumed"]:
+        print(
+            "note: the file does not say how its images were prepared: taken as usual for this network", file=sys.stderr
+        )
 
 
 class Watcher:

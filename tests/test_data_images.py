@@ -199,3 +199,20 @@ class TestImageFolder:
     def test_no_folder(self, tmp_path):
         with pytest.raises(DatasetError, match="no such folder"):
             read_image_folder(tmp_path / "none", self.PLAIN)
+
+
+def test_a_line_is_scaled_no_further_than_it_is_used(tmp_path):
+    """Scaled whole, 20,000x1 pixels would be 5 million x 256."""
+    colours = np.repeat(np.arange(20_000) // 100 % 256, 3).astype(np.uint8).reshape(1, 20_000, 3)
+    Image.fromarray(colours).save(tmp_path / "line.png")
+    pixels = Preprocessing((0.5,) * 3, (0.5,) * 3).pixels(open_image(tmp_path / "line.png"))
+    assert pixels.shape == (224, 224, 3)
+    assert abs(int(pixels.mean()) - 100) <= 1  # the middle: 10,000 // 100
+
+
+def test_what_is_said_of_what_is_no_picture_of_bytes(tmp_path):
+    Image.fromarray(np.ones((4, 4), np.float32)).save(tmp_path / "float.tiff")
+    with pytest.raises(DatasetError, match="floating-point"):
+        open_image(tmp_path / "float.tiff")
+    with pytest.raises(DatasetError, match="is a folder: name the pictures in it"):
+        open_image(tmp_path)

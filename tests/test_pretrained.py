@@ -262,3 +262,21 @@ def logits_of_option_a(torch, state, x):
                 x = F.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, more, more))
             x = F.relu(x + y)
     return F.linear(x.mean((2, 3)), state["linear.weight"], state["linear.bias"])
+
+
+def test_what_is_not_finite_is_refused(tmp_path):
+    state = models.resnet8(rng=0).state_dict()
+    state["layer1.0.conv1.weight"][0, 0, 0, 0] = np.nan
+    save_file(state, tmp_path / "nan.safetensors")
+    with pytest.raises(pretrained.WeightsError, match=r"layer1\.0\.conv1\.weight holds NaN or infinity"):
+        pretrained.build(tmp_path / "nan.safetensors")
+
+
+def test_a_file_that_lacks_an_array_is_not_told_to_build_another_model(tmp_path):
+    state = models.resnet8(rng=0).state_dict()
+    del state["layer2.0.bn2.running_var"]
+    save_file(state, tmp_path / "a.safetensors")
+    with pytest.raises(pretrained.WeightsError, match=r"missing: layer2\.0\.bn2\.running_var: the file is incomplete"):
+        pretrained.build(tmp_path / "a.safetensors")
+    with pytest.raises(pretrained.WeightsError, match="build the model that `identify` names"):
+        pretrained.load(models.resnet20(rng=0), tmp_path / "a.safetensors")

@@ -1,5 +1,6 @@
 """Pictures from files, of any kind that Pillow reads, and folders of them as a data set."""
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -7,7 +8,8 @@ import numpy as np
 
 from minires.data.dataset import Dataset, DatasetError
 
-MOST_PIXELS = 200_000_000  # of one picture; a file of a few bytes may claim any number
+MOST_PIXELS = 178_000_000  # of one picture; a file of a few bytes may claim any number. Pillow stops a little later
+LONGEST = 16  # longer sides, in shorter ones: what lies further out is cut off before it is scaled
 
 
 def open_image(path):
@@ -18,17 +20,28 @@ def open_image(path):
     """
     from PIL import Image, ImageOps
 
+    too_many = f"{path}: it has more pixels than {MOST_PIXELS:,}, the limit: make it smaller first"
     try:
-        with Image.open(path) as image:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            image = Image.open(path)
+        with image:
             if image.width * image.height > MOST_PIXELS:
-                size = f"{image.width}x{image.height}"
-                raise DatasetError(f"{path}: {size} pixels, the limit is {MOST_PIXELS:,}: make it smaller first")
+                raise DatasetError(too_many)
+            if image.mode == "F":
+                raise DatasetError(f"{path}: its pixels are floating-point numbers: convert it to 8 bits a colour")
             return _as_rgb(ImageOps.exif_transpose(image))
     except FileNotFoundError as error:
         raise DatasetError(f"{path}: no such file: name a picture, such as photo.jpg") from error
+    except IsADirectoryError as error:
+        raise DatasetError(f"{path}: is a folder: name the pictures in it, such as {path}/photo.jpg") from error
+    except Image.DecompressionBombError as error:
+        raise DatasetError(too_many) from error
     except DatasetError:
         raise
     except Exception as error:  # Pillow's decoders raise whatever they like
+        if isinstance(error, OSError) and error.errno:
+            raise DatasetError(f"{path}: cannot be read ({error.strerror}): check its permissions") from error
         reason = "is no picture that Pillow reads" if "cannot identify" in str(error) else f"is damaged ({error})"
         raise DatasetError(f"{path}: {reason}: use another file, or convert it to PNG or JPEG") from error
 
@@ -87,11 +100,20 @@ class Preprocessing:
             width = height = self.size
         else:  # torchvision's Resize and CenterCrop
             shorter = min(width, height)
+            image = _middle(image, LONGEST * shorter)
+            width, height = image.size
             width, height = (max(1, side * self.resize // shorter) for side in (width, height))
         image = image.resize((width, height), {"bilinear": 2, "bicubic": 3}[self.interpolation])
         left, top = round((width - self.size) / 2), round((height - self.size) / 2)
         pixels = np.asarray(image)[top : top + self.size, left : left + self.size]
         return np.ascontiguousarray(pixels if self.order == "RGB" else pixels[:, :, ::-1])
+
+
+def _middle(image, most):
+    """The image without what lies further from its middle than `most` / 2 pixels."""
+    width, height = (min(side, most) for side in image.size)
+    left, top = (image.width - width) // 2, (image.height - height) // 2
+    return image.crop((left, top, left + width, top + height)) if (width, height) != image.size else image
 
 
 def read_image_folder(folder, preprocessing, test_folder=None, test_share=0.2, seed=0, skip_broken=False, tell=print):
@@ -138,7 +160,9 @@ def _read_classes(folder, classes, preprocessing, skip_broken, tell):
                 broken += 1
                 tell(f"broken: {error}")
     if broken and not skip_broken:
-        raise DatasetError(f"{folder}: {broken} broken files, listed above: mend them or give --skip-broken")
+        raise DatasetError(
+            f"{folder}: {broken} broken {'file' if broken == 1 else 'files'}, listed above: mend them or give --skip-broken"
+        )
     for name, of_class in zip(classes, pictures, strict=True):
         if len(of_class) < 2:
             raise DatasetError(f"{folder / name}: {len(of_class)} pictures, at least 2 are needed: one is for the test")

@@ -17,6 +17,8 @@ FORMAT = "minires-weights-1"
 IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 CAFFE = {"mean": (103.939 / 255, 116.779 / 255, 123.68 / 255), "std": (1 / 255,) * 3, "order": "BGR", "resize": None}
 HEAD = "fc."
+OF_ANOTHER_MODEL = ": build the model that `identify` names, or give head='new' if only the classes differ"
+OF_THE_FILE_ITSELF = ": the file is incomplete, or of a variant that is not known here: check how it was saved"
 
 
 def read(path):
@@ -85,7 +87,7 @@ def build(path, rng=None):
     if classes is None:
         raise WeightsError(f"{path}: has no head, so it predicts nothing: fine-tune it, or load it with head='new'")
     model = models.build(metadata["model"], classes, rng=rng, **metadata["options"])
-    fill(model, path, state, None)
+    fill(model, path, state, hint=OF_THE_FILE_ITSELF)
     return model, metadata
 
 
@@ -93,26 +95,28 @@ def load(model, path, head=None):
     """Fill `model` with a file's weights, cast to its dtype and moved to its device; returns the metadata.
 
     Every array must be there, in its shape, and none besides. head="new" leaves the model's last layer, `fc`, as it
-    is, for other classes. Raises WeightsError that lists every missing, unexpected and misshapen key, and changes
-    nothing then; else as `read`.
+    is, for other classes. Raises WeightsError that lists every missing, unexpected and misshapen key, or names an array
+    that is not finite, and changes nothing then; else as `read`.
     """
     state, metadata = read(path)
     fill(model, path, state, head)
     return metadata
 
 
-def fill(model, path, state, head=None):
-    """`load` of what `read` gave for `path`."""
+def fill(model, path, state, head=None, hint=OF_ANOTHER_MODEL):
+    """`load` of what `read` gave for `path`; `hint` is what to do where the keys do not fit."""
     if head not in (None, "new"):
         raise ValueError(f"load: unknown head {head!r}: give 'new' to leave the model's own, or None")
     if head == "new":
         own = {key: array for key, array in model.state_dict().items() if key.startswith(HEAD)}
         state = {key: array for key, array in state.items() if not key.startswith(HEAD)} | own
+    for key, array in state.items():
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise WeightsError(f"{path}: {key} holds NaN or infinity: its training diverged, or the file is damaged")
     try:
         model.load_state_dict(state)
     except ValueError as error:
-        hint = "" if head else ": build the model that `identify` names, or give head='new' if only the classes differ"
-        raise WeightsError(f"{path}: {error}{hint}") from error
+        raise WeightsError(f"{path}: {error}{'' if head else hint}") from error
 
 
 def write(path, state, metadata):
