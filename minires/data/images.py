@@ -160,9 +160,8 @@ def _read_classes(folder, classes, preprocessing, skip_broken, tell):
                 broken += 1
                 tell(f"broken: {error}")
     if broken and not skip_broken:
-        raise DatasetError(
-            f"{folder}: {broken} broken {'file' if broken == 1 else 'files'}, listed above: mend them or give --skip-broken"
-        )
+        files = "file" if broken == 1 else "files"
+        raise DatasetError(f"{folder}: {broken} broken {files}, listed above: mend them or give --skip-broken")
     for name, of_class in zip(classes, pictures, strict=True):
         if len(of_class) < 2:
             raise DatasetError(f"{folder / name}: {len(of_class)} pictures, at least 2 are needed: one is for the test")
