@@ -166,12 +166,12 @@ def test_there_are_several_for_each():
 
 RIGHT_LINEAR = "dx, dweight, dbias = dy @ weight, dy.T @ x, dy.sum(axis=0)\n"
 HINTS = {  # made by hand, another way than the known mistakes are: (exercise, backward pass, key, what is said)
-    "dbias_not_summed": ("linear", RIGHT_LINEAR + "return dx, dweight, dy", "shape", "sum over: axis 0 (N = 3)"),
+    "dbias_not_summed": ("linear", RIGHT_LINEAR + "return dx, dweight, dy", "shape", "sum over: N = 3 (axis 0 of"),
     "pixels_not_summed": (
         "batch_norm",
         "return x, (dy * x_hat).sum(0), dy.sum(0)",
         "shape",
-        "Left to sum over: axes 0 (H = 4) and 1 (W = 6)",
+        "Left to sum over: H = 4 and W = 6 (axes 0 and 1 of what was returned)",
     ),
     "dweight_transposed": ("linear", RIGHT_LINEAR + "return dx, dweight.T, dbias", "shape", "need to be transposed"),
     "weight_transposed": ("linear", "return dy @ weight.T, dy.T @ x, dy.sum(0)", "weight_transposed", "dy @ weight.T"),

@@ -20,16 +20,25 @@ def main(arguments=None):
     """-> 0, 1 where a check found something, 2 where nothing could be done."""
     options = _parser().parse_args(arguments)
     try:
-        if options.command == "start":
-            return start(options.name, options.again)
-        if options.command == "check":
-            return check(options.names, options.seconds)
-        return show()
+        code = _answer(options)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # whoever reads has read enough, as head does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the flush at the end fails once more
+        return 1
     except folder.FolderError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130
+
+
+def _answer(options):
+    if options.command == "start":
+        return start(options.name, options.again)
+    if options.command == "check":
+        return check(options.names, options.seconds)
+    return show()
 
 
 def show():

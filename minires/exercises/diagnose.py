@@ -117,24 +117,32 @@ def _constant(question):
     sign = " with the wrong sign, and" if c < 0 else ""
     size, way = (abs(c), "large") if abs(c) > 1 else (1 / abs(c), "small")
     what = f"{question.name} is right but for a factor: it comes{sign} {size:.6g} times too {way} everywhere."
-    names = _constants(size, question.run.case)
+    names, there = _constants(size, question.run.case), size
     if question.elsewhere:
-        there = _ratio(*question.of(question.elsewhere))
-        there = max(abs(there), 1 / abs(there)) if there else 0
+        there = abs(_ratio(*question.of(question.elsewhere)) or 0)
+        there = max(there, 1 / there) if there else 0
         names = [name for name in names if name in _constants(there, question.elsewhere.case)]
     if not names:
-        return "constant", what
+        plain = abs(there - size) < 1e-6 * size and abs(size - round(size)) < 1e-6 * size and size < 20
+        return "constant", f"{what} {_plain_factor(round(size), way)}" if plain else what
     hint = "a sum where there should be a mean?" if way == "large" else "a mean where there should be a sum?"
     if not names[0][0].isalpha():
         hint = "a factor forgotten, or one too many?"
     return "constant", f"{what} {size:.6g} is {names[0]} here: {hint}"
 
 
+def _plain_factor(k, way):
+    """What may be missing where a gradient is k times too large or small, whatever the shapes are."""
+    if way == "large":
+        inner = ", the derivative of an inner function perhaps" if k == 2 else ""
+        return f"Is a 1/{k} missing{inner}?"
+    return f"Is a factor of {k} missing{', the derivative of a square perhaps' if k == 2 else ''}?"
+
+
 def _constants(size, case):
     """Names of a number: products of sizes, the shortest first."""
     sizes = [(letter, n) for letter, n in case.sizes.items() if letter.isalpha() and n > 1]
-    named = {"2": 2.0}
-    named |= {"1 / (1 - p)": 1 / (1 - case.options["p"])} if "p" in case.options else {}
+    named = {"1 / (1 - p)": 1 / (1 - case.options["p"])} if "p" in case.options else {}
     for count in (1, 2, 3, 4):
         for some in combinations(sizes, count):
             named[" * ".join(letter for letter, _ in some)] = float(prod(n for _, n in some))

@@ -120,9 +120,10 @@ def _left_to_sum(name, shapes):
         return None
     for left in combinations(range(len(got)), len(got) - len(expected)):
         if tuple(n for axis, n in enumerate(got) if axis not in left) == expected:
-            which = " and ".join(f"{axis} ({_letter(got[axis], shapes.case)})" for axis in left)
+            which = " and ".join(_letter(got[axis], shapes.case) for axis in left)
+            axes = f"{'axis' if len(left) == 1 else 'axes'} {' and '.join(str(axis) for axis in left)}"
             return (
-                f"Left to sum over: {'axis' if len(left) == 1 else 'axes'} {which}. {name[1:]} is used once for each "
+                f"Left to sum over: {which} ({axes} of what was returned). {name[1:]} is used once for each "
                 "index there, and what is used several times has its gradients added up."
             )
     return None
@@ -149,4 +150,4 @@ def _permuted(name, shapes):
 
 
 def _letter(size, case):
-    return next((f"{letter} = {n}" for letter, n in case.sizes.items() if n == size), f"of length {size}")
+    return next((f"{letter} = {n}" for letter, n in case.sizes.items() if n == size), f"length {size}")

@@ -32,6 +32,11 @@ MISTAKES = {
             "dbias counts the first image alone: bias is added to every row of y, so there is a sum over the batch.",
             ("dy.sum(axis=0)", "dy[0]"),
         ),
+        Mistake(
+            "bias_wrong_axis",
+            "dbias is a sum over O, the axis that should stay.",
+            ("dy.sum(axis=0)", "dy.sum(axis=1)"),
+        ),
     ],
     "mse_loss": [
         Mistake(
@@ -70,12 +75,12 @@ MISTAKES = {
         Mistake(
             "diagonal",
             "Only the slope of p[n, c] with respect to its own logit is here. A logit also changes the other "
-            "probabilities of its row, through the sum below the line.",
+            "probabilities of its row, through the sum in the denominator.",
             (f"p * (dp - {_SUM})", "dp * p * (1 - p)"),
         ),
         Mistake(
             "numerator",
-            "dlogits is dp times p: as if the sum below the line were a constant. It changes with every logit.",
+            "dlogits is dp times p: as if the sum in the denominator were a constant. It changes with every logit.",
             (f"p * (dp - {_SUM})", "dp * p"),
         ),
         Mistake(
@@ -93,6 +98,11 @@ MISTAKES = {
             "unweighted_mean",
             "What is subtracted is a plain mean of dp: it must be weighted with the probabilities.",
             (_SUM, "dp.mean(axis=1, keepdims=True)"),
+        ),
+        Mistake(
+            "weighted_mean",
+            "What is subtracted is a mean over the classes: it is a sum, in which p are the weights already.",
+            (_SUM, "(dp * p).mean(axis=1, keepdims=True)"),
         ),
         Mistake(
             "sum_over_batch",

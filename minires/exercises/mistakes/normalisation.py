@@ -3,6 +3,7 @@
 from minires.exercises.mistakes.mistake import Mistake
 
 _MEAN, _X_HAT = " - dy.mean(axis=pixels)", " - x_hat * (dy * x_hat).mean(axis=pixels)"
+_DX = f"weight / std * (dy{_MEAN}{_X_HAT})"
 _DWEIGHT = "(dy * x_hat).sum(axis=pixels)"
 _INFERENCE = "dy * weight / std"
 
@@ -83,8 +84,53 @@ MISTAKES = {
         Mistake("std", "dx lacks the division by the standard deviation.", ("weight / std", "weight")),
         Mistake(
             "var_for_std",
-            "dx is divided by the variance: it must be its root, as in the forward pass.",
+            "dx is divided by the variance: it must be its square root, as in the forward pass.",
             ("weight / std", "weight / std**2"),
+        ),
+        Mistake(
+            "var_for_std_without_eps",
+            "dx is divided by the variance: it must be its square root, as in the forward pass.",
+            ("weight / std", "weight / var"),
+        ),
+        Mistake(
+            "divided_by_batch",
+            "The sums are divided by N, the number of images. A channel's mean is over all its pixels: N * H * W of "
+            "them.",
+            (_MEAN, " - dy.sum(axis=pixels) / len(x)"),
+            (_X_HAT, " - x_hat * (dy * x_hat).sum(axis=pixels) / len(x)"),
+        ),
+        Mistake(
+            "centred_for_x_hat",
+            "The term through the variance is made with x - mean: it needs x_hat, divided by std.",
+            (_X_HAT, " - (x - mean) * (dy * x_hat).mean(axis=pixels)"),
+        ),
+        Mistake(
+            "centred_for_x_hat_twice",
+            "The term through the variance is made with x - mean, twice: both times it needs x_hat, divided by std.",
+            (_X_HAT, " - (x - mean) * (dy * (x - mean)).mean(axis=pixels)"),
+        ),
+        Mistake(
+            "first_term_alone",
+            "weight / std stands before the first term only: it multiplies all three.",
+            (_DX, f"weight / std * dy{_MEAN}{_X_HAT}"),
+        ),
+        Mistake(
+            "mean_over_channels",
+            "The means run over the channels too: each channel has its own.",
+            (_MEAN, " - dy.mean()"),
+            (_X_HAT, " - x_hat * (dy * x_hat).mean()"),
+        ),
+        Mistake(
+            "x_hat_half",
+            "The term through the variance is half of what it must be: a variance is made of squares, and a square "
+            "has a derivative.",
+            (_X_HAT, _X_HAT + " / 2"),
+        ),
+        Mistake(
+            "x_hat_twice",
+            "The term through the variance is twice what it must be: std is a square root, and a square root has a "
+            "derivative.",
+            (_X_HAT, " - 2 * x_hat * (dy * x_hat).mean(axis=pixels)"),
         ),
         Mistake(
             "mean_over_batch",
@@ -105,7 +151,7 @@ MISTAKES = {
         Mistake("std", "dx lacks the division by the standard deviation.", (_INFERENCE, "dy * weight")),
         Mistake(
             "var_for_std",
-            "dx is divided by the variance: it must be its root, as in the forward pass.",
+            "dx is divided by the variance: it must be its square root, as in the forward pass.",
             (_INFERENCE, "dy * weight / (std * std)"),
         ),
         Mistake(

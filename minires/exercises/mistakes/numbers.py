@@ -26,6 +26,11 @@ MISTAKES = {
             "dx is 0 where x is positive and dy where it is negative: the two sides are exchanged.",
             (_RELU, "dy * (y <= 0)"),
         ),
+        Mistake(
+            "slope_minus_1",
+            "dx is -dy where x is negative: y does not move there, so the slope is 0, not -1.",
+            (_RELU, "dy * np.sign(x)"),
+        ),
     ],
     "sigmoid": [
         Mistake(
@@ -50,6 +55,17 @@ MISTAKES = {
             "The sigmoid has been taken once more, of y: but y is sigmoid(x) already, and the slope at x is wanted.",
             (_SIGMOID, "dy / (2 + 2 * np.cosh(y))"),
         ),
+        Mistake(
+            "half_tanhs",
+            "This is half the slope of tanh, whose y lies between -1 and 1. The sigmoid's lies between 0 and 1: where "
+            "y is nearly 0 it is flat, too.",
+            (_SIGMOID, "dy * (1 - y * y) / 2"),
+        ),
+        Mistake(
+            "plus",
+            "A sign is wrong within the slope: where y is nearly 1 the sigmoid is flat, and this is not.",
+            (_SIGMOID, "dy * y * (1 + y)"),
+        ),
     ],
     "tanh": [
         Mistake("not_squared", "dx is dy times 1 - y: is something missing a square?", (_TANH, "dy * (1 - y)")),
@@ -63,6 +79,11 @@ MISTAKES = {
             "inverse",
             "dy has been divided by the slope: that goes from y back to x values. A gradient is multiplied by it.",
             (_TANH, "dy / (1 - y * y)"),
+        ),
+        Mistake(
+            "tanh_of_y",
+            "tanh has been taken once more, of y: but y is tanh(x) already.",
+            (_TANH, "dy * (1 - np.tanh(y) ** 2)"),
         ),
     ],
     "dropout": [
