@@ -173,6 +173,25 @@ HINTS = {  # made by hand, another way than the known mistakes are: (exercise, b
         "shape",
         "Left to sum over: H = 4 and W = 6 (axes 0 and 1 of what was returned)",
     ),
+    "dbias_wrong_axis": (
+        "linear",
+        "return dy @ weight, dy.T @ x, dy.sum(axis=1)",
+        "shape",
+        "Its axis is N: the sum ran over O, the axis that should stay.",
+    ),
+    "number": ("add", "return 1, 1", "shape", "dx1 is a plain number. A slope, perhaps"),
+    "no_number": ("relu", "return (dy * (y > 0)).sum()", "shape", "0 axes in place of 2"),
+    "input_of_another_shape": ("linear", "return weight, x, dy.sum(axis=0)", "shape", "dx is the array weight itself"),
+    "input_among_others": ("batch_norm_relu", "return x, dy, dy, dy", "shape", "Left to sum over: N = 3"),
+    "other_input": ("add", "return x2, x1", "input input", "dx1 is the array x2 itself: a slope that was not"),
+    "inner_function": (
+        "sigmoid",
+        "return 2 * dy * y * (1 - y)",
+        "constant",
+        "2 times too large everywhere. Is a 1/2 missing, the derivative of an inner function perhaps?",
+    ),
+    "a_third": ("tanh", "return dy * (3 * y**2 - 3)", "constant", "and 3 times too large everywhere. Is a 1/3"),
+    "a_square": ("tanh", "return dy * (1 - y**2) / 2", "constant", "Is a factor of 2 missing, the derivative of"),
     "dweight_transposed": ("linear", RIGHT_LINEAR + "return dx, dweight.T, dbias", "shape", "need to be transposed"),
     "weight_transposed": ("linear", "return dy @ weight.T, dy.T @ x, dy.sum(0)", "weight_transposed", "dy @ weight.T"),
     "order": ("linear", RIGHT_LINEAR + "return dweight, dx, dbias", "shape", "return dx, dweight, dbias"),
@@ -316,11 +335,21 @@ def write(name, body):
 
 
 def test_from_any_folder():
-    """As a reader runs it: the only test with the command in a process of its own."""
+    """As a reader runs it: with the command in a process of its own."""
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "minires.exercises", "start", "conv2"]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
     assert (done.returncode, done.stdout) == (2, "") and "did you mean 'conv2d'? " in done.stderr
+
+
+def test_nobody_reads_on():
+    """As with `| head -5`: no traceback, also where the pipe is closed before the first line."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    command, environment = [sys.executable, "-m", "minires.exercises"], os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, env=environment, timeout=120)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (1, "")
 
 
 def test_list_start_check(capsys):

@@ -11,6 +11,7 @@ from math import prod
 import numpy as np
 
 from minires.exercises.mistakes import MISTAKES, wrong_gradients
+from minires.exercises.structure import is_an_input
 
 
 class Question:
@@ -52,6 +53,7 @@ def diagnose(question):
         _known,
         _zero,
         _sign,
+        _input,
         _without_dy,
         _constant,
         _another,
@@ -94,6 +96,11 @@ def _sign(question):
     if same(question.given, -question.right):
         return "sign", f"{question.name} has the wrong sign everywhere."
     return None
+
+
+def _input(question):
+    said = is_an_input(question.name, question.given, question.exercise, question.run.case)
+    return said and ("input", said)
 
 
 def _without_dy(question):

@@ -39,9 +39,38 @@ def check_arrays(gradients, expected, exercise, case):
     arrays = {name: _array(name, given) for name, given in zip(expected, gradients, strict=True)}
     for name, array in arrays.items():
         if array.shape != expected[name].shape:
-            raise Finding("shape", *_shape_hint(name, arrays, expected, exercise.axes(name), case))
+            given = gradients[list(expected).index(name)]
+            known = _without_upstream(name, given, exercise, case) or _wrong_axis(name, array, exercise, case)
+            raise Finding("shape", *_shape_hint(name, arrays, expected, exercise.axes(name), case, known))
     for name, array in arrays.items():
         _check_finite(name, array)
+
+
+def _without_upstream(name, given, exercise, case):
+    """Is it a bare number, or one of the inputs?"""
+    if isinstance(given, (int, float)) and not isinstance(given, np.generic):
+        return f"{name} is a plain number. A slope, perhaps: by the chain rule it is multiplied by {exercise.upstream}."
+    return is_an_input(name, np.asarray(given), exercise, case)
+
+
+def is_an_input(name, array, exercise, case):
+    """A sentence if it has the numbers of one of the inputs, or None."""
+    for other, x in exercise.inputs(case).items():
+        if isinstance(x, np.ndarray) and np.array_equal(x, array):
+            return f"{name} is the array {other} itself: a slope that was not multiplied by {exercise.upstream}."
+    return None
+
+
+def _wrong_axis(name, array, exercise, case):
+    """A sum over all axes of dy but one, and that one is another than it should be?"""
+    axes = exercise.axes(name)
+    if array.ndim != 1 or len(axes) != 1:
+        return None
+    lengths = np.shape(exercise.function(**exercise.inputs(case))[0])
+    if len(array) not in lengths or case.sizes[axes[0]] not in lengths:
+        return None
+    kept = next((letter for letter, n in case.sizes.items() if n == len(array)), None)
+    return kept and f"Its axis is {kept}: the sum ran over {axes[0]}, the axis that should stay."
 
 
 def check_dtypes(gradients, expected):
@@ -87,12 +116,15 @@ class _Shapes:
     case: object
 
 
-def _shape_hint(name, arrays, expected, axes, case):
+def _shape_hint(name, arrays, expected, axes, case, known):
     shapes = _Shapes(arrays[name].shape, expected[name].shape, axes, case)
     yield (
         f"{name} has shape {shape_text(shapes.got)}: it must be that of {name[1:]}, "
         f"{shape_text(shapes.expected)} = {shape_text(axes)}."
     )
+    if known:
+        yield known
+        return
     all_got, all_expected = ([array.shape for array in some.values()] for some in (arrays, expected))
     if sorted(all_got) == sorted(all_expected):
         yield f"The shapes are those of the arrays in another order: return {', '.join(expected)}."

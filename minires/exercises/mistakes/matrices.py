@@ -32,11 +32,6 @@ MISTAKES = {
             "dbias counts the first image alone: bias is added to every row of y, so there is a sum over the batch.",
             ("dy.sum(axis=0)", "dy[0]"),
         ),
-        Mistake(
-            "bias_wrong_axis",
-            "dbias is a sum over O, the axis that should stay.",
-            ("dy.sum(axis=0)", "dy.sum(axis=1)"),
-        ),
     ],
     "mse_loss": [
         Mistake(

@@ -5,6 +5,7 @@ from minires.exercises.mistakes.mistake import Mistake
 _MEAN, _X_HAT = " - dy.mean(axis=pixels)", " - x_hat * (dy * x_hat).mean(axis=pixels)"
 _DX = f"weight / std * (dy{_MEAN}{_X_HAT})"
 _DWEIGHT = "(dy * x_hat).sum(axis=pixels)"
+_DBIAS = "dbias = dy.sum(axis=pixels)"
 _INFERENCE = "dy * weight / std"
 
 _PARAMETERS = [
@@ -26,14 +27,32 @@ _PARAMETERS = [
     Mistake(
         "dbias_mean",
         "dbias is a mean over the pixels. bias serves all of them, and its gradients add up.",
-        ("dbias = dy.sum(axis=pixels)", "dbias = dy.mean(axis=pixels)"),
+        (_DBIAS, "dbias = dy.mean(axis=pixels)"),
     ),
     Mistake(
         "dbias_weighted",
         "dbias is multiplied by weight, but bias is added after weight has multiplied.",
-        ("dbias = dy.sum(axis=pixels)", "dbias = weight * dy.sum(axis=pixels)"),
+        (_DBIAS, "dbias = weight * dy.sum(axis=pixels)"),
     ),
 ]
+
+_WRITTEN_OUT = f"""\
+pixels, dy = (0, 1, 2), dnormalised
+mean, var = x.mean(axis=pixels), x.var(axis=pixels)
+std = np.sqrt(var + 1e-5)
+x_hat = (x - mean) / std
+dweight = {_DWEIGHT}
+{_DBIAS}
+dx = {_DX}"""
+
+
+def _written_out(mistake):
+    """A mistake in batch norm, made where its backward pass is written out after that of the ReLU."""
+    body = _WRITTEN_OUT
+    for old, new in mistake.edits:
+        body = body.replace(old, new)
+    return Mistake(f"norm_{mistake.key}", mistake.hint, ("dx, dweight, dbias = batch_norm_backward(dnormalised)", body))
+
 
 MISTAKES = {
     "batch_norm": [
@@ -195,3 +214,6 @@ MISTAKES = {
         ),
     ],
 }
+
+# A sum with y in it is left out: there y is what comes after the ReLU.
+MISTAKES["batch_norm_relu"] += [_written_out(one) for one in MISTAKES["batch_norm"] if one.key != "dweight_of_y"]
