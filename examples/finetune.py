@@ -14,6 +14,7 @@ fine-tuned again.
 """
 
 import argparse
+import hashlib
 import math
 import signal
 import sys
@@ -27,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a fre
 
 from minires import backend, data, models, optim, pretrained, runs, schedules
 from minires.console import Parser
-from minires.data.images import Preprocessing, read_image_folder
+from minires.data.images import Preprocessing, class_folders, read_image_folder
 
 STAGES = ("layer1", "layer2", "layer3", "layer4")
 DEFAULTS = {
@@ -76,6 +77,8 @@ def run(given):
     announce(weights, metadata)
     preprocessing = Preprocessing(**metadata["preprocessing"])
     dataset = load_dataset(settings, preprocessing)
+    if "resume" in given:
+        refuse_changed_folder(given["resume"], settings, dataset)
     try:
         return finetune(settings, dataset, device, state, metadata, preprocessing)
     except backend.out_of_memory():
@@ -87,6 +90,8 @@ def settings_of(given):
     if "weights" not in given:
         raise ValueError("--weights is missing: name a file of weights, such as resnet20.th, or a run to --resume")
     settings = {**DEFAULTS, **given}
+    refuse_contradictions(settings, given)
+    runs.check_settings(settings)
     for name in ("batch_size", "epochs", "save_every", "threads", "limit_train", "limit_test"):
         if settings[name] is not None and settings[name] < 1:
             raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {settings[name]}")
@@ -97,21 +102,37 @@ def settings_of(given):
         raise ValueError(f"--seed must be at least 0, got {settings['seed']}")
     if settings["unfreeze_at"] is not None and settings["freeze"] == "none":
         raise ValueError("--unfreeze-at: nothing is frozen: give --freeze backbone, or leave it out")
+    if settings["unfreeze_at"] is not None and settings["epochs"] == 1:
+        epochs = max(1, settings["unfreeze_at"]) + 1
+        raise ValueError(f"--unfreeze-at needs two epochs or more, got --epochs 1: give --epochs {epochs}")
     if settings["unfreeze_at"] is not None and not 1 <= settings["unfreeze_at"] < settings["epochs"]:
         last = settings["epochs"] - 1
         raise ValueError(
             f"--unfreeze-at {settings['unfreeze_at']}: of {settings['epochs']} epochs give one from 1 to {last}"
         )
-    if settings["from_scratch"] and settings["freeze"] != "none":
-        raise ValueError("--from-scratch: random layers that are frozen learn nothing: leave --freeze out")
-    if settings["test_folder"] is not None and settings["image_folder"] is None:
-        raise ValueError("--test-folder goes with --image-folder: give both, or neither")
     for name in ("image_folder", "test_folder"):
         if settings[name] is not None:
             settings[name] = str(Path(settings[name]).resolve())  # --resume may be asked for elsewhere
     settings["weights"] = str(Path(settings["weights"]).resolve())
     settings.setdefault("out", f"runs/{time.strftime('%Y%m%d-%H%M%S')}-finetune")
     return settings
+
+
+def refuse_contradictions(settings, given):
+    """Raise ValueError for flags that cannot both be meant."""
+    for name in ("dataset", "data_dir", "data_url"):
+        if settings["image_folder"] is not None and name in given:
+            flag = f"--{name.replace('_', '-')}"
+            raise ValueError(f"--image-folder and {flag} {given[name]} name two data sets: leave one of them out")
+    for name in ("test_folder", "skip_broken"):
+        if settings[name] and settings["image_folder"] is None:
+            raise ValueError(f"--{name.replace('_', '-')} goes with --image-folder: give both, or neither")
+    if settings["from_scratch"] and settings["freeze"] != "none":
+        raise ValueError("--from-scratch: random layers that are frozen learn nothing: leave --freeze out")
+    if settings["from_scratch"] and settings["head"] == "keep":
+        raise ValueError(
+            "--from-scratch takes nothing from the file, --head keep its last layer: leave one of them out"
+        )
 
 
 def announce(path, metadata):
@@ -148,6 +169,47 @@ def load_dataset(settings, preprocessing):
     sizes = f"{len(dataset.train_images):,} to train and validate, {len(dataset.test_images):,} to test"
     print(f"data: {dataset.label}, {len(dataset.classes)} classes, {sizes}", flush=True)
     return dataset
+
+
+def fingerprint(settings):
+    """SHA-256 of the pictures' files, names and contents; None without --image-folder."""
+    if settings["image_folder"] is None:
+        return None
+    digest = hashlib.sha256()
+    for folder in (settings["image_folder"], settings["test_folder"]):
+        if folder is None:
+            continue
+        root = Path(folder)
+        files = [path for name in class_folders(root) for path in (root / name).rglob("*")]
+        files = {path.relative_to(root).as_posix(): path for path in files if path.is_file() and path.name[0] != "."}
+        for name, path in sorted(files.items()):
+            digest.update(f"{len(name)} {name} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+        digest.update(b"end of folder\n")
+    return digest.hexdigest()
+
+
+def refuse_changed_folder(resume, settings, dataset):
+    """Raise ValueError if the pictures are not those that the run began with: they would be divided anew."""
+    if settings["image_folder"] is None:
+        return
+    config = runs.load_with_config(Path(settings["out"]) / "last.safetensors").info["config"]
+    train = data.limit(dataset.train_labels, dataset.train_labels, settings["limit_train"])[0]
+    test = data.limit(dataset.test_labels, dataset.test_labels, settings["limit_test"])[0]
+    sizes = config["sizes"]
+    same = (config["classes"], sizes["train"] + sizes["val"], sizes["test"]) == (
+        list(dataset.classes),
+        len(train),
+        len(test),
+    )
+    if same and config.get("fingerprint") in (None, fingerprint(settings)):  # older runs have none
+        return
+    was = f"{len(config['classes'])} classes, {sum(sizes.values()):,} pictures"
+    now = "as many, but others" if same else f"{len(dataset.classes)} classes, {len(train) + len(test):,}"
+    where = " or ".join(folder for folder in (settings["image_folder"], settings["test_folder"]) if folder)
+    raise ValueError(
+        f"--resume {resume}: {where} has changed since the run began ({was}; now {now}): put it back as it was, or "
+        "start a new run"
+    )
 
 
 def make_loaders(settings, dataset, preprocessing, device):
@@ -206,6 +268,14 @@ def make_optimizer(settings, model):
     return optim.SGD(groups, settings["lr"], momentum=0.9, nesterov=True, weight_decay=settings["weight_decay"])
 
 
+def resumed_epoch(settings):
+    """How many epochs the run to go on with has finished; None for a new run."""
+    if "resume" not in settings:
+        return None
+    position = runs.load_with_config(Path(settings["out"]) / "last.safetensors").position
+    return position["epoch"] if position else 0
+
+
 def finetune(settings, dataset, device, state, metadata, preprocessing):
     """Train, or go on training, and test the best model; returns the exit code."""
     model, keeps = build(settings, dataset, state, metadata)
@@ -220,11 +290,18 @@ def finetune(settings, dataset, device, state, metadata, preprocessing):
         for part in parts:
             part.unfreeze() if thawed else part.freeze()
 
-    freeze_or_not(0)
+    began = resumed_epoch(settings)
+    freeze_or_not(began or 0)
     trained = sum(parameter.size for parameter in model.parameters() if parameter.requires_grad)
-    until = "" if settings["unfreeze_at"] is None else f" until epoch {settings['unfreeze_at']} ends"
-    print(f"head: {'the file' + chr(39) + 's' if keeps else 'new'}; trained: {trained:,} parameters{until}", flush=True)
-    facts = {"preprocessing": metadata["preprocessing"], "options": metadata["options"]}
+    head = "the run's" if began is not None else "the file's" if keeps else "new"
+    thaws = settings["unfreeze_at"] is not None and (began or 0) < settings["unfreeze_at"]
+    until = f" until epoch {settings['unfreeze_at']} ends" if thaws else ""
+    print(f"head: {head}; trained: {trained:,} parameters{until}", flush=True)
+    facts = {
+        "preprocessing": metadata["preprocessing"],
+        "options": metadata["options"],
+        "fingerprint": fingerprint(settings),
+    }
     return runs.train(
         settings, dataset, device, model, make_optimizer(settings, model), schedule, loaders, facts, freeze_or_not
     )

@@ -104,6 +104,7 @@ def settings_of(given):
         settings["lr"] = DEFAULT_LR[settings["optimizer"]]
     if recipe == "paper" and "epochs" in given and "iterations" not in given:
         settings["iterations"] = None
+    runs.check_settings(settings)
     for name in ("batch_size", "epochs", "iterations", "save_every", "threads", "limit_train", "limit_test"):
         if settings[name] is not None and settings[name] < 1:
             raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {settings[name]}")

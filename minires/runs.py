@@ -27,6 +27,14 @@ def call(run, given):
         return fail(error)
 
 
+def check_settings(settings):
+    """Raise ValueError for what would fail only once the run has its folder, or would not name its flag."""
+    if not 0 <= settings["label_smoothing"] <= 1:
+        raise ValueError(f"--label-smoothing must be a number from 0 to 1, got {settings['label_smoothing']}")
+    if settings["val_split"] is not None and settings["val_split"] < 0:
+        raise ValueError(f"--val-split must be at least 0, got {settings['val_split']}")
+
+
 def out_of_memory(settings, given):
     """Say what to do about it; the exit code."""
     size = settings["batch_size"]

@@ -199,6 +199,51 @@ class TestResume:
         assert code == 1
         assert "--freeze backbone (was none)" in one_sentence(err)
 
+    def test_past_the_thaw(self, finetune, weights, cifar, tmp_path):
+        flags = ("--weights", weights, "--data-dir", cifar, *SHORT, "--freeze", "backbone", "--unfreeze-at", 1)
+        printed = finetune(*flags, "--out", tmp_path / "run")[1]
+        assert "head: the file's; trained: 650 parameters until epoch 1 ends" in printed
+        code, printed, err = finetune("--resume", tmp_path / "run")
+        assert code == 0, err
+        number = sum(array.size for key, array in load_file(weights).items() if ".running_" not in key)
+        assert f"head: the run's; trained: {number:,} parameters\n" in printed
+
+    def test_a_folder_that_changed(self, finetune, weights, pictures, tmp_path):
+        folder, run = tmp_path / "pictures", tmp_path / "run"
+        for name in ("green", "red"):
+            shutil.copytree(pictures / name, folder / name)
+        finetune("--weights", weights, "--image-folder", folder, "--epochs", 1, "--out", run)
+        code, printed, err = finetune("--resume", run)
+        assert code == 0, err
+        assert "head: the run's" in printed
+
+        def refused(now):
+            code, _, err = finetune("--resume", run)
+            assert code == 1
+            was = f"--resume {run}: {folder} has changed since the run began (2 classes, 40 pictures; now {now})"
+            assert f"{was}: put it back as it was, or start a new run" in one_sentence(err)
+
+        (folder / "red" / "0.png").rename(folder / "red" / "99.png")
+        refused("as many, but others")
+        (folder / "red" / "99.png").rename(folder / "red" / "0.png")
+        shutil.copy(folder / "red" / "0.png", folder / "red" / "one more.png")
+        refused("2 classes, 41")
+        shutil.copytree(pictures / "violet", folder / "violet")
+        refused("3 classes, 61")
+
+    def test_a_folder_of_an_older_run(self, finetune, finetune_script, weights, pictures, tmp_path, monkeypatch):
+        """Its checkpoint has no fingerprint: classes and sizes alone are compared."""
+        folder, run = tmp_path / "pictures", tmp_path / "run"
+        shutil.copytree(pictures, folder)
+        with monkeypatch.context() as older:
+            older.setattr(finetune_script, "fingerprint", lambda settings: None)
+            finetune("--weights", weights, "--image-folder", folder, "--epochs", 1, "--out", run)
+        (folder / "red" / "0.png").unlink()
+        code, _, err = finetune("--resume", run)
+        assert (code, "(3 classes, 60 pictures; now 3 classes, 59)" in one_sentence(err)) == (1, True)
+        shutil.copy(pictures / "red" / "0.png", folder / "red")
+        assert finetune("--resume", run)[0] == 0
+
 
 class Signalled:
     """In place of the signals: Ctrl-C has come."""
@@ -220,6 +265,21 @@ class Signalled:
         (("--weights", "none.pth"), "none.pth: cannot be read"),
         (("--weights", "x", "--unfreeze-at", 1), "--unfreeze-at: nothing is frozen"),
         (("--weights", "x", "--freeze", "backbone", "--unfreeze-at", 3), "give one from 1 to 2"),
+        (
+            ("--weights", "x", "--freeze", "backbone", "--unfreeze-at", 1, "--epochs", 1),
+            "got --epochs 1: give --epochs 2",
+        ),
+        (("--weights", "x", "--label-smoothing", 2), "--label-smoothing must be a number from 0 to 1, got 2.0"),
+        (("--weights", "x", "--label-smoothing", "nan"), "--label-smoothing must be a number from 0 to 1, got nan"),
+        (("--weights", "x", "--val-split", -1), "--val-split must be at least 0, got -1"),
+        (
+            ("--weights", "x", "--image-folder", "y", "--dataset", "cifar10"),
+            "--image-folder and --dataset cifar10 name two",
+        ),
+        (("--weights", "x", "--image-folder", "y", "--data-dir", "z"), "--image-folder and --data-dir z name two"),
+        (("--weights", "x", "--from-scratch", "--head", "keep"), "--head keep its last layer: leave one of them out"),
+        (("--weights", "x", "--skip-broken"), "--skip-broken goes with --image-folder"),
+        (("--weights", "x", "--test-folder", "y"), "--test-folder goes with --image-folder"),
         (("--weights", "x", "--from-scratch", "--freeze", "backbone"), "leave --freeze out"),
         (("--weights", "x", "--epochs", 0), "--epochs must be at least 1, got 0"),
         (("--weights", "x", "--lr", "nan"), "--lr must be a number from 0 up, got nan"),
