@@ -27,6 +27,7 @@ from minires.console import Parser
 from minires.data import normalize
 from minires.data.images import Preprocessing
 from minires.layers import Linear
+from minires.pretrained.weights import OF_THE_FILE_ITSELF
 
 
 def main():
@@ -60,7 +61,7 @@ def fixed_logits(path, state, metadata):
         features = model.fc.weight.shape[1]
         model.fc = Linear(features, features)
         model.fc.weight.data[:], model.fc.bias.data[:] = np.eye(features), 0
-    pretrained.fill(model, path, state, "new" if headless else None, pretrained.OF_THE_FILE_ITSELF)
+    pretrained.fill(model, path, state, "new" if headless else None, OF_THE_FILE_ITSELF)
     preprocessing = Preprocessing(**metadata["preprocessing"])
     x = normalize(fixed_picture(preprocessing.size)[None], preprocessing.mean, preprocessing.std)
     with no_grad():

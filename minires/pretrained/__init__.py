@@ -6,6 +6,6 @@ print(identify("resnet50.pth"))               what is in there
 """
 
 from minires.pretrained.errors import WeightsError
-from minires.pretrained.weights import OF_THE_FILE_ITSELF, build, fill, identify, load, read, write
+from minires.pretrained.weights import build, fill, identify, load, read, write
 
-__all__ = ["OF_THE_FILE_ITSELF", "WeightsError", "build", "fill", "identify", "load", "read", "write"]
+__all__ = ["WeightsError", "build", "fill", "identify", "load", "read", "write"]
