@@ -35,8 +35,8 @@ PHONE = 390  # pixels
 def site(tmp_path_factory):
     """The folder of the built site."""
     folder = tmp_path_factory.mktemp("site")
-    command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-b", "html", "-d", folder / "doctrees"]
-    done = subprocess.run([*command, DOCS, folder / "html"], capture_output=True, text=True, check=False)
+    command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-j", "auto", "-b", "html"]
+    done = subprocess.run([*command, "-d", folder / "doctrees", DOCS, folder / "html"], capture_output=True, text=True, check=False)
     assert done.returncode == 0 and not done.stderr, done.stderr
     return folder / "html"
 
