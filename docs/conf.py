@@ -41,3 +41,8 @@ html_favicon = "_static/favicon.svg"
 html_css_files = ["site.css"]
 html_copy_source = False
 html_show_sourcelink = False
+
+
+def setup(app):
+    """It adds a file to the site and reads no page, so that pages may be read side by side; it does not say so itself."""
+    app.extensions["sphinx-mathjax-offline"].parallel_read_safe = True
