@@ -44,5 +44,5 @@ html_show_sourcelink = False
 
 
 def setup(app):
-    """It adds a file to the site and reads no page, so that pages may be read side by side; it does not say so itself."""
+    """The extension adds files and reads no page: pages may be read side by side, which it does not say itself."""
     app.extensions["sphinx-mathjax-offline"].parallel_read_safe = True

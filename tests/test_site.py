@@ -36,7 +36,8 @@ def site(tmp_path_factory):
     """The folder of the built site."""
     folder = tmp_path_factory.mktemp("site")
     command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-j", "auto", "-b", "html"]
-    done = subprocess.run([*command, "-d", folder / "doctrees", DOCS, folder / "html"], capture_output=True, text=True, check=False)
+    command += ["-d", folder / "doctrees", DOCS, folder / "html"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0 and not done.stderr, done.stderr
     return folder / "html"
 

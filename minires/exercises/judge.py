@@ -10,6 +10,7 @@ import importlib.util
 import json
 import os
 import sys
+import threading
 import traceback
 import warnings
 from pathlib import Path
@@ -299,14 +300,29 @@ class Quiet:
         self.stream.flush()
 
 
+def _limit(seconds, file):
+    """After so many seconds the place where every thread is goes into the file, and the process ends."""
+
+    def end():  # a thread of Python has the interpreter's lock, so that the others stand still and can be read
+        faulthandler.dump_traceback(file)
+        os._exit(1)
+
+    faulthandler.dump_traceback_later(seconds + 2, exit=True, file=file)  # should the others never give up the lock
+    timer = threading.Timer(seconds, end)
+    timer.daemon = True
+    timer.start()
+    return timer
+
+
 def main():
     name, path, answer, seconds = sys.argv[1:]
     sys.argv = [path]
     sys.stdout, sys.stderr = Quiet(sys.stdout, 4000), Quiet(sys.stderr, 4000)
     warnings.simplefilter("ignore")
     with open(answer, "w", encoding="utf-8") as file:
-        faulthandler.dump_traceback_later(float(seconds), exit=True, file=file)
+        limit = _limit(float(seconds), file)
         result = judge(EXERCISES[name], path)
+        limit.cancel()
         faulthandler.cancel_dump_traceback_later()
         json.dump(result, file)
     os._exit(0)  # whatever the file left running

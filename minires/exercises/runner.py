@@ -41,7 +41,7 @@ def _no_answer(text, path, seconds):
         return {"key": "ended", "lines": ["The process ended without an answer: did the file end it, or crash?"]}
     line = re.search(rf'File "[^"]*{re.escape(Path(path).name)}", line (\d+)', text)  # the innermost comes first
     where = [f"It was in line {line[1]}:", f"  {_line(path, int(line[1]))}"] if line else []
-    limit = f"Not finished after {seconds:g} seconds: is there a loop without an end? (--seconds sets the limit.)"
+    limit = f"Not finished after {seconds:g} s: is there a loop without an end? (--seconds sets the limit.)"
     return {"key": "time", "lines": [limit, *where]}
 
 
