@@ -32,10 +32,11 @@ def cross_entropy(logits, labels, label_smoothing=0.0):
     exponentials = xp.exp(shifted)
     total = exponentials.sum(axis=1, keepdims=True)
     loss = (t * (xp.log(total) - shifted)).sum() / N
+    dtype = logits.dtype
 
     def backward(dloss=1):
         softmax = exponentials / total
-        return ((softmax * t.sum(axis=1, keepdims=True) - t) * (dloss / N)).astype(logits.dtype)
+        return ((softmax * t.sum(axis=1, keepdims=True) - t) * (dloss / N)).astype(dtype)
 
     return loss, backward
 
@@ -76,9 +77,9 @@ def mse_loss(prediction, target):
     if prediction.shape != target.shape:
         raise ValueError(f"mse_loss: prediction has shape {prediction.shape}, target {target.shape}: must be equal")
     difference = prediction - target
-    loss = (difference * difference).mean()
+    loss, dtype = (difference * difference).mean(), prediction.dtype
 
     def backward(dloss=1):
-        return (difference * (2 * dloss / difference.size)).astype(prediction.dtype)
+        return (difference * (2 * dloss / difference.size)).astype(dtype)
 
     return loss, backward

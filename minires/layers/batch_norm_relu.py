@@ -40,6 +40,7 @@ def batch_norm_relu(
         xp.maximum(out, 0, out=out)
 
     y = map_channels(normalise_add_clip, branches, (scale, shift))
+    has_shortcut = shortcut is not None  # the sum keeps none of its branches
 
     def backward(dy):
         check_gradient("batch_norm_relu", dy, y.shape)
@@ -53,7 +54,7 @@ def batch_norm_relu(
         dweight = dcentered * inverse_std
         dx = input_gradient(dz, x, mean, inverse_std, scale, dweight, dbias, training)
         gradients = (dx, *([] if weight is None else [dweight]), *([] if bias is None else [dbias]))
-        return gradients if shortcut is None else (*gradients, dz)
+        return (*gradients, dz) if has_shortcut else gradients
 
     return y, backward
 
@@ -89,9 +90,10 @@ def conv_norm_relu(conv, norm, x, shortcut=None, input_gradient=True):
         return _folded(conv, norm, x, branches), no_backward
     y, conv_backward = conv(x, input_gradient)
     y, norm_backward = norm(y, *branches)
+    has_shortcut = shortcut is not None
 
     def backward(dy):
-        if shortcut is None:
+        if not has_shortcut:
             return conv_backward(norm_backward(dy))
         dy, dshortcut = norm_backward(dy)
         return conv_backward(dy), dshortcut

@@ -45,11 +45,12 @@ def concat(*xs):
     if len({x.shape[:-1] for x in xs}) > 1:
         raise ValueError(f"concat: shapes {', '.join(str(x.shape) for x in xs)} differ before the channels")
     y = xp.concatenate(xs, axis=-1)
-    ends = [sum(x.shape[-1] for x in xs[: k + 1]) for k in range(len(xs))]
+    shape, widths = y.shape, [x.shape[-1] for x in xs]
+    ends = [sum(widths[: k + 1]) for k in range(len(widths))]
 
     def backward(dy):
-        check_gradient("concat", dy, y.shape)
-        return tuple(dy[..., end - x.shape[-1] : end].copy() for x, end in zip(xs, ends, strict=True))
+        check_gradient("concat", dy, shape)
+        return tuple(dy[..., end - width : end].copy() for width, end in zip(widths, ends, strict=True))
 
     return y, backward
 
