@@ -347,7 +347,8 @@ class AdamW(Adam):
 
     l1 remains part of the gradient, as in the other optimizers.
 
-    Source: Loshchilov & Hutter 2019, Decoupled weight decay regularization, algorithm 2.
+    Source: Loshchilov & Hutter 2019, Decoupled weight decay regularization, algorithm 2, with
+    lr in the decay as well, as in PyTorch.
     """
 
     def __init__(
