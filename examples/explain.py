@@ -57,7 +57,8 @@ def run(options):
 def label_of(name, classes):
     """The number of the class of this name."""
     if name not in classes:
-        raise ValueError(unknown("class", name, classes))
+        named = "" if classes[0] != "class 0" else "; --classes FILE gives names, one on each line"
+        raise ValueError(unknown("class", name, classes) + named)
     return classes.index(name)
 
 

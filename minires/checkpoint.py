@@ -53,9 +53,10 @@ def write_atomically(path, content):
         os.replace(beside, path)
         _sync_folder(path.parent)
     except OSError as error:
-        before = "its previous version is whole" if path.exists() else "there was none before"
-        cure = "free some space" if error.errno == errno.ENOSPC else "check the folder's permissions"
-        raise OSError(f"{path} could not be written ({error.strerror}), {before}: {cure}") from error
+        before = ", its previous version is whole" if path.exists() else ""
+        cures = {errno.ENOSPC: "free some space", errno.ENOENT: f"make the folder {path.parent} first"}
+        cure = cures.get(error.errno, "check the folder's permissions")
+        raise OSError(f"{path} could not be written ({error.strerror}){before}: {cure}") from error
     finally:
         with contextlib.suppress(OSError):
             beside.unlink(missing_ok=True)

@@ -8,15 +8,20 @@ import signal
 import subprocess
 import sys
 import time
+from difflib import get_close_matches
 from pathlib import Path
 
 from minires.names import unknown
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose errors are one sentence."""
+    """A parser whose errors are one sentence, with the flag that was perhaps meant."""
 
     def error(self, message):
+        if "unrecognized arguments: -" in message:
+            wrong = message.partition(": ")[2].split()[0]
+            near = get_close_matches(wrong, self._option_string_actions, 1)
+            message += f": did you mean {near[0]}?" if near else ""
         self.exit(2, f"error: {message} (see --help)\n")
 
 
@@ -138,6 +143,7 @@ class Watcher:
     def close(self):
         """Take the bar away."""
         if self.bar is not None:
+            self.bar.clear()  # close() alone leaves what a bar with a delay has shown
             self.bar.close()
             self.bar = None
 

@@ -80,7 +80,7 @@ class TestOpenImage:
     def test_broken(self, tmp_path, damage):
         noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 40, 3), np.uint8))
         (tmp_path / "a.png").write_bytes(damage(file_of(noise).getvalue()))
-        with pytest.raises(DatasetError, match=r"a\.png: .*(is no picture|damaged).*use another file"):
+        with pytest.raises(DatasetError, match=r"a\.png: .*(is not a picture|damaged).*use another file"):
             open_image(tmp_path / "a.png")
 
     def test_missing(self, tmp_path):

@@ -201,7 +201,7 @@ HINTS = {  # made by hand, another way than the known mistakes are: (exercise, b
         return dx, dbias, dweight, dshortcut""", "order order", "right order?"),
     "keepdims": ("linear", RIGHT_LINEAR + "return dx, dweight, dbias[None]", "shape", "axes of length 1 too many"),
     "not_spread": ("global_avg_pool2d", "return dy[:, None, None]", "shape", "Spread it over axis 1 (H) and 2 (W)"),
-    "summed_too_far": ("relu", "return (dy * (x > 0)).sum(axis=0)", "shape", "1 axes in place of 2"),
+    "summed_too_far": ("relu", "return (dy * (x > 0)).sum(axis=0)", "shape", "1 axis in place of 2"),
     "padding": ("im2col", """
         dpadded = np.zeros_like(padded)
         for i in range(K):
@@ -428,6 +428,34 @@ def test_no_permission(capsys, monkeypatch):
     monkeypatch.setattr(Path, "mkdir", refused)
     code, _, err = main(capsys, "start", "sigmoid")
     assert code == 2 and "Permission denied" in err
+
+
+@pytest.mark.parametrize(
+    ("name", "body", "said"),
+    [
+        ("relu", "if dy > 0:\n    return dy", "np.where"),
+        ("sigmoid", "return dy * sigmoid(x) * (1 - sigmoid(x))", "gives two things"),
+        ("sigmoid", "s = sigmoid(x)\nreturn dy * s", "gives two things"),
+    ],
+)
+def test_what_an_exception_means(capsys, name, body, said):
+    write(name, body)
+    code, out, _ = main(capsys, "check", name)
+    assert code == 1 and said in out
+
+
+def test_a_file_that_is_no_text(capsys):
+    write("relu", "return dy")
+    folder.file_of("relu").write_bytes(b"\xff\xfe\x00bad")
+    code, out, _ = main(capsys, "check", "relu")
+    assert code == 1 and "UTF-8" in out and "None" not in out
+
+
+def test_inside_the_folder(capsys, monkeypatch):
+    write("relu", "return dy")
+    monkeypatch.chdir("exercises")
+    code, _, err = main(capsys, "start", "relu")
+    assert code == 2 and "one folder up" in err and not Path("exercises").exists()
 
 
 def test_a_loop_without_an_end(capsys):

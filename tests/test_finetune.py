@@ -353,7 +353,7 @@ class TestPredict:
         (tmp_path / "a.jpg").write_bytes(b"hello")
         code, printed, err = script("predict", tmp_path / "a.jpg", pictures / "red" / "0.png", "--weights", weights)
         assert code == 1
-        assert "a.jpg: is no picture" in one_sentence(err)
+        assert "a.jpg: is not a picture" in one_sentence(err)
         assert "0.png" in printed
 
 

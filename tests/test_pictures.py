@@ -208,7 +208,7 @@ class TestExplainScript:
         code, printed, err = explain(*names, "--weights", folder / "weights.safetensors", "--out", out,
                                      "--classes", folder / "names.txt", "--class", "thing 3")  # fmt: skip
         assert code == 1
-        assert "broken.png: is no picture" in err
+        assert "broken.png: is not a picture" in err
         assert printed.count("explained is thing 3") == 2
         assert printed.count("%  thing") == 10
         assert Image.open(out).size == (1210, 627)

@@ -166,6 +166,11 @@ def test_limits_and_validation_split(main, tmp_path):
     assert json.loads((out / "config.json").read_text())["sizes"] == {"train": 32, "val": 8, "test": 5}
 
 
+def test_a_misspelt_flag(main):
+    code, _, err = main("--ephocs", 3)
+    assert code == 2 and "did you mean --epochs?" in err
+
+
 def test_no_validation_split(main, tmp_path):
     code, printed, _ = main(*FAST, "--out", tmp_path / "run", "--val-split", 0)
     assert code == 0

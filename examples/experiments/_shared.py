@@ -50,6 +50,8 @@ def prepare(args, name):
     out.mkdir(parents=True, exist_ok=True)
     dataset, _ = data.load("cifar10", args.data_dir, progress=sys.stderr.isatty())
     print(f"data: {dataset.label}", flush=True)
+    if args.quick:
+        print("quick: with so few images it shows that everything runs; the figures say nothing", flush=True)
     return out, dataset
 
 

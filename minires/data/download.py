@@ -99,7 +99,7 @@ def find_cifar10(data_dir=None, data_url=None, download=True, progress=True, pat
         if find_layout(place) is not None or _unpack_archive_in(place, replaceable=place == cache and download):
             return place
         if place != cache:
-            _say(f"no CIFAR-10 in {place}")
+            _say(f"no CIFAR-10 in {place}{'' if place.exists() else ': there is no such folder'}")
     searched = " and ".join(map(str, places))
     if not download:
         raise DatasetUnavailable(f"no CIFAR-10 in {searched}, and downloads are switched off; {CURE}")

@@ -42,7 +42,7 @@ def open_image(path):
     except Exception as error:  # Pillow's decoders raise whatever they like
         if isinstance(error, OSError) and error.errno:
             raise DatasetError(f"{path}: cannot be read ({error.strerror}): check its permissions") from error
-        reason = "is no picture that Pillow reads" if "cannot identify" in str(error) else f"is damaged ({error})"
+        reason = "is not a picture that Pillow reads" if "cannot identify" in str(error) else f"is damaged ({error})"
         raise DatasetError(f"{path}: {reason}: use another file, or convert it to PNG or JPEG") from error
 
 

@@ -112,13 +112,13 @@ def _name_and_file(item):
     """A name, or the path of a file that is called after one (also a kept one, relu.old1.py)."""
     path = Path(item)
     if path.suffix == ".py":
+        if not path.is_file():
+            raise folder.FolderError(f"there is no file {path}")
         name = _known(path.name.split(".")[0])
     else:
         name, path = _known(item), folder.file_of(item)
         if not path.is_file():
             raise folder.FolderError(f"{path} is not there: {COMMAND} start {name} writes it")
-    if not path.is_file():
-        raise folder.FolderError(f"there is no file {path}")
     return name, path
 
 

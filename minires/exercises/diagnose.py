@@ -67,8 +67,8 @@ def diagnose(question):
         if answer:
             return answer
     return "unknown", (
-        f"No mistake known here gives these numbers. Take {question.exercise.name} by hand for a very small input, and "
-        f"print {question.name} beside it."
+        f"No mistake known here gives these numbers. Take {question.exercise.name} by hand for an array of one or "
+        f"two numbers, such as [0.5, -2], and print {question.name} beside it."
     )
 
 

@@ -26,7 +26,10 @@ def state(name):
     """ "not started", "started", or "done": the file as it is now has passed."""
     if not file_of(name).is_file():
         return "not started"
-    return "done" if _passed().get(name) == _digest(file_of(name)) else "started"
+    try:
+        return "done" if _passed().get(name) == _digest(file_of(name)) else "started"
+    except OSError:  # it cannot be read
+        return "started"
 
 
 def start(exercise, again=False):
@@ -35,6 +38,8 @@ def start(exercise, again=False):
     A file that is there stays: this raises FolderError, or with `again` gives it a name of its own, NAME.old1.py.
     """
     path, kept = file_of(exercise.name), None
+    if not FOLDER.exists() and Path(path.name).is_file():
+        raise FolderError(f"this is the folder with the exercises itself, {path.name} is here: go one folder up, cd ..")
     try:
         FOLDER.mkdir(exist_ok=True)
         if again and path.exists():

@@ -4,6 +4,7 @@ This runs code that may do anything. So it has a process of its own (see runner.
 into the file ANSWER where it was, and ends.
 """
 
+import ast
 import contextlib
 import faulthandler
 import importlib.util
@@ -260,16 +261,28 @@ def _reading(path, what):
             "unwritten", f"The backward pass is not written yet: {path}{f', line {line}' if line else ''}."
         ) from None
     except SyntaxError as error:
-        raise Finding(
-            "syntax", f"The file is not Python: {error.msg}, line {error.lineno}:", f"  {(error.text or '').strip()}"
-        ) from None
+        lines = [f"The file is not Python: {error.msg}: save it as text, in UTF-8."]
+        if error.text:
+            lines = [f"The file is not Python: {error.msg}, line {error.lineno}:", f"  {error.text.strip()}"]
+        raise Finding("syntax", *lines) from None
     except SystemExit:
         raise Finding("exit", "The file ended the program (sys.exit or exit): take that call out.") from None
     except Exception as error:
         line, text = _line_of(error, path)
         where = (f"{what[0].upper()}{what[1:]}, in line {line}:", f"  {text}") if line else (f"{what.capitalize()}:",)
         message = " ".join(str(error).split())
-        raise Finding("exception", *where, f"  {type(error).__name__}: {message}") from None
+        where += (f"  {type(error).__name__}: {message}", *_of_exception(message, path))
+        raise Finding("exception", *where) from None
+
+
+def _of_exception(message, path):
+    """What is behind an exception of NumPy's that says little to a beginner, if it is known."""
+    name = Path(path).name.split(".")[0]
+    calls = [node.func for node in ast.walk(ast.parse(Path(path).read_bytes())) if isinstance(node, ast.Call)]
+    if "truth value of an array" in message:
+        yield "if decides once, for the whole array. np.where, or a product with a mask, decides number by number."
+    elif any(isinstance(called, ast.Name) and called.id == name for called in calls):
+        yield f"{name}(...) gives two things, its result and backward: is that meant? The result is there already."
 
 
 def _line_of(error, path):

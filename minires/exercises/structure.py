@@ -135,7 +135,8 @@ def _shape_hint(name, arrays, expected, axes, case, known):
             yield text
             return
     if len(shapes.got) < len(shapes.expected):
-        yield f"That is {len(shapes.got)} axes in place of {len(axes)}: was there a sum or mean over one too many?"
+        number = "1 axis" if len(shapes.got) == 1 else f"{len(shapes.got)} axes"
+        yield f"That is {number} in place of {len(axes)}: was there a sum or mean over one too many?"
 
 
 def _padding(name, shapes):

@@ -48,7 +48,7 @@ def read_torch(path):
         elif head[257:262] == b"ustar":
             raise WeightsError("is of the tar format of PyTorch's first versions; load it there and save it again")
         else:
-            raise WeightsError(f"is no PyTorch file: it begins with {ascii(head[:12])[1:]}; check where it is from")
+            raise WeightsError(f"is not a PyTorch file: it begins with {ascii(head[:12])[1:]}; check where it is from")
         state, around = _find_state(content)
         return _fill(state, numbers_of), _plain_values(around)
 
