@@ -68,6 +68,7 @@ RECIPES = {  # only defaults: every flag overrides them
     },
 }
 DEFAULT_LR = {"adam": 1e-3, "adamw": 1e-3, "rmsprop": 1e-3}  # the recipes' are SGD's
+SIMPLE_CNN_LR = 0.05  # of SGD: it has no batch norm, and at the recipes' 0.4 it learns nothing
 
 
 def main():
@@ -102,6 +103,8 @@ def settings_of(given):
     settings = {**DEFAULTS, **RECIPES[recipe], **given}
     if "lr" not in given and settings["optimizer"] in DEFAULT_LR:
         settings["lr"] = DEFAULT_LR[settings["optimizer"]]
+    elif "lr" not in given and settings["model"] == "simple_cnn":
+        settings["lr"] = min(settings["lr"], SIMPLE_CNN_LR)
     if recipe == "paper" and "epochs" in given and "iterations" not in given:
         settings["iterations"] = None
     runs.check_settings(settings)
