@@ -1,6 +1,6 @@
 """Half frozen: batch norm's statistics drift under parameters that stand still.
 
-    python examples/experiments/batch_norm_statistics.py --weights resnet20.th --data-dir DIR             6 minutes
+    python examples/experiments/batch_norm_statistics.py --weights resnet20.th --data-dir DIR            11 minutes
     python examples/experiments/batch_norm_statistics.py --weights resnet20.th --data-dir DIR --quick     does it run?
 
 A network with somebody's weights, whose last layer alone is trained, for three epochs of the first 5,000 training

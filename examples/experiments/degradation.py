@@ -1,6 +1,6 @@
 """Are deeper networks better? Plain and residual networks of 8, 20, 32 and 56 layers (He et al. 2015, figures 1 and 6).
 
-    python examples/experiments/degradation.py --data-dir DIR             about 42 minutes on two cores
+    python examples/experiments/degradation.py --data-dir DIR             about 67 minutes on one core
     python examples/experiments/degradation.py --data-dir DIR --quick     does it run?
 
 Every network is trained in the same way, on the first 5,000 training images, and tested on the first 2,000 test images

@@ -1,6 +1,6 @@
 """What batch norm does to gradients, and what shortcuts do: gradient norms layer by layer, of four kinds of network.
 
-    python examples/experiments/gradients.py --data-dir DIR             about 5 minutes on two cores
+    python examples/experiments/gradients.py --data-dir DIR             about 7 minutes on one core
     python examples/experiments/gradients.py --data-dir DIR --quick     does it run?
 
 Plain and residual, with and without batch norm, of 20 and 56 layers: the norm of the gradient of every layer's weights,

@@ -1,6 +1,6 @@
 """What the optimizer is worth: SGD with momentum and a schedule, SGD at a low rate without one, Adam, AdamW, RMSprop.
 
-    python examples/experiments/optimizers.py --data-dir DIR             about 8 minutes on two cores
+    python examples/experiments/optimizers.py --data-dir DIR             about 15 minutes on one core
     python examples/experiments/optimizers.py --data-dir DIR --quick     does it run?
 
 resnet8 each time, on the first 10,000 training images, tested on the first 2,000 test images after each epoch. A run

@@ -1,6 +1,6 @@
 """Against overfitting: augmentation, weight decay and dropout, one by one and together; and shortcut B for A.
 
-    python examples/experiments/regularisation.py --data-dir DIR             about 16 minutes on two cores
+    python examples/experiments/regularisation.py --data-dir DIR             about 30 minutes on one core
     python examples/experiments/regularisation.py --data-dir DIR --quick     does it run?
 
 resnet8 each time, on few images, so that it overfits: the first 5,000 training images for 20 epochs, tested on the

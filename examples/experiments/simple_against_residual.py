@@ -1,6 +1,6 @@
 """The small network of tutorials against resnet20: with equal parameters, and with equal time.
 
-    python examples/experiments/simple_against_residual.py --data-dir DIR             about 14 minutes on two cores
+    python examples/experiments/simple_against_residual.py --data-dir DIR             about 19 minutes on two cores
     python examples/experiments/simple_against_residual.py --data-dir DIR --quick     does it run?
 
 simple_cnn has 42,442 parameters; a wider one made here has 268,222, about as many as resnet20 (269,722). Each is
