@@ -4,15 +4,12 @@ This runs code that may do anything. So it has a process of its own (see runner.
 into the file ANSWER where it was, and ends.
 """
 
-import ast
-import contextlib
 import faulthandler
 import importlib.util
 import json
 import os
 import sys
 import threading
-import traceback
 import warnings
 from pathlib import Path
 
@@ -21,6 +18,7 @@ import numpy as np
 from minires.exercises.catalogue import EXERCISES
 from minires.exercises.diagnose import Question, diagnose, known_mistakes, same
 from minires.exercises.finding import Finding, shape_text
+from minires.exercises.reading import reading
 from minires.exercises.structure import check_arrays, check_dtypes, gradients_of
 from minires.gradcheck import GradcheckError, gradcheck
 
@@ -45,7 +43,7 @@ def load(exercise, path):
     """The reader's function."""
     spec = importlib.util.spec_from_file_location(f"exercise_{exercise.name}", path)
     module = importlib.util.module_from_spec(spec)
-    with _reading(path, "the file cannot be run"):
+    with reading(path, "the file cannot be run"):
         spec.loader.exec_module(module)
     function = getattr(module, exercise.name, None)
     if not callable(function):
@@ -85,12 +83,12 @@ class Run:
         """The reader's gradients, of a pass of its own."""
         inputs = self.exercise.inputs(self.case, self.dtype)
         _, backward = self.forward(inputs)
-        with _reading(self.path, "the backward pass ended with an error"):
+        with reading(self.path, "the backward pass ended with an error"):
             returned = backward(np.array(self.dy if dy is None else dy)[()])
         return gradients_of(returned, self.exercise.gradients)
 
     def forward(self, inputs):
-        with _reading(self.path, "the forward pass ended with an error"):
+        with reading(self.path, "the forward pass ended with an error"):
             result = self.function(**inputs)
         if not isinstance(result, tuple) or len(result) != 2 or not callable(result[1]):
             raise Finding(
@@ -130,7 +128,7 @@ def _check_purity(run):
     inputs = run.exercise.inputs(run.case)
     y, backward = run.forward(inputs)
     names, dy = run.exercise.gradients, np.array(run.dy)[()]
-    with _reading(run.path, "the backward pass ended with an error"):
+    with reading(run.path, "the backward pass ended with an error"):
         first = gradients_of(backward(dy), names)
         first = [np.array(dx) for dx in first]
         if not np.array_equal(dy, run.dy):
@@ -236,7 +234,7 @@ def _gradcheck(function, exercise, path):
         def with_arrays(*arrays, inputs=inputs):
             return function(**inputs | dict(zip(differentiable, arrays, strict=True)))
 
-        with _reading(path, "gradcheck could not be done"):
+        with reading(path, "gradcheck could not be done"):
             try:
                 report = gradcheck(with_arrays, *(inputs[name] for name in differentiable), max_elements=MOST_ELEMENTS)
             except GradcheckError as error:
@@ -246,50 +244,6 @@ def _gradcheck(function, exercise, path):
         f"forward pass, shapes, dtypes, {len(exercise.cases)} sets of shapes, nothing changed in place, "
         f"gradcheck of {elements} elements"
     )
-
-
-@contextlib.contextmanager
-def _reading(path, what):
-    """Turns an error in the reader's file into a Finding with the reader's line."""
-    try:
-        yield
-    except Finding:
-        raise
-    except NotImplementedError as error:
-        line, _ = _line_of(error, path)
-        raise Finding(
-            "unwritten", f"The backward pass is not written yet: {path}{f', line {line}' if line else ''}."
-        ) from None
-    except SyntaxError as error:
-        lines = [f"The file is not Python: {error.msg}: save it as text, in UTF-8."]
-        if error.text:
-            lines = [f"The file is not Python: {error.msg}, line {error.lineno}:", f"  {error.text.strip()}"]
-        raise Finding("syntax", *lines) from None
-    except SystemExit:
-        raise Finding("exit", "The file ended the program (sys.exit or exit): take that call out.") from None
-    except Exception as error:
-        line, text = _line_of(error, path)
-        where = (f"{what[0].upper()}{what[1:]}, in line {line}:", f"  {text}") if line else (f"{what.capitalize()}:",)
-        message = " ".join(str(error).split())
-        where += (f"  {type(error).__name__}: {message}", *_of_exception(message, path))
-        raise Finding("exception", *where) from None
-
-
-def _of_exception(message, path):
-    """What is behind an exception of NumPy's that says little to a beginner, if it is known."""
-    name = Path(path).name.split(".")[0]
-    calls = [node.func for node in ast.walk(ast.parse(Path(path).read_bytes())) if isinstance(node, ast.Call)]
-    if "truth value of an array" in message:
-        yield "if decides once, for the whole array. np.where, or a product with a mask, decides number by number."
-    elif any(isinstance(called, ast.Name) and called.id == name for called in calls):
-        yield f"{name}(...) gives two things, its result and backward: is that meant? The result is there already."
-
-
-def _line_of(error, path):
-    """The last line of the reader's file on the way to the error."""
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if Path(f.filename).name == Path(path).name]
-    frames = [f for f in frames if Path(f.filename).absolute() == Path(path).absolute()]
-    return (frames[-1].lineno, frames[-1].line) if frames else (None, None)
 
 
 def _afresh(exercise):
