@@ -10,7 +10,7 @@ from minires.exercises.finding import Finding
 
 @contextlib.contextmanager
 def reading(path, what):
-    """Within this block an error in the reader's file, `path`, becomes a Finding: `what` happened, and in which line."""
+    """Within this block an error in the reader's file, `path`, becomes a Finding: `what` happened, and where."""
     try:
         yield
     except Finding:
