@@ -36,9 +36,11 @@ def reading(path, what):
 
 
 def _of_exception(message, path):
-    """What is behind an exception of NumPy's that says little to a beginner, if it is known."""
+    """What is behind an exception that says little to a beginner, if it is known."""
     name = Path(path).name.split(".")[0]
-    if "truth value of an array" in message:
+    if "null bytes" in message:  # a SyntaxError in later versions of Python
+        yield "Save it as text, in UTF-8."
+    elif "truth value of an array" in message:
         yield "if decides once, for the whole array. np.where, or a product with a mask, decides number by number."
     elif name in _called(path):
         yield f"{name}(...) gives two things, its result and backward: is that meant? The result is there already."
