@@ -451,6 +451,16 @@ def test_a_file_that_is_no_text(capsys):
     assert code == 1 and "UTF-8" in out and "None" not in out
 
 
+def test_a_file_that_cannot_be_read(capsys, monkeypatch):
+    def refused(path):
+        raise PermissionError(13, "Permission denied")
+
+    write("relu", solution("relu"))
+    monkeypatch.setattr(Path, "read_bytes", refused)
+    code, out, _ = main(capsys, "list")
+    assert code == 0 and re.search(r"relu +started", out)
+
+
 def test_inside_the_folder(capsys, monkeypatch):
     write("relu", "return dy")
     monkeypatch.chdir("exercises")

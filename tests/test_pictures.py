@@ -219,7 +219,7 @@ class TestExplainScript:
         [
             (("--class", "class 11"), "unknown class 'class 11': did you mean 'class 1'"),
             (("--classes", "nowhere.txt"), "nowhere.txt"),
-            (("--out", "nowhere/out.png"), "out.png could not be written"),
+            (("--out", "nowhere/out.png"), "make the folder nowhere first"),
         ],
     )
     def test_errors(self, explain, folder, flags, message):

@@ -171,6 +171,15 @@ def test_a_misspelt_flag(main):
     assert code == 2 and "did you mean --epochs?" in err
 
 
+def test_without_batch_norm_the_rate_is_lower(main, tmp_path):
+    for flags, lr in (((), 0.05), (("--lr", "0.2"), 0.2), (("--optimizer", "adam"), 0.001)):
+        out = tmp_path / f"run-{lr}"
+        code, _, _ = main(
+            "--model", "simple_cnn", "--batch-size", 16, "--epochs", 1, "--device", "cpu", "--out", out, *flags
+        )
+        assert code == 0 and json.loads((out / "config.json").read_text())["settings"]["lr"] == lr
+
+
 def test_no_validation_split(main, tmp_path):
     code, printed, _ = main(*FAST, "--out", tmp_path / "run", "--val-split", 0)
     assert code == 0
@@ -322,6 +331,8 @@ def test_a_bar_on_a_terminal(cifar, tmp_path):
     assert "epoch 1/2 |" in text
     assert "images/s" in text
     assert " left" in text
+    line = text[: text.index("test loss")].rpartition("\n")[2]
+    assert line.rpartition("\r")[2] == "", "the bar still stands where the test's lines begin"
 
 
 # What goes wrong -------------------------------------------------------------------------------------------------
