@@ -43,8 +43,9 @@ import peers  # noqa: E402
 from cases import CASES, QUICK, Network, select  # noqa: E402
 
 from minires import backend, models  # noqa: E402
+from minires.cli.recording import environment  # noqa: E402
+from minires.files import write_atomically  # noqa: E402
 from minires.names import unknown  # noqa: E402
-from minires.recording import environment, write_atomically  # noqa: E402
 
 SLOW_ROUNDS, SLOW_SECONDS = 3, 15  # after which peers that are slow have no more turns
 PAUSE = 0.02  # seconds between turns, in which the threads of the one before fall asleep

@@ -18,10 +18,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import numpy as np
 
 from minires import backend, models, no_grad
-from minires.backend import memory
+from minires.backend.cpu import memory
+from minires.cli.recording import environment
 from minires.module import evaluating, lean_backward
 from minires.optim import SGD
-from minires.recording import environment
 from minires.training import train_step
 
 BACKBONE = ("conv1", "bn1", "layer1", "layer2", "layer3")

@@ -38,12 +38,14 @@ from cases import Conv, Network  # noqa: E402
 from cpu import PAUSE, about, at_least_one, significant  # noqa: E402
 
 from minires import backend, layers, models, no_grad  # noqa: E402
-from minires.backend import blocks, channels, cpu, memory, patches, winograd  # noqa: E402
+from minires.backend import blocks, channels, patches  # noqa: E402
+from minires.backend.cpu import memory, winograd  # noqa: E402
+from minires.backend.cpu import workers as cpu  # noqa: E402
+from minires.files import write_atomically  # noqa: E402
 from minires.layers import conv  # noqa: E402
 from minires.models import resnet  # noqa: E402
 from minires.module import lean_backward  # noqa: E402
 from minires.names import unknown  # noqa: E402
-from minires.recording import write_atomically  # noqa: E402
 
 PYTORCH = {"pytorch-nchw": "PyTorch, default layout", "pytorch-channels-last": "PyTorch, channels_last"}
 SLOW_ROUNDS = 3

@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import numpy as np
 
 from minires import models
-from minires.recording import environment
+from minires.cli.recording import environment
 
 ROOT = Path(__file__).resolve().parent.parent
 READ = """

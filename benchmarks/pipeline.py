@@ -25,7 +25,8 @@ import numpy as np  # noqa: E402
 import train_cifar  # noqa: E402
 
 from minires import backend, data, models  # noqa: E402
-from minires.recording import environment, write_atomically  # noqa: E402
+from minires.cli.recording import environment  # noqa: E402
+from minires.files import write_atomically  # noqa: E402
 from minires.training import train_step  # noqa: E402
 
 MODELS = ("resnet8", "resnet20")

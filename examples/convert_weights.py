@@ -22,8 +22,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a fre
 
 import numpy as np
 
-from minires import models, no_grad, pretrained, runs
-from minires.console import Parser
+from minires import models, no_grad, pretrained
+from minires.cli import runs
+from minires.cli.console import Parser
 from minires.data import normalize
 from minires.data.images import Preprocessing
 from minires.layers import Linear

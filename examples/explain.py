@@ -17,11 +17,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a fre
 
 import numpy as np
 
-from minires import backend, pictures, pretrained, runs
-from minires.console import Parser, class_names, fail, note_assumed
+from minires import backend, pretrained
+from minires.cli import runs
+from minires.cli.console import Parser, class_names, fail, note_assumed
 from minires.data import normalize
 from minires.data.images import DatasetError, Preprocessing, open_image
-from minires.explain import grad_cam, input_gradient
+from minires.inspection import pictures
+from minires.inspection.explain import grad_cam, input_gradient
 from minires.names import unknown
 
 

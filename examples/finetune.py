@@ -26,8 +26,9 @@ if __name__ == "__main__":  # Ctrl-C while the imports below go on
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a fresh clone runs without being installed
 
-from minires import backend, data, models, optim, pretrained, runs, schedules
-from minires.console import Parser
+from minires import backend, data, models, optim, pretrained, schedules
+from minires.cli import runs
+from minires.cli.console import Parser
 from minires.data.images import Preprocessing, class_folders, read_image_folder
 
 STAGES = ("layer1", "layer2", "layer3", "layer4")

@@ -17,8 +17,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a fre
 
 import numpy as np
 
-from minires import backend, no_grad, pretrained, runs
-from minires.console import Parser, class_names, fail, note_assumed
+from minires import backend, no_grad, pretrained
+from minires.cli import runs
+from minires.cli.console import Parser, class_names, fail, note_assumed
 from minires.data import normalize
 from minires.data.images import DatasetError, Preprocessing, open_image
 

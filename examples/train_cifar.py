@@ -23,8 +23,9 @@ if __name__ == "__main__":  # Ctrl-C while the imports below go on
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a fresh clone runs without being installed
 
-from minires import backend, data, models, optim, pretrained, runs, schedules
-from minires.console import Parser, evaluation_table, fail, note_assumed, one_of
+from minires import backend, data, models, optim, pretrained, schedules
+from minires.cli import runs
+from minires.cli.console import Parser, evaluation_table, fail, note_assumed, one_of
 from minires.data.images import Preprocessing
 from minires.training import DivergenceError, evaluate, train_step
 

@@ -1,6 +1,7 @@
 """minires: residual networks whose every backward pass is written by hand, in NumPy and CuPy."""
 
-from minires import backend, gradcheck, layers, losses, models, optim, schedules, summary
+from minires import backend, gradcheck, layers, losses, models, optim, schedules
+from minires.inspection import summary
 from minires.module import Module, Parameter, Sequential, no_grad
 
 __all__ = [

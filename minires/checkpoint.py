@@ -5,14 +5,13 @@ arrays under "optimizer/...". All else (position, history, generators, settings)
 Files are written beside and renamed: whatever happens meanwhile, the previous one stays whole.
 """
 
-import contextlib
-import errno
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+
+from minires.files import write_atomically
 
 FORMAT = "minires-checkpoint-1"
 _OPTIMIZER = "optimizer/"
@@ -36,40 +35,6 @@ class Checkpoint:
     position: dict | None
     generators: dict
     info: dict
-
-
-def write_atomically(path, content):
-    """Write bytes beside `path`, make sure they are on the disk, and rename: there is never half a file.
-
-    Raises OSError where that fails; what stood at `path` before stands there still.
-    """
-    path = Path(path)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with open(beside, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, path)
-        _sync_folder(path.parent)
-    except OSError as error:
-        before = ", its previous version is whole" if path.exists() else ""
-        cures = {errno.ENOSPC: "free some space", errno.ENOENT: f"make the folder {path.parent} first"}
-        cure = cures.get(error.errno, "check the folder's permissions")
-        raise OSError(f"{path} could not be written ({error.strerror}){before}: {cure}") from error
-    finally:
-        with contextlib.suppress(OSError):
-            beside.unlink(missing_ok=True)
-
-
-def _sync_folder(folder):
-    """Put a rename on the disk, where the system can."""
-    if hasattr(os, "O_DIRECTORY"):
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def save(path, model, optimizer=None, position=None, info=None):

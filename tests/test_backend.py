@@ -10,7 +10,9 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from minires import backend
-from minires.backend import col2im, cpu, im2col, memory, output_size
+from minires.backend import col2im, im2col, output_size
+from minires.backend.cpu import memory
+from minires.backend.cpu import workers as cpu
 from minires.layers import avg_pool2d, batch_norm, batch_norm_relu, conv2d, max_pool2d, relu, sigmoid
 from minires.models import resnet8
 from minires.optim import SGD

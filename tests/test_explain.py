@@ -6,12 +6,13 @@ import cupy_double
 import numpy as np
 import pytest
 
-from minires import explain, models
+from minires import models
 from minires.backend import to_device, to_numpy
 from minires.gradcheck import numeric_gradient
+from minires.inspection import explain
+from minires.inspection.watching import watching
 from minires.layers import Conv2d, GlobalAvgPool2d, Linear, ReLU
 from minires.module import Sequential, no_grad
-from minires.watching import watching
 
 
 def batch(number=3, side=32, dtype=np.float32):

@@ -16,7 +16,9 @@ import textbook  # noqa: E402
 from cases import Network  # noqa: E402
 
 from minires import layers, models  # noqa: E402
-from minires.backend import cpu, memory, patches  # noqa: E402
+from minires.backend import patches  # noqa: E402
+from minires.backend.cpu import memory  # noqa: E402
+from minires.backend.cpu import workers as cpu  # noqa: E402
 from minires.losses import cross_entropy  # noqa: E402
 from minires.models import resnet  # noqa: E402
 

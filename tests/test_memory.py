@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minires import backend
-from minires.backend import memory
+from minires.backend.cpu import memory
 from minires.layers import relu
 
 LARGE = memory.POOLED_BYTES // 8  # float64 numbers that are just enough for the pool

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from minires import Module, Parameter, Sequential, no_grad
-from minires.backend import memory
+from minires.backend.cpu import memory
 from minires.layers import BatchNorm2d, BatchNormReLU2d, Conv2d, Dropout, Linear, ReLU, relu
 from minires.losses import cross_entropy
 from minires.models import ResNet, build, resnet8, resnet20, resnet44

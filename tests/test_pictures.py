@@ -11,10 +11,11 @@ from PIL import Image
 from safetensors.numpy import save_file
 from test_data_cifar import make_batches, write_binary
 
-from minires import models, pictures
+from minires import models
+from minires.inspection import pictures
+from minires.inspection.summary import summary
 from minires.layers import Conv2d, Linear, ReLU, relu
 from minires.module import Module
-from minires.summary import summary
 
 RNG = np.random.default_rng(0)
 PHOTOS = RNG.integers(0, 256, (2, 12, 10, 3), np.uint8)
@@ -64,7 +65,7 @@ def test_few_colours_make_a_smaller_file(tmp_path):
 
 
 def test_nothing_imports_matplotlib_before_it_draws():
-    code = "import sys, minires.pictures; assert 'matplotlib' not in sys.modules"
+    code = "import sys, minires.inspection.pictures; assert 'matplotlib' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=scripts.EXAMPLES.parent)
 
 

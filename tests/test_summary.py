@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
+from minires.inspection.summary import summary
 from minires.layers import Conv2d, Linear, MaxPool2d
 from minires.models import resnet20, simple_cnn
 from minires.module import Sequential
-from minires.summary import summary
 
 
 def multiply_adds(shortcut):

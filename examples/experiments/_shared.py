@@ -10,9 +10,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from minires import checkpoint, data, optim
-from minires.checkpoint import write_atomically
-from minires.console import Parser, stopping_on_signals
-from minires.recording import environment
+from minires.cli.console import Parser, stopping_on_signals
+from minires.cli.recording import environment
+from minires.files import write_atomically
 from minires.schedules import MultiStepLR
 from minires.training import DivergenceError, Interrupted, Trainer
 

@@ -19,7 +19,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # so that a fresh 
 import _shared
 import numpy as np
 
-from minires import optim, pretrained, runs
+from minires import optim, pretrained
+from minires.cli import runs
 from minires.layers import BatchNorm2d
 from minires.training import evaluate, train_step
 

@@ -15,7 +15,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # so that a fresh 
 
 import _shared
 
-from minires import models, runs
+from minires import models
+from minires.cli import runs
 
 DEPTHS = (8, 20, 32, 56)
 SIZE = _shared.Size(train=5000, test=2000, epochs=8, batch_size=64)

@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # so that a fresh 
 import numpy as np
 
 from minires import data
-from minires.console import Parser
+from minires.cli.console import Parser
 
 FINETUNE = Path(__file__).resolve().parents[1] / "finetune.py"
 WAYS = {  # flags of finetune.py

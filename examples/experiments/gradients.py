@@ -18,8 +18,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # so that a fresh 
 import _shared
 import numpy as np
 
-from minires import Module, Parameter, optim, runs
+from minires import Module, Parameter, optim
 from minires.backend import to_numpy
+from minires.cli import runs
 from minires.data import normalize
 from minires.layers import Conv2d, Linear, relu
 from minires.losses import cross_entropy

@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # so that a fresh 
 
 from minires import data
 from minires.backend import get_threads, set_threads
-from minires.console import Parser
+from minires.cli.console import Parser
 from minires.layers import BatchNorm2d, Conv2d, Flatten, GlobalAvgPool2d, Linear, MaxPool2d, ReLU
 from minires.models import plain20, plain32, resnet20, resnet32
 from minires.module import Sequential

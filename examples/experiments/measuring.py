@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # so that a fresh 
 import numpy as np
 
 from minires import data, pretrained
-from minires.console import Parser
+from minires.cli.console import Parser
 from minires.module import no_grad
 
 

@@ -15,7 +15,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # so that a fresh 
 
 import _shared
 
-from minires import models, optim, runs, schedules
+from minires import models, optim, schedules
+from minires.cli import runs
 
 SIZE = _shared.Size(train=10_000, test=2000, epochs=5, batch_size=64)
 QUICK_SIZE = _shared.Size(train=48, test=16, epochs=2, batch_size=16)

@@ -16,12 +16,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # so that a fresh 
 
 import numpy as np
 
-from minires import data, explain, models, pictures, pretrained, runs
+from minires import data, models, pretrained
 from minires.backend import to_numpy
-from minires.console import Parser
+from minires.cli import runs
+from minires.cli.console import Parser
 from minires.data.images import Preprocessing
+from minires.inspection import explain, pictures
+from minires.inspection.pictures import write_png
 from minires.module import no_grad
-from minires.pictures import write_png
 
 IMAGE = [[1, 2, 0], [0, 1, 3], [2, 1, 1]]  # of docs/layers/conv.md
 LARGER_IMAGE = [[1, 2, 0, 1], [0, 1, 3, 2], [2, 1, 1, 0], [1, 0, 2, 3]]

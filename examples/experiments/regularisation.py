@@ -15,7 +15,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # so that a fresh 
 
 import _shared
 
-from minires import Sequential, models, runs
+from minires import Sequential, models
+from minires.cli import runs
 from minires.layers import Dropout
 
 SIZE = _shared.Size(train=5000, test=2000, epochs=20, batch_size=64)

@@ -18,7 +18,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # so that a fresh 
 
 import _shared
 
-from minires import models, runs
+from minires import models
+from minires.cli import runs
 from minires.layers import Conv2d, Linear
 from minires.training import train_step
 

@@ -10,10 +10,8 @@ Arrays carry their device: NumPy's live on the CPU, CuPy's on the GPU. Everythin
     im2col, col2im             patches of an image as rows, and the adjoint
 """
 
-from minires.backend import winograd
 from minires.backend.arrays import (
     DEVICES,
-    DeviceError,
     array_module,
     device_of,
     empty,
@@ -28,7 +26,9 @@ from minires.backend.arrays import (
 )
 from minires.backend.blocks import add_to, for_each_band, for_each_block, map_blocks, map_in_place, sum_blocks
 from minires.backend.channels import channel_moments, far_from_zero, map_channels, sum_channels
-from minires.backend.cpu import get_threads, set_threads
+from minires.backend.cpu import winograd
+from minires.backend.cpu.workers import get_threads, set_threads
+from minires.backend.errors import DeviceError
 from minires.backend.patches import col2im, im2col, output_size, pad, window_views
 
 __all__ = [

@@ -4,13 +4,10 @@ import sys
 
 import numpy as np
 
-from minires.backend import cpu, memory
+from minires.backend.cpu import memory, workers
+from minires.backend.errors import DeviceError
 
 DEVICES = ("auto", "cpu", "gpu")
-
-
-class DeviceError(RuntimeError):
-    """The device asked for is not there; the message says what is missing and how to get it."""
 
 
 def array_module(*arrays):
@@ -50,7 +47,7 @@ def resolve_device(device):
         raise ValueError(f"unknown device {device!r}: choose one of {', '.join(DEVICES)}")
     if device == "cpu":
         return "cpu"
-    from minires.backend import gpu
+    from minires.backend.gpu import device as gpu
 
     try:
         gpu.check()
@@ -67,7 +64,7 @@ def to_device(array, device):
         return array
     if device == "cpu":
         return to_numpy(array)
-    from minires.backend import gpu
+    from minires.backend.gpu import device as gpu
 
     return gpu.from_numpy(array)
 
@@ -98,7 +95,7 @@ def steps_between_reads(device):
 def synchronize(device):
     """Wait until the device has done all it was given; a CPU always has."""
     if device == "gpu":
-        from minires.backend import gpu
+        from minires.backend.gpu import device as gpu
 
         gpu.synchronize()
 
@@ -106,10 +103,10 @@ def synchronize(device):
 def memory_peak(device):
     """Largest memory in use so far, in bytes: of this process on the CPU, of CuPy's pool on a GPU."""
     if device == "gpu":
-        from minires.backend import gpu
+        from minires.backend.gpu import device as gpu
 
         return gpu.memory_peak()
-    return cpu.memory_peak()
+    return workers.memory_peak()
 
 
 def out_of_memory():

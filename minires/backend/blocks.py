@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from minires.backend import cpu
 from minires.backend.arrays import array_module, empty
+from minires.backend.cpu import workers as cpu
 
 
 def for_each_block(function, array, item_bytes=None, block_bytes=None, least_bytes=0):

@@ -6,9 +6,10 @@ NumPy's inner loop is long; sums are products with a row of ones, which BLAS doe
 
 import numpy as np
 
-from minires.backend import cpu, memory
 from minires.backend.arrays import array_module, empty
 from minires.backend.blocks import for_each_block, sum_blocks
+from minires.backend.cpu import memory
+from minires.backend.cpu import workers as cpu
 
 
 def _rows(arrays):

@@ -6,8 +6,8 @@ pixels of a window's row lie next to each other in memory, so the CPU copies the
 
 import numpy as np
 
-from minires.backend import memory
 from minires.backend.arrays import array_module, zeros
+from minires.backend.cpu import memory
 
 
 def output_size(size, kernel, stride, padding, layer="im2col"):

@@ -6,7 +6,7 @@ import sys
 import textwrap
 from pathlib import Path
 
-from minires.console import Parser
+from minires.cli.console import Parser
 from minires.exercises import folder
 from minires.exercises.catalogue import EXERCISES, after
 from minires.exercises.runner import judge_in_process

@@ -8,6 +8,7 @@ import numpy as np
 
 from minires import checkpoint, models
 from minires.data.images import Preprocessing
+from minires.files import write_atomically
 from minires.pretrained.architectures import normalised, recognise
 from minires.pretrained.errors import WeightsError
 from minires.pretrained.files import opened
@@ -133,7 +134,7 @@ def write(path, state, metadata):
     arrays = {key: np.ascontiguousarray(array) for key, array in state.items()}
     means = [key for key in arrays if key.endswith("running_mean")]
     arrays |= {key.replace("running_mean", "num_batches_tracked"): np.array(0, np.int64) for key in means}
-    checkpoint.write_atomically(path, save(arrays, {"format": FORMAT, "minires": json.dumps(known)}))
+    write_atomically(path, save(arrays, {"format": FORMAT, "minires": json.dumps(known)}))
 
 
 def usual_preprocessing(options):

@@ -2,7 +2,7 @@
 
 import contextlib
 
-from minires.backend.arrays import DeviceError
+from minires.backend.errors import DeviceError
 
 
 def _cupy():

@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 
-from minires.checkpoint import write_atomically
+from minires.files import write_atomically
 
 BLUE, RED, GREEN, GREY = "#1f77b4", "#d62728", "#2ca02c", "#777777"
 

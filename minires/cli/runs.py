@@ -6,8 +6,8 @@ import warnings
 from pathlib import Path
 
 from minires import backend, checkpoint, data
-from minires.console import Watcher, evaluation_table, fail, how_to_go_on, none_for_nan, stopping_on_signals
-from minires.recording import Recorder, environment
+from minires.cli.console import Watcher, evaluation_table, fail, how_to_go_on, none_for_nan, stopping_on_signals
+from minires.cli.recording import Recorder, environment
 from minires.training import Interrupted, Trainer, evaluate
 
 FREE_ON_RESUME = {"resume", "device", "data_dir", "data_url", "threads", "save_every", "no_progress"}

@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from minires.backend import im2col
-from minires.pictures.figures import GREY, RED, new_figure
+from minires.inspection.pictures.figures import GREY, RED, new_figure
 
 
 def draw_im2col(image, weight, columns=2):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from minires.pictures.figures import image_grid, new_figure
+from minires.inspection.pictures.figures import image_grid, new_figure
 
 
 def draw_confusion_matrix(counts, classes):

@@ -1,7 +1,7 @@
 """The filters of the first layer, and the maps that a layer gives, as images."""
 
 from minires.backend import to_numpy
-from minires.pictures.figures import image_grid
+from minires.inspection.pictures.figures import image_grid
 
 
 def draw_filters(weight, columns=8):

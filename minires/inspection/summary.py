@@ -5,9 +5,9 @@ import math
 import numpy as np
 
 from minires.backend import device_of, to_device
+from minires.inspection.watching import watching
 from minires.layers import Conv2d, Linear
 from minires.module import evaluating
-from minires.watching import watching
 
 
 def summary(model, input_shape):

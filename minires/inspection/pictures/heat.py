@@ -3,7 +3,7 @@
 import numpy as np
 
 from minires.backend import to_numpy
-from minires.pictures.figures import BLUE, GREY, image_grid, new_figure
+from minires.inspection.pictures.figures import BLUE, GREY, image_grid, new_figure
 
 
 def draw_saliency(images, maps, titles):

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 import minires
-from minires.checkpoint import write_atomically
+from minires.files import write_atomically
 
 COLUMNS = (
     "epoch",

@@ -14,11 +14,11 @@ import itertools
 import numpy as np
 
 from minires.backend import array_module, to_numpy
+from minires.inspection.watching import watching
 from minires.layers import Flatten, GlobalAvgPool2d
 from minires.layers.checks import check_image
 from minires.module import evaluating, no_grad
 from minires.names import unknown
-from minires.watching import watching
 
 
 def input_gradient(model, x, labels=None):

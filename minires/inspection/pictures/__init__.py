@@ -5,12 +5,12 @@ and a notebook shows. Nothing here opens a window, and matplotlib is imported on
 each.
 """
 
-from minires.pictures.figures import write_gif, write_png
-from minires.pictures.heat import draw_explanations, draw_grad_cam, draw_randomisation, draw_saliency
-from minires.pictures.maps import draw_feature_maps, draw_filters
-from minires.pictures.mistakes import draw_confusion_matrix, draw_images
-from minires.pictures.network import draw_network
-from minires.pictures.patches import draw_im2col, im2col_frames
+from minires.inspection.pictures.figures import write_gif, write_png
+from minires.inspection.pictures.heat import draw_explanations, draw_grad_cam, draw_randomisation, draw_saliency
+from minires.inspection.pictures.maps import draw_feature_maps, draw_filters
+from minires.inspection.pictures.mistakes import draw_confusion_matrix, draw_images
+from minires.inspection.pictures.network import draw_network
+from minires.inspection.pictures.patches import draw_im2col, im2col_frames
 
 __all__ = [
     "draw_confusion_matrix",

@@ -1,0 +1,1 @@
+"""What the scripts have in common: a run in its folder, what they show and accept."""
