@@ -2,7 +2,8 @@
 
 from minires import backend, gradcheck, layers, losses, models, optim, schedules
 from minires.inspection import summary
-from minires.module import Module, Parameter, Sequential, no_grad
+from minires.module import Module, Parameter, no_grad
+from minires.sequential import Sequential
 
 __all__ = [
     "Module",

@@ -9,47 +9,22 @@ import contextvars
 
 import numpy as np
 
-from minires.backend import device_of, to_device, to_numpy
+from minires.backend import array_module, device_of, to_device, to_numpy
 
 _keep_backward = contextvars.ContextVar("minires_keep_backward", default=True)
-_lean_backward = contextvars.ContextVar("minires_lean_backward", default=False)
-_wants_input_gradient = contextvars.ContextVar("minires_wants_input_gradient", default=True)
 
 
 @contextlib.contextmanager
 def no_grad():
-    """Within this block modules keep nothing for a backward pass: memory is that of a block, not of the network."""
+    """Within this block modules keep nothing for a backward pass: memory is that of a block, not of the network.
+
+    No number that a module returns depends on it.
+    """
     token = _keep_backward.set(False)
     try:
         yield
     finally:
         _keep_backward.reset(token)
-
-
-@contextlib.contextmanager
-def lean_backward():
-    """Within this block networks prepare for ONE backward pass, which gives the gradients of parameters alone.
-
-    It returns None for dx, which the first layer need not compute, and lets go of each layer's arrays as soon as it
-    has been gone back through, so that the peak of memory is where the backward pass begins. The first layers, where
-    they are frozen, keep nothing and are not gone back through at all.
-    """
-    lean, input_gradient = _lean_backward.set(True), _wants_input_gradient.set(False)
-    try:
-        yield
-    finally:
-        _lean_backward.reset(lean)
-        _wants_input_gradient.reset(input_gradient)
-
-
-def keeps_backward():
-    """Whether a forward pass is to keep what its backward pass needs: not under no_grad()."""
-    return _keep_backward.get()
-
-
-def wants_input_gradient():
-    """Whether the module in whose forward pass this is asked shall give dx."""
-    return _wants_input_gradient.get()
 
 
 @contextlib.contextmanager
@@ -72,11 +47,17 @@ def no_backward(dy):
 class Parameter:
     """An array that is learned, and its gradient.
 
-    data: the values.   grad: what backward passes have added up since `zero_grad`, or None.
+    data: the values, a floating-point array. Nobody writes into it: closures of past forward passes hold it. To change
+    the values, assign a new array, as optimizers do.
+    grad: what backward passes have added up since `zero_grad`, or None; an array of its own, shared with nobody.
     requires_grad: False for one that is frozen, whose grad stays None, so that optimizers leave it as it is.
+    Raises TypeError for data that is no floating-point array.
     """
 
     def __init__(self, data):
+        device_of(data)
+        if data.dtype.kind != "f":
+            raise TypeError(f"Parameter: data is of {data.dtype}, which has no gradients: use astype(np.float32)")
         self.data = data
         self.grad = None
         self.requires_grad = True
@@ -90,9 +71,20 @@ class Parameter:
         return self.data.size
 
     def add_grad(self, gradient):
-        """grad += gradient, unless frozen. A parameter used twice receives both gradients, as the sum rule says."""
-        if self.requires_grad:
-            self.grad = gradient if self.grad is None else self.grad + gradient
+        """grad += gradient, unless frozen. A parameter used twice receives both gradients, as the sum rule says.
+
+        The first is copied: it may be the very dy that a backward pass was given, which is its caller's.
+        """
+        if not self.requires_grad:
+            return
+        if gradient.shape != self.shape:
+            raise ValueError(
+                f"add_grad: the gradient has shape {gradient.shape}, the parameter {self.shape}: must be equal"
+            )
+        if self.grad is None:
+            self.grad = array_module(gradient).array(gradient, order="C")
+        else:
+            self.grad = self.grad + gradient
 
     def __repr__(self):
         return f"Parameter(shape={self.shape}, dtype={self.data.dtype}, device={device_of(self.data)})"
@@ -109,19 +101,36 @@ class Module:
     training = True
     frozen = False
 
-    def __call__(self, *inputs):
+    def __call__(self, *inputs, **options):
         """-> (y, backward), with backward(dy) -> dx, which also fills `parameter.grad`; usually of one input x."""
-        y, backward = self.forward(*inputs)
-        return (y, backward) if keeps_backward() else (y, no_backward)
+        y, backward = self.forward(*inputs, **options)
+        return (y, backward) if _keep_backward.get() else (y, no_backward)
 
     def forward(self, x):
         raise NotImplementedError(f"{type(self).__name__} must define forward(x) -> (y, backward)")
+
+    def __setattr__(self, name, value):
+        if isinstance(value, np.ndarray) or (hasattr(value, "dtype") and hasattr(value, "shape")):
+            _refuse_plain_array(self, name, value)
+        object.__setattr__(self, name, value)
+
+    def __repr__(self):
+        """The structure, a line for each module, as PyTorch prints it."""
+        lines = [f"({name}): " + repr(child).replace("\n", "\n  ") for name, child in self.children()]
+        inside = "\n  ".join(["", *lines]) + "\n" if lines else self.extra_repr()
+        return f"{type(self).__name__}({inside})"
+
+    def extra_repr(self):
+        """What `print` shows between the brackets of a module without others inside; subclasses say more."""
+        return ", ".join(f"{name}={value.shape}" for name, value in vars(self).items() if isinstance(value, Parameter))
 
     # What is inside -------------------------------------------------------------------------------------------
 
     def register_buffer(self, name, array):
         """An array that is saved and moved with the module but not learned; None where there is none."""
-        self.__dict__.setdefault("_buffers", []).append(name)
+        buffers = self.__dict__.setdefault("_buffers", [])
+        if name not in buffers:
+            buffers.append(name)
         setattr(self, name, array)
 
     def children(self):
@@ -184,8 +193,8 @@ class Module:
         """Train this module no longer: not a bit of its state changes until `unfreeze`. Returns self.
 
         Its parameters receive no gradients, and it is in inference mode whatever the mode of the network: otherwise
-        batch norm's running statistics would go on to follow the batches. Under `lean_backward`, modules frozen from
-        the network's input on run no backward pass and keep nothing for it.
+        batch norm's running statistics would go on to follow the batches. In `train_step`, modules of a network of ours
+        that are frozen from its input on run no backward pass and keep nothing for it.
         """
         for module in self.modules():
             module.frozen, module.training = True, False
@@ -261,6 +270,19 @@ class Module:
         return self
 
 
+def _refuse_plain_array(module, name, array):
+    """Raise TypeError where an array is assigned that would be neither trained nor saved."""
+    if name in vars(module).get("_buffers", []) or array.dtype.kind != "f" or isinstance(array, np.generic):
+        return
+    where = f"{type(module).__name__}.{name}"
+    if isinstance(vars(module).get(name), Parameter):
+        raise TypeError(f"{where} is a Parameter, and a plain array would not be trained: assign to {name}.data")
+    raise TypeError(
+        f"{where}: a plain array is neither trained nor saved nor moved: wrap it in Parameter(...), or announce it "
+        f"with register_buffer({name!r}, ...)"
+    )
+
+
 def _state_names(module):
     """Names of a module's own parameters and buffers, parameters first."""
     parameters = [name for name, value in vars(module).items() if isinstance(value, Parameter)]
@@ -280,57 +302,3 @@ def _moved(array, target):
     if target is None or np.dtype(target).kind != "f":
         raise ValueError(f"to: {target!r} is no floating-point dtype: use np.float32 or np.float64")
     return array.astype(target) if array.dtype.kind == "f" else array
-
-
-class Sequential(Module):
-    """Modules one after another: y = f_n(... f_2(f_1(x))); backward runs them in reverse order.
-
-    Children are named "0", "1", ... as in PyTorch. `sequential[i]` and `len(sequential)` work.
-    """
-
-    def __init__(self, *modules):
-        for index, module in enumerate(modules):
-            setattr(self, str(index), module)
-
-    def __getitem__(self, index):
-        return [child for _, child in self.children()][index]
-
-    def __len__(self):
-        return sum(1 for _ in self.children())
-
-    def forward(self, x):
-        return in_sequence([(module, [module]) for _, module in self.children()], x)
-
-
-def in_sequence(steps, x):
-    """y = f_n(... f_2(f_1(x))) for `steps`, pairs of a function x -> (y, backward) and the modules that it uses.
-
-    Returns (y, backward); backward(dy) -> dx runs the steps in reverse order. Where dx is not wanted, steps before
-    the first parameter to be trained keep nothing, and backward ends after them.
-    """
-    backwards, wanted = [], wants_input_gradient()
-    for function, modules in steps:
-        token = _wants_input_gradient.set(wanted)
-        try:
-            wanted = wanted or any(parameter.requires_grad for module in modules for parameter in module.parameters())
-            with contextlib.nullcontext() if wanted else no_grad():
-                x, backward = function(x)
-        finally:
-            _wants_input_gradient.reset(token)
-        if wanted:
-            backwards.append(backward)
-    number = len(backwards)
-
-    def backward_all(dy):
-        for backward in reversed(backwards):
-            dy = backward(dy)
-        return dy
-
-    def backward_once(dy):
-        if len(backwards) < number:
-            raise RuntimeError("backward was called twice under lean_backward(), which lets go of what it used")
-        while backwards:
-            dy = backwards.pop()(dy)
-        return dy
-
-    return x, backward_once if _lean_backward.get() else backward_all

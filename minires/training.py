@@ -8,7 +8,8 @@ import numpy as np
 from minires import checkpoint
 from minires.backend import steps_between_reads, synchronize, to_numpy
 from minires.losses import cross_entropy
-from minires.module import evaluating, lean_backward, no_grad
+from minires.module import evaluating, no_grad
+from minires.sequential import call
 
 
 class DivergenceError(ValueError):
@@ -59,10 +60,13 @@ class Evaluation:
 
 
 def train_step(model, optimizer, x, labels, label_smoothing=0.0):
-    """One step: forward, loss, backward, update. Returns the mean loss and the number of right answers, as arrays."""
+    """One step: forward, loss, backward, update. Returns the mean loss and the number of right answers, as arrays.
+
+    A model whose forward has a parameter `lean` is told that its backward pass will be called once, and that dx is not
+    wanted.
+    """
     model.zero_grad()
-    with lean_backward():
-        logits, model_backward = model(x)
+    logits, model_backward = call(model, x, lean=True)
     loss, loss_backward = cross_entropy(logits, labels, label_smoothing)
     model_backward(loss_backward())
     optimizer.step()

@@ -8,6 +8,7 @@ Arrays carry their device: NumPy's live on the CPU, CuPy's on the GPU. Everythin
     for_each_block(f, x)       f on slices of the batch, on every core (one slice, the whole batch, on a GPU)
     map_blocks(f, x, ...)      an element-wise f, block by block, into a new array
     im2col, col2im             patches of an image as rows, and the adjoint
+    convolve, ...              a convolution and its two gradients
 """
 
 from minires.backend.arrays import (
@@ -26,18 +27,30 @@ from minires.backend.arrays import (
 )
 from minires.backend.blocks import add_to, for_each_band, for_each_block, map_blocks, map_in_place, sum_blocks
 from minires.backend.channels import channel_moments, far_from_zero, map_channels, sum_channels
+from minires.backend.convolution import (
+    convolve,
+    convolve_gradients,
+    convolve_input_gradient,
+    convolve_weight_gradient,
+)
 from minires.backend.cpu import winograd
 from minires.backend.cpu.workers import get_threads, set_threads
 from minires.backend.errors import DeviceError
+from minires.backend.geometry import Geometry
 from minires.backend.patches import col2im, im2col, output_size, pad, window_views
 
 __all__ = [
     "DEVICES",
     "DeviceError",
+    "Geometry",
     "add_to",
     "array_module",
     "channel_moments",
     "col2im",
+    "convolve",
+    "convolve_gradients",
+    "convolve_input_gradient",
+    "convolve_weight_gradient",
     "device_of",
     "empty",
     "far_from_zero",

@@ -46,14 +46,17 @@ def batch_norm(x, running_mean, running_var, weight=None, bias=None, training=Fa
 
 
 def statistics(x, running_mean, running_var, training, momentum):
-    """mean and var (C,) to normalise with; in training the running ones are moved towards those of the batch."""
+    """mean and var (C,) to normalise with; in training the running ones are moved towards those of the batch.
+
+    Copies, since the running ones change under the closures of other forward passes.
+    """
     if not training:
-        return running_mean.copy(), running_var
+        return running_mean.copy(), running_var.copy()
     mean, var = channel_moments(x)
     if running_mean is not None:
         count = x.size // x.shape[-1]
-        running_mean += momentum * (mean - running_mean)
-        running_var += momentum * (var * (count / (count - 1)) - running_var)
+        running_mean += float(momentum) * (mean - running_mean)
+        running_var += float(momentum) * (var * (count / (count - 1)) - running_var)
     return mean, var
 
 
@@ -109,6 +112,9 @@ def check_batch_norm(name, x, running_mean, running_var, weight, bias, training)
         raise ValueError(f"{name}: running_mean and running_var go together: give both or neither")
     if not training and running_mean is None:
         raise ValueError(f"{name}: inference needs running_mean and running_var: give both, or training=True")
+    running = [] if running_mean is None else [running_mean, running_var]
+    if training and not all(getattr(array.flags, "writeable", True) for array in running):  # CuPy's always are
+        raise ValueError(f"{name}: running_mean or running_var is read-only, but training moves them: give copies")
     if training and x.size // C < 2:
         raise ValueError(
             f"{name}: training needs at least two values a channel, x {x.shape} has one, whose variance is 0: "
@@ -126,6 +132,9 @@ class BatchNorm2d(Module):
         self.register_buffer("running_mean", np.zeros(num_features, np.float32))
         self.register_buffer("running_var", np.ones(num_features, np.float32))
         self.eps, self.momentum = eps, momentum
+
+    def extra_repr(self):
+        return f"{self.weight.size}, eps={self.eps}, momentum={self.momentum}"
 
     def forward(self, x):
         running, affine = (self.running_mean, self.running_var), (self.weight.data, self.bias.data)

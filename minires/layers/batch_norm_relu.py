@@ -6,8 +6,6 @@ Derivation: docs/layers/batch_norm_relu.md.
 from minires.backend import array_module, empty, map_channels
 from minires.layers.batch_norm import BatchNorm2d, check_batch_norm, gradient_sums, input_gradient, statistics
 from minires.layers.checks import check_float, check_gradient
-from minires.layers.conv import Conv2d, conv2d
-from minires.module import keeps_backward, no_backward
 
 
 def batch_norm_relu(
@@ -76,47 +74,3 @@ class BatchNormReLU2d(BatchNorm2d):
             return (dx, *dshortcut) if dshortcut else dx
 
         return y, backward
-
-
-def conv_norm_relu(conv, norm, x, shortcut=None, input_gradient=True):
-    """norm(conv(x), shortcut) of a Conv2d and a BatchNormReLU2d: (y, backward), backward(dy) -> dx or (dx, dshortcut).
-
-    In inference under no_grad() batch norm's scale, a constant there, goes into the convolution's weights where these
-    are fewer than the numbers of x: scale * conv(x) + shift is the convolution with scale * weight, plus shift.
-    """
-    branches = () if shortcut is None else (shortcut,)
-    plain = type(conv) is Conv2d and type(norm) is BatchNormReLU2d  # and nothing else put in their place
-    if plain and not norm.training and not keeps_backward():
-        return _folded(conv, norm, x, branches), no_backward
-    y, conv_backward = conv(x, input_gradient)
-    y, norm_backward = norm(y, *branches)
-    has_shortcut = shortcut is not None
-
-    def backward(dy):
-        if not has_shortcut:
-            return conv_backward(norm_backward(dy))
-        dy, dshortcut = norm_backward(dy)
-        return conv_backward(dy), dshortcut
-
-    return y, backward
-
-
-def _folded(conv, norm, x, branches):
-    xp = array_module(x, norm.running_var)
-    scale = norm.weight.data / xp.sqrt(norm.running_var + x.dtype.type(norm.eps))
-    shift = norm.bias.data - norm.running_mean * scale
-    if conv.bias is not None:
-        shift = shift + conv.bias.data * scale
-    small = conv.weight.size < x.size
-    weight = conv.weight.data * scale[:, None, None, None] if small else conv.weight.data
-    y, _ = conv2d(x, weight, None, conv.stride, conv.padding, algorithm=conv.algorithm)
-
-    def add_and_clip(y, *terms, out):
-        if not small:
-            *terms, scale = terms
-            xp.multiply(y, scale, out=out)
-        for term in terms:
-            xp.add(y, term, out=out)
-        xp.maximum(y, 0, out=out)
-
-    return map_channels(add_and_clip, (y, *branches), (shift,) if small else (shift, scale), out=y)

@@ -17,60 +17,15 @@
 
 import numpy as np
 
-from minires.backend import add_to
-from minires.layers import BatchNorm2d, BatchNormReLU2d, Conv2d, GlobalAvgPool2d, Linear, MaxPool2d
-from minires.layers.batch_norm_relu import conv_norm_relu
+from minires.layers import BatchNormReLU2d, Conv2d, GlobalAvgPool2d, Linear, MaxPool2d, add
 from minires.layers.checks import check_gradient, check_sizes
-from minires.models.resnet import BasicBlock, initialise_convolutions
-from minires.module import Module, Sequential, in_sequence, wants_input_gradient
+from minires.models.blocks import KERAS_NORM, BasicBlock, Bottleneck, conv_norm_relu, initialise_convolutions
+from minires.module import Module
+from minires.sequential import Sequential, in_sequence
 
 BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 WITH_BOTTLENECKS = (50, 101, 152)
 VARIANTS = ("torchvision", "keras")
-KERAS_NORM = {"eps": 1.001e-5, "momentum": 0.01}  # 1 - 0.99: Keras's momentum is the share of the old value
-
-
-class Bottleneck(Module):
-    """y = relu(F(x) + shortcut(x)),  F = bn3 . conv3 . relu . bn2 . conv2 . relu . bn1 . conv1.
-
-    conv1 (1x1) leads to `channels`, conv2 (3x3) works there, conv3 (1x1) leads to 4 * channels. The shortcut is the
-    identity, or a 1x1 convolution and batch norm where the shape changes.
-    variant "torchvision": the stride is conv2's.   "keras": it is conv1's, convolutions have biases, KERAS_NORM.
-    Source: He et al. 2015, figure 5; the stride in conv2: torchvision, "ResNet v1.5".
-    """
-
-    def __init__(self, in_channels, channels, stride, variant, rng):
-        keras, out_channels = variant == "keras", 4 * channels
-        options, norm = {"bias": keras, "rng": rng}, KERAS_NORM if keras else {}
-        self.conv1 = Conv2d(in_channels, channels, 1, stride if keras else 1, **options)
-        self.bn1 = BatchNormReLU2d(channels, **norm)  # with the ReLU after it
-        self.conv2 = Conv2d(channels, channels, 3, 1 if keras else stride, padding=1, **options)
-        self.bn2 = BatchNormReLU2d(channels, **norm)
-        self.conv3 = Conv2d(channels, out_channels, 1, **options)
-        self.bn3 = BatchNormReLU2d(out_channels, **norm)  # with the sum and the ReLU after it
-        self.changes_shape = stride != 1 or in_channels != out_channels
-        if self.changes_shape:
-            self.downsample = Sequential(
-                Conv2d(in_channels, out_channels, 1, stride, **options), BatchNorm2d(out_channels, **norm)
-            )
-
-    def shortcut(self, x):
-        """-> (y, backward): x in the shape of the block's output."""
-        return self.downsample(x) if self.changes_shape else (x, lambda dy: dy)
-
-    def forward(self, x):
-        y, layer1_backward = conv_norm_relu(self.conv1, self.bn1, x)
-        y, layer2_backward = conv_norm_relu(self.conv2, self.bn2, y)
-        shortcut, shortcut_backward = self.shortcut(x)
-        y, layer3_backward = conv_norm_relu(self.conv3, self.bn3, y, shortcut)
-
-        def backward(dy):
-            dy, dshortcut = layer3_backward(dy)
-            dx = layer1_backward(layer2_backward(dy))
-            add_to(dx, shortcut_backward(dshortcut))  # x was used twice: its gradients add up
-            return dx
-
-        return y, backward
 
 
 class ImageNetResNet(Module):
@@ -116,21 +71,21 @@ class ImageNetResNet(Module):
         self.return_features = return_features
         initialise_convolutions(self, rng)
 
-    def forward(self, x):
-        return self.features(x) if self.return_features else self.logits(x)
+    def forward(self, x, lean=False):
+        return self.features(x) if self.return_features else self.logits(x, lean)
 
-    def stem(self, x):
+    def stem(self, x, lean=False):
         """-> (y, backward): conv1, bn1, relu and the max pool."""
-        y, conv_backward = conv_norm_relu(self.conv1, self.bn1, x, input_gradient=wants_input_gradient())
+        y, conv_backward = conv_norm_relu(self.conv1, self.bn1, x, lean=lean)
         if self.maxpool is None:
             return y, conv_backward
         y, pool_backward = self.maxpool(y)
         return y, lambda dy: conv_backward(pool_backward(dy))
 
-    def logits(self, x):
+    def logits(self, x, lean=False):
         """-> (logits, backward)"""
         stages = [self.layer1, self.layer2, self.layer3, self.layer4, self.avgpool, self.fc]
-        return in_sequence([(self.stem, [self.conv1, self.bn1]), *((stage, [stage]) for stage in stages)], x)
+        return in_sequence([(self.stem, [self.conv1, self.bn1]), *((stage, [stage]) for stage in stages)], x, lean)
 
     def features(self, x):
         """-> ((C2, C3, C4, C5), backward), backward((dC2, dC3, dC4, dC5)) -> dx."""
@@ -149,7 +104,7 @@ class ImageNetResNet(Module):
                 if dy is None:
                     dy = dmap
                 elif dmap is not None:
-                    add_to(dy, dmap)  # a map is used twice: here and by the next stage
+                    dy, _ = add(dy, dmap)  # a map is used twice: here and by the next stage
                 dy = dy if dy is None else layer_backward(dy)
             return stem_backward(dy)
 

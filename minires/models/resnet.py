@@ -12,62 +12,15 @@
     A       269,722   464,154   658,586   853,018   1,727,962
 """
 
-import math
-
 import numpy as np
 
-from minires.backend import add_to
-from minires.layers import BatchNorm2d, BatchNormReLU2d, Conv2d, GlobalAvgPool2d, Linear, pad_shortcut
-from minires.layers.batch_norm_relu import conv_norm_relu
+from minires.layers import BatchNormReLU2d, Conv2d, GlobalAvgPool2d, Linear
 from minires.layers.checks import check_sizes
-from minires.module import Module, Sequential, in_sequence, wants_input_gradient
+from minires.models.blocks import BasicBlock, conv_norm_relu, initialise_convolutions
+from minires.module import Module
+from minires.sequential import Sequential, in_sequence
 
 SHORTCUTS = ("A", "B", "none")
-
-
-class BasicBlock(Module):
-    """y = relu(F(x) + shortcut(x)),  F = bn2 . conv2 . relu . bn1 . conv1   (He et al. 2015, figure 2).
-
-    shortcut "A": the identity, or every second pixel with zero channels added where the shape changes.
-    shortcut "B": the identity, or a 1x1 convolution and batch norm where the shape changes.
-    shortcut "none": no shortcut and no sum, y = relu(F(x)): the plain twin.
-    """
-
-    def __init__(self, in_channels, out_channels, stride, shortcut, rng):
-        self.conv1 = Conv2d(in_channels, out_channels, 3, stride, padding=1, bias=False, rng=rng)
-        self.bn1 = BatchNormReLU2d(out_channels)  # with the ReLU after it
-        self.conv2 = Conv2d(out_channels, out_channels, 3, 1, padding=1, bias=False, rng=rng)
-        self.bn2 = BatchNormReLU2d(out_channels)  # with the sum and the ReLU after it
-        self.kind, self.stride, self.out_channels = shortcut, stride, out_channels
-        self.changes_shape = stride != 1 or in_channels != out_channels
-        if shortcut == "B" and self.changes_shape:
-            self.downsample = Sequential(
-                Conv2d(in_channels, out_channels, 1, stride, bias=False, rng=rng), BatchNorm2d(out_channels)
-            )
-
-    def shortcut(self, x):
-        """-> (y, backward): x in the shape of the block's output."""
-        if not self.changes_shape:
-            return x, lambda dy: dy
-        if self.kind == "A":
-            return pad_shortcut(x, self.out_channels, self.stride)
-        return self.downsample(x)
-
-    def forward(self, x):
-        y, layer1_backward = conv_norm_relu(self.conv1, self.bn1, x)
-        if self.kind == "none":
-            y, layer2_backward = conv_norm_relu(self.conv2, self.bn2, y)
-            return y, lambda dy: layer1_backward(layer2_backward(dy))
-        shortcut, shortcut_backward = self.shortcut(x)
-        y, layer2_backward = conv_norm_relu(self.conv2, self.bn2, y, shortcut)
-
-        def backward(dy):
-            dy, dshortcut = layer2_backward(dy)
-            dx = layer1_backward(dy)
-            add_to(dx, shortcut_backward(dshortcut))  # x was used twice: its gradients add up
-            return dx
-
-        return y, backward
 
 
 class ResNet(Module):
@@ -95,22 +48,12 @@ class ResNet(Module):
         self.fc = Linear(64, num_classes, rng=rng)
         initialise_convolutions(self, rng)
 
-    def forward(self, x):
+    def forward(self, x, lean=False):
         stages = [self.layer1, self.layer2, self.layer3, self.avgpool, self.fc]
-        return in_sequence([(self._stem, [self.conv1, self.bn1]), *((stage, [stage]) for stage in stages)], x)
+        return in_sequence([(self._stem, [self.conv1, self.bn1]), *((stage, [stage]) for stage in stages)], x, lean)
 
-    def _stem(self, x):
-        return conv_norm_relu(self.conv1, self.bn1, x, input_gradient=wants_input_gradient())
-
-
-def initialise_convolutions(model, rng):
-    """Weights become normal numbers of variance 2 / (O * KH * KW), biases 0."""
-    for module in model.modules():
-        if isinstance(module, Conv2d):
-            O, _, KH, KW = module.weight.shape
-            module.weight.data = rng.normal(0, math.sqrt(2 / (O * KH * KW)), module.weight.shape).astype(np.float32)
-            if module.bias is not None:
-                module.bias.data[:] = 0
+    def _stem(self, x, lean=False):
+        return conv_norm_relu(self.conv1, self.bn1, x, lean=lean)
 
 
 def _stage(in_channels, out_channels, blocks, stride, shortcut, rng):

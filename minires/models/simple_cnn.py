@@ -4,7 +4,8 @@ import numpy as np
 
 from minires.layers import Conv2d, Flatten, Linear, MaxPool2d, ReLU
 from minires.layers.checks import check_sizes
-from minires.module import Module, in_sequence, wants_input_gradient
+from minires.module import Module
+from minires.sequential import in_sequence
 
 
 class SimpleCNN(Module):
@@ -24,12 +25,9 @@ class SimpleCNN(Module):
         self.relu, self.pool, self.flatten = ReLU(), MaxPool2d(2), Flatten()
         self.fc = Linear(side * side * 64, num_classes, rng=rng)
 
-    def forward(self, x):
-        rest = [self.relu, self.pool, self.conv2, self.relu, self.pool, self.flatten, self.fc]
-        return in_sequence([(self._first, [self.conv1]), *((module, [module]) for module in rest)], x)
-
-    def _first(self, x):
-        return self.conv1(x, wants_input_gradient())
+    def forward(self, x, lean=False):
+        modules = [self.conv1, self.relu, self.pool, self.conv2, self.relu, self.pool, self.flatten, self.fc]
+        return in_sequence([(module, [module]) for module in modules], x, lean)
 
 
 def simple_cnn(num_classes=10, rng=None, image_size=32):

@@ -17,6 +17,7 @@ import numpy as np
 from minires.backend.arrays import device_of, empty
 from minires.backend.blocks import for_each_block
 from minires.backend.cpu import memory
+from minires.backend.geometry import turned
 
 LEAST_CHANNELS = 128  # from which on it is faster than im2col (docs/performance.md)
 LEAST_TILES = 64  # the same: with fewer, transforming the kernel costs more than is saved
@@ -73,8 +74,8 @@ def to_tiles(matrix, x, size, corner=(0, 0)):
     return V
 
 
-def from_tiles(M, size):
-    """The tiles OUTPUT @ M (36, N, TH, TW, O) side by side, cut to `size`: y (N, OH, OW, O)."""
+def from_tiles(M, size, bias=None):
+    """The tiles OUTPUT @ M (36, N, TH, TW, O) side by side, cut to `size`, + bias: y (N, OH, OW, O)."""
     (_, N, TH, TW, O), (OH, OW) = M.shape, size
     output = OUTPUT.astype(M.dtype)
     y = empty((N, OH, OW, O), like=M)
@@ -86,6 +87,8 @@ def from_tiles(M, size):
         image = memory.scratch("image", (n, TH, TILE, TW, TILE, O), M.dtype)
         np.copyto(image.transpose(2, 4, 0, 1, 3, 5), tiles)
         y[images] = image.reshape(n, TH * TILE, TW * TILE, O)[:, :OH, :OW]
+        if bias is not None:
+            np.add(y[images], bias, out=y[images])
 
     for_each_block(transform_block, y, M.nbytes // N)
     return y
@@ -122,24 +125,38 @@ def transform_kernel_adjoint(dU):
     return _map_kernel(KERNEL.T, dU).reshape(3, 3, *dU.shape[1:])
 
 
-def convolve(x, kernel, padding):
-    """y (N, OH, OW, O) of x (N, H, W, C) and kernel (3, 3, C, O).   padding: ((top, bottom), (left, right)) zeros."""
-    (_, H, W, C), ((top, bottom), (left, right)) = x.shape, padding
-    size = (top + H + bottom - 2, left + W + right - 2)
-    V = to_tiles(INPUT, x, size, (top, left))
-    M = products(V.reshape(36, -1, C), transform_kernel(kernel))
-    return from_tiles(M.reshape(*V.shape[:-1], -1), size)
+def convolve(x, weight, bias, geometry):
+    """y (N, OH, OW, O) of x (N, H, W, C), weight (O, C, 3, 3) and bias (O,) or None."""
+    return _from_products(_tiles(x, geometry), weight, bias, geometry)
 
 
-def convolve_and_correlate(x, kernel, padding, other):
-    """convolve(x, kernel, padding), and the gradient (3, 3, C, O) of sum(that * other) with respect to the kernel.
+def convolve_input_gradient(dy, weight, geometry):
+    """dx (N, H, W, C): a convolution of dy with the kernel turned."""
+    return convolve(dy, turned(weight), None, geometry.turned)
 
-    other: shaped as the result. Both need V, which is made once.
-    """
-    C, O, size = x.shape[3], other.shape[3], other.shape[1:3]
-    V = to_tiles(INPUT, x, size, (padding[0][0], padding[1][0]))
-    flat = V.reshape(36, -1, C)
-    M = products(flat, transform_kernel(kernel))
-    y = from_tiles(M.reshape(*V.shape[:-1], O), size)
-    dM = to_tiles(OUTPUT.T, other, size).reshape(36, -1, O)
-    return y, transform_kernel_adjoint(products(flat.transpose(0, 2, 1), dM))
+
+def convolve_weight_gradient(x, dy, geometry):
+    """dweight (O, C, 3, 3): the adjoint, with respect to the kernel, of the convolution that leads from dy to dx."""
+    return _weight_gradient(x, _tiles(dy, geometry.turned), geometry)
+
+
+def convolve_gradients(x, dy, weight, geometry):
+    """(dx, dweight): both need the tiles of dy, which are made once."""
+    V = _tiles(dy, geometry.turned)
+    return _from_products(V, turned(weight), None, geometry.turned), _weight_gradient(x, V, geometry)
+
+
+def _tiles(x, geometry):
+    return to_tiles(INPUT, x, geometry.output, (geometry.padding[0][0], geometry.padding[1][0]))
+
+
+def _from_products(V, weight, bias, geometry):
+    M = products(V.reshape(36, -1, V.shape[-1]), transform_kernel(weight.transpose(2, 3, 1, 0)))
+    return from_tiles(M.reshape(*V.shape[:-1], -1), geometry.output, bias)
+
+
+def _weight_gradient(x, V, geometry):
+    """From V, the tiles of dy: dx = OUTPUT @ (V @ KERNEL @ turned weight), so x, in dx's place, gives dweight."""
+    dM = to_tiles(OUTPUT.T, x, geometry.image).reshape(36, -1, x.shape[3])
+    dturned = transform_kernel_adjoint(products(V.reshape(36, -1, V.shape[-1]).transpose(0, 2, 1), dM))
+    return dturned[::-1, ::-1].transpose(2, 3, 0, 1)

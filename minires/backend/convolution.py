@@ -1,0 +1,131 @@
+"""The three products of a convolution: y from (x, weight), dx from (dy, weight), dweight from (x, dy).
+
+    P = im2col(x)        a row for every output pixel: the window of x that it is made from
+    y = P W              W = weight_matrix, (KH * KW * C, O)
+    dx = col2im(dy W^T)
+    dweight = P^T dy
+
+Here they stand as products of matrices, block by block, on both devices: what they mean. cpu/winograd.py has the same
+under the same names, with fewer multiplications. Geometry.algorithm says which.
+Derivation: docs/layers/conv.md.
+"""
+
+from minires.backend.arrays import array_module, empty
+from minires.backend.blocks import for_each_band, for_each_block, sum_blocks
+from minires.backend.cpu import winograd
+from minires.backend.geometry import turned
+from minires.backend.patches import col2im, im2col
+
+
+def convolve(x, weight, bias, geometry):
+    """y (N, OH, OW, O) = im2col(x) @ weight_matrix + bias.
+
+    x (N, H, W, C), weight (O, C, KH, KW), bias (O,) or None.
+    """
+    if geometry.algorithm == "winograd":
+        return winograd.convolve(x, weight, bias, geometry)
+    xp, O, (OH, OW) = array_module(x), len(weight), geometry.output
+    weight_matrix = _weight_matrix(weight)
+    row_bias = None if bias is None else xp.broadcast_to(bias, (OW, O)).reshape(-1)
+    y = empty((len(x), OH, OW, O), like=x)
+
+    def forward_block(images, rows):
+        patches = _patches(x[images], geometry, rows)
+        y_rows = y[images, rows].reshape(-1, O)
+        xp.matmul(patches, weight_matrix, out=y_rows)
+        if bias is not None:
+            y_rows = y_rows.reshape(-1, OW * O)  # long rows, so that NumPy's inner loop is long
+            xp.add(y_rows, row_bias, out=y_rows)
+
+    for_each_band(forward_block, x, OH, OW * weight_matrix[:, 0].nbytes, weight_matrix.nbytes)
+    return y
+
+
+def convolve_input_gradient(dy, weight, geometry):
+    """dx (N, H, W, C) = col2im(dy @ weight_matrix^T); at stride 1 a convolution of dy, where nothing is scattered."""
+    if geometry.turns:
+        return convolve(dy, turned(weight), None, geometry.turned)
+    dx = empty((len(dy), *geometry.image, weight.shape[1]), like=dy)
+    weight_matrix = _weight_matrix(weight)
+
+    def backward_block(images):
+        dx[images] = _scattered(dy[images], weight_matrix, geometry)
+
+    for_each_block(backward_block, dx, _patches_bytes(dx, geometry))
+    return dx
+
+
+def convolve_weight_gradient(x, dy, geometry):
+    """dweight (O, C, KH, KW) = im2col(x)^T @ dy, a matrix (KH * KW * C, O) until its axes are named."""
+    if geometry.algorithm == "winograd":
+        return winograd.convolve_weight_gradient(x, dy, geometry)
+    (_, OH, OW, O), C, (KH, KW) = dy.shape, x.shape[3], geometry.kernel
+
+    def backward_block(images, rows):
+        return _patches(x[images], geometry, rows).T @ dy[images, rows].reshape(-1, O)
+
+    column = KH * KW * C * x.itemsize
+    dweight_matrix = sum_blocks(for_each_band(backward_block, x, OH, OW * column, column * O))
+    return dweight_matrix.reshape(KH, KW, C, O).transpose(3, 2, 0, 1)
+
+
+def convolve_gradients(x, dy, weight, geometry):
+    """(convolve_input_gradient(dy, weight), convolve_weight_gradient(x, dy)), with what both need made once."""
+    if geometry.algorithm == "winograd":
+        return winograd.convolve_gradients(x, dy, weight, geometry)
+    return (_gradients_at_stride_1 if geometry.turns else _gradients_at_any_stride)(x, dy, weight, geometry)
+
+
+def _gradients_at_any_stride(x, dy, weight, geometry):
+    """A block of dy is in cache for both."""
+    O, C, KH, KW = weight.shape
+    dx = empty(x.shape, like=x)
+    weight_matrix = _weight_matrix(weight)
+
+    def backward_block(images):
+        dx[images] = _scattered(dy[images], weight_matrix, geometry)
+        return _patches(x[images], geometry).T @ dy[images].reshape(-1, O)
+
+    partials = for_each_block(backward_block, x, _patches_bytes(x, geometry), least_bytes=weight.nbytes)
+    return dx, sum_blocks(partials).reshape(KH, KW, C, O).transpose(3, 2, 0, 1)
+
+
+def _gradients_at_stride_1(x, dy, weight, geometry):
+    """At stride 1 dweight, turned, is the product of x with the patches of dy that dx is made from."""
+    O, C, KH, KW = weight.shape
+    _, H, W, _ = x.shape
+    turned_matrix = turned(weight).transpose(2, 3, 1, 0).reshape(KH * KW * O, C)
+    dx = empty(x.shape, like=x)
+
+    def backward_block(images, rows):
+        dpatches = _patches(dy[images], geometry.turned, rows)
+        array_module(x).matmul(dpatches, turned_matrix, out=dx[images, rows].reshape(-1, C))
+        return x[images, rows].reshape(-1, C).T @ dpatches
+
+    partials = for_each_band(backward_block, x, H, W * turned_matrix[:, 0].nbytes, turned_matrix.nbytes)
+    dturned = sum_blocks(partials)
+    return dx, dturned.reshape(C, KH, KW, O)[:, ::-1, ::-1].transpose(3, 0, 1, 2)
+
+
+def _weight_matrix(weight):
+    """(KH * KW * C, O), the columns in memory one after another."""
+    return weight.transpose(0, 2, 3, 1).reshape(len(weight), -1).T
+
+
+def _patches(x, geometry, rows=None):
+    """im2col(x) as a matrix, a row for each output pixel; `rows` of the output, or all."""
+    patches = im2col(x, geometry.kernel, geometry.stride, geometry.padding, rows=rows)
+    return patches.reshape(-1, geometry.kernel[0] * geometry.kernel[1] * x.shape[3])
+
+
+def _scattered(dy, weight_matrix, geometry):
+    """col2im(dy @ weight_matrix^T)"""
+    (N, OH, OW, O), (KH, KW) = dy.shape, geometry.kernel
+    dpatches = (dy.reshape(-1, O) @ weight_matrix.T).reshape(N, OH, OW, KH, KW, -1)
+    return col2im(dpatches, geometry.image, geometry.stride, geometry.padding)
+
+
+def _patches_bytes(x, geometry):
+    """Of an image: its patches, and their gradients."""
+    (OH, OW), (KH, KW) = geometry.output, geometry.kernel
+    return 2 * OH * OW * KH * KW * x.shape[3] * x.itemsize

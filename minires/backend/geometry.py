@@ -1,0 +1,37 @@
+"""Where the windows of a convolution stand, seen from x and seen from dy."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """kernel: (KH, KW).   stride: (rows, columns).   padding: ((top, bottom), (left, right)).
+
+    image, output: (H, W) and (OH, OW).   algorithm: "im2col" or "winograd".
+    """
+
+    kernel: tuple
+    stride: tuple
+    padding: tuple
+    image: tuple
+    output: tuple
+    algorithm: str
+
+    @property
+    def turns(self):
+        """Whether dx is itself a convolution of dy: at stride 1, and no padding as wide as the kernel."""
+        narrow = all(side < k for k, sides in zip(self.kernel, self.padding, strict=True) for side in sides)
+        return self.stride == (1, 1) and narrow
+
+    @property
+    def turned(self):
+        """The geometry of that convolution, from dy to dx."""
+        padding = tuple(
+            (k - 1 - before, k - 1 - after) for k, (before, after) in zip(self.kernel, self.padding, strict=True)
+        )
+        return Geometry(self.kernel, self.stride, padding, self.output, self.image, self.algorithm)
+
+
+def turned(weight):
+    """The kernel of that convolution, (C, O, KH, KW): turned by 180 degrees, input and output channels swapped."""
+    return weight[:, :, ::-1, ::-1].transpose(1, 0, 2, 3)

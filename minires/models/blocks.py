@@ -1,0 +1,129 @@
+"""What residual networks are built of: convolution with batch norm and ReLU, and blocks with a shortcut.
+
+Derivation: docs/layers/residual.md.
+"""
+
+import math
+
+import numpy as np
+
+from minires.layers import BatchNorm2d, BatchNormReLU2d, Conv2d, add, pad_shortcut
+from minires.module import Module
+from minires.sequential import Sequential, call
+
+KERAS_NORM = {"eps": 1.001e-5, "momentum": 0.01}  # 1 - 0.99: Keras's momentum is the share of the old value
+
+
+def conv_norm_relu(conv, norm, x, shortcut=None, lean=False):
+    """norm(conv(x), shortcut) of a Conv2d and a BatchNormReLU2d: (y, backward), backward(dy) -> dx or (dx, dshortcut).
+
+    lean: nobody looks at dx, which may be None.
+    """
+    y, conv_backward = call(conv, x, lean)
+    if shortcut is None:
+        y, norm_backward = norm(y)
+        return y, lambda dy: conv_backward(norm_backward(dy))
+    y, norm_backward = norm(y, shortcut)
+
+    def backward(dy):
+        dy, dshortcut = norm_backward(dy)
+        return conv_backward(dy), dshortcut
+
+    return y, backward
+
+
+class BasicBlock(Module):
+    """y = relu(F(x) + shortcut(x)),  F = bn2 . conv2 . relu . bn1 . conv1   (He et al. 2015, figure 2).
+
+    shortcut "A": the identity, or every second pixel with zero channels added where the shape changes.
+    shortcut "B": the identity, or a 1x1 convolution and batch norm where the shape changes.
+    shortcut "none": no shortcut and no sum, y = relu(F(x)): the plain twin.
+    """
+
+    def __init__(self, in_channels, out_channels, stride, shortcut, rng):
+        self.conv1 = Conv2d(in_channels, out_channels, 3, stride, padding=1, bias=False, rng=rng)
+        self.bn1 = BatchNormReLU2d(out_channels)  # with the ReLU after it
+        self.conv2 = Conv2d(out_channels, out_channels, 3, 1, padding=1, bias=False, rng=rng)
+        self.bn2 = BatchNormReLU2d(out_channels)  # with the sum and the ReLU after it
+        self.kind, self.stride, self.out_channels = shortcut, stride, out_channels
+        self.changes_shape = stride != 1 or in_channels != out_channels
+        if shortcut == "B" and self.changes_shape:
+            self.downsample = Sequential(
+                Conv2d(in_channels, out_channels, 1, stride, bias=False, rng=rng), BatchNorm2d(out_channels)
+            )
+
+    def shortcut(self, x):
+        """-> (y, backward): x in the shape of the block's output."""
+        if not self.changes_shape:
+            return x, lambda dy: dy
+        if self.kind == "A":
+            return pad_shortcut(x, self.out_channels, self.stride)
+        return self.downsample(x)
+
+    def forward(self, x):
+        y, layer1_backward = conv_norm_relu(self.conv1, self.bn1, x)
+        if self.kind == "none":
+            y, layer2_backward = conv_norm_relu(self.conv2, self.bn2, y)
+            return y, lambda dy: layer1_backward(layer2_backward(dy))
+        shortcut, shortcut_backward = self.shortcut(x)
+        y, layer2_backward = conv_norm_relu(self.conv2, self.bn2, y, shortcut)
+
+        def backward(dy):
+            dy, dshortcut = layer2_backward(dy)
+            dx, _ = add(layer1_backward(dy), shortcut_backward(dshortcut))  # x was used twice: its gradients add up
+            return dx
+
+        return y, backward
+
+
+class Bottleneck(Module):
+    """y = relu(F(x) + shortcut(x)),  F = bn3 . conv3 . relu . bn2 . conv2 . relu . bn1 . conv1.
+
+    conv1 (1x1) leads to `channels`, conv2 (3x3) works there, conv3 (1x1) leads to 4 * channels. The shortcut is the
+    identity, or a 1x1 convolution and batch norm where the shape changes.
+    variant "torchvision": the stride is conv2's.   "keras": it is conv1's, convolutions have biases, KERAS_NORM.
+    Source: He et al. 2015, figure 5; the stride in conv2: torchvision, "ResNet v1.5".
+    """
+
+    def __init__(self, in_channels, channels, stride, variant, rng):
+        keras, out_channels = variant == "keras", 4 * channels
+        options, norm = {"bias": keras, "rng": rng}, KERAS_NORM if keras else {}
+        self.conv1 = Conv2d(in_channels, channels, 1, stride if keras else 1, **options)
+        self.bn1 = BatchNormReLU2d(channels, **norm)  # with the ReLU after it
+        self.conv2 = Conv2d(channels, channels, 3, 1 if keras else stride, padding=1, **options)
+        self.bn2 = BatchNormReLU2d(channels, **norm)
+        self.conv3 = Conv2d(channels, out_channels, 1, **options)
+        self.bn3 = BatchNormReLU2d(out_channels, **norm)  # with the sum and the ReLU after it
+        self.changes_shape = stride != 1 or in_channels != out_channels
+        if self.changes_shape:
+            self.downsample = Sequential(
+                Conv2d(in_channels, out_channels, 1, stride, **options), BatchNorm2d(out_channels, **norm)
+            )
+
+    def shortcut(self, x):
+        """-> (y, backward): x in the shape of the block's output."""
+        return self.downsample(x) if self.changes_shape else (x, lambda dy: dy)
+
+    def forward(self, x):
+        y, layer1_backward = conv_norm_relu(self.conv1, self.bn1, x)
+        y, layer2_backward = conv_norm_relu(self.conv2, self.bn2, y)
+        shortcut, shortcut_backward = self.shortcut(x)
+        y, layer3_backward = conv_norm_relu(self.conv3, self.bn3, y, shortcut)
+
+        def backward(dy):
+            dy, dshortcut = layer3_backward(dy)
+            dx = layer1_backward(layer2_backward(dy))
+            dx, _ = add(dx, shortcut_backward(dshortcut))  # x was used twice: its gradients add up
+            return dx
+
+        return y, backward
+
+
+def initialise_convolutions(model, rng):
+    """Weights become normal numbers of variance 2 / (O * KH * KW), biases 0."""
+    for module in model.modules():
+        if isinstance(module, Conv2d):
+            O, _, KH, KW = module.weight.shape
+            module.weight.data = rng.normal(0, math.sqrt(2 / (O * KH * KW)), module.weight.shape).astype(np.float32)
+            if module.bias is not None:
+                module.bias.data = np.zeros_like(module.bias.data)

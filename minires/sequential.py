@@ -1,0 +1,79 @@
+"""Modules one after another, and what is saved where only the gradients of their parameters are wanted."""
+
+import inspect
+
+from minires.module import Module, no_grad
+
+
+class Sequential(Module):
+    """Modules one after another: y = f_n(... f_2(f_1(x))); backward runs them in reverse order.
+
+    Children are named "0", "1", ... as in PyTorch. `sequential[i]` is a module, `sequential[i:j]` a Sequential of the
+    same modules; `len(sequential)` and loops over it work.
+    """
+
+    def __init__(self, *modules):
+        for index, module in enumerate(modules):
+            if not isinstance(module, Module):
+                kind = type(module).__name__
+                raise TypeError(f"Sequential: argument {index} is a {kind}: give modules, one after another")
+            setattr(self, str(index), module)
+
+    def __getitem__(self, index):
+        modules = [child for _, child in self.children()]
+        return Sequential(*modules[index]) if isinstance(index, slice) else modules[index]
+
+    def __len__(self):
+        return sum(1 for _ in self.children())
+
+    def forward(self, x, lean=False):
+        return in_sequence([(module, [module]) for _, module in self.children()], x, lean)
+
+
+def call(function, x, lean):
+    """`function(x)`, a module or another function x -> (y, backward), told of `lean` if that is asked for and known.
+
+    lean: one backward pass will follow, and dx will not be looked at. A module that can make use of that says so by a
+    parameter `lean` of its forward, and then hands it on where it knows that the same is true there. All others, those
+    that users write among them, run as ever.
+    """
+    if not lean:
+        return function(x)
+    forward = function.forward if isinstance(function, Module) else function
+    knows = "lean" in inspect.signature(forward, follow_wrapped=False).parameters
+    return function(x, lean=True) if knows else function(x)
+
+
+def in_sequence(steps, x, lean=False):
+    """y = f_n(... f_2(f_1(x))) for `steps`, pairs of a function x -> (y, backward) and the modules that it uses.
+
+    Returns (y, backward); backward(dy) -> dx runs the steps in reverse order.
+    lean: for one backward pass that fills the parameters' gradients and returns None. Steps before the first parameter
+    to be trained keep nothing and are not gone back through; the others let go of their arrays when they have been, so
+    that the peak of memory is where the backward pass begins.
+    """
+    backwards, first = [], lean
+    for function, modules in steps:
+        if first and not any(parameter.requires_grad for module in modules for parameter in module.parameters()):
+            with no_grad():
+                x, _ = function(x)
+            continue
+        x, backward = call(function, x, first)
+        backwards.append(backward)
+        first = False
+    number = len(backwards)
+
+    def backward_all(dy):
+        for backward in reversed(backwards):
+            dy = backward(dy)
+        return dy
+
+    def backward_once(dy):
+        if len(backwards) < number:
+            raise RuntimeError(
+                "a lean backward pass was called twice, but lets go of what it used: call without lean=True"
+            )
+        while backwards:
+            dy = backwards.pop()(dy)
+
+    return x, backward_once if lean else backward_all
