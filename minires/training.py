@@ -8,6 +8,7 @@ import numpy as np
 from minires import checkpoint
 from minires.backend import steps_between_reads, synchronize, to_numpy
 from minires.losses import cross_entropy
+from minires.models.fold import fold
 from minires.module import evaluating, no_grad
 from minires.sequential import call
 
@@ -80,10 +81,11 @@ def evaluate(model, loader, num_classes, should_stop=lambda: False):
     """
     loss_sum, correct, total = 0.0, np.zeros(num_classes, np.int64), np.zeros(num_classes, np.int64)
     with evaluating(model), no_grad():
+        folded = fold(model)
         for x, labels in loader.epoch(0):
             if should_stop():
                 raise Interrupted
-            logits, _ = model(x)
+            logits, _ = folded(x)
             loss, _ = cross_entropy(logits, labels)
             loss_sum += float(loss) * len(x)
             right, labels = to_numpy(logits.argmax(axis=1) == labels), to_numpy(labels)

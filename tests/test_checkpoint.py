@@ -10,7 +10,7 @@ from safetensors.numpy import load_file, save_file
 from minires import checkpoint, optim
 from minires.layers import Dropout, Linear
 from minires.models import resnet8
-from minires.module import Sequential
+from minires.sequential import Sequential
 from minires.training import train_step
 
 

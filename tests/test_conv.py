@@ -1,5 +1,8 @@
 """conv2d and Conv2d: against loops, differences and PyTorch."""
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 from hypothesis import assume, example, given
@@ -426,7 +429,7 @@ class TestModule:
         assert backward(dy).shape == x.shape
         expected = [parameter.grad for parameter in layer.parameters()]
         layer.zero_grad()
-        _, backward = layer(x, False)
+        _, backward = layer(x, lean=True)
         assert backward(dy) is None
         assert_all_close([parameter.grad for parameter in layer.parameters()], expected, 1e-13)
 
@@ -454,3 +457,57 @@ def test_winograd_leaves_the_input_gradient_out_too():
     dx, *gradients = by_winograd(x, weight, bias, input_gradient=False)[1](dy)
     assert dx is None
     assert_all_close(gradients, backward(dy)[1:], 1e-12)
+
+
+# The three products ----------------------------------------------------------------------------------------------
+
+
+def check_products(x, weight, bias, stride, padding, algorithm):
+    """Each gradient alone is what both together are; both are the adjoints of the product x, weight -> y."""
+    options = {"stride": stride, "padding": padding, "algorithm": algorithm}
+    y, both = conv2d(x, weight, bias, **options)
+    rng = np.random.default_rng(1)
+    dy = rng.standard_normal(y.shape)
+    dx, dweight, *dbias = both(dy)
+    alone = conv2d(x, weight, bias, **options, weight_gradient=False)[1](dy)
+    assert alone[1] is None
+    assert_all_close([alone[0], *alone[2:]], [dx, *dbias], 1e-11)
+    alone = conv2d(x, weight, bias, **options, input_gradient=False)[1](dy)
+    assert alone[0] is None
+    assert_all_close(alone[1:], [dweight, *dbias], 1e-11)
+    assert conv2d(x, weight, bias, **options, input_gradient=False, weight_gradient=False)[1](dy)[:2] == (None, None)
+    for changed, gradient in ((0, dx), (1, dweight)):  # linear in each, so that <f(v), dy> = <v, its gradient>
+        arrays = [x, weight]
+        arrays[changed] = rng.standard_normal(gradient.shape)
+        linear = conv2d(*arrays, None, **options)[0]
+        np.testing.assert_allclose(np.vdot(linear, dy), np.vdot(arrays[changed], gradient), rtol=1e-8, atol=1e-8)
+
+
+@given(cases())
+def test_only_what_is_asked_for_by_im2col(drawn):
+    check_products(*drawn, "im2col")
+
+
+@given(three_by_three())
+def test_only_what_is_asked_for_by_winograd(drawn):
+    check_products(*drawn, "winograd")
+
+
+def test_frozen_weights_keep_no_image_and_receive_nothing():
+    layer = Conv2d(3, 4, 3, rng=0).freeze()
+    x = np.random.default_rng(0).standard_normal((2, 6, 6, 3)).astype(np.float32)
+    kept = weakref.ref(x)
+    y, backward = layer(x)
+    del x
+    gc.collect()
+    assert kept() is None
+    assert backward(y).shape == (2, 6, 6, 3)
+    assert layer.weight.grad is None
+
+
+def test_the_algorithm_is_an_option_of_the_module():
+    x = np.random.default_rng(0).standard_normal((2, 6, 6, 3)).astype(np.float32)
+    layers = [Conv2d(3, 4, 3, rng=0, algorithm=algorithm) for algorithm in ("im2col", "winograd")]
+    one, other = (layer(x)[0] for layer in layers)
+    assert not np.array_equal(one, other)
+    np.testing.assert_allclose(one, other, atol=1e-5)

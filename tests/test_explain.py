@@ -12,7 +12,8 @@ from minires.gradcheck import numeric_gradient
 from minires.inspection import explain
 from minires.inspection.watching import watching
 from minires.layers import Conv2d, GlobalAvgPool2d, Linear, ReLU
-from minires.module import Sequential, no_grad
+from minires.module import no_grad
+from minires.sequential import Sequential
 
 
 def batch(number=3, side=32, dtype=np.float32):

@@ -8,7 +8,8 @@ import pytest
 from minires.gradcheck import GradcheckError, gradcheck, numeric_gradient
 from minires.layers import BatchNorm2d, Conv2d, Linear, add, batch_norm, linear, relu
 from minires.losses import cross_entropy
-from minires.module import Module, Parameter, Sequential
+from minires.module import Module, Parameter
+from minires.sequential import Sequential
 
 X = np.random.default_rng(0).standard_normal((3, 4))
 

@@ -14,7 +14,7 @@ from minires.inspection.summary import summary
 from minires.layers import BatchNorm2d, Conv2d
 from minires.models import IMAGENET, ImageNetResNet, build, resnet18, resnet50
 from minires.models.imagenet import Bottleneck
-from minires.module import lean_backward, no_grad
+from minires.module import no_grad
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 COUNTS = {18: 11_689_512, 34: 21_797_672, 50: 25_557_032, 101: 44_549_160, 152: 60_192_808}
@@ -196,8 +196,7 @@ def test_a_lean_backward_pass_gives_the_same():
     usual, lean = of_consequence(small()), of_consequence(small())
     _, backward = usual(x)
     backward(dy)
-    with lean_backward():
-        _, backward = lean(x)
+    _, backward = lean(x, lean=True)
     assert backward(dy) is None
     for (name, one), other in zip(usual.named_parameters(), lean.parameters(), strict=True):
         np.testing.assert_allclose(other.grad, one.grad, rtol=1e-9, atol=1e-9, err_msg=name)

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from minires.layers import BatchNormReLU2d, Conv2d, add, batch_norm_relu, concat, conv2d, pad_shortcut
-from minires.layers.batch_norm_relu import conv_norm_relu
 from minires.losses import cross_entropy, mse_loss
+from minires.models.blocks import conv_norm_relu
 
 
 def normal(*shape):

@@ -11,7 +11,7 @@ import pytest
 from scripts import EXAMPLES
 
 from minires.layers import GlobalAvgPool2d
-from minires.module import Sequential
+from minires.sequential import Sequential
 
 SCRIPT = EXAMPLES / "experiments" / "linear_to_resnet.py"
 PAGE = EXAMPLES.parent / "docs" / "linear_to_resnet.md"

@@ -1,20 +1,15 @@
 """Parameters, modules, their names and their state."""
 
-import contextlib
-import gc
-import tracemalloc
-import weakref
-
 import numpy as np
 import pytest
 
 from minires import Module, Parameter, Sequential, no_grad
 from minires.backend.cpu import memory
-from minires.layers import BatchNorm2d, BatchNormReLU2d, Conv2d, Dropout, Linear, ReLU, relu
-from minires.losses import cross_entropy
-from minires.models import ResNet, build, resnet8, resnet20, resnet44
-from minires.module import evaluating, lean_backward
+from minires.layers import BatchNorm2d, Conv2d, Dropout, Linear, ReLU
+from minires.models import resnet8, resnet20
+from minires.module import evaluating
 from minires.optim import SGD
+from minires.sequential import call
 from minires.training import train_step
 
 X = np.random.default_rng(0).standard_normal((2, 5)).astype(np.float32)
@@ -222,221 +217,18 @@ class TestNoGrad:
         np.testing.assert_array_equal(inside, outside)
         assert backward(outside).shape == X.shape
 
-    def test_ends_after_an_exception_and_nests(self):
-        with pytest.raises(ZeroDivisionError), no_grad():
-            raise ZeroDivisionError
-        with no_grad():
-            with no_grad():
-                pass
-            _, backward = Linear(5, 3)(X)
-        with pytest.raises(RuntimeError):
-            backward(X)
-        y, backward = Linear(5, 3)(X)
-        backward(y)
-
-    def test_keeps_no_intermediate_array(self):
-        class Watched(ReLU):
-            seen: list = []  # noqa: RUF012
-
+    def test_is_said_only_to_those_who_know_it(self):
+        class Plain(Module):
             def forward(self, x):
-                y, backward = relu(x)
-                self.seen.append(weakref.ref(y))
-                return y, backward
+                return x, lambda dy: dy
 
-        network = Sequential(*(Watched() for _ in range(4)))
-        y, _backward = network(X)
-        gc.disable()  # freed by their count of references, not some day
-        try:
-            assert all(reference() is not None for reference in Watched.seen)
-            Watched.seen.clear()
-            with no_grad():
-                y, _backward = network(X)
-            assert [reference() is not None for reference in Watched.seen] == [False, False, False, True]
-            assert Watched.seen[-1]() is y
-        finally:
-            gc.enable()
-
-    def test_memory_does_not_grow_with_depth(self):
-        x = np.zeros((8, 32, 32, 3), np.float32)
-
-        def peak(model):
-            model(x)  # scratch memory and workers are there from now on
-            memory.release()  # and what comes now is counted
-            tracemalloc.start()
-            _result = model(x)
-            used = tracemalloc.get_traced_memory()[1]
-            tracemalloc.stop()
-            return used
-
-        shallow, deep = resnet20(rng=0).eval(), resnet44(rng=0).eval()
-        training = peak(deep)
-        with no_grad():
-            assert peak(deep) < 1.05 * peak(shallow)
-            assert peak(deep) < 0.25 * training
-
-
-class Watched(ReLU):
-    """relu that notes, whenever a backward pass goes through, which outputs of its kind are still alive."""
-
-    outputs: list = []  # noqa: RUF012
-    alive: list = []  # noqa: RUF012
-
-    def __init__(self):
-        self.learned = Parameter(np.zeros(1))  # or there would be nothing to go back for
-
-    def forward(self, x):
-        y, relu_backward = relu(x)
-        self.outputs.append(weakref.ref(y))
-
-        def backward(dy):
-            self.alive.append([reference() is not None for reference in self.outputs])
-            return relu_backward(dy)
-
-        return y, backward
-
-
-class Lent(Module):
-    """The identity, which notes how much the pool of arrays has lent when a backward pass goes through."""
-
-    noted: list = []  # noqa: RUF012
-
-    def forward(self, x):
-        def backward(dy):
-            self.noted.append(memory._pool.lent)
-            return dy
-
-        return x, backward
-
-
-class TestLeanBackward:
-    @pytest.mark.parametrize(
-        ("name", "shortcut"), [("resnet8", "A"), ("resnet8", "B"), ("plain8", "A"), ("simple_cnn", "A")]
-    )
-    def test_same_gradients_of_parameters(self, name, shortcut):
-        rng = np.random.default_rng(0)
-        x, dy = rng.standard_normal((2, 32, 32, 3)), rng.standard_normal((2, 10))
-        usual, lean = (build(name, shortcut=shortcut, rng=0).to(np.float64) for _ in "12")
-        y, backward = usual(x)
-        assert backward(dy).shape == x.shape
-        with lean_backward():
-            lean_y, backward = lean(x)
-        np.testing.assert_array_equal(lean_y, y)
-        backward(dy)
-        for (path, one), other in zip(usual.named_parameters(), lean.parameters(), strict=True):
-            np.testing.assert_allclose(other.grad, one.grad, rtol=1e-9, atol=1e-12, err_msg=path)
-
-    @pytest.mark.parametrize("shortcut", ["A", "B", "none"])
-    def test_a_residual_network_gives_no_gradient_of_x(self, shortcut):
-        with lean_backward():
-            y, backward = ResNet(8, shortcut=shortcut, rng=0)(np.ones((1, 8, 8, 3), np.float32))
-        assert backward(y) is None
-
-    def test_training_comes_to_the_same(self):
-        rng = np.random.default_rng(0)
-        x, labels = rng.standard_normal((4, 8, 8, 3)), rng.integers(0, 10, 4)
-
-        def trained(context):
-            model = resnet8(rng=0).to(np.float64)
-            optimizer = SGD(model.parameters(), lr=0.05, momentum=0.9)
-            for _ in range(4):
-                model.zero_grad()
-                with context():
-                    logits, backward = model(x)
-                backward(cross_entropy(logits, labels)[1]())
-                optimizer.step()
-            return model.state_dict()
-
-        usual, lean = trained(contextlib.nullcontext), trained(lean_backward)
-        for key, array in usual.items():
-            np.testing.assert_allclose(lean[key], array, rtol=1e-8, atol=1e-10, err_msg=key)
-
-    @pytest.mark.parametrize("model", [lambda: resnet8(rng=0), lambda: Sequential(Linear(3, 2, rng=0), ReLU())])
-    def test_a_second_backward_pass_raises(self, model):
-        model = model()
-        x = np.ones((2, 3) if isinstance(model, Sequential) else (2, 8, 8, 3), np.float32)
-        with lean_backward():
-            y, backward = model(x)
-        backward(y)
-        with pytest.raises(RuntimeError, match=r"backward was called twice under lean_backward\(\), which lets go of"):
-            backward(y)
-
-    def test_without_it_a_second_backward_pass_is_the_first(self):
-        model = resnet8(rng=0)
-        y, backward = model(np.ones((2, 8, 8, 3), np.float32))
-        np.testing.assert_array_equal(backward(y), backward(y))
-
-    @pytest.mark.parametrize("lean", [True, False], ids=["lean", "usual"])
-    def test_lets_go_of_each_layer_once_it_is_behind(self, lean):
-        network, x = Sequential(*(Watched() for _ in range(4))), X.copy()
-        Watched.outputs.clear()
-        Watched.alive.clear()
-        gc.disable()  # freed by their count of references, not some day
-        try:
-            with lean_backward() if lean else contextlib.nullcontext():
-                y, backward = network(x)
-            dy = y.copy()
-            del y
-            backward(dy)
-        finally:
-            gc.enable()
-        # what a layer's own output needs for its backward pass is there, what came after it is not
-        ahead = [alive[: 4 - number] for number, alive in enumerate(Watched.alive)]
-        behind = [alive[4 - number :] for number, alive in enumerate(Watched.alive)]
-        assert all(all(alive) for alive in ahead)
-        assert all(not any(alive) if lean else all(alive) for alive in behind)
-        assert [len(alive) for alive in behind] == [0, 1, 2, 3]
-
-    @pytest.mark.parametrize("lean", [True, False], ids=["lean", "usual"])
-    def test_memory_falls_on_the_way_back(self, lean):
-        layers = [(Lent(), Conv2d(3 if k == 0 else 16, 16, 3, padding=1, rng=k), BatchNormReLU2d(16)) for k in range(5)]
-        network = Sequential(*(layer for group in layers for layer in group))
-        x = np.random.default_rng(0).standard_normal((8, 16, 16, 3)).astype(np.float32)
-        Lent.noted.clear()
-        before = memory._pool.lent
-        with lean_backward() if lean else contextlib.nullcontext():
-            y, backward = network(x)
-        activation = y.nbytes
-        del y
-        backward(np.ones((8, 16, 16, 16), np.float32))
-        steps = np.diff(Lent.noted)
-        if lean:
-            assert (steps <= -2 * activation).all()  # the convolution's output and the norm's
-            del backward
-            assert memory._pool.lent == before
-        else:
-            assert (steps >= -1.1 * activation).all()  # a gradient at most
-            assert min(Lent.noted) - before > 8 * activation
-
-    def test_a_whole_network_holds_less_at_the_end_of_its_backward_pass(self):
-        model, x = resnet8(rng=0), np.random.default_rng(0).standard_normal((8, 32, 32, 3)).astype(np.float32)
-
-        def held_at_the_end(context):
-            noted, before = [], memory._pool.lent
-            with context():
-                y, backward = model(x)
-            model.conv1.weight.add_grad = lambda gradient: noted.append(memory._pool.lent - before)  # called last
-            backward(y)
-            return noted[0]
-
-        assert held_at_the_end(lean_backward) < 0.4 * held_at_the_end(contextlib.nullcontext)
-
-    def test_ends_after_an_exception_and_nests(self):
-        layer, x = resnet8(rng=0), np.ones((1, 8, 8, 3), np.float32)
-        with pytest.raises(ZeroDivisionError), lean_backward():
-            raise ZeroDivisionError
-        with lean_backward():
-            with lean_backward():
-                pass
-            y, lean = layer(x)
-        y, usual = layer(x)
-        assert lean(y) is None  # what counts is where the forward pass was
-        assert usual(y).shape == x.shape
-        with lean_backward():
-            assert usual(y).shape == x.shape
+        assert call(Plain(), X, lean=True)[1](X) is X
+        with pytest.raises(TypeError, match="unexpected keyword argument 'lean'"):
+            Plain()(X, lean=True)
 
     def test_within_no_grad_there_is_no_backward_pass_at_all(self):
-        with no_grad(), lean_backward():
-            y, backward = resnet8(rng=0)(np.ones((1, 8, 8, 3), np.float32))
+        with no_grad():
+            y, backward = resnet8(rng=0)(np.ones((1, 8, 8, 3), np.float32), lean=True)
         with pytest.raises(RuntimeError, match=r"under no_grad\(\)"):
             backward(y)
 
@@ -588,8 +380,7 @@ class TestFreeze:
         model, usual = self.frozen(["layer2"]), resnet8(rng=0).to(np.float64)
         usual.layer2.eval()  # the same function, and its gradients are computed
         dy = np.random.default_rng(4).standard_normal((6, 10))
-        with lean_backward():
-            _, backward = model(self.X)
+        _, backward = model(self.X, lean=True)
         backward(dy)
         usual(self.X)[1](dy)
         for (path, parameter), expected in zip(model.named_parameters(), usual.parameters(), strict=True):
@@ -620,8 +411,7 @@ class TestFreeze:
             for name in names:
                 getattr(model, name).freeze()
             before = memory._pool.lent
-            with lean_backward():
-                _result = model.train()(x)
+            _result = model.train()(x, lean=True)
             return memory._pool.lent - before
 
         assert kept(["conv1", "bn1", "layer1", "layer2"]) < 0.2 * kept([])

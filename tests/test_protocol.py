@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from minires.models.blocks import BasicBlock, Bottleneck
 
 from minires import Module, Sequential
 from minires.gradcheck import gradcheck
 from minires.layers import BatchNorm2d, BatchNormReLU2d, Conv2d, GlobalAvgPool2d, Linear, ReLU, Tanh, add, concat
 from minires.losses import cross_entropy
 from minires.models import resnet18
+from minires.models.blocks import BasicBlock, Bottleneck
 from minires.optim import SGD
 from minires.training import train_step
 

@@ -6,7 +6,7 @@ import pytest
 from minires.inspection.summary import summary
 from minires.layers import Conv2d, Linear, MaxPool2d
 from minires.models import resnet20, simple_cnn
-from minires.module import Sequential
+from minires.sequential import Sequential
 
 
 def multiply_adds(shortcut):

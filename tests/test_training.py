@@ -7,7 +7,7 @@ from minires import checkpoint, optim, schedules
 from minires.data import Augment, Loader
 from minires.layers import Conv2d, Dropout, GlobalAvgPool2d, Linear, ReLU
 from minires.losses import cross_entropy
-from minires.module import Sequential
+from minires.sequential import Sequential
 from minires.training import DivergenceError, Interrupted, Position, Trainer, evaluate, train_step
 
 CLASSES = 4

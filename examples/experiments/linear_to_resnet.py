@@ -21,9 +21,9 @@ from minires.backend import get_threads, set_threads
 from minires.cli.console import Parser
 from minires.layers import BatchNorm2d, Conv2d, Flatten, GlobalAvgPool2d, Linear, MaxPool2d, ReLU
 from minires.models import plain20, plain32, resnet20, resnet32
-from minires.module import Sequential
 from minires.optim import SGD
 from minires.schedules import OneCycleLR
+from minires.sequential import Sequential
 from minires.training import evaluate, train_step
 
 COLUMNS = ("network", "seed", "parameters", "lr", "train_loss", "train_acc", "test_loss", "test_acc", "seconds")

@@ -21,7 +21,7 @@ from minires.layers.checks import check_float, check_gradient, check_image, chec
 from minires.module import Module, Parameter
 
 
-def conv2d(x, weight, bias=None, stride=1, padding=0, input_gradient=True, weight_gradient=True, algorithm="auto"):
+def conv2d(x, weight, bias=None, stride=1, padding=0, input_gradient=True, algorithm="auto", weight_gradient=True):
     """y[n, oh, ow, o] = bias[o] + sum_ijc weight[o, c, i, j] * x_padded[n, oh * stride + i, ow * stride + j, c]
 
     x (N, H, W, C), weight (O, C, KH, KW), bias (O,) or None: float32 or float64 arrays of one dtype and device.

@@ -1,5 +1,6 @@
 """The networks, by name."""
 
+from minires.models.fold import fold
 from minires.models.imagenet import ImageNetResNet, resnet18, resnet34, resnet50, resnet101, resnet152
 from minires.models.resnet import (
     ResNet,
@@ -24,7 +25,7 @@ PLAIN = (plain8, plain20, plain32, plain44, plain56, plain110)
 IMAGENET = (resnet18, resnet34, resnet50, resnet101, resnet152)
 MODELS = {function.__name__: function for function in (*RESNETS, *PLAIN, simple_cnn, *IMAGENET)}
 
-__all__ = ["MODELS", "ImageNetResNet", "ResNet", "SimpleCNN", "build", *MODELS]
+__all__ = ["MODELS", "ImageNetResNet", "ResNet", "SimpleCNN", "build", "fold", *MODELS]
 
 
 def build(name, num_classes=10, shortcut="A", small_input=False, variant="torchvision", rng=None):
