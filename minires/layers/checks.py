@@ -54,14 +54,30 @@ def check_sizes(layer, **sizes):
             raise ValueError(f"{layer}: {name} must be at least 1, got {size}")
 
 
-def check_float(layer, *arrays):
-    """All arrays (None aside) must be of one device and one floating-point dtype: nothing is converted in silence."""
+def check_float(layer, *arrays, half=False):
+    """All arrays (None aside) must be of one device and one dtype, float32 or float64: nothing is converted in silence.
+
+    half: float16 will do, too. It is for operations that neither add many numbers up nor multiply them, for which 11
+    bits and a largest number of 65,504 are too few.
+    """
     array_module(*arrays)
     dtypes = {array.dtype for array in arrays if array is not None}
-    if len(dtypes) == 1 and next(iter(dtypes)).kind == "f":
-        return
-    dtypes = sorted(map(str, dtypes))
     if len(dtypes) > 1:
-        raise ValueError(f"{layer}: arrays of different dtypes ({', '.join(dtypes)}): convert them with astype or to()")
-    if not dtypes[0].startswith("float"):
-        raise ValueError(f"{layer}: needs floating-point arrays, got {dtypes[0]}: convert with x.astype(np.float32)")
+        names = ", ".join(sorted(map(_name_of, dtypes)))
+        raise ValueError(f"{layer}: arrays of different dtypes ({names}): convert them with astype or to()")
+    dtype = next(iter(dtypes))
+    if dtype.isnative and dtype in (np.float32, np.float64):
+        return
+    if dtype == np.float16:
+        if half:
+            return
+        raise ValueError(
+            f"{layer}: float16 is too narrow to add numbers up in: convert with x.astype(np.float32) or to(np.float32)"
+        )
+    if dtype.kind != "f":
+        raise ValueError(f"{layer}: needs floating-point arrays, got {dtype}: convert with x.astype(np.float32)")
+    raise ValueError(f"{layer}: needs float32 or float64, got {_name_of(dtype)}: convert with x.astype(np.float32)")
+
+
+def _name_of(dtype):
+    return dtype.name if dtype.isnative else f"{dtype.name} in foreign byte order"

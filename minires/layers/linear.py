@@ -63,6 +63,10 @@ class Linear(Module):
         self.weight = Parameter(rng.uniform(-bound, bound, (out_features, in_features)).astype(np.float32))
         self.bias = Parameter(rng.uniform(-bound, bound, out_features).astype(np.float32)) if bias else None
 
+    def extra_repr(self):
+        O, C = self.weight.shape
+        return f"{C}, {O}" + ("" if self.bias is not None else ", bias=False")
+
     def forward(self, x):
         y, linear_backward = linear(x, self.weight.data, None if self.bias is None else self.bias.data)
 

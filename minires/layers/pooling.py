@@ -25,7 +25,7 @@ def max_pool2d(x, kernel_size, stride=None, padding=0):
     Returns y (N, OH, OW, C) and backward(dy) -> dx: dy goes to the pixel that was the maximum, the first of equals in
     reading order, as in PyTorch. Raises ValueError for shapes that do not fit.
     """
-    kernel, stride, padding = _window("max_pool2d", x, kernel_size, stride, padding)
+    kernel, stride, padding = _window("max_pool2d", x, kernel_size, stride, padding, half=True)
     xp = array_module(x)
     (N, H, W, C), (KH, KW) = x.shape, kernel
     OH, OW = output_size((H, W), kernel, stride, padding, "max_pool2d")
@@ -122,10 +122,10 @@ def global_avg_pool2d(x):
     return y, backward
 
 
-def _window(layer, x, kernel_size, stride, padding):
+def _window(layer, x, kernel_size, stride, padding, half=False):
     """The checked (KH, KW), (rows, columns) of stride, and four-sided padding."""
     check_image(layer, x)
-    check_float(layer, x)
+    check_float(layer, x, half=half)
     kernel = pair(layer, "kernel_size", kernel_size, least=1)
     stride = kernel if stride is None else pair(layer, "stride", stride, least=1)
     sides = padding_of(layer, padding)
@@ -140,6 +140,9 @@ def _window(layer, x, kernel_size, stride, padding):
 class _Pool2d(Module):
     def __init__(self, kernel_size, stride=None, padding=0):
         self.kernel_size, self.stride, self.padding = kernel_size, stride, padding
+
+    def extra_repr(self):
+        return f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"
 
 
 class MaxPool2d(_Pool2d):

@@ -8,7 +8,7 @@ docs/layers/batch_norm_relu.md.
 import copy
 import itertools
 
-from minires.backend import array_module, map_blocks
+from minires.backend import array_module, gate, map_blocks
 from minires.layers import BatchNorm2d, BatchNormReLU2d, Conv2d
 from minires.layers.checks import check_gradient
 from minires.models.blocks import BasicBlock, Bottleneck
@@ -98,11 +98,11 @@ class Rectify(Module):
         def add_and_clip(x, *shortcut, out):
             xp.maximum(xp.add(x, *shortcut, out=out) if shortcut else x, 0, out=out)
 
-        y = map_blocks(add_and_clip, *branches)
+        y, has_shortcut = map_blocks(add_and_clip, *branches), shortcut is not None
 
         def backward(dy):
             check_gradient("Rectify", dy, y.shape)
-            dz = xp.where(y > 0, dy, xp.zeros((), dy.dtype))
-            return dz if len(branches) == 1 else (dz, dz)
+            dz = map_blocks(gate, dy, y)
+            return (dz, dz) if has_shortcut else dz
 
         return y, backward
