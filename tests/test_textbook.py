@@ -5,7 +5,7 @@ import pytest
 
 from minires import layers, losses, textbook
 from minires.gradcheck import gradcheck
-from minires.models.resnet import BasicBlock
+from minires.models.blocks import BasicBlock
 
 rng = np.random.default_rng(0)
 

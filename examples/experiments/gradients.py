@@ -25,7 +25,7 @@ from minires.data import normalize
 from minires.layers import Conv2d, Linear, relu
 from minires.losses import cross_entropy
 from minires.models import ResNet
-from minires.models.resnet import BasicBlock
+from minires.models.blocks import BasicBlock
 from minires.training import train_step
 
 KINDS = {  # shortcut of ResNet, whether it has batch norm
