@@ -1,4 +1,4 @@
-"""Parameters, and modules that hold them: a thin layer over the pure functions in `minires.layers`.
+"""Modules, which hold parameters: a thin layer over the pure functions in `minires.layers`.
 
 A module is called as its function is, `y, backward = module(x)`; its `backward(dy)` adds the parameters' gradients
 to `parameter.grad` and returns `dx`.
@@ -9,7 +9,9 @@ import contextvars
 
 import numpy as np
 
-from minires.backend import array_module, device_of, to_device, to_numpy
+from minires.backend import device_of, to_device, to_numpy
+from minires.parameter import Parameter
+from minires.state import check_fit
 
 _keep_backward = contextvars.ContextVar("minires_keep_backward", default=True)
 
@@ -42,52 +44,6 @@ def evaluating(model):
 def no_backward(dy):
     """The backward pass of a forward pass under no_grad()."""
     raise RuntimeError("this forward pass ran under no_grad() and kept nothing: call the module outside it")
-
-
-class Parameter:
-    """An array that is learned, and its gradient.
-
-    data: the values, a floating-point array. Nobody writes into it: closures of past forward passes hold it. To change
-    the values, assign a new array, as optimizers do.
-    grad: what backward passes have added up since `zero_grad`, or None; an array of its own, shared with nobody.
-    requires_grad: False for one that is frozen, whose grad stays None, so that optimizers leave it as it is.
-    Raises TypeError for data that is no floating-point array.
-    """
-
-    def __init__(self, data):
-        device_of(data)
-        if data.dtype.kind != "f":
-            raise TypeError(f"Parameter: data is of {data.dtype}, which has no gradients: use astype(np.float32)")
-        self.data = data
-        self.grad = None
-        self.requires_grad = True
-
-    @property
-    def shape(self):
-        return self.data.shape
-
-    @property
-    def size(self):
-        return self.data.size
-
-    def add_grad(self, gradient):
-        """grad += gradient, unless frozen. A parameter used twice receives both gradients, as the sum rule says.
-
-        The first is copied: it may be the very dy that a backward pass was given, which is its caller's.
-        """
-        if not self.requires_grad:
-            return
-        if gradient.shape != self.shape:
-            raise ValueError(
-                f"add_grad: the gradient has shape {gradient.shape}, the parameter {self.shape}: must be equal"
-            )
-        if self.grad is None:
-            self.grad = array_module(gradient).array(gradient, order="C")
-        else:
-            self.grad = self.grad + gradient
-
-    def __repr__(self):
-        return f"Parameter(shape={self.shape}, dtype={self.data.dtype}, device={device_of(self.data)})"
 
 
 class Module:
@@ -247,19 +203,12 @@ class Module:
         `num_batches_tracked`, which some writers leave out, is not an error.
         """
         own = self._state()
-        optional = {key for key in {*own, *state} if key.endswith("num_batches_tracked")}
-        missing = [key for key in own if key not in state and key not in optional]
-        unexpected = [key for key in state if key not in own and key not in optional]
-        arrays = {key: to_numpy(state[key]) for key in own if key in state}
-        shapes = {key: (array.shape, _value(*own[key]).shape) for key, array in arrays.items()}
-        misshapen = [f"{key} has {got}, the model {want}" for key, (got, want) in shapes.items() if got != want]
-        problems = {"misshapen": misshapen}
-        if strict:
-            problems = {"missing": missing, "unexpected": unexpected, **problems}
-        if any(problems.values()):
-            lines = [f"{kind}: {', '.join(keys)}" for kind, keys in problems.items() if keys]
-            raise ValueError(f"state does not fit {type(self).__name__}: {'; '.join(lines)}")
-        for key, array in arrays.items():
+        arrays = {key: to_numpy(array) if key in own else array for key, array in state.items()}
+        shapes = {key: _value(module, name).shape for key, (module, name) in own.items()}
+        optional = [key for key in {*own, *state} if key.endswith("num_batches_tracked")]
+        check_fit(type(self).__name__, shapes, arrays, "the model", strict, optional)
+        for key in [key for key in own if key in arrays]:
+            array = arrays[key]
             module, name = own[key]
             old = _value(module, name)
             new = to_device(np.array(array, dtype=old.dtype), device_of(old))

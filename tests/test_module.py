@@ -1,12 +1,19 @@
 """Parameters, modules, their names and their state."""
 
+import gc
+import subprocess
+import sys
+import tracemalloc
+import weakref
+
 import numpy as np
 import pytest
 
 from minires import Module, Parameter, Sequential, no_grad
 from minires.backend.cpu import memory
-from minires.layers import BatchNorm2d, Conv2d, Dropout, Linear, ReLU
-from minires.models import resnet8, resnet20
+from minires.layers import BatchNorm2d, BatchNormReLU2d, Conv2d, Dropout, Linear, ReLU, relu
+from minires.losses import cross_entropy
+from minires.models import ResNet, build, resnet8, resnet20, resnet44
 from minires.module import evaluating
 from minires.optim import SGD
 from minires.sequential import call
@@ -216,6 +223,197 @@ class TestNoGrad:
         outside, backward = module(X)
         np.testing.assert_array_equal(inside, outside)
         assert backward(outside).shape == X.shape
+
+    def test_ends_after_an_exception_and_nests(self):
+        with pytest.raises(ZeroDivisionError), no_grad():
+            raise ZeroDivisionError
+        with no_grad():
+            with no_grad():
+                pass
+            _, backward = Linear(5, 3)(X)
+        with pytest.raises(RuntimeError):
+            backward(X)
+        y, backward = Linear(5, 3)(X)
+        backward(y)
+
+    def test_keeps_no_intermediate_array(self):
+        class Watched(ReLU):
+            seen: list = []  # noqa: RUF012
+
+            def forward(self, x):
+                y, backward = relu(x)
+                self.seen.append(weakref.ref(y))
+                return y, backward
+
+        network = Sequential(*(Watched() for _ in range(4)))
+        y, _backward = network(X)
+        gc.disable()  # freed by their count of references, not some day
+        try:
+            assert all(reference() is not None for reference in Watched.seen)
+            Watched.seen.clear()
+            with no_grad():
+                y, _backward = network(X)
+            assert [reference() is not None for reference in Watched.seen] == [False, False, False, True]
+            assert Watched.seen[-1]() is y
+        finally:
+            gc.enable()
+
+    def test_memory_does_not_grow_with_depth(self):
+        x = np.zeros((8, 32, 32, 3), np.float32)
+
+        def peak(model):
+            model(x)  # scratch memory and workers are there from now on
+            memory.release()  # and what comes now is counted
+            tracemalloc.start()
+            _result = model(x)
+            used = tracemalloc.get_traced_memory()[1]
+            tracemalloc.stop()
+            return used
+
+        shallow, deep = resnet20(rng=0).eval(), resnet44(rng=0).eval()
+        training = peak(deep)
+        with no_grad():
+            assert peak(deep) < 1.05 * peak(shallow)
+            assert peak(deep) < 0.25 * training
+
+
+class Watched(ReLU):
+    """relu that notes, whenever a backward pass goes through, which outputs of its kind are still alive."""
+
+    outputs: list = []  # noqa: RUF012
+    alive: list = []  # noqa: RUF012
+
+    def __init__(self):
+        self.learned = Parameter(np.zeros(1))  # or there would be nothing to go back for
+
+    def forward(self, x):
+        y, relu_backward = relu(x)
+        self.outputs.append(weakref.ref(y))
+
+        def backward(dy):
+            self.alive.append([reference() is not None for reference in self.outputs])
+            return relu_backward(dy)
+
+        return y, backward
+
+
+class Lent(Module):
+    """The identity, which notes how much the pool of arrays has lent when a backward pass goes through."""
+
+    noted: list = []  # noqa: RUF012
+
+    def forward(self, x):
+        def backward(dy):
+            self.noted.append(memory._pool.lent)
+            return dy
+
+        return x, backward
+
+
+class TestLeanBackward:
+    @pytest.mark.parametrize(
+        ("name", "shortcut"), [("resnet8", "A"), ("resnet8", "B"), ("plain8", "A"), ("simple_cnn", "A")]
+    )
+    def test_same_gradients_of_parameters(self, name, shortcut):
+        rng = np.random.default_rng(0)
+        x, dy = rng.standard_normal((2, 32, 32, 3)), rng.standard_normal((2, 10))
+        usual, lean = (build(name, shortcut=shortcut, rng=0).to(np.float64) for _ in "12")
+        y, backward = usual(x)
+        assert backward(dy).shape == x.shape
+        lean_y, backward = lean(x, lean=True)
+        np.testing.assert_array_equal(lean_y, y)
+        backward(dy)
+        for (path, one), other in zip(usual.named_parameters(), lean.parameters(), strict=True):
+            np.testing.assert_allclose(other.grad, one.grad, rtol=1e-9, atol=1e-12, err_msg=path)
+
+    @pytest.mark.parametrize("shortcut", ["A", "B", "none"])
+    def test_a_residual_network_gives_no_gradient_of_x(self, shortcut):
+        y, backward = ResNet(8, shortcut=shortcut, rng=0)(np.ones((1, 8, 8, 3), np.float32), lean=True)
+        assert backward(y) is None
+
+    def test_training_comes_to_the_same(self):
+        rng = np.random.default_rng(0)
+        x, labels = rng.standard_normal((4, 8, 8, 3)), rng.integers(0, 10, 4)
+
+        def trained(lean):
+            model = resnet8(rng=0).to(np.float64)
+            optimizer = SGD(model.parameters(), lr=0.05, momentum=0.9)
+            for _ in range(4):
+                model.zero_grad()
+                logits, backward = model(x, lean=lean)
+                backward(cross_entropy(logits, labels)[1]())
+                optimizer.step()
+            return model.state_dict()
+
+        usual, lean = trained(False), trained(True)
+        for key, array in usual.items():
+            np.testing.assert_allclose(lean[key], array, rtol=1e-8, atol=1e-10, err_msg=key)
+
+    @pytest.mark.parametrize("model", [lambda: resnet8(rng=0), lambda: Sequential(Linear(3, 2, rng=0), ReLU())])
+    def test_a_second_backward_pass_raises(self, model):
+        model = model()
+        x = np.ones((2, 3) if isinstance(model, Sequential) else (2, 8, 8, 3), np.float32)
+        y, backward = model(x, lean=True)
+        backward(y)
+        with pytest.raises(RuntimeError, match=r"a lean backward pass was called twice, but lets go of what it used"):
+            backward(y)
+
+    def test_without_it_a_second_backward_pass_is_the_first(self):
+        model = resnet8(rng=0)
+        y, backward = model(np.ones((2, 8, 8, 3), np.float32))
+        np.testing.assert_array_equal(backward(y), backward(y))
+
+    @pytest.mark.parametrize("lean", [True, False], ids=["lean", "usual"])
+    def test_lets_go_of_each_layer_once_it_is_behind(self, lean):
+        network, x = Sequential(*(Watched() for _ in range(4))), X.copy()
+        Watched.outputs.clear()
+        Watched.alive.clear()
+        gc.disable()  # freed by their count of references, not some day
+        try:
+            y, backward = network(x, lean=lean)
+            dy = y.copy()
+            del y
+            backward(dy)
+        finally:
+            gc.enable()
+        # what a layer's own output needs for its backward pass is there, what came after it is not
+        ahead = [alive[: 4 - number] for number, alive in enumerate(Watched.alive)]
+        behind = [alive[4 - number :] for number, alive in enumerate(Watched.alive)]
+        assert all(all(alive) for alive in ahead)
+        assert all(not any(alive) if lean else all(alive) for alive in behind)
+        assert [len(alive) for alive in behind] == [0, 1, 2, 3]
+
+    @pytest.mark.parametrize("lean", [True, False], ids=["lean", "usual"])
+    def test_memory_falls_on_the_way_back(self, lean):
+        layers = [(Lent(), Conv2d(3 if k == 0 else 16, 16, 3, padding=1, rng=k), BatchNormReLU2d(16)) for k in range(5)]
+        network = Sequential(*(layer for group in layers for layer in group))
+        x = np.random.default_rng(0).standard_normal((8, 16, 16, 3)).astype(np.float32)
+        Lent.noted.clear()
+        before = memory._pool.lent
+        y, backward = network(x, lean=lean)
+        activation = y.nbytes
+        del y
+        backward(np.ones((8, 16, 16, 16), np.float32))
+        steps = np.diff(Lent.noted)
+        if lean:
+            assert (steps <= -2 * activation).all()  # the convolution's output and the norm's
+            del backward
+            assert memory._pool.lent == before
+        else:
+            assert (steps >= -1.1 * activation).all()  # a gradient at most
+            assert min(Lent.noted) - before > 8 * activation
+
+    def test_a_whole_network_holds_less_at_the_end_of_its_backward_pass(self):
+        model, x = resnet8(rng=0), np.random.default_rng(0).standard_normal((8, 32, 32, 3)).astype(np.float32)
+
+        def held_at_the_end(lean):
+            noted, before = [], memory._pool.lent
+            y, backward = model(x, lean=lean)
+            model.conv1.weight.add_grad = lambda gradient: noted.append(memory._pool.lent - before)  # called last
+            backward(y)
+            return noted[0]
+
+        assert held_at_the_end(True) < 0.4 * held_at_the_end(False)
 
     def test_is_said_only_to_those_who_know_it(self):
         class Plain(Module):
@@ -429,3 +627,86 @@ class TestFreeze:
         assert all(module.training for module in model.modules())
         before = model.state_dict()
         assert all(array.tobytes() != before[key].tobytes() for key, array in self.trained(model).items())
+
+
+class TestWhatAUserWrites:
+    def test_keyword_arguments_reach_forward(self):
+        class Scaled(Module):
+            def forward(self, x, *, by=1):
+                return by * x, lambda dy: by * dy
+
+        y, backward = Scaled()(X, by=3)
+        np.testing.assert_array_equal(y, 3 * X)
+        np.testing.assert_array_equal(backward(X), 3 * X)
+
+    def test_a_plain_array_in_a_parameters_place_is_refused(self):
+        layer = Linear(5, 3)
+        with pytest.raises(TypeError, match=r"Linear.weight is a Parameter.*assign to weight.data"):
+            layer.weight = np.zeros((3, 5), np.float32)
+
+        class Mine(Module):
+            def __init__(self):
+                self.weight = np.ones(3)
+
+        with pytest.raises(TypeError, match=r"Mine.weight: a plain array is neither.*Parameter.*register_buffer"):
+            Mine()
+
+    def test_buffers_numbers_and_labels_are_no_plain_arrays(self):
+        class Mine(Module):
+            def __init__(self):
+                self.register_buffer("mean", np.ones(3))
+                self.classes, self.scale = np.arange(3), np.float64(2)
+
+        mine = Mine()
+        mine.mean = np.zeros(3)
+        mine.register_buffer("mean", np.full(3, 2.0))
+        assert list(mine.state_dict()) == ["mean"]
+
+    @pytest.mark.parametrize("data", [[1.0, 2.0], 3.0, np.arange(3), None])
+    def test_a_parameter_is_a_floating_point_array(self, data):
+        with pytest.raises(TypeError, match=r"expected a NumPy or CuPy array|has no gradients"):
+            Parameter(data)
+
+    def test_print_shows_the_structure(self):
+        model = Sequential(Conv2d(3, 4, 3, padding=1), Sequential(BatchNorm2d(4), ReLU()), Linear(4, 2, bias=False))
+        assert repr(model).splitlines() == [
+            "Sequential(",
+            "  (0): Conv2d(3, 4, kernel_size=(3, 3), stride=1, padding=1)",
+            "  (1): Sequential(",
+            "    (0): BatchNorm2d(4, eps=1e-05, momentum=0.1)",
+            "    (1): ReLU()",
+            "  )",
+            "  (2): Linear(4, 2, bias=False)",
+            ")",
+        ]
+        assert repr(Twice()) == "Twice(w=(2,))"
+        assert repr(resnet8()).count("BasicBlock(") == 3
+
+    def test_a_slice_of_a_sequential_is_one_of_the_same_modules(self):
+        model = Sequential(Linear(5, 4, rng=0), ReLU(), Linear(4, 3, rng=1), ReLU())
+        part = model[1:3]
+        assert isinstance(part, Sequential) and len(part) == 2
+        assert part[0] is model[1] and part[1] is model[2]
+        assert [name for name, _ in part.named_parameters()] == ["1.weight", "1.bias"]
+        y, backward = model[:2](X)
+        np.testing.assert_array_equal(y, np.maximum(model[0](X)[0], 0))
+        assert len(model[::-1]) == 4 and model[-1] is model[3]
+        with pytest.raises(IndexError):
+            model[4]
+
+    def test_only_modules_go_into_a_sequential(self):
+        with pytest.raises(TypeError, match="Sequential: argument 1 is a ufunc: give modules"):
+            Sequential(ReLU(), np.maximum)
+
+    def test_a_gradient_is_nobody_elses(self):
+        parameter, dy = Parameter(np.zeros(3)), np.ones(3)
+        parameter.add_grad(dy)
+        dy[:] = 7
+        assert parameter.grad.tolist() == [1, 1, 1]
+        with pytest.raises(ValueError, match=r"add_grad: gradient has shape \(2,\), parameter \(3,\)"):
+            parameter.add_grad(np.ones(2))
+
+    def test_help_says_where_to_begin(self):
+        done = subprocess.run([sys.executable, "-c", "import minires; help(minires)"], capture_output=True, text=True)
+        for words in ("Where to begin", "minires.layers", "docs/start.md", "x -> (y, backward)"):
+            assert words in done.stdout

@@ -1,0 +1,47 @@
+"""An array that is learned, and its gradient."""
+
+from minires.backend import array_module, device_of
+
+
+class Parameter:
+    """An array that is learned, and its gradient.
+
+    data: the values, a floating-point array. Nobody writes into it: closures of past forward passes hold it. To change
+    the values, assign a new array, as optimizers do.
+    grad: what backward passes have added up since `zero_grad`, or None; an array of its own, shared with nobody.
+    requires_grad: False for one that is frozen, whose grad stays None, so that optimizers leave it as it is.
+    Raises TypeError for data that is no floating-point array.
+    """
+
+    def __init__(self, data):
+        device_of(data)
+        if data.dtype.kind != "f":
+            raise TypeError(f"Parameter: data is of {data.dtype}, which has no gradients: use astype(np.float32)")
+        self.data = data
+        self.grad = None
+        self.requires_grad = True
+
+    @property
+    def shape(self):
+        return self.data.shape
+
+    @property
+    def size(self):
+        return self.data.size
+
+    def add_grad(self, gradient):
+        """grad += gradient, unless frozen. A parameter used twice receives both gradients, as the sum rule says.
+
+        The first is copied: it may be the very dy that a backward pass was given, which is its caller's.
+        """
+        if not self.requires_grad:
+            return
+        if gradient.shape != self.shape:
+            raise ValueError(f"add_grad: gradient has shape {gradient.shape}, parameter {self.shape}: must be equal")
+        if self.grad is None:
+            self.grad = array_module(gradient).array(gradient, order="C")
+        else:
+            self.grad = self.grad + gradient
+
+    def __repr__(self):
+        return f"Parameter(shape={self.shape}, dtype={self.data.dtype}, device={device_of(self.data)})"
