@@ -7,14 +7,18 @@ from minires.backend import array_module
 from minires.layers.checks import check_float, check_not_empty
 
 
-def cross_entropy(logits, labels, label_smoothing=0.0):
-    """loss = mean over n of  -sum_c t[n, c] * log softmax(logits[n])[c]
+def cross_entropy(logits, labels, label_smoothing=0.0, ignore_index=-100):
+    """loss = mean over n of  -sum_c t[n, c] * log softmax(logits[n])[c],  where 0 * log 0 = 0
 
     logits (N, classes) floating-point. labels: integers (N,) in 0 .. classes - 1, for which t is one-hot, or t itself
     (N, classes), soft or one-hot. label_smoothing s in [0, 1]: t becomes (1 - s) * t + s / classes.
+    ignore_index: items with this integer label have no part in the loss, whose mean is over the others.
     Returns loss, a scalar of the logits' dtype and device, and backward(dloss=1) -> dlogits
-    = dloss * (softmax * sum_c t - t) / N. Stable, since the largest logit is subtracted first.
-    Raises ValueError for an empty batch, shapes that do not fit and labels out of range.
+    = dloss * (softmax * sum_c t - t) / N, N without the ignored. Stable, since the largest logit is subtracted first.
+    A logit of -infinity is a class of probability 0; where such a class has t > 0, the loss is infinity. With one of
+    +infinity, or -infinity alone, softmax means nothing, and the loss is NaN.
+    Raises ValueError for an empty batch, one whose labels are all ignored, shapes that do not fit and labels out of
+    range.
     Source: Goodfellow et al. 2016, section 6.2.2.3; label smoothing: Szegedy et al. 2016, section 7.
     """
     xp = array_module(logits, labels)
@@ -22,27 +26,39 @@ def cross_entropy(logits, labels, label_smoothing=0.0):
     check_float("cross_entropy", logits)
     if logits.ndim != 2:
         raise ValueError(f"cross_entropy: logits must have shape (N, classes), got {logits.shape}")
-    if not 0 <= label_smoothing <= 1:
+    smoothing = float(label_smoothing)
+    if not 0 <= smoothing <= 1:
         raise ValueError(f"cross_entropy: label_smoothing must be in [0, 1], got {label_smoothing}")
-    N, classes = logits.shape
-    t = _targets(xp, labels, logits)
-    if label_smoothing:
-        t = (1 - label_smoothing) * t + label_smoothing / classes
+    t, kept = _targets(xp, labels, logits, ignore_index)
+    N, classes = len(logits) if kept is None else int(kept.sum()), logits.shape[1]
+    if N == 0:
+        raise ValueError(
+            f"cross_entropy: every label is ignore_index, {ignore_index}, and the mean of no items means nothing: "
+            "leave such a batch out"
+        )
+    if smoothing:
+        t = (1 - smoothing) * t + smoothing / classes
+    if kept is not None:
+        t = xp.where(kept[:, None], t, 0)
     shifted = logits - logits.max(axis=1, keepdims=True)
     exponentials = xp.exp(shifted)
     total = exponentials.sum(axis=1, keepdims=True)
-    loss = (t * (xp.log(total) - shifted)).sum() / N
+    loss = (t * xp.where(t == 0, 0, xp.log(total) - shifted)).sum() / N
     dtype = logits.dtype
 
     def backward(dloss=1):
+        _check_dloss("cross_entropy", dloss)
         softmax = exponentials / total
         return ((softmax * t.sum(axis=1, keepdims=True) - t) * (dloss / N)).astype(dtype)
 
     return loss, backward
 
 
-def _targets(xp, labels, logits):
-    """t (N, classes) in the logits' dtype, from integer labels (N,) or soft labels (N, classes)."""
+def _targets(xp, labels, logits, ignore_index):
+    """t (N, classes) in the logits' dtype, from integer labels (N,) or soft labels (N, classes); and which are kept.
+
+    The latter (N,) is None where none is ignored.
+    """
     N, classes = logits.shape
     if labels.dtype.kind == "f" or labels.shape == logits.shape:
         if labels.shape != logits.shape:
@@ -50,19 +66,35 @@ def _targets(xp, labels, logits):
                 f"cross_entropy: soft labels have shape {labels.shape}, logits {logits.shape}: must be equal "
                 f"(or integers of shape ({N},))"
             )
-        return labels.astype(logits.dtype)
+        if ignore_index >= 0:
+            raise ValueError(
+                f"cross_entropy: ignore_index {ignore_index} is for integer labels of shape ({N},): give an item that "
+                "shall not count a row of zeros"
+            )
+        return labels.astype(logits.dtype), None
     if labels.dtype.kind not in "iu" or labels.shape != (N,):
         raise ValueError(
             f"cross_entropy: labels must be {N} integers, shape ({N},), or floats of shape {logits.shape}, "
             f"got {labels.dtype} of shape {labels.shape}"
         )
     lowest, highest = int(labels.min()), int(labels.max())
+    kept = None
+    if lowest <= ignore_index <= highest:
+        kept = labels != ignore_index
+        others = xp.where(kept, labels, 0)
+        lowest, highest = int(others.min()), int(others.max())
     if lowest < 0 or highest >= classes:
         raise ValueError(
             f"cross_entropy: label {lowest if lowest < 0 else highest} is out of range for {classes} classes: "
             f"labels must be 0 to {classes - 1}"
         )
-    return (labels[:, None] == xp.arange(classes)).astype(logits.dtype)
+    return (labels[:, None] == xp.arange(classes)).astype(logits.dtype), kept
+
+
+def _check_dloss(name, dloss):
+    """dloss must be one number, as the loss is: an array would be broadcast in silence."""
+    if getattr(dloss, "shape", ()) != ():
+        raise ValueError(f"{name}: dloss has shape {dloss.shape}, the loss is one number: give it one")
 
 
 def mse_loss(prediction, target):
@@ -70,6 +102,7 @@ def mse_loss(prediction, target):
 
     prediction, target: floating-point arrays of one shape and dtype. Returns loss, a scalar, and
     backward(dloss=1) -> dprediction = dloss * 2 * (prediction - target) / size.
+    Raises ValueError for an empty batch and for shapes or dtypes that differ.
     """
     array_module(prediction, target)
     check_not_empty("mse_loss", prediction)
@@ -80,6 +113,7 @@ def mse_loss(prediction, target):
     loss, dtype = (difference * difference).mean(), prediction.dtype
 
     def backward(dloss=1):
+        _check_dloss("mse_loss", dloss)
         return (difference * (2 * dloss / difference.size)).astype(dtype)
 
     return loss, backward

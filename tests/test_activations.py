@@ -59,6 +59,18 @@ def test_relu_at_its_kink():
     np.testing.assert_array_equal(backward(np.full(4, 3.0)), [0, 0, 0, 3])
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_infinite_gradients_as_pytorch(torch, dtype):
+    """relu's gate keeps infinity and NaN out; sigmoid's and tanh's slope of 0 times infinity is NaN."""
+    x = np.array([-1000, 0, 1000, -1000, 0, 1000, -1000], dtype)
+    dy = np.array([np.inf, np.inf, np.inf, np.nan, -np.inf, -np.inf, -3], dtype)
+    for name, function in FUNCTIONS.items():
+        theirs = torch.tensor(x, requires_grad=True)
+        getattr(torch, name)(theirs).backward(torch.tensor(dy))
+        with np.errstate(all="raise" if name == "relu" else "ignore"):
+            np.testing.assert_array_equal(function(x)[1](dy), theirs.grad.numpy())
+
+
 def test_relu_passes_nan_on():
     np.testing.assert_array_equal(relu(np.array([np.nan, 1.0]))[0], [np.nan, 1.0])
 

@@ -53,6 +53,27 @@ def test_the_mask_does_not_depend_on_dtype():
     np.testing.assert_array_equal(dropout(X, rng=1)[0] == 0, dropout(X.astype(np.float32), rng=1)[0] == 0)
 
 
+def test_what_is_dropped_is_0_whatever_it_was():
+    """Infinity and NaN, forwards and backwards; times a mask of 0 they would be NaN."""
+    with np.errstate(all="raise"):
+        y, backward = dropout(np.full(100, np.inf), rng=0)
+        dx = backward(np.full(100, np.nan))
+    kept = y != 0
+    assert 0 < kept.sum() < 100
+    assert (y[kept] == np.inf).all() and np.isnan(dx[kept]).all() and not dx[~kept].any()
+
+
+def test_a_gradient_of_another_shape_is_refused():
+    for options in ({"rng": 0}, {"training": False}, {"p": 0}):
+        with pytest.raises(ValueError, match=r"dropout: dy has shape \(3,\), y \(4, 5, 3\)"):
+            dropout(X, **options)[1](X[0, 0])
+
+
+def test_numpys_numbers_as_options_keep_the_dtype():
+    y, backward = dropout(X.astype(np.float32), np.float64(0.3), rng=0)
+    assert y.dtype == backward(y).dtype == np.float32
+
+
 @pytest.mark.parametrize("p", [-0.1, 1, 1.5, float("nan")])
 def test_bad_p(p):
     with pytest.raises(ValueError, match=rf"dropout: p must be in \[0, 1\), got {p}"):

@@ -127,6 +127,75 @@ def test_mse_as_pytorch(torch):
     np.testing.assert_allclose(backward(0.3), tensor.grad.numpy(), rtol=1e-12)
 
 
+INF = np.inf
+
+
+@pytest.mark.parametrize("logits", [[1, -INF, 2], [1, INF, 2], [-INF, -INF, -INF], [-INF, 5, -INF]])
+@pytest.mark.parametrize("smoothing", [0, 0.1])
+def test_infinite_logits_as_pytorch(torch, logits, smoothing):
+    for label in range(3):
+        tensor = torch.tensor([logits], dtype=torch.float64, requires_grad=True)
+        theirs = torch.nn.functional.cross_entropy(tensor, torch.tensor([label]), label_smoothing=smoothing)
+        theirs.backward()
+        with np.errstate(invalid="ignore" if math.isnan(theirs.item()) else "raise"):
+            loss, backward = cross_entropy(np.array([logits], float), np.array([label]), smoothing)
+            np.testing.assert_allclose(loss, theirs.item(), rtol=1e-12)
+            np.testing.assert_allclose(backward(), tensor.grad.numpy(), rtol=1e-12, atol=1e-16)
+
+
+def test_a_class_of_probability_0_costs_what_its_target_asks():
+    logits = np.array([[1, -INF, 2]])
+    with np.errstate(all="raise"):
+        assert cross_entropy(logits, np.array([2]))[0] == pytest.approx(math.log(1 + math.exp(-1)))
+        loss, backward = cross_entropy(logits, np.array([[0.5, 0, 0.5]]))  # PyTorch says NaN here: 0 times infinity
+        assert loss == pytest.approx(math.log(1 + math.exp(-1)) + 0.5)
+    p = 1 / (1 + math.e)
+    np.testing.assert_allclose(backward(), [[p - 0.5, 0, 0.5 - p]])
+    assert cross_entropy(logits, np.array([[0.5, 0.1, 0.4]]))[0] == INF
+
+
+@pytest.mark.parametrize("ignore_index", [-100, 255, 1])
+@pytest.mark.parametrize("smoothing", [0, 0.1])
+def test_ignore_index_as_pytorch(torch, ignore_index, smoothing):
+    logits = np.random.default_rng(0).standard_normal((5, 4))
+    labels = np.array([2, ignore_index, 0, 3, ignore_index])
+    tensor = torch.tensor(logits, requires_grad=True)
+    options = {"label_smoothing": smoothing, "ignore_index": ignore_index}
+    theirs = torch.nn.functional.cross_entropy(tensor, torch.tensor(labels), **options)
+    theirs.backward()
+    loss, backward = cross_entropy(logits, labels, **options)
+    assert loss == pytest.approx(theirs.item(), rel=1e-12)
+    np.testing.assert_allclose(backward(), tensor.grad.numpy(), rtol=1e-12, atol=1e-16)
+    gradcheck(lambda logits: cross_entropy(logits, labels, **options), logits)
+    assert not backward()[[1, 4]].any()
+
+
+def test_the_usual_ignore_index_is_the_default():
+    logits = np.random.default_rng(0).standard_normal((2, 4))
+    assert cross_entropy(logits, np.array([3, -100]))[0] == cross_entropy(logits[:1], np.array([3]))[0]
+
+
+@pytest.mark.parametrize("kind", ["u1", "i1", ">i4", ">u2", "u8", "i8"])
+def test_labels_of_any_integer_kind(kind):
+    logits, labels = np.random.default_rng(0).standard_normal((3, 4)), np.array([3, 0, 2]).astype(kind)
+    labels.flags.writeable = False
+    assert cross_entropy(logits, labels)[0] == cross_entropy(logits, np.array([3, 0, 2]))[0]
+
+
+@pytest.mark.parametrize("shape", [(1,), (2,), (2, 3)])
+def test_dloss_is_one_number(shape):
+    for name, backward in [("cross_entropy", cross_entropy(Z, L)[1]), ("mse_loss", mse_loss(Z, Z + 1)[1])]:
+        with pytest.raises(ValueError, match=rf"{name}: dloss has shape .*, the loss is one number: give it one"):
+            backward(np.ones(shape))
+        np.testing.assert_array_equal(backward(np.array(2.0)), backward(2))
+
+
+def test_numpys_numbers_as_options_keep_the_dtype():
+    logits = np.zeros((2, 3), np.float32)
+    loss, backward = cross_entropy(logits, L, np.float64(0.1))
+    assert loss.dtype == backward(np.float64(2)).dtype == np.float32
+
+
 Z, L = np.zeros((2, 3)), np.array([0, 1])
 
 
@@ -145,6 +214,9 @@ Z, L = np.zeros((2, 3)), np.array([0, 1])
         (lambda: cross_entropy(Z.astype(int), L), "cross_entropy: needs floating-point arrays, got int64"),
         (lambda: cross_entropy(Z, L, 1.5), r"label_smoothing must be in \[0, 1\], got 1.5"),
         (lambda: cross_entropy(Z, L, -0.1), r"label_smoothing must be in \[0, 1\], got -0.1"),
+        (lambda: cross_entropy(Z, L - 100), "label -99 is out of range"),
+        (lambda: cross_entropy(Z, L * 0 - 100), "every label is ignore_index, -100, and the mean of no items"),
+        (lambda: cross_entropy(Z, Z, ignore_index=1), "ignore_index 1 is for integer labels .*: give an item"),
         (lambda: mse_loss(Z, Z[:, :1]), r"prediction has shape \(2, 3\), target \(2, 1\): must be equal"),
         (lambda: mse_loss(Z, Z.astype(np.float32)), "mse_loss: arrays of different dtypes"),
         (lambda: mse_loss(Z.astype(int), Z.astype(int)), "mse_loss: needs floating-point arrays, got int64"),

@@ -7,7 +7,10 @@ print([(call.name, call.y.shape, call.dy.shape) for call in calls])
 """
 
 import contextlib
+import copy
+import threading
 from dataclasses import dataclass
+from types import MethodType
 from typing import Any
 
 from minires.module import Module
@@ -33,26 +36,49 @@ def watching(model, names=None):
     """Within this block a list of Calls fills up, one for every call of a module, in the order in which they end.
 
     names: paths of the modules to be watched, as in `model.named_modules()`; None: all of them, the model included.
-    The gradients come in when backward is called, within the block or after it. Under no_grad() a convolution may be
-    worked into one with the batch norm after it (`conv_norm_relu`), and is then not called.
+    A module that has several paths goes by the first. Calls from every thread are noted. The gradients come in when
+    backward is called, within the block or after it. Blocks may lie within each other or end in any order; a `forward`
+    that was put on a module itself is called, and stays. A deep copy of the model is not watched.
     """
     calls = []
-    watched = [(name, module) for name, module in model.named_modules() if names is None or name in names]
+    watched = {id(module): (name, module) for name, module in reversed([*model.named_modules()]) if _among(name, names)}
+    watchers = []
     try:
-        for name, module in watched:
-            module.forward = _noting(name, module, calls)
+        for name, module in reversed(watched.values()):
+            with _changing:
+                watchers.append(_Watcher(name, module, calls))
         yield calls
     finally:
-        for _, module in watched:
-            module.__dict__.pop("forward", None)
+        for watcher in reversed(watchers):
+            with _changing:
+                watcher.leave()
 
 
-def _noting(name, module, calls):
-    forward = module.forward  # the class's method, bound
+_changing = threading.Lock()
 
-    def forward_and_note(*inputs):
-        y, backward = forward(*inputs)
-        call = Call(name, module, inputs, y)
+
+def _among(name, names):
+    return names is None or name in names
+
+
+class _Watcher:
+    """Stands in a module's `forward`, calls what was there before, and notes it in `calls` until it is told to leave.
+
+    It declares no parameter by name, so that a module which asks what its parts take runs them in the plain way.
+    """
+
+    def __init__(self, name, module, calls):
+        self.name, self.module, self.calls = name, module, calls
+        self.before = vars(module).get("forward")
+        module.forward = self
+
+    def __call__(self, *inputs, **options):
+        module, calls = self.module, self.calls
+        forward = MethodType(type(module).forward, module) if self.before is None else self.before
+        y, backward = forward(*inputs, **options)
+        if calls is None:
+            return y, backward
+        call = Call(self.name, module, inputs, y)
         calls.append(call)
 
         def backward_and_note(dy):
@@ -61,4 +87,18 @@ def _noting(name, module, calls):
 
         return y, backward_and_note
 
-    return forward_and_note
+    def leave(self):
+        """Note no more; put back what was there, unless another one stands above, which will when it leaves."""
+        self.calls = None
+        attributes = vars(self.module)
+        while isinstance(top := attributes.get("forward"), _Watcher) and top.calls is None:
+            if top.before is None:
+                del attributes["forward"]
+            else:
+                attributes["forward"] = top.before
+
+    def __deepcopy__(self, memo):
+        """What was there before, for the copy of the module, which would call the original through this one."""
+        if self.before is not None:
+            return copy.deepcopy(self.before, memo)
+        return MethodType(type(self.module).forward, copy.deepcopy(self.module, memo))

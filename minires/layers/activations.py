@@ -8,7 +8,8 @@ from minires.module import Module
 def relu(x):
     """y = max(x, 0)
 
-    x: any shape, floating-point. Returns y, shaped as x, and backward(dy) -> dx = dy where y > 0, else 0.
+    x: any shape, floating-point. Returns y, shaped as x, and backward(dy) -> dx = dy where y > 0, else 0, whatever
+    dy is: infinity and NaN are kept out, too.
     Source: Nair and Hinton 2010, section 2.
     """
     xp = array_module(x)
@@ -17,15 +18,22 @@ def relu(x):
 
     def backward(dy):
         check_gradient("relu", dy, y.shape)
-        return map_blocks(lambda dy, y, out: xp.multiply(dy, y > 0, out=out), dy, y)
+        return map_blocks(lambda dy, y, out: let_through(dy, y > 0, out), dy, y)
 
     return y, backward
+
+
+def let_through(dy, where, out):
+    """out = dy where `where` is true and 0 elsewhere, also where dy is infinity or NaN, of which 0 times is NaN."""
+    bits = f"i{dy.itemsize}"  # as whole numbers they are as quick to multiply, and 0 times any of those is 0
+    array_module(dy).multiply(dy.view(bits), where, out=out.view(bits))
 
 
 def sigmoid(x):
     """y = 1 / (1 + exp(-x)) = (1 + tanh(x / 2)) / 2, the second of which never overflows
 
-    x: any shape, floating-point. Returns y, shaped as x, and backward(dy) -> dx = dy * y * (1 - y).
+    x: any shape, floating-point. Returns y, shaped as x, and backward(dy) -> dx = dy * y * (1 - y), which
+    is NaN for an infinite dy where y is 0 or 1, as in PyTorch.
     """
     xp = array_module(x)
     check_float("sigmoid", x)
@@ -46,7 +54,8 @@ def sigmoid(x):
 def tanh(x):
     """y = tanh(x)
 
-    x: any shape, floating-point. Returns y, shaped as x, and backward(dy) -> dx = dy * (1 - y^2).
+    x: any shape, floating-point. Returns y, shaped as x, and backward(dy) -> dx = dy * (1 - y^2), which is NaN
+    for an infinite dy where y is -1 or 1, as in PyTorch.
     """
     xp = array_module(x)
     check_float("tanh", x)

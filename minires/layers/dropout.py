@@ -2,32 +2,43 @@
 
 import numpy as np
 
-from minires.backend import array_module, device_of, to_device
+from minires.backend import array_module, device_of, map_blocks, to_device
+from minires.layers.activations import let_through
 from minires.layers.checks import check_float, check_gradient
 from minires.module import Module
 
 
 def dropout(x, p=0.5, training=True, rng=None):
-    """y = x * mask / (1 - p), each number of mask 1 with probability 1 - p, else 0; y = x where not training
+    """y = x / (1 - p) for numbers that are kept, each with probability 1 - p, else 0; y = x where not training
 
-    x: any shape, floating-point.   p: in [0, 1).   rng: a NumPy Generator or a seed; the mask is drawn on the CPU, so
-    that every device gets the same. Returns y and backward(dy) -> dx = dy * mask / (1 - p).
+    x: any shape, floating-point.   p: in [0, 1).   rng: a NumPy Generator or a seed; what is kept is drawn on the CPU,
+    so that every device keeps the same. Returns y and backward(dy) -> dx = dy / (1 - p) where x was kept, else 0
+    (whatever x and dy are there: infinity and NaN are dropped, too); dx = dy itself, no copy, where not training.
     Source: Srivastava et al. 2014, section 4 (scaled in training instead of testing).
     """
     check_float("dropout", x)
     if not 0 <= p < 1:
         raise ValueError(f"dropout: p must be in [0, 1), got {p}")
+    xp, shape = array_module(x), x.shape
     if not training or p == 0:
-        return array_module(x).array(x), lambda dy: dy
-    kept = np.random.default_rng(rng).random(x.shape, np.float32) >= p
-    mask = to_device((kept / (1 - p)).astype(x.dtype), device_of(x))
-    y = x * mask
+
+        def hand_on(dy):
+            check_gradient("dropout", dy, shape)
+            return dy
+
+        return xp.array(x), hand_on
+    scale = 1 / (1 - float(p))
+    kept = to_device(np.asarray(np.random.default_rng(rng).random(shape, np.float32) >= p), device_of(x))
+
+    def drop_block(values, kept, out):
+        let_through(values, kept, out)
+        xp.multiply(out, scale, out=out)
 
     def backward(dy):
-        check_gradient("dropout", dy, mask.shape)
-        return dy * mask
+        check_gradient("dropout", dy, shape)
+        return map_blocks(drop_block, dy, kept)
 
-    return y, backward
+    return map_blocks(drop_block, x, kept), backward
 
 
 class Dropout(Module):
