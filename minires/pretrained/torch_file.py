@@ -5,7 +5,7 @@
                 for each key the count of its numbers in 8 bytes, and the numbers
 
 A storage is a row of numbers; a tensor is a view of one: an offset, a shape and strides, all in numbers. The pickles
-are programs, and `minires.pretrained.pickles` runs nothing of them but what describes tensors and plain values.
+are programs, and `minires.pickles` runs nothing of them but what describes tensors and plain values.
 
 Source: PyTorch, torch/serialization.py.
 """
@@ -19,7 +19,7 @@ import numpy as np
 
 from minires.pretrained.errors import WeightsError
 from minires.pretrained.files import as_numbers, item_size, opened, read_at, size_of
-from minires.pretrained.pickles import Tensor, read_pickle
+from minires.pretrained.torch_pickles import Tensor, read_pickle
 from minires.pretrained.zip_file import read_directory, read_entry
 
 STATE_NAMES = ("state_dict", "model_state_dict", "model_state", "model", "network", "net", "weights", "params")
