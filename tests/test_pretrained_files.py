@@ -13,7 +13,8 @@ import weights_cases as cases
 from safetensors.numpy import save_file
 from weights_cases import GOOD, READERS, STORAGES, dictionary, named, number, storage, tensor, text, torch_zip, whole
 
-from minires.pretrained import pickles, torch_file
+from minires import pickles
+from minires.pretrained import torch_file
 from minires.pretrained.errors import WeightsError
 from minires.pretrained.npz_file import read_npz
 from minires.pretrained.safetensors_file import read_safetensors

@@ -4,19 +4,19 @@
     cifar-10-batches-py     data_batch_1 .. data_batch_5, test_batch, batches.meta       (pickles)
 
 Both hold an image as 3072 bytes: 1024 red, 1024 green, 1024 blue, each row by row. A pickle is a program that builds
-objects, and a hostile one builds `os.system`; the reader below lends it four names, all of them stand-ins that can
-make arrays of integers and nothing else.
+objects; `minires.pickles` runs it on a bounded machine, and the few names that it may call are stand-ins that can make
+arrays of integers and nothing else.
 
 Source: A. Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009.
 """
 
 import hashlib
 import math
-import pickle
 from pathlib import Path
 
 import numpy as np
 
+from minires import pickles
 from minires.data.dataset import Dataset, DatasetError
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -78,7 +78,7 @@ def read_cifar10(folder):
         parts = [_read_binary_batch(place / f"{batch}.bin") for batch in BATCHES]
     else:
         meta = _read_pickle(place / "batches.meta")
-        _check_classes(place / "batches.meta", [_text(name) for name in _entry(meta, "label_names") or ()])
+        _check_classes(place / "batches.meta", _texts(_entry(meta, "label_names")))
         parts = [_read_python_batch(place / batch) for batch in BATCHES]
     images, labels = zip(*parts, strict=True)
     return Dataset(
@@ -162,7 +162,12 @@ def _entry(content, name):
 
 
 def _text(name):
-    return name.decode("ascii", "replace") if isinstance(name, bytes) else str(name)
+    """A word of either Python; "" for what is none."""
+    return name.decode("ascii", "replace") if isinstance(name, bytes) else name if isinstance(name, str) else ""
+
+
+def _texts(names):
+    return [_text(name) for name in names] if isinstance(names, list) else []
 
 
 def _label(place, kind):
@@ -189,12 +194,12 @@ class DtypeRecord:
     def __init__(self, name, align=False, copy=False):
         self.name, self.order = _text(name), "|"
         if self.name not in self.allowed:
-            raise pickle.UnpicklingError(f"refused an array of dtype {self.name!r}: only integers are read")
+            raise pickles.Refused(f"refused an array of dtype {self.name[:20]!r}: only integers are read")
 
     def __setstate__(self, state):
         self.order = _text(state[1])
         if self.order not in ("<", ">", "|", "="):
-            raise pickle.UnpicklingError(f"refused the byte order {self.order!r}")
+            raise pickles.Refused(f"refused the byte order {self.order[:20]!r}")
 
 
 class ArrayRecord:
@@ -205,52 +210,37 @@ class ArrayRecord:
     def __setstate__(self, state):
         _, shape, dtype, fortran, data = state
         if not isinstance(dtype, DtypeRecord) or not isinstance(data, bytes):
-            raise pickle.UnpicklingError("refused an array whose dtype or contents are not plain bytes")
+            raise pickles.Refused("refused an array whose dtype or contents are not plain bytes")
         values = np.frombuffer(data, np.dtype(dtype.name).newbyteorder(dtype.order))
-        if any(type(n) is not int or n < 0 for n in shape) or math.prod(shape) != values.size:
-            raise pickle.UnpicklingError(f"an array of shape {shape} cannot hold {values.size} values")
+        if not isinstance(shape, tuple) or len(shape) > 2 or any(type(n) is not int or n < 0 for n in shape):
+            raise pickles.Refused("refused an array whose shape is not one or two numbers")
+        if math.prod(shape) != values.size:
+            raise pickles.Refused(f"an array of shape {shape} cannot hold {values.size} values")
         self.array = values.reshape(shape, order="F" if fortran else "C")
 
 
 def _reconstruct(kind, shape, code):
     """Stands in for `numpy._core.multiarray._reconstruct`, which makes an empty array for __setstate__ to fill."""
     if kind is not ArrayRecord:
-        raise pickle.UnpicklingError("refused to build anything but an array")
+        raise pickles.Refused("refused to build anything but an array")
     return ArrayRecord()
 
 
-def _encode(text, encoding):
-    """Stands in for `_codecs.encode`: how Python 3 writes bytes in the protocols that Python 2 can read."""
-    if not isinstance(text, str) or encoding not in ("latin1", b"latin1"):
-        raise pickle.UnpicklingError(f"refused _codecs.encode to {encoding!r}: only latin1 is read")
-    return text.encode("latin1")
-
-
 STAND_INS = {
-    ("numpy", "ndarray"): ArrayRecord,
-    ("numpy", "dtype"): DtypeRecord,
-    ("numpy.core.multiarray", "_reconstruct"): _reconstruct,
-    ("numpy._core.multiarray", "_reconstruct"): _reconstruct,
-    ("_codecs", "encode"): _encode,
+    "numpy.ndarray": ArrayRecord,
+    "numpy.dtype": DtypeRecord,
+    "numpy.core.multiarray._reconstruct": _reconstruct,
+    "numpy._core.multiarray._reconstruct": _reconstruct,
+    "_codecs.encode": pickles.encode,
 }
 
 
-class ArrayUnpickler(pickle.Unpickler):
-    """Reads dicts, lists, strings, numbers and arrays of integers (as ArrayRecord); refuses every other name."""
-
-    def find_class(self, module, name):
-        try:
-            return STAND_INS[module, name]
-        except KeyError:
-            raise pickle.UnpicklingError(f"refused {module}.{name}: only NumPy arrays are read") from None
-
-
 def _read_pickle(path):
-    """The content of a pickle, read by ArrayUnpickler with Python 2's strings as bytes."""
+    """The content of a pickle, with Python 2's strings as bytes."""
     try:
         with open(path, "rb") as file:
-            return ArrayUnpickler(file, encoding="bytes").load()
+            return pickles.read_pickle(file, path.stat().st_size, STAND_INS, "arrays of integers and plain values")
     except FileNotFoundError:
         raise _damaged(path, "the file is missing") from None
     except Exception as error:  # a damaged pickle can raise any exception there is
-        raise _damaged(path, f"not a readable pickle ({str(error) or type(error).__name__})") from error
+        raise _damaged(path, f"not a readable pickle ({str(error)[:200] or type(error).__name__})") from error

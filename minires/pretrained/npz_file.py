@@ -1,26 +1,18 @@
-"""NumPy's archives (.npz): a zip file with an array in each entry, read without its pickles.
+"""NumPy's archives (.npz): a zip file with an array in each entry, read by NumPy without its pickles.
 
-    an entry: b"\\x93NUMPY", version (2 bytes), the header's length (2 bytes, later 4), header, numbers
-    a header: {'descr': '<f4', 'fortran_order': False, 'shape': (16, 3, 3, 3), }
-
-NumPy's own reader makes an array of whatever shape the header claims before it looks for the numbers, and takes the
-header for an expression of Python; here the header is matched letter by letter and the numbers are counted first.
-
-Source: NumPy, numpy/lib/_format_impl.py.
+NumPy makes an array of whatever shape an entry's header claims before it looks for the numbers; so the header is read
+first here, and compared with the bytes that the entry has.
 """
 
 import math
-import re
 
 import numpy as np
 
 from minires.pretrained.errors import WeightsError
 from minires.pretrained.files import opened
-from minires.pretrained.zip_file import read_directory, read_entry
+from minires.pretrained.zip_file import open_entry, open_zip
 
-_HEADER = re.compile(
-    rb"\{'descr': '([<>|][fiub]\d\d?)', 'fortran_order': (True|False), 'shape': \(([\d, ]{0,200})\),? ?\}\s*"
-)
+MAX_HEADER = 1000  # characters; that of an array of numbers takes 128
 
 
 def read_npz(path):
@@ -30,22 +22,32 @@ def read_npz(path):
     Raises WeightsError for a file that is missing, damaged, cut short, of another kind, or that unpacks to more than
     zip_file.MAX_GROWTH allows.
     """
-    with opened(path) as file:
-        entries = read_directory(file)
-        state = {name.removesuffix(".npy"): _array(name, read_entry(file, entries[name])) for name in entries}
-    return state, {}
+    with opened(path) as file, open_zip(file) as archive:
+        return {name.removesuffix(".npy"): _array(archive, name) for name in archive.namelist()}, {}
 
 
-def _array(name, data):
-    """The content of an entry, uint8 (n,) -> its array."""
-    width = 2 if data[6:7] == 1 else 4  # of the header's length, by version
-    start = 8 + width + int.from_bytes(data[8 : 8 + width].tobytes(), "little")
-    header = _HEADER.fullmatch(data[8 + width : start].tobytes())
-    if data[:6].tobytes() != b"\x93NUMPY" or header is None:
-        raise WeightsError(f"{ascii(name)[:80]} in it is no array of numbers; save it as np.savez(path, **state)")
-    dtype, order = np.dtype(header[1].decode()), "F" if header[2] == b"True" else "C"
-    shape = [int(n) for n in header[3].replace(b",", b" ").split()]
-    if len(data) - start != math.prod(shape) * dtype.itemsize:
-        raise WeightsError(f"the shape of {ascii(name)[:80]} does not fit its bytes; download it again")
-    numbers = data[start:].view(dtype)
-    return numbers.astype(dtype.newbyteorder("="), copy=False).reshape(shape, order=order)
+def _array(archive, name):
+    with open_entry(archive, name) as entry:
+        shape, dtype = _header(name, entry)
+        if math.prod(shape) * dtype.itemsize != archive.getinfo(name).file_size - entry.tell():
+            raise WeightsError(f"the shape of {ascii(name)[:80]} does not fit its bytes; download it again")
+        entry.seek(0)
+        array = np.lib.format.read_array(entry, allow_pickle=False, max_header_size=MAX_HEADER)
+    return array.astype(dtype.newbyteorder("="), copy=False)
+
+
+def _header(name, entry):
+    """-> (shape, dtype), and the entry stands at its first number."""
+    try:
+        old = np.lib.format.read_magic(entry) == (1, 0)
+        read = np.lib.format.read_array_header_1_0 if old else np.lib.format.read_array_header_2_0
+        shape, _, dtype = read(entry, max_header_size=MAX_HEADER)
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError) as error:
+        raise _no_numbers(name) from error
+    if dtype.kind not in "fiub":
+        raise _no_numbers(name)
+    return shape, dtype
+
+
+def _no_numbers(name):
+    return WeightsError(f"{ascii(name)[:80]} in it is no array of numbers; save it as np.savez(path, **state)")

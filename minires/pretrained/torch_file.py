@@ -5,7 +5,7 @@
                 for each key the count of its numbers in 8 bytes, and the numbers
 
 A storage is a row of numbers; a tensor is a view of one: an offset, a shape and strides, all in numbers. The pickles
-are programs, and `minires.pretrained.pickles` runs nothing of them but what describes tensors and plain values.
+are programs, and `minires.pickles` runs nothing of them but what describes tensors and plain values.
 
 Source: PyTorch, torch/serialization.py.
 """
@@ -19,8 +19,8 @@ import numpy as np
 
 from minires.pretrained.errors import WeightsError
 from minires.pretrained.files import as_numbers, item_size, opened, read_at, size_of
-from minires.pretrained.pickles import Tensor, read_pickle
-from minires.pretrained.zip_file import read_directory, read_entry
+from minires.pretrained.torch_pickles import Tensor, read_pickle
+from minires.pretrained.zip_file import open_zip, read_entry
 
 STATE_NAMES = ("state_dict", "model_state_dict", "model_state", "model", "network", "net", "weights", "params")
 MAX_INFO = 100_000  # characters of JSON
@@ -55,7 +55,8 @@ def read_torch(path):
 
 def _open_zip(file):
     """-> (object, numbers_of) of the zip format, with numbers_of(key) -> uint8 (n,)."""
-    entries = read_directory(file)
+    archive = open_zip(file)
+    entries = archive.namelist()
     name = next((name for name in entries if name.endswith("/data.pkl")), None)
     if name is None:
         raise WeightsError("is a zip file without PyTorch's data.pkl; check where it is from")
@@ -63,11 +64,11 @@ def _open_zip(file):
     if folder + "constants.pkl" in entries:
         raise WeightsError("is a TorchScript program, which is not run; save torch.jit.load(path).state_dict()")
     order = folder + "byteorder"
-    if order in entries and read_entry(file, entries[order]).tobytes() != b"little":
+    if order in entries and read_entry(archive, order).tobytes() != b"little":
         raise WeightsError("was written on a big-endian machine; load it in PyTorch and save it again on another")
-    pickled = read_entry(file, entries[name]).tobytes()
+    pickled = read_entry(archive, name).tobytes()
     content, _ = read_pickle(io.BytesIO(pickled), len(pickled))
-    return content, lambda key: read_entry(file, entries[f"{folder}data/{key}"])
+    return content, lambda key: read_entry(archive, f"{folder}data/{key}")
 
 
 def _open_old(file):

@@ -12,7 +12,7 @@ from minires.files import write_atomically
 from minires.pretrained.architectures import normalised, recognise
 from minires.pretrained.errors import WeightsError
 from minires.pretrained.files import opened
-from minires.pretrained.zip_file import read_directory
+from minires.pretrained.zip_file import open_zip
 
 FORMAT = "minires-weights-1"
 IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
@@ -164,7 +164,7 @@ def _read_file(path):
 
 def _is_npz(path):
     with opened(path) as file:
-        return all(name.endswith(".npy") for name in read_directory(file))
+        return all(name.endswith(".npy") for name in open_zip(file).namelist())
 
 
 def _known(path, info):

@@ -1,73 +1,33 @@
 """The entries of a zip file, read without trust in what it says of itself: PyTorch and NumPy write such files.
 
-    header of an entry, its content, ..., directory with a record for each entry, record of the directory
-
-The directory says where everything is, so that an entry is read straight into memory. Nothing is ever unpacked onto
-the disk, and an entry's name is a word to look up, never a path.
-
-Source: PKWARE, APPNOTE.TXT, sections 4.3 and 4.4.
+Python's zipfile reads them. It would unpack one to any size, by methods that know no bounds; so all entries' sizes are
+checked first, and what is neither stored nor deflated is refused. Nothing is ever unpacked onto the disk, and an
+entry's name is a word to look up, never a path.
 """
 
-import struct
-import zlib
-from dataclasses import dataclass
+import contextlib
+import zipfile
 
 import numpy as np
 
 from minires.pretrained.errors import WeightsError
-from minires.pretrained.files import read_at, size_of
+from minires.pretrained.files import size_of
 
-STORED, DEFLATED = 0, 8
 MAX_GROWTH, ALWAYS_ALLOWED = 16, 2**24  # unpacked, a file may be 16 times as large and 16 MiB more
-
-_END = struct.Struct("<4s4x2H2L2x")  # signature, entries (twice), bytes of the directory, where it starts
-_RECORD = struct.Struct("<4s6xH4x3L3H8xL")  # signature, method, CRC, packed, size, lengths of three texts, start
-_HEADER = struct.Struct("<4s22x2H")  # signature, lengths of two texts
+_CHUNK = 2**18
 
 
-@dataclass(frozen=True)
-class Entry:
-    """An entry: where its header starts, its bytes in the file and unpacked, how it is packed, its CRC-32."""
+def open_zip(file):
+    """The ZipFile of an open file. Its entries can be read into memory: they do not overlap or grow beyond measure.
 
-    start: int
-    packed: int
-    size: int
-    method: int
-    checksum: int
-
-
-def read_directory(file):
-    """{name: Entry} of an open zip file, in its order.
-
-    Raises WeightsError for a damaged one, one of 4 GiB or more, and one that unpacks to more than MAX_GROWTH allows.
+    Raises WeightsError for one that unpacks to more than MAX_GROWTH allows, and any exception for a damaged one.
     """
-    size = size_of(file)
-    if size >= 2**32:
-        raise WeightsError(f"has {size / 2**30:.1f} GiB, and zip files are read below 4; save it as .safetensors")
-    last = max(0, size - 2**16 - _END.size)  # a comment of up to 2**16 bytes may follow
-    tail = read_at(file, last, size - last).tobytes()
-    end = tail.rfind(b"PK\5\6")
-    if not 0 <= end <= len(tail) - _END.size:
-        raise WeightsError("not a whole zip file: its directory is missing; download it again")
-    _, _, count, length, start = _END.unpack_from(tail, end)
-    directory = read_at(file, start, length).tobytes()
-    entries, at = {}, 0
-    for _ in range(count):
-        signature, method, checksum, packed, unpacked, *lengths, header = _RECORD.unpack_from(directory, at)
-        if signature != b"PK\1\2":
-            raise WeightsError("its zip directory is damaged; download it again")
-        name = directory[at + _RECORD.size : at + _RECORD.size + lengths[0]].decode("utf-8", "replace")
-        entries[name] = Entry(header, packed, unpacked, method, checksum)
-        at += _RECORD.size + sum(lengths)
-    if at != length:
+    archive, size = zipfile.ZipFile(file), size_of(file)
+    entries = archive.infolist()
+    file.seek(-12 - len(archive.comment), 2)  # where the last record has the number of entries
+    if int.from_bytes(file.read(2), "little") != min(len(entries), 2**16 - 1):
         raise WeightsError("its zip directory is damaged; download it again")
-    _check_sizes(entries.values(), size)
-    return entries
-
-
-def _check_sizes(entries, size):
-    """Refuse entries that overlap or that grow beyond measure."""
-    packed, unpacked = sum(entry.packed for entry in entries), sum(entry.size for entry in entries)
+    packed, unpacked = sum(entry.compress_size for entry in entries), sum(entry.file_size for entry in entries)
     limit = MAX_GROWTH * size + ALWAYS_ALLOWED
     if packed > size:
         raise WeightsError(f"its entries overlap: {packed} bytes in a file of {size}; download it again")
@@ -75,17 +35,30 @@ def _check_sizes(entries, size):
         raise WeightsError(
             f"would unpack to {unpacked} bytes, more than the {limit} allowed a file of {size}; save it uncompressed"
         )
+    for method in {entry.compress_type for entry in entries} - {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:
+        raise WeightsError(f"is packed by method {method}: only stored and deflated are read; save it again")
+    return archive
 
 
-def read_entry(file, entry):
-    """The content of an entry as uint8 (entry.size,), checked by its CRC-32."""
-    signature, *lengths = _HEADER.unpack(read_at(file, entry.start, _HEADER.size))
-    data = read_at(file, entry.start + _HEADER.size + sum(lengths), entry.packed)
-    if entry.method == DEFLATED:
-        inflated = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, entry.size + 1)
-        data = np.frombuffer(bytearray(inflated), np.uint8)
-    elif entry.method != STORED:
-        raise WeightsError(f"is packed by method {entry.method}: only stored and deflated are read; save it again")
-    if signature != b"PK\3\4" or len(data) != entry.size or zlib.crc32(data) != entry.checksum:
-        raise WeightsError("damaged: an entry of this zip file does not match its checksum; download it again")
+@contextlib.contextmanager
+def open_entry(archive, name):
+    """The entry of that name, open for reading; its end is checked by its CRC-32."""
+    try:
+        with archive.open(name) as entry:
+            yield entry
+    except zipfile.BadZipFile as error:
+        raise WeightsError(
+            "damaged: an entry of this zip file does not match its checksum; download it again"
+        ) from error
+
+
+def read_entry(archive, name):
+    """The content of an entry as uint8 (size,)."""
+    data, at = np.empty(archive.getinfo(name).file_size, np.uint8), 0
+    with open_entry(archive, name) as entry:
+        while chunk := entry.read(_CHUNK):
+            data[at : at + len(chunk)] = np.frombuffer(chunk, np.uint8)
+            at += len(chunk)
+    if at != len(data):
+        raise WeightsError("damaged: an entry of this zip file is cut short; download it again")
     return data
