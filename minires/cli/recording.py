@@ -120,15 +120,21 @@ def _processor():
 
 
 def _commit():
-    """The commit of the code that runs, with "+" where it has been changed since; None outside a checkout."""
-    here = Path(__file__).parent
+    """The commit of the code that runs, with "+" where it has been changed since; None outside a checkout of minires.
+
+    A repository that an installed minires merely lies in, and one that GIT_DIR names, as within a hook, do not count.
+    """
+    top = Path(minires.__file__).resolve().parents[1]
+    variables = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+
+    def git(*words):
+        options = {"cwd": top, "env": variables, "capture_output": True, "text": True, "timeout": 10, "check": True}
+        return subprocess.run(["git", *words], **options).stdout.strip()
+
     try:
-        done = [
-            subprocess.run(
-                ["git", *words], cwd=here, capture_output=True, text=True, timeout=10, check=True
-            ).stdout.strip()
-            for words in (["rev-parse", "HEAD"], ["status", "--porcelain", "--untracked-files=no"])
-        ]
+        if Path(git("rev-parse", "--show-toplevel")).resolve() != top:
+            return None
+        git("ls-files", "--error-unmatch", "minires/__init__.py")  # fails where it is not tracked
+        return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "--untracked-files=no") else "")
     except (OSError, subprocess.SubprocessError):
         return None
-    return done[0] + ("+" if done[1] else "")
