@@ -10,7 +10,8 @@ import pytest
 from minires.inspection import watching
 from minires.inspection.summary import summary
 from minires.layers import Conv2d, Linear, ReLU
-from minires.module import Module, Sequential
+from minires.module import Module
+from minires.sequential import Sequential
 
 X = np.random.default_rng(0).standard_normal((2, 3)).astype(np.float32)
 

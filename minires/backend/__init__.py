@@ -9,7 +9,6 @@ Arrays carry their device: NumPy's live on the CPU, CuPy's on the GPU. Everythin
     map_blocks(f, x, ...)      an element-wise f, block by block, into a new array
     im2col, col2im             patches of an image as rows, and the adjoint
     convolve, ...              a convolution and its two gradients
-    gate                       relu's backward pass, within a block
 """
 
 from minires.backend.arrays import (
@@ -37,7 +36,6 @@ from minires.backend.convolution import (
 from minires.backend.cpu import winograd
 from minires.backend.cpu.workers import get_threads, set_threads
 from minires.backend.errors import DeviceError
-from minires.backend.gate import gate
 from minires.backend.geometry import Geometry
 from minires.backend.patches import col2im, im2col, output_size, pad, window_views
 
@@ -58,7 +56,6 @@ __all__ = [
     "far_from_zero",
     "for_each_band",
     "for_each_block",
-    "gate",
     "get_threads",
     "im2col",
     "map_blocks",

@@ -13,7 +13,7 @@ def relu(x):
     Source: Nair and Hinton 2010, section 2.
     """
     xp = array_module(x)
-    check_float("relu", x)
+    check_float("relu", x, half=True)
     y = map_blocks(lambda x, out: xp.maximum(x, 0, out=out), x)
 
     def backward(dy):
@@ -36,7 +36,7 @@ def sigmoid(x):
     is NaN for an infinite dy where y is 0 or 1, as in PyTorch.
     """
     xp = array_module(x)
-    check_float("sigmoid", x)
+    check_float("sigmoid", x, half=True)
 
     def forward_block(x, out):
         xp.tanh(x * 0.5, out=out)
@@ -58,7 +58,7 @@ def tanh(x):
     for an infinite dy where y is -1 or 1, as in PyTorch.
     """
     xp = array_module(x)
-    check_float("tanh", x)
+    check_float("tanh", x, half=True)
     y = map_blocks(lambda x, out: xp.tanh(x, out=out), x)
 
     def backward(dy):

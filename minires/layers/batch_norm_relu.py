@@ -3,7 +3,8 @@
 Derivation: docs/layers/batch_norm_relu.md.
 """
 
-from minires.backend import array_module, empty, gate, map_channels
+from minires.backend import array_module, empty, map_channels
+from minires.layers.activations import let_through
 from minires.layers.batch_norm import BatchNorm2d, check_batch_norm, gradient_sums, input_gradient, statistics
 from minires.layers.checks import check_float, check_gradient
 
@@ -44,10 +45,11 @@ def batch_norm_relu(
         check_gradient("batch_norm_relu", dy, y.shape)
         dz = empty(x.shape, like=x)
 
-        def gate_and_keep(dz, dy, y, out):
-            return gate(dy, y, out=dz)  # it is the gradient of the shortcut, and dx needs it
+        def gate(dz, dy, y, out):
+            let_through(dy, y > 0, out=dz)  # kept: it is the gradient of the shortcut, and dx needs it
+            return dz
 
-        dbias, dcentered = gradient_sums(gate_and_keep, (dz, dy, y), x, mean, var)
+        dbias, dcentered = gradient_sums(gate, (dz, dy, y), x, mean, var)
         dweight = dcentered * inverse_std
         dx = input_gradient(dz, x, mean, inverse_std, scale, dweight, dbias, training)
         gradients = (dx, *([] if weight is None else [dweight]), *([] if bias is None else [dbias]))

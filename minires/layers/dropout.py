@@ -16,7 +16,7 @@ def dropout(x, p=0.5, training=True, rng=None):
     (whatever x and dy are there: infinity and NaN are dropped, too); dx = dy itself, no copy, where not training.
     Source: Srivastava et al. 2014, section 4 (scaled in training instead of testing).
     """
-    check_float("dropout", x)
+    check_float("dropout", x, half=True)
     if not 0 <= p < 1:
         raise ValueError(f"dropout: p must be in [0, 1), got {p}")
     xp, shape = array_module(x), x.shape

@@ -8,8 +8,9 @@ docs/layers/batch_norm_relu.md.
 import copy
 import itertools
 
-from minires.backend import array_module, gate, map_blocks
+from minires.backend import array_module, map_blocks
 from minires.layers import BatchNorm2d, BatchNormReLU2d, Conv2d
+from minires.layers.activations import let_through
 from minires.layers.checks import check_gradient
 from minires.models.blocks import BasicBlock, Bottleneck
 from minires.models.imagenet import ImageNetResNet
@@ -102,7 +103,7 @@ class Rectify(Module):
 
         def backward(dy):
             check_gradient("Rectify", dy, y.shape)
-            dz = map_blocks(gate, dy, y)
+            dz = map_blocks(lambda dy, y, out: let_through(dy, y > 0, out), dy, y)
             return (dz, dz) if has_shortcut else dz
 
         return y, backward
