@@ -1,6 +1,9 @@
 """The pool that large arrays on the CPU come from."""
 
 import gc
+import os
+import signal
+import sys
 import threading
 
 import numpy as np
@@ -268,3 +271,67 @@ def test_too_much_leaves_the_account_as_it_was(pool):
         memory.empty((2**58,), np.float64)
     assert memory._pool.lent == before
     assert memory.empty((2**20,), np.uint8).nbytes == 2**20
+
+
+@pytest.mark.parametrize("event", ["give back", "take"])
+def test_a_garbage_collection_at_any_place_loses_no_block(pool, event):
+    """Arrays come back, and are taken, in each call that the pool makes while it gives back or takes another."""
+    point = 0
+    while True:
+        pool.__init__()
+        loose, inner = [memory.empty((LARGE,), np.float64) for _ in range(3)], []
+        if event == "take":
+            loose.pop()
+        places, struck = 0, False
+
+        def collect(frame, kind, argument, loose=loose, inner=inner):
+            nonlocal places, struck
+            if kind in ("call", "c_call", "c_return") and not struck:
+                places += 1
+                if places > point:
+                    struck = True
+                    loose.pop()  # its memory comes back
+                    inner.append(memory.empty((LARGE,), np.float64))
+
+        sys.setprofile(collect)
+        try:
+            if event == "take":
+                inner.append(memory.empty((LARGE,), np.float64))
+            else:
+                del loose[0]
+        finally:
+            sys.setprofile(None)
+        assert pool.lent == held(loose + inner), f"place {point}"
+        assert pool.kept == sum(block.nbytes for blocks in pool.free.values() for block in blocks), f"place {point}"
+        assert pool.lent + pool.kept <= 4 * (LARGE * 8 + memory.ALIGNMENT)
+        if event == "give back":
+            assert pool.lent + pool.kept == held([*loose, *inner]) + pool.kept and pool.kept > 0
+        if not struck:
+            break
+        point += 1
+    assert point > 5
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_fork_while_another_thread_takes_memory(pool):
+    inside, forked = threading.Event(), threading.Event()
+
+    def hold():
+        with pool.lock:
+            inside.set()
+            forked.wait(60)
+
+    other = threading.Thread(target=hold)
+    other.start()
+    inside.wait(30)
+    child = os.fork()
+    if child == 0:
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(10)  # a child that hangs is ended
+        memory.empty((LARGE,), np.float64)
+        os._exit(0)
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    forked.set()
+    other.join()
+    assert status == 0

@@ -119,4 +119,4 @@ def _folded(conv, norm, x, branches):
             xp.add(y, term, out=out)
         xp.maximum(y, 0, out=out)
 
-    return map_channels(add_and_clip, (y, *branches), (shift,) if small else (shift, scale), out=y)
+    return map_channels(add_and_clip, (y, *branches), (shift,) if small else (shift, scale))

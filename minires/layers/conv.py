@@ -9,11 +9,11 @@ import numpy as np
 
 from minires.backend import (
     array_module,
+    borrow_patches,
     col2im,
     empty,
     for_each_band,
     for_each_block,
-    im2col,
     map_in_place,
     output_size,
     sum_blocks,
@@ -70,7 +70,7 @@ def _im2col(x, weight, stride, padding, size, input_gradient):
     y = empty((len(x), OH, OW, O), like=x)
 
     def forward_block(images, rows):
-        patches = im2col(x[images], kernel, stride, padding, rows=rows).reshape(-1, KH * KW * C)
+        patches = borrow_patches(x[images], kernel, stride, padding, rows=rows).reshape(-1, KH * KW * C)
         xp.matmul(patches, weight_matrix, out=y[images, rows].reshape(-1, O))
 
     for_each_band(forward_block, x, OH, OW * weight_matrix[:, 0].nbytes, weight_matrix.nbytes)
@@ -90,7 +90,7 @@ def _weight_gradient(dy, x, kernel, stride, padding):
     (_, OH, OW, O), C, (KH, KW) = dy.shape, x.shape[3], kernel
 
     def backward_block(images, rows):
-        patches = im2col(x[images], kernel, stride, padding, rows=rows).reshape(-1, KH * KW * C)
+        patches = borrow_patches(x[images], kernel, stride, padding, rows=rows).reshape(-1, KH * KW * C)
         return patches.T @ dy[images, rows].reshape(-1, O)
 
     column = KH * KW * C * x.itemsize
@@ -111,7 +111,7 @@ def _backward_any_stride(dy, x, weight_matrix, kernel, stride, padding):
         dy_rows = dy[images].reshape(-1, O)
         dpatches = (dy_rows @ weight_matrix.T).reshape(-1, OH, OW, KH, KW, C)
         dx[images] = col2im(dpatches, x.shape[1:3], stride, padding)
-        return im2col(x[images], kernel, stride, padding).reshape(-1, KH * KW * C).T @ dy_rows
+        return borrow_patches(x[images], kernel, stride, padding).reshape(-1, KH * KW * C).T @ dy_rows
 
     patches_bytes = 2 * OH * OW * KH * KW * C * x.itemsize
     dweight_matrix = sum_blocks(for_each_block(backward_block, x, patches_bytes, least_bytes=weight_matrix.nbytes))
@@ -131,7 +131,7 @@ def _backward_stride_1(dy, x, weight, padding):
     dx = empty(x.shape, like=x)
 
     def backward_block(images, rows):
-        dpatches = im2col(dy[images], (KH, KW), (1, 1), opposite, rows=rows).reshape(-1, KH * KW * O)
+        dpatches = borrow_patches(dy[images], (KH, KW), (1, 1), opposite, rows=rows).reshape(-1, KH * KW * O)
         array_module(x).matmul(dpatches, turned_matrix, out=dx[images, rows].reshape(-1, C))
         return x[images, rows].reshape(-1, C).T @ dpatches
 
