@@ -763,9 +763,9 @@ def test_mapped_and_read_only_arrays_are_arrays(tmp_path):
 
 def test_a_device_error_names_an_argument_and_for_scripts_an_option():
     error = backend.DeviceError("no GPU: no driver")
-    for error in (error, pickle.loads(pickle.dumps(error))):
-        assert str(error) == 'no GPU: no driver, or use device="cpu"'
-        assert error.for_scripts == "no GPU: no driver, or use --device cpu"
+    for same in (error, pickle.loads(pickle.dumps(error))):
+        assert str(same) == 'no GPU: no driver, or use device="cpu"'
+        assert same.for_scripts == "no GPU: no driver, or use --device cpu"
 
 
 def test_peak_memory_is_told():

@@ -46,7 +46,7 @@ class _Workers:
 
     def __init__(self):
         self.threads = default_threads()
-        self.blas, self.found = None, None  # its libraries, and their numbers of threads while they are held to one
+        self.blas, self.found = None, None  # its libraries; (library, threads) of each while they are held to one
         self.pool, self.in_use = [], False
         self.turn, self.running = threading.RLock(), None  # and the thread whose turn it is
 
@@ -72,7 +72,7 @@ class _Workers:
 
     def forget(self):
         """After a fork: the child has no threads, whatever the parent had."""
-        self.pool, self.in_use = [], False
+        self.pool, self.blas, self.in_use = [], None, False
         self.turn, self.running = threading.RLock(), None
 
     def within_block(self):
@@ -100,7 +100,7 @@ class _Workers:
 
     def one_blas_thread_each(self, function, pieces):
         try:
-            self.found = [library.num_threads for library in self.blas.lib_controllers]
+            self.found = [(library, library.num_threads) for library in self.blas.lib_controllers]
             for library in self.blas.lib_controllers:
                 library.set_num_threads(1)
             return self.share(function, pieces)
@@ -113,7 +113,7 @@ class _Workers:
 
     def let_blas_go(self):
         if self.found is not None:
-            for library, count in zip(self.blas.lib_controllers, self.found, strict=True):
+            for library, count in self.found:
                 library.set_num_threads(count)
             self.found = None
 
