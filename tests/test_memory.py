@@ -274,7 +274,7 @@ def test_too_much_leaves_the_account_as_it_was(pool):
 
 
 def collected_at(point, act, monkeypatch):
-    """Whether an array came back and one was taken at the `point`-th place of `act`, after which the books are right."""
+    """Whether an array came back and one was taken at the `point`-th place of `act`; the books are right afterwards."""
     pool = memory._Pool()
     monkeypatch.setattr(memory, "_pool", pool)
     loose, others, places = [memory.empty((LARGE,), np.float64) for _ in range(3)], [], 0

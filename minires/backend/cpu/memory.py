@@ -34,9 +34,9 @@ class _Pool:
     def take(self, size):
         with self.lock:
             blocks = self.free.get(size)
-            block = blocks.pop() if blocks else None
-            self.kept -= size if block is not None else 0
+            self.kept -= size if blocks else 0
             self.lent += size
+            block = blocks.pop() if blocks else None
             if self.lent > self.most_lent:
                 self.most_lent = self.lent
             self.trim(self.most_lent - self.lent)
@@ -63,8 +63,8 @@ class _Pool:
         """Let go of blocks, of the size longest unused first, until no more than `limit` bytes are kept."""
         for size in list(self.free):
             while self.kept > limit and self.free.get(size):
-                self.free[size].pop()
                 self.kept -= size
+                self.free[size].pop()
             if self.kept <= limit:
                 return
 
