@@ -38,9 +38,9 @@ from cases import Conv, Network  # noqa: E402
 from cpu import PAUSE, about, at_least_one, significant  # noqa: E402
 
 from minires import backend, layers, models, no_grad  # noqa: E402
-from minires.backend import blocks, channels, patches  # noqa: E402
+from minires.backend.cpu import blocks as cpu  # noqa: E402
 from minires.backend.cpu import memory, winograd  # noqa: E402
-from minires.backend.cpu import workers as cpu  # noqa: E402
+from minires.backend.primitives import blocks, channels, patches  # noqa: E402
 from minires.files import write_atomically  # noqa: E402
 from minires.layers import conv  # noqa: E402
 from minires.models import resnet  # noqa: E402
@@ -62,7 +62,7 @@ def scatter(dy, x, weight, padding):
         dy_rows = dy[images].reshape(-1, O)
         dpatches = (dy_rows @ matrix.T).reshape(*dy[images].shape[:3], KH, KW, C)
         dx[images] = backend.col2im(dpatches, (H, W), (1, 1), padding)
-        return conv.im2col(x[images], (KH, KW), (1, 1), padding).reshape(-1, len(matrix)).T @ dy_rows
+        return conv.borrow_patches(x[images], (KH, KW), (1, 1), padding).reshape(-1, len(matrix)).T @ dy_rows
 
     partials = blocks.for_each_block(backward_block, x, 2 * dy[0, ..., 0].size * matrix[:, 0].nbytes)
     return dx, backend.sum_blocks(partials).reshape(KH, KW, C, O).transpose(3, 2, 0, 1)
@@ -85,9 +85,9 @@ def one_after_another(function, pieces):
     return [function(piece) for piece in pieces]
 
 
-def broadcast_channels(function, arrays, vectors=(), out=None):
+def broadcast_channels(function, arrays, vectors=()):
     """Vectors (C,) broadcast over arrays (..., C): NumPy's inner loop has C numbers."""
-    y = backend.empty(arrays[0].shape, arrays[0]) if out is None else out
+    y = backend.empty(arrays[0].shape, arrays[0])
     blocks.for_each_block(lambda block: function(*(array[block] for array in arrays), *vectors, out=y[block]), y)
     return y
 
@@ -222,8 +222,8 @@ IDEAS = (
         "channels tiled to rows, sums by BLAS",
         {channels.map_channels: broadcast_channels, channels.sum_channels: sum_axes},
     ),
-    Idea("items", "a window's row copied as one item", {patches.im2col: im2col_by_pixels}),
-    Idea("frame", "frame of zeros kept, one copy a block", {patches.im2col: im2col_by_rows}),
+    Idea("items", "a window's row copied as one item", {patches.borrow_patches: im2col_by_pixels}),
+    Idea("frame", "frame of zeros kept, one copy a block", {patches.borrow_patches: im2col_by_rows}),
     Idea("pool", "memory from a pool", {memory.empty: np.empty}),
     Idea(
         "fused",
@@ -526,7 +526,9 @@ def convolve(x, weight, pixels):
     matrix, y = wide.reshape(-1, pixels * O), backend.empty((N, H, W, O), like=x)
 
     def forward_block(images):
-        rows = patches.im2col(x[images], (3, 2 + pixels), (1, pixels), ((1, 1), (1, 1))).reshape(-1, len(matrix))
+        rows = patches.borrow_patches(x[images], (3, 2 + pixels), (1, pixels), ((1, 1), (1, 1))).reshape(
+            -1, len(matrix)
+        )
         np.matmul(rows, matrix, out=y[images].reshape(-1, pixels * O))
 
     blocks.for_each_block(forward_block, x, H * W // pixels * matrix[:, 0].nbytes)

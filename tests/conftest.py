@@ -11,7 +11,7 @@ import pytest
 from hypothesis import settings
 
 from minires import backend
-from minires.backend.cpu import workers as cpu
+from minires.backend.cpu import blocks as cpu
 from minires.gradcheck import gradcheck
 
 settings.register_profile("minires", max_examples=15, deadline=None, derandomize=True)

@@ -1,6 +1,9 @@
 """Patches and their adjoint, blocks, bands, threads, and sums over channels."""
 
+import os
+import pickle
 import signal
+import sys
 import threading
 import time
 
@@ -11,9 +14,9 @@ from hypothesis import strategies as st
 
 from minires import backend
 from minires.backend import col2im, im2col, output_size
-from minires.backend.cpu import memory
-from minires.backend.cpu import workers as cpu
-from minires.layers import avg_pool2d, batch_norm, batch_norm_relu, conv2d, max_pool2d, relu, sigmoid
+from minires.backend.cpu import blocks as cpu
+from minires.backend.cpu import machine, memory
+from minires.layers import avg_pool2d, batch_norm, batch_norm_relu, conv2d, linear, max_pool2d, relu, sigmoid
 from minires.models import resnet8
 from minires.optim import SGD
 from minires.training import train_step
@@ -91,7 +94,7 @@ def test_col2im_is_the_adjoint_of_im2col(drawn):
     shape, *window = drawn
     rng = np.random.default_rng(0)
     x = rng.standard_normal(shape)
-    patches = im2col(x, *window).copy()  # out of the scratch memory
+    patches = im2col(x, *window)
     c = rng.standard_normal(patches.shape)
     dx = col2im(c, shape[1:3], *window[1:])
     assert dx.shape == shape
@@ -143,6 +146,39 @@ def test_im2col_of_gray_images_given_their_channel_axis():
     images = np.random.default_rng(0).standard_normal((2, 5, 4))
     expected = naive_im2col(images.reshape(2, 5, 4, 1), (2, 2), (1, 1), ((0, 0), (0, 0)), 0)
     np.testing.assert_array_equal(im2col(images[..., None], (2, 2)), expected)
+
+
+@given(windows(), st.booleans())
+@example(((2, 4, 3, 2), (1, 1), (1, 1), ((0, 0), (0, 0))), False)
+def test_what_im2col_and_pad_return_is_the_callers(drawn, in_bands):
+    shape, *window = drawn
+    x = np.random.default_rng(0).standard_normal(shape)
+    before, rows = x.copy(), slice(0, 1) if in_bands else None
+    calls = (lambda x: im2col(x, *window, rows=rows), lambda x: backend.pad(x, window[2]))
+    for call in calls:
+        first = call(x)
+        kept = first.copy()
+        second = call(x + 1)
+        np.testing.assert_array_equal(first, kept)
+        assert not np.shares_memory(first, second) and not np.shares_memory(first, x)
+        first[...] = 7  # it may be written to
+        np.testing.assert_array_equal(x, before)
+        np.testing.assert_array_equal(call(x), kept)
+
+
+@given(windows())
+@example(((2, 4, 3, 2), (1, 1), (1, 1), ((0, 0), (0, 0))))
+def test_what_is_borrowed_is_as_the_callers_own_and_refuses_to_be_written_to(drawn):
+    shape, *window = drawn
+    x = np.random.default_rng(0).standard_normal(shape)
+    for _ in range(2):  # the second time from memory that is kept
+        patches = backend.borrow_patches(x, *window)
+        np.testing.assert_array_equal(patches, im2col(x, *window))
+        padded = backend.borrow_padded(x, window[2])
+        np.testing.assert_array_equal(padded, np.pad(x, ((0, 0), *window[2], (0, 0))))
+        for array in (patches, padded):
+            with pytest.raises(ValueError, match="read-only"):
+                array[...] = 0
 
 
 def test_scratch_memory_is_one_threads_own(threads, block_bytes):
@@ -198,10 +234,10 @@ def test_one_image_is_cut_into_bands(block_bytes):
     assert sorted(pieces) == [(image, *band) for image in (0, 1) for band in bands]
 
 
-def test_two_threads_of_one_core_count_once(monkeypatch):
-    monkeypatch.setattr(cpu.os, "sched_getaffinity", lambda pid: {0, 1, 2, 5}, raising=False)
-    monkeypatch.setattr(cpu, "_siblings", {0: "0,4", 1: "1,5", 2: "2,6", 5: "1,5"}.get)
-    assert cpu.default_threads() == 3
+def test_two_threads_of_one_core_count_once(monkeypatch, tmp_path):
+    monkeypatch.setattr(machine.os, "sched_getaffinity", lambda pid: {0, 1, 2, 5}, raising=False)
+    monkeypatch.setattr(machine, "_siblings", {0: "0,4", 1: "1,5", 2: "2,6", 5: "1,5"}.get)
+    assert machine.default_threads(environment={}, root=tmp_path) == 3
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])
@@ -354,6 +390,310 @@ def test_bad_number_of_threads(count):
         backend.set_threads(count)
 
 
+def blas_counts():
+    import threadpoolctl
+
+    return [library["num_threads"] for library in threadpoolctl.threadpool_info() if library["user_api"] == "blas"]
+
+
+def in_another_thread(function, seconds=30):
+    """What it returns there; fails if it does not end."""
+    result = []
+    thread = threading.Thread(target=lambda: result.append(function()), daemon=True)
+    thread.start()
+    thread.join(seconds)
+    assert result, "the other thread waits for ever, or failed"
+    return result[0]
+
+
+def run_on_two_threads():
+    meeting = threading.Barrier(2, timeout=30)
+    return len(set(backend.for_each_block(lambda block: (meeting.wait(), threading.get_ident())[1], np.zeros(2), 2000)))
+
+
+def interrupted_at(point, function):
+    """Whether Ctrl-C came at the `point`-th place where Python looks for it: entry into a function, return from C's."""
+    places = 0
+
+    def strike(frame, event, argument):
+        nonlocal places
+        if event in ("call", "c_return"):
+            places += 1
+            if places > point:
+                raise KeyboardInterrupt
+
+    sys.setprofile(strike)
+    try:
+        function()
+    except KeyboardInterrupt:
+        return True
+    finally:
+        sys.setprofile(None)
+    return False
+
+
+@pytest.mark.parametrize("first", [False, True], ids=["threads there", "threads to be started"])
+def test_ctrl_c_anywhere_leaves_threads_and_blas_usable(threads, small_blocks, first):
+    import threadpoolctl
+
+    threads(2)
+    with threadpoolctl.threadpool_limits(2, "blas"):
+        before, point = blas_counts(), 0
+        work = lambda: backend.for_each_block(lambda block: block.start, np.zeros(20), 1000)  # noqa: E731
+        while interrupted_at(point, work):
+            assert blas_counts() == before, f"place {point}"
+            assert in_another_thread(run_on_two_threads) == 2, f"place {point}"
+            assert work() == list(range(0, 20, 2))
+            if first:
+                in_another_thread(lambda: [backend.set_threads(2), threadpoolctl.threadpool_limits(2, "blas")])
+            point += 1
+    assert point > 20
+    in_another_thread(lambda: [threads(1)])  # which waits until nobody computes
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timer sends signals here")
+def test_ctrl_c_at_any_time_leaves_threads_and_blas_usable(threads, small_blocks):
+    def strike(number, frame):
+        raise KeyboardInterrupt
+
+    threads(2)
+    before, rng, struck = blas_counts(), np.random.default_rng(0), 0
+    handler = signal.signal(signal.SIGALRM, strike)
+    try:
+        for _ in range(200):
+            try:
+                signal.setitimer(signal.ITIMER_REAL, rng.uniform(1e-5, 1e-3))
+                while True:
+                    backend.for_each_block(lambda block: block.start, np.zeros(20), 1000)
+            except KeyboardInterrupt:
+                struck += 1
+            assert blas_counts() == before
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, handler)
+    assert struck == 200
+    assert in_another_thread(run_on_two_threads) == 2
+
+
+def test_another_thread_waits_for_its_turn(threads, small_blocks):
+    """What it computes, in blocks or not, finds BLAS as it would alone."""
+    import threadpoolctl
+
+    threads(2)
+    started, seen = threading.Event(), {}
+    a = np.ones((3, 3))
+
+    class Spy(np.ndarray):
+        def __matmul__(self, other):
+            seen["matmul"] = blas_counts()
+            return np.asarray(self) @ other
+
+    def others():
+        started.wait(30)
+        seen["one block"] = backend.for_each_block(lambda block: blas_counts(), np.zeros(1), 1)[0]
+        backend.matmul(a.view(Spy), a)
+        seen["blocks"] = backend.for_each_block(lambda block: blas_counts(), np.zeros(4), 2000)
+
+    def work(block):
+        started.set()
+        time.sleep(0.1)
+        return blas_counts()
+
+    with threadpoolctl.threadpool_limits(2, "blas"):
+        before = blas_counts()
+        other = threading.Thread(target=others, daemon=True)
+        other.start()
+        mine = backend.for_each_block(work, np.zeros(4), 2000)
+        other.join(30)
+        assert not other.is_alive()
+    assert seen["one block"] == seen["matmul"] == before
+    assert [set(counts) for counts in [*mine, *seen["blocks"]] if set(counts) != {1}] == []
+
+
+def test_threads_that_compute_at_once_get_the_bits_of_one_alone(threads, block_bytes):
+    rng = np.random.default_rng(0)
+    x, weight = rng.standard_normal((40, 300), np.float32), rng.standard_normal((200, 300), np.float32)
+    image, kernel = rng.standard_normal((4, 24, 24, 16), np.float32), rng.standard_normal((16, 16, 3, 3), np.float32)
+
+    def result():
+        y, backward = conv2d(image, kernel, padding=1)
+        z, linear_backward = linear(x, weight)
+        return b"".join(array.tobytes() for array in (y, *backward(y), z, *linear_backward(z)))
+
+    threads(2)
+    for size in (20_000, 2**30):
+        with block_bytes(size):
+            expected, wrong = result(), []
+
+            def repeat(expected=expected, wrong=wrong):
+                wrong.extend(number for number in range(15) if result() != expected)
+
+            workers = [threading.Thread(target=repeat) for _ in range(3)]
+            for worker in workers:
+                worker.start()
+            for worker in workers:
+                worker.join()
+            assert wrong == []
+
+
+def test_matmul_is_the_product_and_may_be_called_within_a_block(threads, small_blocks):
+    threads(2)
+    a, b = np.random.default_rng(0).standard_normal((2, 5, 5))
+    np.testing.assert_array_equal(backend.matmul(a, b), a @ b)
+    for product in backend.for_each_block(lambda block: backend.matmul(a, b), np.zeros(4), 2000):
+        np.testing.assert_allclose(product, a @ b, rtol=1e-12)
+    with pytest.raises(ZeroDivisionError):  # and an exception lets the next one have its turn
+        backend.for_each_block(lambda block: 1 // 0, np.zeros(1))
+    np.testing.assert_array_equal(in_another_thread(lambda: backend.matmul(a, b)), a @ b)
+
+
+@pytest.mark.parametrize("n", [1, 4])
+def test_set_threads_within_a_block_is_refused(threads, small_blocks, n):
+    threads(2)
+    with pytest.raises(RuntimeError, match=r"set_threads\(3\) was called within a block.*call it outside"):
+        backend.for_each_block(lambda block: backend.set_threads(3), np.zeros(n), 2000)
+    assert backend.get_threads() == 2 and run_on_two_threads() == 2
+
+
+def ends_in_a_child(work, seconds=20):
+    """Whether a child, forked now, gets through it."""
+    child = os.fork()
+    if child == 0:
+        try:
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            signal.alarm(seconds)  # a child that hangs is ended
+            work()
+            os._exit(0)
+        finally:
+            os._exit(1)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_fork_while_another_thread_computes(threads, small_blocks):
+    threads(2)
+    started, forked = threading.Event(), threading.Event()
+
+    def work(block):
+        started.set()
+        forked.wait(60)
+
+    other = threading.Thread(target=lambda: backend.for_each_block(work, np.zeros(4), 2000))
+    before = blas_counts()
+    other.start()
+    started.wait(30)
+    try:
+
+        def compute():
+            assert run_on_two_threads() == 2
+            assert blas_counts() == before
+
+        assert ends_in_a_child(compute)
+    finally:
+        forked.set()
+        other.join()
+
+
+# How many threads ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        ({}, 8),
+        ({"OMP_NUM_THREADS": "3"}, 3),
+        ({"OMP_NUM_THREADS": "4,2"}, 4),
+        ({"OPENBLAS_NUM_THREADS": "2", "OMP_NUM_THREADS": "5"}, 2),
+        ({"MKL_NUM_THREADS": " 6 "}, 6),
+        ({"OMP_NUM_THREADS": "100"}, 8),
+        ({"OMP_NUM_THREADS": "0", "MKL_NUM_THREADS": "-1", "OPENBLAS_NUM_THREADS": "many"}, 8),
+        ({"OMP_NUM_THREADS": "", "OPENBLAS_NUM_THREADS": "\u00b2"}, 8),
+    ],
+    ids=str,
+)
+def test_the_environment_may_ask_for_fewer_threads(monkeypatch, tmp_path, environment, expected):
+    monkeypatch.setattr(machine, "_physical_cores", lambda: 8)
+    assert machine.default_threads(environment, tmp_path) == expected
+
+
+VERSION_1 = "4:cpuacct,cpu:/docker/a\n3:cpuset:/"
+QUOTAS = {
+    "version 2": ("0::/", {"cpu.max": "200000 100000"}, 2),
+    "version 2, rounded up": ("0::/", {"cpu.max": "50000 100000"}, 1),
+    "version 2, of the group above": ("0::/a/b", {"a/b/cpu.max": "max 100000", "a/cpu.max": "250000 100000"}, 3),
+    "version 2, none": ("0::/", {"cpu.max": "max 100000"}, 8),
+    "version 2, more than there are": ("0::/", {"cpu.max": "9900000 100000"}, 8),
+    "version 2, outside of what is seen": ("0::/../other", {"cpu.max": "300000 100000"}, 3),
+    "version 1": (VERSION_1, {"cpu/cpu.cfs_quota_us": "150000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 2),
+    "version 1, its own group": (
+        VERSION_1,
+        {"cpuacct,cpu/docker/a/cpu.cfs_quota_us": "400000", "cpuacct,cpu/docker/a/cpu.cfs_period_us": "100000"},
+        4,
+    ),
+    "version 1, none": (VERSION_1, {"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, 8),
+    "nonsense": ("what?", {"cpu.max": "1 2 3"}, 8),
+    "no period": ("0::/", {"cpu.max": "100000"}, 8),
+    "a period of 0": ("0::/", {"cpu.max": "100000 0"}, 8),
+}
+
+
+@pytest.mark.parametrize(("groups", "files", "expected"), QUOTAS.values(), ids=list(QUOTAS))
+def test_a_containers_quota_limits_the_threads(monkeypatch, tmp_path, groups, files, expected):
+    monkeypatch.setattr(machine, "_physical_cores", lambda: 8)
+    files = {"proc/self/cgroup": groups, **{f"sys/fs/cgroup/{name}": text for name, text in files.items()}}
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert machine.default_threads({}, tmp_path) == expected
+
+
+# In place -----------------------------------------------------------------------------------------------------
+
+LAYOUTS = {
+    "contiguous": lambda: np.zeros((6, 4)),
+    "every second": lambda: np.zeros((12, 8))[::2, ::2],
+    "columns first": lambda: np.zeros((4, 6)).T,
+    "backwards": lambda: np.zeros((6, 4))[::-1],
+    "no axes": lambda: np.zeros(()),
+    "empty": lambda: np.zeros((0, 4)),
+    "no columns": lambda: np.zeros((6, 0)),
+}
+
+
+@pytest.mark.parametrize("total", LAYOUTS.values(), ids=list(LAYOUTS))
+def test_arrays_of_any_layout_are_changed_in_place(small_blocks, block_bytes, total):
+    with block_bytes(50):
+        total = total()
+        term = np.arange(1.0, total.size + 1).reshape(total.shape)
+        backend.add_to(total, term)
+        np.testing.assert_array_equal(total, term)
+        backend.map_in_place(lambda block, other: np.multiply(block, other, out=block), total, term)
+        np.testing.assert_array_equal(total, term * term)
+        np.testing.assert_array_equal(backend.map_blocks(lambda x, out: np.negative(x, out=out), total), -total)
+
+
+@pytest.mark.parametrize("call", ["add_to", "map_in_place", "map_blocks"])
+@pytest.mark.parametrize("shape", [(4,), (1, 4), (6, 1), (3, 4)], ids=str)
+def test_arrays_of_several_shapes_are_refused(call, shape):
+    arrays = (np.zeros((6, 4)), np.ones(shape))
+    calls = {
+        "add_to": lambda: backend.add_to(*arrays),
+        "map_in_place": lambda: backend.map_in_place(lambda block, other: None, *arrays),
+        "map_blocks": lambda: backend.map_blocks(lambda a, b, out: None, *arrays),
+    }
+    with pytest.raises(ValueError, match=r"arrays must be of one shape, got \(6, 4\) and .*: broadcast them"):
+        calls[call]()
+
+
+@pytest.mark.parametrize("shape", [(0, 3), (2, 0, 3), (0, 5, 3), (4, 0), (2, 0, 0)], ids=str)
+def test_sums_of_nothing_are_zero(shape):
+    x = np.zeros(shape, np.float32)
+    sums = backend.sum_channels(lambda x, out: (x, (x, x)), (x,))
+    assert [(total.shape, total.dtype, total.any()) for total in sums] == [(shape[-1:], np.float32, False)] * 2
+    assert backend.map_channels(lambda x, out: None, (x,)).shape == shape
+
+
 # Sums over channels -------------------------------------------------------------------------------------------
 
 
@@ -401,6 +741,32 @@ def test_unknown_device():
 def test_not_an_array():
     with pytest.raises(TypeError, match=r"expected a NumPy or CuPy array, got list: wrap it in np.asarray"):
         backend.array_module([1.0])
+
+
+@pytest.mark.filterwarnings("ignore:the matrix subclass:PendingDeprecationWarning")
+def test_masked_arrays_and_matrices_are_refused():
+    for refuse in (backend.array_module, backend.device_of, relu):
+        with pytest.raises(TypeError, match=r"a masked one, whose mask would be ignored: use its filled\(0\)"):
+            refuse(np.ma.masked_array([1.0, 2.0], [True, False]))
+        with pytest.raises(TypeError, match=r"got a np.matrix, whose \* is another product: use np.asarray on it"):
+            refuse(np.matrix([[1.0, 2.0]]))
+
+
+def test_mapped_and_read_only_arrays_are_arrays(tmp_path):
+    x = np.memmap(tmp_path / "x", np.float64, "w+", shape=(2, 3))
+    x[...] = [[-1, 0, 1], [2, 3, 4]]
+    frozen = np.array(x)
+    frozen.flags.writeable = False
+    for array in (x, frozen):
+        assert backend.array_module(array) is np and backend.device_of(array) == "cpu"
+        np.testing.assert_array_equal(relu(array)[0], np.maximum(np.array(x), 0))
+
+
+def test_a_device_error_names_an_argument_and_for_scripts_an_option():
+    error = backend.DeviceError("no GPU: no driver")
+    for same in (error, pickle.loads(pickle.dumps(error))):
+        assert str(same) == 'no GPU: no driver, or use device="cpu"'
+        assert same.for_scripts == "no GPU: no driver, or use --device cpu"
 
 
 def test_peak_memory_is_told():

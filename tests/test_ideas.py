@@ -16,9 +16,9 @@ import textbook  # noqa: E402
 from cases import Network  # noqa: E402
 
 from minires import layers, models  # noqa: E402
-from minires.backend import patches  # noqa: E402
+from minires.backend.cpu import blocks as cpu  # noqa: E402
 from minires.backend.cpu import memory  # noqa: E402
-from minires.backend.cpu import workers as cpu  # noqa: E402
+from minires.backend.primitives import patches  # noqa: E402
 from minires.losses import cross_entropy  # noqa: E402
 from minires.models import resnet  # noqa: E402
 
@@ -86,12 +86,12 @@ def test_older_forms_are_in_place_and_everything_is_put_back():
     before = everything()
     with pytest.raises(ZeroDivisionError), ideas.standing_on("nhwc"):
         assert memory.empty is np.empty
-        assert patches.im2col is layers.conv.im2col is ideas.im2col_by_pixels  # of two older forms the oldest
+        assert patches.borrow_patches is layers.conv.borrow_patches is ideas.im2col_by_pixels  # the oldest
         assert cpu.for_each_block is ideas.whole_batch
         assert layers.BatchNormReLU2d.forward is ideas.separate_norm_add_relu
         1 / 0  # noqa: B018
     with ideas.standing_on("items"):
-        assert patches.im2col is ideas.im2col_by_rows
+        assert patches.borrow_patches is ideas.im2col_by_rows
         assert cpu.for_each_block is before[cpu, "for_each_block"]
     with ideas.standing_on("lean"):
         assert everything() == before

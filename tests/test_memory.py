@@ -1,6 +1,9 @@
 """The pool that large arrays on the CPU come from."""
 
 import gc
+import os
+import signal
+import sys
 import threading
 
 import numpy as np
@@ -268,3 +271,71 @@ def test_too_much_leaves_the_account_as_it_was(pool):
         memory.empty((2**58,), np.float64)
     assert memory._pool.lent == before
     assert memory.empty((2**20,), np.uint8).nbytes == 2**20
+
+
+def collected_at(point, act, monkeypatch):
+    """Whether an array came back and one was taken at the `point`-th place of `act`; the books are right afterwards."""
+    pool = memory._Pool()
+    monkeypatch.setattr(memory, "_pool", pool)
+    loose, others, places = [memory.empty((LARGE,), np.float64) for _ in range(3)], [], 0
+
+    def collect(frame, event, argument):
+        nonlocal places
+        places += 1
+        if places == point:
+            others.append(loose.pop())
+            others.clear()  # its memory comes back
+            others.append(memory.empty((LARGE,), np.float64))
+            loose.clear()
+
+    sys.setprofile(collect)
+    try:
+        act(others)
+    finally:
+        sys.setprofile(None)
+    assert pool.lent == held(loose + others), f"place {point}"
+    assert pool.kept == sum(block.nbytes for blocks in pool.free.values() for block in blocks), f"place {point}"
+    first = {address(block) for blocks in pool.free.values() for block in blocks}
+    assert len(first) * held([np.empty(LARGE)]) == pool.kept
+    return places >= point, pool.lent + pool.kept
+
+
+def test_a_garbage_collection_at_any_place_loses_no_block(monkeypatch):
+    """Arrays come back, and are taken, in each call that the pool makes while it takes one or gets one back."""
+    size = held([np.empty(LARGE)])
+
+    def take_and_drop(others):
+        memory.empty((LARGE,), np.float64)
+        memory.empty((LARGE,), np.float64)
+
+    point, struck = 1, True
+    while struck:
+        struck, owned = collected_at(point, take_and_drop, monkeypatch)
+        assert owned >= 3 * size, f"place {point}: a block is lost"
+        point += 1
+    assert point > 10
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_fork_while_another_thread_takes_memory(pool):
+    inside, forked = threading.Event(), threading.Event()
+
+    def hold():
+        with pool.lock:
+            inside.set()
+            forked.wait(60)
+
+    other = threading.Thread(target=hold)
+    other.start()
+    inside.wait(30)
+    child = os.fork()
+    if child == 0:
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(10)  # a child that hangs is ended
+        memory.empty((LARGE,), np.float64)
+        os._exit(0)
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    forked.set()
+    other.join()
+    assert status == 0

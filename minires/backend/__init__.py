@@ -9,12 +9,31 @@ Arrays carry their device: NumPy's live on the CPU, CuPy's on the GPU. Everythin
     map_blocks(f, x, ...)      an element-wise f, block by block, into a new array
     im2col, col2im             patches of an image as rows, and the adjoint
     convolve, ...              a convolution and its two gradients
+    matmul(a, b)               a product outside of blocks
 """
 
-from minires.backend.arrays import (
+from minires.backend.arrays import array_module, device_of
+from minires.backend.cpu import winograd
+from minires.backend.cpu.workers import get_threads, set_threads
+from minires.backend.errors import DeviceError
+from minires.backend.geometry import Geometry
+from minires.backend.primitives.blocks import (
+    add_to,
+    for_each_band,
+    for_each_block,
+    map_blocks,
+    map_in_place,
+    sum_blocks,
+)
+from minires.backend.primitives.channels import channel_moments, far_from_zero, map_channels, sum_channels
+from minires.backend.primitives.convolution import (
+    convolve,
+    convolve_gradients,
+    convolve_input_gradient,
+    convolve_weight_gradient,
+)
+from minires.backend.primitives.devices import (
     DEVICES,
-    array_module,
-    device_of,
     empty,
     memory_peak,
     out_of_memory,
@@ -25,19 +44,16 @@ from minires.backend.arrays import (
     to_numpy,
     zeros,
 )
-from minires.backend.blocks import add_to, for_each_band, for_each_block, map_blocks, map_in_place, sum_blocks
-from minires.backend.channels import channel_moments, far_from_zero, map_channels, sum_channels
-from minires.backend.convolution import (
-    convolve,
-    convolve_gradients,
-    convolve_input_gradient,
-    convolve_weight_gradient,
+from minires.backend.primitives.patches import (
+    borrow_padded,
+    borrow_patches,
+    col2im,
+    im2col,
+    output_size,
+    pad,
+    window_views,
 )
-from minires.backend.cpu import winograd
-from minires.backend.cpu.workers import get_threads, set_threads
-from minires.backend.errors import DeviceError
-from minires.backend.geometry import Geometry
-from minires.backend.patches import col2im, im2col, output_size, pad, window_views
+from minires.backend.primitives.products import matmul
 
 __all__ = [
     "DEVICES",
@@ -45,6 +61,8 @@ __all__ = [
     "Geometry",
     "add_to",
     "array_module",
+    "borrow_padded",
+    "borrow_patches",
     "channel_moments",
     "col2im",
     "convolve",
@@ -61,6 +79,7 @@ __all__ = [
     "map_blocks",
     "map_channels",
     "map_in_place",
+    "matmul",
     "memory_peak",
     "out_of_memory",
     "output_size",

@@ -4,13 +4,13 @@ import math
 
 import numpy as np
 
-from minires.backend import array_module
+from minires.backend import array_module, matmul
 from minires.layers.checks import check_float, check_gradient, check_not_empty, check_sizes
 from minires.module import Module, Parameter
 
 
 def linear(x, weight, bias=None):
-    """y = x @ weight^T + bias
+    """y = matmul(x, weight.T) + bias
 
     x (N, C), weight (O, C), bias (O,) or None. Returns y (N, O) and backward(dy) -> (dx, dweight), or
     (dx, dweight, dbias):   dx = dy @ weight,  dweight = dy^T @ x,  dbias = sum of dy over the batch.
@@ -23,13 +23,13 @@ def linear(x, weight, bias=None):
         raise ValueError(f"linear: x {x.shape} and weight {weight.shape} do not fit: expected (N, C) and (O, C)")
     if bias is not None and bias.shape != weight.shape[:1]:
         raise ValueError(f"linear: bias has shape {bias.shape}, {weight.shape[0]} outputs need ({weight.shape[0]},)")
-    y = x @ weight.T
+    y = matmul(x, weight.T)
     if bias is not None:
         y += bias
 
     def backward(dy):
         check_gradient("linear", dy, (len(x), len(weight)))
-        dx, dweight = dy @ weight, dy.T @ x
+        dx, dweight = matmul(dy, weight), matmul(dy.T, x)
         return (dx, dweight) if bias is None else (dx, dweight, dy.sum(axis=0))
 
     return y, backward

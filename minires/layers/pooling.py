@@ -4,12 +4,13 @@ import numpy as np
 
 from minires.backend import (
     array_module,
+    borrow_padded,
+    borrow_patches,
     col2im,
     empty,
     for_each_block,
     im2col,
     output_size,
-    pad,
     window_views,
     zeros,
 )
@@ -32,7 +33,7 @@ def max_pool2d(x, kernel_size, stride=None, padding=0):
     y = empty((N, OH, OW, C), like=x)
 
     def pixels_of(images):
-        return window_views(pad(x[images], padding, -xp.inf), kernel, stride, (OH, OW))
+        return window_views(borrow_padded(x[images], padding, -xp.inf), kernel, stride, (OH, OW))
 
     def forward_block(images):
         first, *others = pixels_of(images)
@@ -85,7 +86,7 @@ def avg_pool2d(x, kernel_size, stride=None, padding=0):
     y = empty((N, OH, OW, C), like=x)
 
     def forward_block(images):
-        y[images] = im2col(x[images], kernel, stride, padding).mean(axis=(3, 4))
+        y[images] = borrow_patches(x[images], kernel, stride, padding).mean(axis=(3, 4))
 
     for_each_block(forward_block, x, 2 * OH * OW * KH * KW * C * x.itemsize)
 

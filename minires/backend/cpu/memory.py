@@ -5,7 +5,9 @@ pages that it must find and clear first. A training step makes the same arrays o
 cost nothing. (CuPy has a pool of its own.)
 """
 
+import collections
 import math
+import os
 import threading
 
 import numpy as np
@@ -18,20 +20,25 @@ _scratch, _remembered = threading.local(), threading.local()
 
 
 class _Pool:
-    """Blocks of memory nobody holds, by size. Those lent and those kept are never more than were ever lent at once."""
+    """Blocks of memory nobody holds, by size. Those lent and those kept are never more than were ever lent at once.
+
+    The garbage collector may give blocks back, or take some, in any call of this thread's: a list of blocks, once made,
+    stays that of its size, and no call stands between reading a number and writing it.
+    """
 
     def __init__(self):
-        self.free = {}  # bytes: blocks of that size
+        self.free = collections.OrderedDict()  # bytes: blocks of that size; the size used last is last
         self.lent = self.kept = self.most_lent = 0
         self.lock = threading.RLock()  # the garbage collector may give a block back while this thread takes one
 
     def take(self, size):
         with self.lock:
             blocks = self.free.get(size)
-            block = blocks.pop() if blocks else None
-            self.kept -= size if block is not None else 0
+            self.kept -= size if blocks else 0
             self.lent += size
-            self.most_lent = max(self.most_lent, self.lent)
+            block = blocks.pop() if blocks else None
+            if self.lent > self.most_lent:
+                self.most_lent = self.lent
             self.trim(self.most_lent - self.lent)
         if block is not None:
             return block
@@ -45,19 +52,19 @@ class _Pool:
             raise
 
     def give_back(self, block):
+        size = block.nbytes
         with self.lock:
-            self.lent -= block.nbytes
-            self.kept += block.nbytes
-            blocks = self.free.pop(block.nbytes, [])
-            blocks.append(block)
-            self.free[block.nbytes] = blocks  # last in order: used last
+            self.free.setdefault(size, []).append(block)
+            self.lent -= size
+            self.kept += size
+            self.free.move_to_end(size)
 
     def trim(self, limit):
         """Let go of blocks, of the size longest unused first, until no more than `limit` bytes are kept."""
         for size in list(self.free):
             while self.kept > limit and self.free.get(size):
-                self.free[size].pop()
                 self.kept -= size
+                self.free[size].pop()
             if self.kept <= limit:
                 return
 
@@ -77,6 +84,15 @@ class _Loan:
 _pool = _Pool()
 
 
+def _renew_lock():
+    """In a child after a fork: another of the parent's threads may have held it, and is not there to let go."""
+    _pool.lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)
+
+
 def empty(shape, dtype):
     """An uninitialised array, from the pool if it is large."""
     dtype = np.dtype(dtype)
@@ -84,6 +100,11 @@ def empty(shape, dtype):
     if size < POOLED_BYTES:
         return np.empty(shape, dtype)
     return np.asarray(_Loan(_pool, _pool.take(size + ALIGNMENT), tuple(shape), dtype))
+
+
+def empty_like(shape, like, dtype=None):
+    """The same with, but for `dtype`, the dtype of `like`."""
+    return empty(shape, dtype or like.dtype)
 
 
 def release():

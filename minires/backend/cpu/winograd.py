@@ -14,9 +14,10 @@ import math
 
 import numpy as np
 
-from minires.backend.arrays import device_of, empty
-from minires.backend.blocks import for_each_block
+from minires.backend.arrays import device_of
 from minires.backend.cpu import memory
+from minires.backend.cpu.blocks import for_each_block_of as for_each_block
+from minires.backend.cpu.memory import empty_like as empty
 from minires.backend.geometry import turned
 
 LEAST_CHANNELS = 128  # from which on it is faster than im2col (docs/performance.md)

@@ -1,4 +1,4 @@
-"""CuPy, imported on first use. `--device gpu` without it, or without a driver, says what is missing."""
+"""CuPy, imported on first use. Without it, or without a driver, the error says what is missing."""
 
 import contextlib
 
@@ -12,8 +12,7 @@ def _cupy():
     except ImportError as error:
         problem = "is not installed" if error.name == "cupy" else f"cannot be imported ({_reason(error)})"
         raise DeviceError(
-            f"no GPU: CuPy {problem}; install it with: pip install cupy-cuda12x  "
-            "(cupy-cuda13x for CUDA 13), or use --device cpu"
+            f"no GPU: CuPy {problem}; install it with: pip install cupy-cuda12x  (cupy-cuda13x for CUDA 13)"
         ) from error
     return cupy
 
@@ -34,10 +33,10 @@ def check():
     except Exception as error:  # CuPy raises many kinds here: no driver, no libraries, an old card
         raise DeviceError(
             f"no GPU: CuPy found no working CUDA device ({_reason(error)}); install NVIDIA's driver and check it with: "
-            "nvidia-smi, or use --device cpu"
+            "nvidia-smi"
         ) from error
     if count == 0:
-        raise DeviceError("no GPU: CuPy found no CUDA device; check with: nvidia-smi, or use --device cpu")
+        raise DeviceError("no GPU: CuPy found no CUDA device; check with: nvidia-smi")
 
 
 def from_numpy(array):

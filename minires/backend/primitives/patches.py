@@ -1,13 +1,15 @@
 """Patches of images as the rows of a matrix, and the adjoint of that.
 
-A row of the patch matrix is one output pixel's window: KH rows of KW whole pixels of C channels. In NHWC the KW
-pixels of a window's row lie next to each other in memory, so the CPU copies them as one item of KW * C numbers.
+A row of the patch matrix is one output pixel's window: KH rows of KW whole pixels of C channels. What has `borrow` in
+its name hands out memory that is not the caller's: it is to be read at once, within a block.
 """
 
 import numpy as np
 
-from minires.backend.arrays import array_module, zeros
+from minires.backend.arrays import array_module
 from minires.backend.cpu import memory
+from minires.backend.cpu.patches import Im2col
+from minires.backend.primitives.devices import zeros
 
 
 def output_size(size, kernel, stride, padding, layer="im2col"):
@@ -27,17 +29,26 @@ def output_size(size, kernel, stride, padding, layer="im2col"):
 def im2col(x, kernel, stride=(1, 1), padding=((0, 0), (0, 0)), value=0, rows=None):
     """patches (N, OH, OW, KH, KW, C):  patches[n, oh, ow, i, j] = padded x[n, oh * stride + i, ow * stride + j].
 
+    A new array, which is the caller's.
     value: what the border is made of.   rows: a slice of output rows, where not all OH are wanted.
-    On the CPU the result lies in scratch memory of this thread, which its next call overwrites.
+    """
+    return borrow_patches(x, kernel, stride, padding, value, rows).copy()
+
+
+def borrow_patches(x, kernel, stride=(1, 1), padding=((0, 0), (0, 0)), value=0, rows=None):
+    """`im2col` for use within a block: read-only, and valid until this thread's next call.
+
+    On the CPU it lies in scratch memory, or is a view of x where a window is a pixel.
     """
     (KH, KW), (SH, SW) = kernel, stride
     rows = rows or slice(0, output_size(x.shape[1:3], kernel, stride, padding)[0])
     xp = array_module(x)
     if kernel == (1, 1) and padding == ((0, 0), (0, 0)):
-        return x[:, rows.start * SH : rows.stop * SH : SH, ::SW, None, None, :]  # a window is a pixel, nothing to copy
+        pixels = x[:, rows.start * SH : rows.stop * SH : SH, ::SW, None, None, :]  # nothing to copy
+        return _read_only(pixels)
     if xp is np:
         geometry = (x.shape, x.dtype, kernel, stride, padding, value, rows.start, rows.stop)
-        return memory.remembered("im2col", geometry, _Im2col)(x)
+        return memory.remembered("im2col", geometry, Im2col)(x)
     x = _padded_rows(x, padding, value, slice(rows.start * SH, (rows.stop - 1) * SH + KH))
     N, H, W, C = x.shape
     image, row, pixel, number = x.strides
@@ -45,47 +56,23 @@ def im2col(x, kernel, stride=(1, 1), padding=((0, 0), (0, 0)), value=0, rows=Non
     return xp.lib.stride_tricks.as_strided(x, shape, (*strides, number)).copy()
 
 
-class _Im2col:
-    """im2col for images of one shape, on the CPU: its scratch memory and views of it, made once for many blocks.
-
-    What is left for each block is two copies: of the images into a frame of `value`, which is written only here, and
-    of every window's rows, KW * C numbers as one item each, from there into the patches.
-    """
-
-    def __init__(self, shape, dtype, kernel, stride, padding, value, first_row, last_row):
-        (KH, KW), (SH, SW), (N, H, W, C) = kernel, stride, shape
-        (top, _), (left, right) = padding
-        first, last = first_row * SH - top, (last_row - 1) * SH + KH - top  # rows of x that are needed, and beyond
-        self.rows = slice(min(max(first, 0), H), min(max(last, 0), H))
-        rows, columns = last - first, left + W + right
-        self.frame = self.inside = None
-        if self.rows != slice(first, last) or columns > W:
-            self.frame = memory.scratch("im2col frame", (N, rows, columns, C), dtype)
-            self.frame[...] = value
-            above = self.rows.start - first
-            self.inside = self.frame[:, above : above + self.rows.stop - self.rows.start, left : left + W]
-        number = dtype.itemsize  # not the strides of x, which may say anything of an axis of length 1
-        image, row, pixel = rows * columns * C * number, columns * C * number, C * number
-        OH, OW = last_row - first_row, (columns - KW) // SW + 1
-        self.patches = memory.scratch("im2col patches", (N, OH, OW, KH, KW, C), dtype)
-        item = f"V{KW * C * number}"
-        self.items = np.ndarray((N, OH, OW, KH), item, self.patches)
-        self.windows_of = lambda x: np.ndarray((N, OH, OW, KH), item, x, 0, (image, SH * row, SW * pixel, row))
-        self.windows = self.windows_of(self.frame) if self.frame is not None else None
-
-    def __call__(self, x):
-        if self.inside is None:
-            windows = self.windows_of(np.ascontiguousarray(x[:, self.rows]))
-        else:
-            self.inside[...], windows = x[:, self.rows], self.windows
-        np.copyto(self.items, windows)
-        return self.patches
-
-
 def pad(x, padding, value=0):
-    """x (N, H, W, C) with ((top, bottom), (left, right)) pixels of `value` around it; on the CPU in scratch memory."""
+    """x (N, H, W, C) with ((top, bottom), (left, right)) pixels of `value` around it: a new array."""
+    return borrow_padded(x, padding, value).copy()
+
+
+def borrow_padded(x, padding, value=0):
+    """`pad` for use within a block: read-only, and valid until this thread's next call; x itself without padding."""
     (top, bottom), _ = padding
-    return _padded_rows(x, padding, value, slice(0, top + x.shape[1] + bottom))
+    return _read_only(_padded_rows(x, padding, value, slice(0, top + x.shape[1] + bottom)))
+
+
+def _read_only(array):
+    """A view that refuses to be written to; CuPy has no such thing."""
+    if array_module(array) is np:
+        array = array.view()
+        array.flags.writeable = False
+    return array
 
 
 def window_views(padded, kernel, stride, size):

@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from minires.backend.arrays import array_module, empty
-from minires.backend.cpu import workers as cpu
+from minires.backend.arrays import array_module
+from minires.backend.cpu import blocks as cpu
+from minires.backend.primitives.devices import empty
 
 
 def for_each_block(function, array, item_bytes=None, block_bytes=None, least_bytes=0):
@@ -12,12 +13,11 @@ def for_each_block(function, array, item_bytes=None, block_bytes=None, least_byt
     On the CPU a slice holds as many items as fit in a core's cache (`item_bytes` each, where the working set of
     an item is larger than the item itself; `block_bytes` in all, but no less than `least_bytes`) and the slices run on
     all threads; on a GPU there is one slice. How the axis is cut depends on sizes alone, never on the number of
-    threads.
+    threads. A call from within a block runs its blocks one after another.
     """
     if array_module(array) is not np:
         return [function(slice(0, len(array)))]
-    item_bytes = item_bytes or array.nbytes // max(1, len(array))
-    return cpu.for_each_block(function, len(array), item_bytes, max(block_bytes or cpu.BLOCK_BYTES, least_bytes))
+    return cpu.for_each_block_of(function, array, item_bytes, block_bytes, least_bytes)
 
 
 def for_each_band(function, array, rows, row_bytes, least_bytes=0):
@@ -32,7 +32,11 @@ def for_each_band(function, array, rows, row_bytes, least_bytes=0):
 
 
 def map_blocks(function, *arrays):
-    """`function(*blocks, out=...)`, an element-wise function, over whole arrays of one shape: a new array."""
+    """`function(*blocks, out=...)`, an element-wise function, over whole arrays of one shape: a new array.
+
+    Raises ValueError for arrays of several shapes.
+    """
+    _check_one_shape("map_blocks", arrays)
     y = empty(arrays[0].shape, arrays[0])
     if y.ndim == 0:
         function(*arrays, out=y)
@@ -46,7 +50,15 @@ def map_blocks(function, *arrays):
 
 
 def map_in_place(function, array, *others):
-    """`function(block, *blocks)`, which changes the first of its blocks, over whole arrays of one shape."""
+    """`function(block, *blocks)`, which changes the first of its blocks, over whole arrays of one shape.
+
+    array: any writeable array, contiguous or not, that shares no memory with `others`, unless it is one of them.
+    Raises ValueError for arrays of several shapes.
+    """
+    _check_one_shape("map_in_place", (array, *others))
+    if array.ndim == 0:
+        function(array, *others)
+        return
     for_each_block(
         lambda block: function(array[block], *(other[block] for other in others)),
         array,
@@ -55,7 +67,7 @@ def map_in_place(function, array, *others):
 
 
 def add_to(total, term):
-    """total += term, in place."""
+    """total += term, in place, for two arrays of one shape that share no memory."""
     xp = array_module(total, term)
     map_in_place(lambda total, term: xp.add(total, term, out=total), total, term)
 
@@ -68,3 +80,10 @@ def sum_blocks(partials):
     for partial in partials[2:]:
         total += partial
     return total
+
+
+def _check_one_shape(name, arrays):
+    shape = arrays[0].shape
+    for array in arrays:
+        if array.shape != shape:  # a block of a smaller one would be another part of it
+            raise ValueError(f"{name}: arrays must be of one shape, got {shape} and {array.shape}: broadcast them")

@@ -6,10 +6,11 @@ NumPy's inner loop is long; sums are products with a row of ones, which BLAS doe
 
 import numpy as np
 
-from minires.backend.arrays import array_module, empty
-from minires.backend.blocks import for_each_block, sum_blocks
+from minires.backend.arrays import array_module
+from minires.backend.cpu import blocks as cpu
 from minires.backend.cpu import memory
-from minires.backend.cpu import workers as cpu
+from minires.backend.primitives.blocks import for_each_block, sum_blocks
+from minires.backend.primitives.devices import empty
 
 
 def _rows(arrays):
@@ -45,12 +46,9 @@ def _sum_of_rows(xp, values, ones):
     return ones[: len(values[0])] @ (values[0] * values[1])
 
 
-def map_channels(function, arrays, vectors=(), out=None):
-    """A new array from `function(*blocks, *vectors, out=...)`, element-wise in arrays (..., C) and vectors (C,).
-
-    out: an array for the result, which may be one of `arrays`.
-    """
-    y = empty(arrays[0].shape, arrays[0]) if out is None else out
+def map_channels(function, arrays, vectors=()):
+    """A new array from `function(*blocks, *vectors, out=...)`, element-wise in arrays (..., C) and vectors (C,)."""
+    y = empty(arrays[0].shape, arrays[0])
     if y.size == 0:
         return y
     (rows_of_y, *rows), W = _rows([y, *arrays])
@@ -66,6 +64,9 @@ def sum_channels(function, arrays, vectors=()):
     item is an array, or a pair of arrays whose product is summed. out: room for one array of a block's shape.
     """
     xp = array_module(*arrays, *vectors)
+    if arrays[0].size == 0:
+        sums = function(*arrays, *vectors, out=empty(arrays[0].shape, arrays[0]))
+        return [xp.zeros(arrays[0].shape[-1], arrays[0].dtype) for _ in sums]
     rows, W = _rows(arrays)
     tiled = [_tiled(vector, W) for vector in vectors]
     ones = xp.ones(len(rows[0]), rows[0].dtype)

@@ -10,11 +10,12 @@ under the same names, with fewer multiplications. Geometry.algorithm says which.
 Derivation: docs/layers/conv.md.
 """
 
-from minires.backend.arrays import array_module, empty
-from minires.backend.blocks import for_each_band, for_each_block, sum_blocks
+from minires.backend.arrays import array_module
 from minires.backend.cpu import winograd
 from minires.backend.geometry import turned
-from minires.backend.patches import col2im, im2col
+from minires.backend.primitives.blocks import for_each_band, for_each_block, sum_blocks
+from minires.backend.primitives.devices import empty
+from minires.backend.primitives.patches import borrow_patches, col2im
 
 
 def convolve(x, weight, bias, geometry):
@@ -114,7 +115,7 @@ def _weight_matrix(weight):
 
 def _patches(x, geometry, rows=None):
     """im2col(x) as a matrix, a row for each output pixel; `rows` of the output, or all."""
-    patches = im2col(x, geometry.kernel, geometry.stride, geometry.padding, rows=rows)
+    patches = borrow_patches(x, geometry.kernel, geometry.stride, geometry.padding, rows=rows)
     return patches.reshape(-1, geometry.kernel[0] * geometry.kernel[1] * x.shape[3])
 
 

@@ -1,0 +1,47 @@
+"""Patches of images on the CPU, in scratch memory.
+
+In NHWC the KW pixels of a window's row lie next to each other in memory: they are copied as one item of KW * C numbers.
+"""
+
+import numpy as np
+
+from minires.backend.cpu import memory
+
+
+class Im2col:
+    """im2col for images of one shape, on the CPU: its scratch memory and views of it, made once for many blocks.
+
+    What is left for each block is two copies: of the images into a frame of `value`, which is written only here, and
+    of every window's rows, KW * C numbers as one item each, from there into the patches.
+    """
+
+    def __init__(self, shape, dtype, kernel, stride, padding, value, first_row, last_row):
+        (KH, KW), (SH, SW), (N, H, W, C) = kernel, stride, shape
+        (top, _), (left, right) = padding
+        first, last = first_row * SH - top, (last_row - 1) * SH + KH - top  # rows of x that are needed, and beyond
+        self.rows = slice(min(max(first, 0), H), min(max(last, 0), H))
+        rows, columns = last - first, left + W + right
+        self.frame = self.inside = None
+        if self.rows != slice(first, last) or columns > W:
+            self.frame = memory.scratch("im2col frame", (N, rows, columns, C), dtype)
+            self.frame[...] = value
+            above = self.rows.start - first
+            self.inside = self.frame[:, above : above + self.rows.stop - self.rows.start, left : left + W]
+        number = dtype.itemsize  # not the strides of x, which may say anything of an axis of length 1
+        image, row, pixel = rows * columns * C * number, columns * C * number, C * number
+        OH, OW = last_row - first_row, (columns - KW) // SW + 1
+        self.patches = memory.scratch("im2col patches", (N, OH, OW, KH, KW, C), dtype)
+        item = f"V{KW * C * number}"
+        self.items = np.ndarray((N, OH, OW, KH), item, self.patches)
+        self.patches = self.patches.view()
+        self.patches.flags.writeable = False
+        self.windows_of = lambda x: np.ndarray((N, OH, OW, KH), item, x, 0, (image, SH * row, SW * pixel, row))
+        self.windows = self.windows_of(self.frame) if self.frame is not None else None
+
+    def __call__(self, x):
+        if self.inside is None:
+            windows = self.windows_of(np.ascontiguousarray(x[:, self.rows]))
+        else:
+            self.inside[...], windows = x[:, self.rows], self.windows
+        np.copyto(self.items, windows)
+        return self.patches
