@@ -14,10 +14,13 @@ from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from minires.optim.options import plain
+
 
 def _check(schedule, name, low, high=math.inf):
-    """ValueError unless low <= schedule.name <= high, and finite."""
-    value = getattr(schedule, name)
+    """ValueError unless low <= schedule.name <= high, and finite. Keeps it as a number of Python's."""
+    value = plain(getattr(schedule, name))
+    object.__setattr__(schedule, name, value)
     if not (low <= value <= high and math.isfinite(value)):  # so that NaN fails, too
         limit = f"at least {low} and finite" if high == math.inf else f"between {low} and {high}"
         raise ValueError(f"{type(schedule).__name__}: {name} is {value}, must be {limit}")
@@ -81,7 +84,9 @@ class MultiStepLR:
     def __post_init__(self):
         _check(self, "lr", 0)
         _check(self, "gamma", 0)
-        object.__setattr__(self, "milestones", tuple(self.milestones))  # a list would leave the instance unhashable
+        object.__setattr__(
+            self, "milestones", plain(tuple(self.milestones))
+        )  # a list would leave the instance unhashable
         if list(self.milestones) != sorted(self.milestones):
             raise ValueError(f"MultiStepLR: milestones are {self.milestones}, must ascend: sort them")
 

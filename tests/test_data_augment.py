@@ -142,6 +142,7 @@ def test_augment_follows_the_generator_and_may_do_nothing():
     first, again, other = (Augment(cutout=2)(images, np.random.default_rng(seed)) for seed in (1, 1, 2))
     np.testing.assert_array_equal(first, again)
     assert (first != other).any()
+    unchanged(lambda images: Augment(padding=0, flip=False)(images, np.random.default_rng(1)), images)
     np.testing.assert_array_equal(Augment(padding=0, flip=False)(images, np.random.default_rng(1)), images)
 
 

@@ -76,6 +76,27 @@ def test_two_epochs_at_once_do_not_disturb_each_other():
             np.testing.assert_array_equal(pair[number][0], alone[number][b][0])
 
 
+@pytest.mark.parametrize("shuffle", [False, True])
+@pytest.mark.parametrize("augment", [None, Augment(padding=0, flip=False), Augment(cutout=2)], ids=["", "off", "on"])
+@pytest.mark.parametrize("device", ["cpu", "gpu"])
+def test_what_a_caller_writes_into_a_batch_changes_no_other(monkeypatch, shuffle, augment, device):
+    monkeypatch.setitem(sys.modules, "cupy", cupy_double)
+    images, labels = make_set(10)
+    mean, std = list(MEAN), np.array(STD)
+    loader = Loader(images, labels, 4, mean, std, augment, shuffle, device=device)
+    given = [images.copy(), labels.copy()]
+    before = [(to_numpy(x).copy(), to_numpy(y).copy()) for x, y in loader.epoch(0)]
+    for x, y in loader.epoch(0):
+        x[...] = 7
+        y[...] = -1
+    mean[0], std[0] = 100, 100
+    labels[...] = 3
+    for (x, y), (x_before, y_before) in zip(loader.epoch(0), before, strict=True):
+        np.testing.assert_array_equal(to_numpy(x), x_before)
+        np.testing.assert_array_equal(to_numpy(y), y_before)
+    np.testing.assert_array_equal(images, given[0])
+
+
 def orders(seed, augment=None, images=None):
     loader = Loader(*make_set(60), 60, MEAN, STD, augment, shuffle=True, seed=seed)
     return [next(iter(loader.epoch(number))) for number in (0, 1, 2)]

@@ -225,6 +225,25 @@ def test_module(cupy, name, training):
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_an_optimizers_state_follows_a_model_to_the_gpu_and_back(cupy, optimizer):
+    def run(*devices):
+        model = resnet8(rng=0).to(np.float64)
+        steps = OPTIMIZERS[optimizer](model.parameters())
+        for seed, device in enumerate(devices):
+            model.to(device)
+            for parameter in model.parameters():
+                gradient = np.random.default_rng(seed).standard_normal(parameter.shape)
+                parameter.grad = to_device(gradient, device)
+            steps.step()
+            assert {device_of(parameter.data) for parameter in model.parameters()} == {device}
+        return model.state_dict()
+
+    want = run("cpu", "cpu", "cpu")
+    for key, array in run("cpu", "gpu", "cpu").items():
+        np.testing.assert_allclose(array, want[key], rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_optimizer(cupy, optimizer):
     assert_same(run_optimizer, OPTIMIZERS[optimizer], "float64", rtol=1e-12)
 

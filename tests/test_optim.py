@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 
+from minires.models import resnet8
 from minires.module import Parameter
 from minires.optim import SGD, Adam, AdamW, RMSprop, clip_grad_norm_
 
@@ -263,44 +264,91 @@ def test_clip_grad_norm_agrees_with_pytorch(max_norm):
 
 @every_case
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
-def test_step_is_in_place_keeps_the_dtype_and_leaves_gradients(cls, options, dtype):
+def test_step_writes_into_no_array_but_its_own_and_keeps_the_dtype(cls, options, dtype):
     params = parameters(dtype)
     optimizer = cls(params, **{"lr": 0.1, **options}, l1=0.01)
-    arrays = [parameter.data for parameter in params]
     for iteration in range(1, 4):
-        before = [array.copy() for array in arrays]
         give_gradients(params, iteration)
+        arrays = [parameter.data for parameter in params]
         gradients = [parameter.grad for parameter in params]
-        copies = [gradient.copy() for gradient in gradients]
+        copies = [array.copy() for array in (*arrays, *gradients)]
+        for array in (*arrays, *gradients):
+            array.flags.writeable = False
         optimizer.step()
-        for parameter, array, old, gradient, copy in zip(params, arrays, before, gradients, copies, strict=True):
-            assert parameter.data is array
-            assert array.dtype == dtype
-            assert (array != old).all()
+        for array, copy in zip((*arrays, *gradients), copies, strict=True):
+            np.testing.assert_array_equal(array, copy)
+        for parameter, array, gradient in zip(params, arrays, gradients, strict=True):
+            assert parameter.data.dtype == dtype
+            assert parameter.data.shape == array.shape
+            assert (parameter.data != array).all()
             assert parameter.grad is gradient
-            np.testing.assert_array_equal(gradient, copy)
+            for held in (array, gradient, *optimizer.state[parameter].values()):
+                assert not np.shares_memory(parameter.data, held)
     assert all(array.dtype == dtype for array in optimizer.state_dict()["arrays"].values())
 
 
 @every_case
-def test_numpys_scalars_as_options_give_the_same_bits_as_pythons(cls, options):
+@pytest.mark.parametrize(
+    "extra", [{}, {"l1": 0.01}, {"decay_bias_and_norm": False}], ids=lambda extra: str(list(extra))
+)
+def test_a_backward_pass_after_the_step_is_that_of_its_forward_pass(cls, options, extra):
+    model = resnet8(rng=0).to(np.float64)
+    rng = np.random.default_rng(0)
+    x, dy = rng.standard_normal((2, 8, 8, 3)), rng.standard_normal((2, 10))
+    optimizer = cls(model.parameters(), **{"lr": 0.1, **options}, **extra)
+    for _ in range(2):  # the second step finds its state made
+        model.zero_grad()
+        _, backward = model(x)
+        dx = backward(dy)
+        gradients = [parameter.grad for parameter in model.parameters()]
+        clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        model.zero_grad()
+        np.testing.assert_array_equal(backward(dy), dx)
+        for parameter, gradient in zip(model.parameters(), gradients, strict=True):
+            np.testing.assert_array_equal(parameter.grad, gradient)
+
+
+@every_case
+def test_state_follows_its_parameter_to_another_dtype(cls, options):
+    params = parameters(np.float32)
+    optimizer = cls(params, **{"lr": 0.1, **options})
+    train(params, optimizer, range(2))
+    exact = [Parameter(parameter.data.astype(np.float64)) for parameter in params]
+    reference = cls(exact, **{"lr": 0.1, **options}).load_state_dict(optimizer.state_dict())
+    for parameter in params:
+        parameter.data = parameter.data.astype(np.float64)
+    train(params, optimizer, range(2, 5))
+    train(exact, reference, range(2, 5))
+    for parameter, expected in zip(params, exact, strict=True):
+        assert parameter.data.dtype == np.float64
+        np.testing.assert_array_equal(parameter.data, expected.data)
+    arrays = optimizer.state_dict()["arrays"]
+    assert all(array.dtype == np.float64 for array in arrays.values())
+
+
+@every_case
+@pytest.mark.parametrize("scalar", [np.float64, np.array], ids=["float64", "0-d"])
+def test_numpys_scalars_as_options_give_the_same_bits_as_pythons(cls, options, scalar):
     def run(options, lr):
         params = parameters(np.float32)
-        optimizer = cls(params, **{"lr": 0.1, **options})
+        optimizer = cls([{"params": params[:3]}, {"params": params[3:], "lr_multiplier": options["l1"]}], **options)
         for iteration in range(4):
             optimizer.param_groups[0]["lr"] = lr
             give_gradients(params, iteration)
             optimizer.step()
-        return [parameter.data.tobytes() for parameter in params]
+        assert {parameter.data.dtype for parameter in params} == {np.dtype(np.float32)}
+        state = optimizer.state_dict()
+        assert all(array.dtype == np.float32 for array in state.pop("arrays").values())
+        return [parameter.data.tobytes() for parameter in params], json.dumps(state)
 
-    numpys = {
-        name: np.float64(value) if isinstance(value, float) else value
-        for name, value in options.items()
-        if name != "betas"
-    }
-    if "betas" in options:
-        numpys["betas"] = tuple(np.array(options["betas"]))
-    assert run(numpys, np.float64(0.03)) == run(options, 0.03)
+    def numpys(value):
+        if isinstance(value, tuple):
+            return tuple(scalar(item) for item in value)
+        return np.bool_(value) if isinstance(value, bool) else scalar(value)
+
+    full = {"lr": 0.1, "weight_decay": 0.05, **options, "l1": 0.3, "decay_bias_and_norm": False}
+    assert run({name: numpys(value) for name, value in full.items()}, scalar(0.03)) == run(full, 0.03)
 
 
 def test_a_gradient_of_another_layout_or_dtype_gives_the_same_step():

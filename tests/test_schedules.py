@@ -4,6 +4,7 @@ import math
 import pickle
 from dataclasses import is_dataclass
 
+import numpy as np
 import pytest
 from PIL import Image
 from scripts import EXAMPLES, call, load
@@ -12,6 +13,25 @@ from minires import schedules
 from minires.schedules import ConstantLR, CosineAnnealingLR, LinearWarmup, MultiStepLR, OneCycleLR, StepLR
 
 PICTURE = EXAMPLES.parent / "docs" / "images" / "schedules.png"
+
+
+def test_numpys_scalars_as_options_give_the_same_numbers_as_pythons():
+    whole, half = np.int8(100), np.float32(0.5)
+    pairs = [
+        (ConstantLR(half), ConstantLR(0.5)),
+        (StepLR(half, whole, half), StepLR(0.5, 100, 0.5)),
+        (MultiStepLR(half, np.array([3, 100], np.int8), half), MultiStepLR(0.5, (3, 100), 0.5)),
+        (CosineAnnealingLR(half, whole, np.float32(0.25)), CosineAnnealingLR(0.5, 100, 0.25)),
+        (OneCycleLR(half, whole, half, np.float32(3), np.float16(7)), OneCycleLR(0.5, 100, 0.5, 3.0, 7.0)),
+        (LinearWarmup(ConstantLR(half), whole, np.float32(0.25)), LinearWarmup(ConstantLR(0.5), 100, 0.25)),
+    ]
+    for numpys, pythons in pairs:
+        assert numpys == pythons
+        for iteration in (0, 1, 40, 99, 100, 1000):
+            value = numpys(iteration)
+            assert type(value) is float, numpys
+            assert value == pythons(iteration)
+
 
 # By hand -------------------------------------------------------------------------------------------------------
 

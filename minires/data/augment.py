@@ -120,7 +120,9 @@ class Augment:
                 raise ValueError(f"Augment: {name} is {getattr(self, name)}, expected 0 (off) or more pixels")
 
     def __call__(self, images, rng):
-        """A batch of changed images of the same shape, dtype and device. rng: a NumPy Generator, on the host."""
+        """A new batch of changed images of the same shape, dtype and device. rng: a NumPy Generator, on the host."""
+        if not (self.padding or self.flip or self.cutout):
+            return images.copy()
         n, height, width, _ = images.shape
         device = device_of(images)
         if self.padding:

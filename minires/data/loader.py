@@ -12,7 +12,7 @@ _SHUFFLE, _AUGMENT = 1, 2
 class Loader:
     """Batches of normalised images and their labels, on one device.
 
-    images         uint8 (N, H, W, C); moved to the device once, as bytes
+    images         uint8 (N, H, W, C); moved to the device once, as bytes; on the CPU the given array, only read
     labels         integers (N,)
     batch_size     images in a batch; the last one of an epoch is smaller where N is no multiple of it
     mean, std      C floats each, of the training set: see channel_mean_std
@@ -48,7 +48,7 @@ class Loader:
         self.images = to_device(images, self.device)
         self.labels = to_device(labels.astype(np.int64), self.device)
         self.batch_size, self.drop_last = batch_size, drop_last
-        self.mean, self.std, self.augment = mean, std, augment
+        self.mean, self.std, self.augment = tuple(mean), tuple(std), augment
         self.shuffle, self.seed = shuffle, seed
 
     def __len__(self):
@@ -59,7 +59,8 @@ class Loader:
     def epoch(self, number, start=0):
         """Yield `(x, labels)` for the batches start, start + 1, ... of epoch `number`.
 
-        x: float32 (B, H, W, C), normalised and augmented.   labels: int64 (B,).   Both on the loader's device.
+        x: float32 (B, H, W, C), normalised and augmented.   labels: int64 (B,).   Both on the loader's device, and the
+        caller's own: what is written into them changes no later batch.
         Raises ValueError for a start beyond the epoch's end; at its end there is simply nothing to yield.
         """
         if not 0 <= start <= len(self):
@@ -78,4 +79,4 @@ class Loader:
             x = normalize(self.images[batch], self.mean, self.std)
             if self.augment is not None:
                 x = self.augment(x, np.random.default_rng([self.seed, _AUGMENT, number, b]))
-            yield x, self.labels[batch]
+            yield x, self.labels[batch].copy()  # a slice alone would let the caller write into the set

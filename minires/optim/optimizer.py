@@ -1,0 +1,236 @@
+"""What all optimizers share: groups of parameters, their options, their state, and the step."""
+
+import numpy as np
+
+from minires.backend import array_module, device_of, to_device, to_numpy
+from minires.module import Parameter
+from minires.optim.options import check_ranges, plain
+
+
+class Optimizer:
+    """What all optimizers share: groups of parameters, their options, their state.
+
+    params: Parameters, as from `model.parameters()`; or groups of them, dicts that override the options given to
+    the optimizer:
+
+        SGD([{"params": model.fc.parameters()}, {"params": body, "lr": 0.01, "weight_decay": 0.0}], lr=0.1)
+
+    `param_groups` holds the groups, a dict of options each. A group's "lr_multiplier" is its learning rate
+    relative to the optimizer's (here 0.1 for the body; it may be given in place of "lr"), and assigning
+    `optimizer.lr` keeps it.
+
+    l1: factor of the penalty l1 * |w|_1.   decay_bias_and_norm: False leaves parameters with fewer than two
+    dimensions (biases, batch norm's scale and shift) out of weight_decay and l1.
+
+    Raises ValueError for an option out of its range or unknown, for no parameters at all and for one given
+    twice, TypeError for what is no Parameter.
+
+    A subclass names its arrays of state in `_state_names` and gives the new w of one step in `_update`,
+    which changes its arrays of state and neither w nor g.
+    """
+
+    def __init__(self, params, lr, **defaults):
+        self.kind = type(self).__name__
+        self._check({"lr": lr, **defaults})
+        self._lr = float(lr)
+        self.state = {}  # Parameter: {"step": t, name: array}
+        if isinstance(params, (Parameter, dict)) or not hasattr(params, "__iter__"):
+            raise TypeError(f"{self.kind}: params is a {type(params).__name__}: pass model.parameters() or a list")
+        groups = list(params)
+        if not any(isinstance(group, dict) for group in groups):
+            groups = [{"params": groups}]
+        self.param_groups = [self._group(group, defaults) for group in groups]
+        if not self._parameters():
+            raise ValueError(f"{self.kind}: no parameters, at least 1 is needed: pass model.parameters()")
+        if len(set(self._parameters())) < len(self._parameters()):
+            raise ValueError(f"{self.kind}: a parameter is given twice, once is the limit: keep it in one group only")
+
+    def _group(self, group, defaults):
+        """A group with all its options, from what the caller gave for it."""
+        if not isinstance(group, dict):
+            raise TypeError(f"{self.kind}: a {type(group).__name__} among groups: give dicts only, or Parameters only")
+        options = {"lr_multiplier": 1.0, **defaults, **group}
+        unknown = set(options) - {"params", "lr", "lr_multiplier", *defaults}
+        if unknown or "params" not in options or ("lr" in group and "lr_multiplier" in group):
+            raise ValueError(
+                f"{self.kind}: group with {', '.join(map(repr, group))}: it takes 'params', one of 'lr' and "
+                f"'lr_multiplier', and any of {', '.join(map(repr, defaults))}"
+            )
+        parameters = options.pop("params")
+        parameters = [parameters] if isinstance(parameters, Parameter) else list(parameters)
+        for parameter in parameters:
+            if not isinstance(parameter, Parameter):
+                kind = type(parameter).__name__
+                raise TypeError(f"{self.kind}: expected Parameters, got a {kind}: pass model.parameters()")
+        self._check(options)
+        if "lr" not in group:
+            options["lr"] = self._lr * options["lr_multiplier"]
+        elif group["lr"] != self._lr:
+            if self._lr == 0:
+                raise ValueError(f"{self.kind}: no ratio of a group's lr {group['lr']} to lr 0: give 'lr_multiplier'")
+            options["lr_multiplier"] = group["lr"] / self._lr
+        return {"params": parameters, **{name: plain(value) for name, value in options.items()}}
+
+    def _check(self, options):
+        """ValueError for an option out of its range."""
+        check_ranges(self.kind, options)
+
+    def _parameters(self):
+        """All parameters in order: the position is a parameter's index in a state_dict."""
+        return [parameter for group in self.param_groups for parameter in group["params"]]
+
+    @property
+    def lr(self):
+        """The optimizer's learning rate; assigning gives every group `lr * group["lr_multiplier"]`."""
+        return self._lr
+
+    @lr.setter
+    def lr(self, value):
+        self._check({"lr": value})
+        self._lr = float(value)
+        for group in self.param_groups:
+            group["lr"] = self._lr * group["lr_multiplier"]
+
+    # The step -------------------------------------------------------------------------------------------------
+
+    def zero_grad(self):
+        """Forget the gradients of all parameters."""
+        for parameter in self._parameters():
+            parameter.grad = None
+
+    def step(self):
+        """Give every parameter that has a gradient a new array; the one before and the gradient are left as they are.
+
+        A backward pass keeps the array that its forward pass saw, so it gives the same after a step as before.
+        """
+        for group in self.param_groups:
+            options = {name: plain(value) for name, value in group.items() if name != "params"}
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    self._step_one(parameter, options)
+
+    def _step_one(self, parameter, options):
+        w, g = parameter.data, parameter.grad
+        if g.shape != w.shape:
+            raise ValueError(f"{self.kind}: gradient of shape {g.shape}, its parameter is {w.shape}: they must agree")
+        g = g.astype(w.dtype, order="C", copy=False)  # a transposed view would be slow in every line of the update
+        if w.ndim < 2 and not options["decay_bias_and_norm"]:
+            options = {**options, "weight_decay": 0.0, "l1": 0.0}
+        state = self._state_of(parameter, options)
+        arrays = {name: array for name, array in state.items() if name != "step"}
+        array_module(w, g, *arrays.values())  # TypeError unless all are on one device
+        state["step"] += 1
+        parameter.data = self._update(w, g, t=state["step"], **arrays, **options)
+
+    def _state_of(self, parameter, options):
+        """This parameter's state with exactly the arrays that the options call for, zeros where they are new.
+
+        They are of the parameter's dtype and on its device, wherever `Module.to` has taken it since the last step.
+        """
+        old, w = self.state.get(parameter, {"step": 0}), parameter.data
+        state = {"step": old["step"]}
+        for name in self._state_names(**options):
+            array = to_device(old[name], device_of(w)) if name in old else array_module(w).zeros_like(w)
+            state[name] = array.astype(w.dtype, copy=False)
+        self.state[parameter] = state
+        return state
+
+    def _state_names(self, **options):
+        raise NotImplementedError(f"{self.kind} must define _state_names(**options) -> names of its arrays of state")
+
+    def _update(self, w, g, t, **arrays_and_options):
+        raise NotImplementedError(f"{self.kind} must define _update(w, g, t, ...) -> the new w")
+
+    # State ----------------------------------------------------------------------------------------------------
+
+    def state_dict(self):
+        """All that the next step depends on, besides parameters and gradients.
+
+        {"kind": "Adam", "lr": ..., "steps": [t of each parameter], "param_groups": [options, with the indices of
+        the parameters as "params"], "arrays": {"exp_avg.3": NumPy array}}. Arrays are copies, named as in
+        PyTorch, with the index of the parameter; all the rest can be written as JSON.
+        """
+        parameters = self._parameters()
+        steps = [self.state.get(parameter, {"step": 0})["step"] for parameter in parameters]
+        groups, arrays = self._groups_by_index(), {}
+        for group in groups:
+            for index in group["params"]:
+                if steps[index] > 0:
+                    state = self._state_of(parameters[index], group)
+                    arrays |= {f"{name}.{index}": np.array(to_numpy(state[name])) for name in state if name != "step"}
+        return {"kind": self.kind, "lr": self._lr, "steps": steps, "param_groups": groups, "arrays": arrays}
+
+    def _groups_by_index(self):
+        """The groups as JSON has them: parameters as indices, tuples as lists."""
+        groups, start = [], 0
+        for group in self.param_groups:
+            options = {name: plain(value) for name, value in group.items() if name != "params"}
+            lists = {name: list(value) if isinstance(value, tuple) else value for name, value in options.items()}
+            groups.append({"params": list(range(start, start + len(group["params"]))), **lists})
+            start += len(group["params"])
+        return groups
+
+    def load_state_dict(self, state):
+        """Take up a `state_dict`, options included: the next steps have the same bits as if never interrupted.
+
+        Arrays are copied and moved to their parameter's device and dtype. Raises one ValueError that lists what
+        does not fit (another optimizer, other groups, missing, unexpected and misshapen arrays), before anything
+        is changed. Returns self.
+        """
+        needed = ("kind", "lr", "steps", "param_groups", "arrays")
+        if state.get("kind") != self.kind or set(state) != set(needed):
+            raise ValueError(
+                f"state of kind {state.get('kind')!r} with keys {', '.join(state)} does not fit {self.kind}, which "
+                f"needs {', '.join(needed)}: load what {self.kind}.state_dict() returned"
+            )
+        parameters, own = self._parameters(), self._groups_by_index()
+        if [_outline(group) for group in state["param_groups"]] != [_outline(group) for group in own]:
+            saved, present = ([len(group["params"]) for group in each] for each in (state["param_groups"], own))
+            raise ValueError(
+                f"state does not fit {self.kind}: groups of {saved} parameters, this optimizer has {present}: "
+                "build it with the same parameters, groups and version as when the state was saved"
+            )
+        if len(state["steps"]) != len(parameters):
+            raise ValueError(
+                f"state does not fit {self.kind}: steps of {len(state['steps'])} parameters, this optimizer has "
+                f"{len(parameters)}: load what {self.kind}.state_dict() returned"
+            )
+        groups = [{name: plain(value) for name, value in group.items()} for group in state["param_groups"]]
+        for group in groups:
+            self._check(group)
+        shapes = {}
+        for group in groups:
+            for index in group["params"]:
+                if state["steps"][index] > 0:
+                    shapes |= {f"{name}.{index}": parameters[index].shape for name in self._state_names(**group)}
+        arrays = state["arrays"]
+        problems = {
+            "missing": [key for key in shapes if key not in arrays],
+            "unexpected": [key for key in arrays if key not in shapes],
+            "misshapen": [
+                f"{key} has {arrays[key].shape}, the parameter {shape}"
+                for key, shape in shapes.items()
+                if key in arrays and arrays[key].shape != shape
+            ],
+        }
+        if any(problems.values()):
+            lines = [f"{problem}: {', '.join(keys)}" for problem, keys in problems.items() if keys]
+            raise ValueError(f"state does not fit {self.kind}: {'; '.join(lines)}")
+
+        self._lr = float(state["lr"])
+        for group, saved in zip(self.param_groups, groups, strict=True):
+            group.update({name: value for name, value in saved.items() if name != "params"})
+        self.state = {
+            parameter: {"step": int(step)} for parameter, step in zip(parameters, state["steps"], strict=True) if step
+        }
+        for key in shapes:
+            name, index = key.split(".")
+            w = parameters[int(index)].data
+            array = np.array(to_numpy(arrays[key]), dtype=w.dtype)
+            self.state[parameters[int(index)]][name] = to_device(array, device_of(w))
+        return self
+
+
+def _outline(group):
+    """What must agree between two groups: the parameters' indices and the names of the options."""
+    return list(group["params"]), sorted(group)
