@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from device_cases import MODELS, MODULES, OPERATIONS, OPTIMIZERS
+from device_cases import MODELS, MODULES, OPERATIONS, OPTIMIZERS, missing_cases
 
 from minires.layers import Linear
 from minires.module import Module, Parameter
@@ -117,3 +117,7 @@ def test_a_module_that_looks_its_weight_up_when_it_goes_back():
 def test_a_gradient_that_is_the_callers():
     with pytest.raises(ProtocolError, match=r"weight\.grad shares memory with dy"):
         check_protocol(Scale("alias"), X)
+
+
+def test_every_public_operation_and_module_is_among_the_cases():
+    assert not missing_cases(), "add a case to device_cases.py"
