@@ -10,11 +10,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from minires.differences import SMALL, central, kink, numeric_gradient, refined
 from minires.module import Module
+
+__all__ = ["GradcheckError", "GradcheckReport", "NoVerdictError", "gradcheck", "numeric_gradient"]
 
 
 class GradcheckError(AssertionError):
     """A gradient is wrong; the message names the worst element."""
+
+
+class NoVerdictError(ValueError):
+    """Rounding hides what is to be measured; the message says at what scale it can be."""
 
 
 @dataclass(frozen=True)
@@ -31,16 +38,6 @@ class GradcheckReport:
         )
 
 
-def numeric_gradient(f, x, dy=1.0, eps=1e-6):
-    """d sum(f() * dy) / dx by central differences: sum((f at x + eps) - (f at x - eps)) * dy / (2 eps), one by one.
-
-    f: () -> an array or number, which reads x in place.   x: float64 array; restored afterwards.   dy: what the
-    gradient is taken of, shaped as f(). The difference is taken before the sum, so that large sums cost no digits.
-    Returns an array shaped as x.
-    """
-    return np.array([_central(f, x, dy, index, eps) for index in np.ndindex(x.shape)]).reshape(x.shape)
-
-
 def gradcheck(function, *inputs, eps=1e-6, rtol=1e-6, atol=1e-8, seed=0, max_elements=None):
     """Compare backward(dy), for a RANDOM dy, with central differences of sum(y * dy).
 
@@ -48,14 +45,17 @@ def gradcheck(function, *inputs, eps=1e-6, rtol=1e-6, atol=1e-8, seed=0, max_ele
     parameters are checked as well.
     inputs: arrays. Floating-point ones are copied to float64 and checked; others (labels) are passed on as they are.
     An element passes where |backward - numeric| <= rtol * max(|backward|, |numeric|) + atol * (the largest numeric
-    gradient of its array) + noise. The noise is what rounding does to the differences, 10 * 2.2e-16 * |y * dy| / eps,
-    with the Euclidean norm: where a gradient is 0, nothing but that remains.
+    gradient of its array); or + noise, if that is small beside the largest gradient of all. The noise is what rounding
+    does to the differences, 10 * 2.2e-16 * |y * dy| / eps, with the Euclidean norm: where a gradient is 0, nothing but
+    that remains. Where neither holds, a second look with steps of 1000 eps and 500 eps, whose noise is some hundred
+    times smaller, decides by the same rule, or there is no verdict.
     max_elements: check at most so many elements of each array, drawn at random.
     A sum over y alone would not do: for batch norm and softmax its gradient is 0, which any wrong answer matches.
 
     Returns a GradcheckReport. Raises GradcheckError, which names the worst element of the worst array, for a wrong
     value or shape, a missing gradient, and a backward pass that changes its dy or the inputs; ValueError for a
-    function that gives two answers to one question, since its differences would mean nothing.
+    function that gives two answers to one question or float32 for float64, since its differences would mean nothing;
+    NoVerdictError, a ValueError, where rounding hides the gradient: y too large beside it.
     """
     rng = np.random.default_rng([seed, 0x6772])  # not the numbers that default_rng(seed) gives: x may be those
     inputs = [np.array(x, np.float64) if np.asarray(x).dtype.kind == "f" else x for x in inputs]
@@ -74,6 +74,11 @@ def gradcheck(function, *inputs, eps=1e-6, rtol=1e-6, atol=1e-8, seed=0, max_ele
     y, backward = result
     if np.asarray(y).dtype.kind != "f":
         raise ValueError(f"gradcheck: y is {np.asarray(y).dtype}: only a floating-point result has a gradient")
+    if np.asarray(y).dtype.itemsize < 8:
+        raise ValueError(
+            f"gradcheck: y is {np.asarray(y).dtype} though the inputs are float64: its differences would mean nothing; "
+            "let the function keep the dtype"
+        )
     if not np.isfinite(y).all():
         raise ValueError("gradcheck: y holds NaN or infinity at these inputs: choose inputs at which it is finite")
     _inputs_unchanged(inputs, before)
@@ -96,75 +101,126 @@ def gradcheck(function, *inputs, eps=1e-6, rtol=1e-6, atol=1e-8, seed=0, max_ele
     def forward():
         return function(*inputs)[0]
 
-    findings = [_compare(forward, dy, *item, eps, rtol, atol, rng, max_elements) for item in named]
-    worst = max(findings, key=lambda finding: finding.excess)
-    if worst.failure:
-        raise GradcheckError(worst.failure)
-    return GradcheckReport(sum(finding.checked for finding in findings), worst.where, worst.error)
+    arrays = [_measure(forward, dy, *item, eps, rng, max_elements) for item in named]
+    scale = max((abs(d.slope) for array in arrays for d in array.differences), default=0.0)
+    judge = _Judge(forward, dy, eps, rtol, atol, scale, max(scale, float(np.max(np.abs(dy), initial=0))))
+    elements = [judge.element(array, k) for array in arrays for k in range(len(array.indices))]
+    failed = [element for element in elements if element.verdict == "wrong"]
+    if failed:
+        worst = max(failed, key=lambda element: element.excess)
+        count = sum(element.array is worst.array for element in failed)
+        array, index = worst.array, worst.index
+        raise GradcheckError(
+            f"gradcheck failed: {count} of {len(array.indices)} elements of {array.name} (shape {array.x.shape}) are "
+            f"wrong, the worst is {worst.where}: backward gives {worst.given:.9g}, central differences "
+            f"{worst.numeric:.9g} (relative error {worst.error:.1e}, tolerance {rtol:.0e})"
+            f"{kink(forward, array.x, dy, index, eps)}"
+        )
+    for element in elements:
+        if element.verdict == "unclear":
+            raise NoVerdictError(judge.why_unclear(element, y))
+    worst = max(elements, key=lambda element: element.error)
+    return GradcheckReport(len(elements), worst.where, worst.error)
 
 
-def _central(f, x, dy, index, eps):
-    value = x[index]
-    x[index] = value + eps
-    above = np.array(f())
-    x[index] = value - eps
-    below = np.array(f())
-    x[index] = value
-    return float(np.sum((above - below) * dy)) / (2 * eps)
+@dataclass(frozen=True, eq=False)
+class _Measured:
+    """An array, called `name`: the gradient given for the elements at `indices`, and their Differences."""
+
+    name: str
+    x: np.ndarray
+    indices: list
+    given: np.ndarray
+    differences: list
 
 
-@dataclass(frozen=True)
-class _Finding:
-    """The worst element of one array: its error in units of the tolerance, and what to say where that exceeds 1."""
-
-    checked: int
-    where: str
-    excess: float
-    error: float
-    failure: str
-
-
-def _compare(f, dy, name, x, dx, eps, rtol, atol, rng, most):
-    """The _Finding for the array x, called `name`, whose gradient is given as dx."""
+def _measure(f, dy, name, x, dx, eps, rng, most):
     if dx is None:
         raise GradcheckError(f"{name}: backward gave no gradient")
     dx = np.asarray(dx)
     if dx.shape != x.shape:
         raise GradcheckError(f"{name}: the gradient has shape {dx.shape}, the array {x.shape}: they must be equal")
+    if dx.dtype.kind not in "fiu":
+        raise GradcheckError(f"{name}: the gradient is {dx.dtype}, the array {x.dtype}: it must be floating-point")
     chosen = np.arange(x.size) if most is None or most >= x.size else rng.choice(x.size, most, replace=False)
     indices = [tuple(int(i) for i in np.unravel_index(flat, x.shape)) for flat in chosen]
-    numeric = np.array([_central(f, x, dy, index, eps) for index in indices])
-    given = np.array([dx[index] for index in indices], np.float64)
-    larger, difference = np.maximum(np.abs(given), np.abs(numeric)), np.abs(given - numeric)
-    noise = 10 * np.finfo(np.float64).eps * float(np.linalg.norm(np.array(f()) * dy)) / eps
-    tolerance = rtol * larger + atol * float(np.max(np.abs(numeric))) + noise
-    with np.errstate(invalid="ignore", divide="ignore"):
-        excess = np.where(difference == 0, 0.0, difference / tolerance)
-    excess = np.where(np.isnan(excess), np.inf, excess)
-    worst = int(np.argmax(excess))
-    where = f"{name}{list(indices[worst])}"
-    error = float(difference[worst] / max(larger[worst], np.finfo(np.float64).tiny))
-    failure = ""
-    if excess[worst] > 1:
-        failure = (
-            f"gradcheck failed: {int(np.sum(excess > 1))} of {len(indices)} elements of {name} (shape {x.shape}) are "
-            f"wrong, the worst is {where}: backward gives {given[worst]:.9g}, central differences {numeric[worst]:.9g} "
-            f"(relative error {error:.1e}, tolerance {rtol:.0e}){_kink(f, x, dy, indices[worst], eps)}"
+    differences = [central(f, x, dy, index, eps) for index in indices]
+    for index, difference in zip(indices, differences, strict=True):
+        if not np.isfinite(difference.slope):
+            raise ValueError(f"gradcheck: y is NaN or infinity {eps:.0e} away from {name}{list(index)}: move it off")
+    return _Measured(name, x, indices, np.array([dx[index] for index in indices], np.float64), differences)
+
+
+@dataclass(frozen=True, eq=False)
+class _Element:
+    """What is said of one element. excess: its error in units of the tolerance; error: relative, 0 within noise."""
+
+    array: _Measured
+    index: tuple
+    given: float
+    numeric: float
+    noise: float
+    verdict: str
+    excess: float = 0.0
+    error: float = 0.0
+
+    @property
+    def where(self):
+        return f"{self.array.name}{list(self.index)}"
+
+
+@dataclass(frozen=True)
+class _Judge:
+    f: object
+    dy: object
+    eps: float
+    rtol: float
+    atol: float
+    scale: float  # the largest numeric gradient of all
+    size: float  # that or the largest dy
+
+    def element(self, array, k):
+        """The _Element for the k-th of an array's, after a second look where the first is not enough."""
+        index, given, first = array.indices[k], float(array.given[k]), array.differences[k]
+        floor = self.atol * max(abs(difference.slope) for difference in array.differences)
+
+        def errors(difference):
+            larger = max(abs(given), abs(difference.slope))
+            return abs(given - difference.slope), self.rtol * larger + floor, larger
+
+        def said(verdict, difference):
+            if not np.isfinite(given):
+                return _Element(array, index, given, difference.slope, difference.noise, verdict, np.inf, np.inf)
+            wrong, tolerance, larger = errors(difference)
+            excess = 0.0 if wrong == 0 else wrong / max(tolerance + difference.noise, 5e-324)
+            error = wrong / larger if wrong and (verdict != "right" or larger > difference.noise + floor) else 0.0
+            return _Element(array, index, given, difference.slope, difference.noise, verdict, excess, error)
+
+        if not np.isfinite(given):
+            return said("wrong", first)
+        wrong, tolerance, _ = errors(first)
+        if wrong <= tolerance or (wrong <= tolerance + first.noise and first.noise <= SMALL * self.scale):
+            return said("right", first)
+        second, apart = refined(self.f, array.x, self.dy, index, 1000 * self.eps)
+        wrong_again, tolerance_again, _ = errors(second)
+        noise = second.noise if second.noise <= SMALL * self.size else 0.0
+        agrees = wrong_again <= tolerance_again + noise
+        explained = wrong <= tolerance + first.noise + 2e-6 * apart  # the error of the first step, from the second's
+        if agrees:
+            return said("right" if explained else "unclear", second)
+        if not explained:
+            return said("wrong", first)
+        return said("wrong" if wrong_again > tolerance_again + second.noise + apart else "unclear", second)
+
+    def why_unclear(self, element, y):
+        size = float(np.max(np.abs(y), initial=0))
+        larger = max(abs(element.given), abs(element.numeric), SMALL * self.size)
+        limit = size * self.rtol * larger / max(element.noise, 5e-324)
+        return (
+            f"gradcheck: no verdict on {element.where}: backward gives {element.given:.6g}, central differences "
+            f"{element.numeric:.6g}, but y is as large as {size:.1e}, and its rounding may move them by "
+            f"{element.noise:.1e}: shift or scale y to about {limit:.0e}, give smaller inputs or a larger eps"
         )
-    return _Finding(len(indices), where, float(excess[worst]), error, failure)
-
-
-def _kink(f, x, dy, index, eps):
-    """A hint where the slopes on the two sides differ: the point is a kink, and no gradient is right there."""
-    middle, value = np.array(f()), x[index]
-    x[index] = value + eps
-    right = float(np.sum((np.array(f()) - middle) * dy)) / eps
-    x[index] = value - eps
-    left = float(np.sum((middle - np.array(f())) * dy)) / eps
-    x[index] = value
-    if abs(right - left) <= 1e-3 * max(abs(right), abs(left)) + 1e-3:
-        return ""
-    return f"; the slopes left and right of it differ ({left:.4g}, {right:.4g}): a kink or a tie, move the input off it"
 
 
 def _inputs_unchanged(inputs, before):

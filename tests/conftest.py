@@ -13,6 +13,7 @@ from hypothesis import settings
 from minires import backend
 from minires.backend.cpu import blocks as cpu
 from minires.gradcheck import gradcheck
+from minires.protocol import check_protocol
 
 settings.register_profile("minires", max_examples=15, deadline=None, derandomize=True)
 settings.register_profile("thorough", max_examples=300, deadline=None)
@@ -56,23 +57,12 @@ def _columns_first(x):
     return x.copy() if y.flags.c_contiguous else y
 
 
-def _check_purity(op, inputs, dtype):
-    """dtype kept, inputs and dy unchanged, two backward passes alike, results independent of the inputs' strides."""
+def _check_strides(op, inputs, dtype):
+    """Results do not depend on the inputs' strides."""
     inputs = [x.astype(dtype) if x.dtype.kind == "f" else x for x in inputs]
-    floats = [x for x in inputs if x.dtype.kind == "f"]
-    before = [x.copy() for x in inputs]
     y, backward = op(*inputs)
-    assert y.dtype == dtype
-    y_before = y.copy()
     dy = np.asarray(np.random.default_rng(1).standard_normal(y.shape)).astype(dtype)
-    dy_before = dy.copy()
     gradients = _as_list(backward(dy))
-    assert [(dx.shape, dx.dtype) for dx in gradients] == [(x.shape, x.dtype) for x in floats]
-    for now, then in zip([*inputs, dy, y], [*before, dy_before, y_before], strict=True):
-        np.testing.assert_array_equal(now, then)
-    for again, dx in zip(_as_list(backward(dy)), gradients, strict=True):
-        np.testing.assert_array_equal(again, dx)
-
     for order in (_every_second, _columns_first):
         y2, backward2 = op(*map(order, inputs))
         tolerance = 1e-10 if dtype == np.float64 else 1e-4
@@ -88,7 +78,8 @@ def check_operation():
     def check(op, *inputs, max_elements=40):
         gradcheck(op, *inputs, max_elements=max_elements)
         for dtype in (np.float64, np.float32):
-            _check_purity(op, inputs, dtype)
+            check_protocol(op, *(x.astype(dtype) if x.dtype.kind == "f" else x for x in inputs))
+            _check_strides(op, inputs, dtype)
 
     return check
 

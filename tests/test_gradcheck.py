@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from minires.gradcheck import GradcheckError, gradcheck, numeric_gradient
+from minires.gradcheck import GradcheckError, NoVerdictError, gradcheck, numeric_gradient
 from minires.layers import BatchNorm2d, Conv2d, Linear, add, batch_norm, linear, relu
 from minires.losses import cross_entropy
 from minires.module import Module, Parameter
@@ -288,3 +288,81 @@ def test_what_is_no_operation_gets_a_sentence():
         gradcheck(lambda x: x, np.ones(3))
     with pytest.raises(ValueError, match="an input is empty"):
         gradcheck(lambda x: (x, lambda dy: dy), np.ones((0, 3)))
+
+
+LARGE = np.array([1.5e9])
+
+
+def operation(f, slope):
+    return lambda x: (f(x), lambda dy: slope(x) * dy)
+
+
+class TestRounding:
+    """What rounding hides is neither right nor wrong."""
+
+    def test_a_large_y_that_is_exact(self):
+        assert gradcheck(operation(lambda x: 2 * x, lambda x: 2), LARGE).error < 1e-6
+        for slope in (0, 1, 2.1, -2):
+            with pytest.raises(GradcheckError, match="1 of 1 elements"):
+                gradcheck(operation(lambda x: 2 * x, lambda x, slope=slope: slope), LARGE)
+
+    def test_a_large_constant_beside_x(self):
+        for slope in (1, 1.00001):
+            with pytest.raises(NoVerdictError, match=r"no verdict on .*y is as large as 1\.0e\+09, .* shift or"):
+                gradcheck(operation(lambda x: x + 1e9, lambda x, slope=slope: slope), X)
+        with pytest.raises(GradcheckError):
+            gradcheck(operation(lambda x: x + 1e9, lambda x: 0), X)
+
+    def test_a_small_slope_beside_a_constant(self):
+        with pytest.raises(GradcheckError):
+            gradcheck(operation(lambda x: 1e-9 * x + 1, lambda x: 0), X)
+
+    @pytest.mark.parametrize("scale", [1e-9, 1, 1e6])
+    def test_a_bias_before_batch_norm(self, scale):
+        """Its gradient is 0, and the differences are noise."""
+
+        def norm(x, bias):
+            y, backward = batch_norm(x + bias, None, None, training=True)
+
+            def both(dy):
+                (dx,) = backward(scale * dy)
+                return dx, dx.sum(axis=0)
+
+            return scale * y, both
+
+        report = gradcheck(norm, X, np.ones(4))
+        assert report.error < 1e-5
+        with pytest.raises(GradcheckError):
+            gradcheck(lambda x, b: (norm(x, b)[0], lambda dy: (norm(x, b)[1](dy)[0], scale * dy.sum(axis=0))), X, X[0])
+
+    def test_the_direction_that_softmax_does_not_see(self):
+        def shifted(shift):
+            e = np.exp(X[0] + shift)
+            return e / e.sum(), lambda dy: np.zeros(1)
+
+        assert gradcheck(shifted, np.zeros(1)).error == 0
+
+    def test_zeros(self):
+        assert gradcheck(operation(lambda x: x**3, lambda x: 3 * x**2), np.zeros(2)).error < 1e-6
+        assert gradcheck(lambda a, b: (a * a, lambda dy: (2 * a * dy, 0 * b)), X, X).error < 1e-6
+
+    def test_a_step_that_is_lost_in_x(self):
+        with pytest.raises(ValueError, match=r"a step of 1e-06 is lost beside .*as large as 1e\+12.*eps of 5e-04"):
+            gradcheck(operation(lambda x: x - 1e12, lambda x: 1), np.array([1e12]))
+
+    def test_float32_for_float64(self):
+        with pytest.raises(ValueError, match="y is float32 though the inputs are float64"):
+            gradcheck(lambda x: (x.astype(np.float32) ** 2, lambda dy: 2 * x * dy), X)
+
+    def test_gradients_that_are_no_numbers(self):
+        for slope, message in ((np.inf, "backward gives inf"), (1j, "the gradient is complex128")):
+            with pytest.raises(GradcheckError, match=message):
+                gradcheck(operation(lambda x: x, lambda x, slope=slope: slope), X)
+        gradcheck(operation(lambda x: x * x, lambda x: 2 * x), X.astype(np.float16))
+
+    def test_a_function_without_a_value_beside_x(self):
+        with (
+            np.errstate(all="ignore"),
+            pytest.raises(ValueError, match=r"y is NaN or infinity 1e-06 away from"),
+        ):
+            gradcheck(operation(np.sqrt, lambda x: 1), np.array([0.0]))
