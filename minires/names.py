@@ -1,4 +1,4 @@
-"""The name that was probably meant."""
+"""The name that was probably meant, and the names that do not fit."""
 
 from difflib import SequenceMatcher
 from itertools import takewhile
@@ -18,3 +18,25 @@ def unknown(what, name, names):
     nearest = max(names, key=likeness)
     meant = f"did you mean {nearest!r}? " if likeness(nearest)[0] > 0.4 else ""
     return f"unknown {what} {name!r}: {meant}choose one of {', '.join(names)}"
+
+
+def misfits(found, expected, what, most=None):
+    """ "missing: a, b; unexpected: c; misshapen: d has (3,), the model (4,)", or "" where all fit.
+
+    found, expected: {name: shape}.   what: whose the expected shapes are ("the model").   most: of each kind that
+    many names are given and the number of the others; None: all.
+    """
+    wrong = [key for key, shape in expected.items() if key in found and found[key] != shape]
+    problems = {
+        "missing": [key for key in expected if key not in found],
+        "unexpected": [key for key in found if key not in expected],
+        "misshapen": [f"{key} has {found[key]}, {what} {expected[key]}" for key in wrong],
+    }
+    return "; ".join(f"{problem}: {some(names, most)}" for problem, names in problems.items() if names)
+
+
+def some(names, most):
+    """The first `most` names (None: all), and how many more there are."""
+    names = list(names)
+    more = 0 if most is None else len(names) - most
+    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")

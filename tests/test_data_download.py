@@ -172,7 +172,7 @@ def test_data_dir_is_downloaded_into(server, tmp_path):
 
 def test_without_downloads_the_places_searched_are_named(server, tmp_path, monkeypatch):
     with pytest.raises(
-        DatasetUnavailable, match=r"no CIFAR-10 in .*mine and .*cache.*, and downloads .*--data-dir.*synthetic"
+        DatasetUnavailable, match=r"no CIFAR-10 in .*mine and .*cache.*, and downloads .*as data_dir.*synthetic"
     ):
         find_cifar10(data_dir=tmp_path / "mine", download=False)
     monkeypatch.setenv("MINIRES_DATA", str(tmp_path / "elsewhere"))
@@ -239,7 +239,7 @@ def test_all_hosts_and_their_reasons_are_named(server, tmp_path, monkeypatch):
     with pytest.raises(DatasetUnavailable) as caught:
         find_cifar10(data_dir=tmp_path / "mine")
     message = str(caught.value)
-    for part in ("HTTP 404", "wrong checksum", nowhere[7:], "no connection", "--data-dir", "--data-url", "synthetic"):
+    for part in ("HTTP 404", "wrong checksum", nowhere[7:], "no connection", "as data_dir", "as data_url", "synthetic"):
         assert part in message
     assert message.count(nowhere[7:]) == 1, "a host that cannot be reached is tried once"
     assert list((tmp_path / "mine").iterdir()) == []
@@ -367,5 +367,5 @@ def test_a_file_or_an_unwritable_place_is_named(server, tmp_path):
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(DatasetError, match=r"file is a file: give the folder"):
         find_cifar10(tmp_path / "file")
-    with pytest.raises(DatasetError, match=r"below: cannot be written to .*--data-dir"):
+    with pytest.raises(DatasetError, match=r"below: cannot be written to .*as data_dir"):
         find_cifar10(tmp_path / "file" / "below")

@@ -181,7 +181,7 @@ class TestImageFolder:
         (folder / "class-0" / "notes.txt").write_text("hello")
         (folder / "class-1" / "zz.png").write_bytes(b"\x89PNG\r\n\x1a\n")
         (folder / "class-1" / ".DS_Store").write_bytes(b"none of ours")
-        with pytest.raises(DatasetError, match=r"2 broken files, listed above: mend them or give --skip-broken"):
+        with pytest.raises(DatasetError, match=r"2 broken files, listed above: mend them or give skip_broken=True"):
             read_image_folder(folder, self.PLAIN, tell=told.append)
         assert ["notes.txt" in told[0], "zz.png" in told[1], len(told)] == [True, True, 2]
         dataset = read_image_folder(folder, self.PLAIN, skip_broken=True, tell=told.append)

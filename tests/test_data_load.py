@@ -29,7 +29,7 @@ def test_without_data_cifar10_is_an_error_and_auto_the_shapes_with_a_notice(nowh
     lines = notice.splitlines()
     assert len(lines) > 8 and {len(line) for line in lines} == {80}
     text = " ".join(line.strip("# ") for line in lines)  # where lines end depends on how long the folder's name is
-    assert "NOT CIFAR-10" in text and dataset.label in text and "switched off" in text and "--data-dir" in text
+    assert "NOT CIFAR-10" in text and dataset.label in text and "switched off" in text and "as data_dir" in text
     with pytest.raises(DatasetUnavailable):
         find_cifar10(nowhere, download=False)
 

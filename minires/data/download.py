@@ -56,8 +56,8 @@ MINIMUM_RATE = 200_000  # bytes a second, on average since the start
 CHUNK = 16_384
 
 CURE = (
-    "name a folder that holds the data with --data-dir, another address of the archive with --data-url, "
-    "or train on shapes drawn by code with --dataset synthetic"
+    "give a folder that holds the data as data_dir, another address of the archive as data_url, "
+    "or train on shapes drawn by code: make_synthetic()"
 )
 
 
@@ -112,7 +112,7 @@ def find_cifar10(data_dir=None, data_url=None, download=True, progress=True, pat
     except DatasetUnavailable as error:
         raise DatasetUnavailable(f"no CIFAR-10 in {searched}; {error}") from error
     except OSError as error:
-        message = f"{target}: cannot be written to ({error.strerror or error}); name another folder with --data-dir"
+        message = f"{target}: cannot be written to ({error.strerror or error}); give another folder as data_dir"
         raise (DatasetUnavailable if data_dir is None else DatasetError)(message) from error
     return target
 
@@ -158,7 +158,7 @@ def _unpack_archive_in(folder, replaceable):
             except OSError as error:
                 raise DatasetError(
                     f"{path}: cannot be unpacked beside itself ({error.strerror or error}); "
-                    "unpack it in a folder of your own and name that with --data-dir"
+                    "unpack it in a folder of your own and give that as data_dir"
                 ) from error
             return True
         if not replaceable:

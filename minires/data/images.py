@@ -161,7 +161,7 @@ def _read_classes(folder, classes, preprocessing, skip_broken, tell):
                 tell(f"broken: {error}")
     if broken and not skip_broken:
         files = "file" if broken == 1 else "files"
-        raise DatasetError(f"{folder}: {broken} broken {files}, listed above: mend them or give --skip-broken")
+        raise DatasetError(f"{folder}: {broken} broken {files}, listed above: mend them or give skip_broken=True")
     for name, of_class in zip(classes, pictures, strict=True):
         if len(of_class) < 2:
             raise DatasetError(f"{folder / name}: {len(of_class)} pictures, at least 2 are needed: one is for the test")

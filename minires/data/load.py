@@ -42,8 +42,8 @@ def _notice(dataset, reason):
         "THIS IS NOT CIFAR-10.",
         f"Training on {dataset.label}: accuracies on them cannot be compared with anyone's results on CIFAR-10.",
         f"Why: {reason}",
-        "To get the real data: download cifar-10-binary.tar.gz or cifar-10-python.tar.gz in any way you like and name "
-        "the folder it lies in with --data-dir, or ask for --dataset cifar10, which waits for slow hosts too.",
+        "To get the real data: download cifar-10-binary.tar.gz or cifar-10-python.tar.gz in any way you like and give "
+        "the folder it lies in as data_dir, or ask for the data set cifar10, which waits for slow hosts too.",
     ]
     lines = []
     for paragraph in paragraphs:

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
+from minires.names import misfits, some
 from minires.pretrained.errors import WeightsError
 
 BLOCKS = {"resnet50": (3, 4, 6, 3), "resnet101": (3, 4, 23, 3), "resnet152": (3, 8, 36, 3)}
@@ -184,7 +185,8 @@ def _named_by_order(path, layers):
             renamed = dict(zip(convolutions, names[::2], strict=True)) | dict(zip(norms, names[1::2], strict=False))
             return {renamed.get(layer, layer): arrays for layer, arrays in layers.items()}
     raise WeightsError(
-        f"{path}: holds {_some(layers) or 'no arrays'}: only ResNet-50, 101 and 152 (v1) of keras.applications are read"
+        f"{path}: holds {some(layers, 5) or 'no arrays'}: only ResNet-50, 101 and 152 (v1) of keras.applications "
+        "are read"
     )
 
 
@@ -196,12 +198,6 @@ def _number(layer):
 
 def _dimensions(arrays):
     return len(arrays["weight"].shape) if "weight" in arrays else 0
-
-
-def _some(names):
-    """The first five names, and how many more there are."""
-    names = list(names)
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
 # Its arrays -----------------------------------------------------------------------------------------------------
@@ -217,17 +213,13 @@ def _fitted(path, layers, architecture):
         classes = head["weight"].shape[1]
         found |= {f"fc.{name}": dataset for name, dataset in head.items()}
         shapes |= {"fc.weight": (classes, FEATURES), "fc.bias": (classes,)}
-    got = {key: _our_shape(dataset) for key, dataset in found.items()}
-    misshapen = [key for key, shape in shapes.items() if got.get(key, shape) != shape]
-    problems = {
-        "missing": [key for key in shapes if key not in found],
-        "unexpected": others + [dataset.name for key, dataset in found.items() if key not in shapes],
-        "misshapen": [f"{key} has {got[key]}, the model {shapes[key]}" for key in misshapen],
+    got = dict.fromkeys(others) | {
+        key if key in shapes else dataset.name: _our_shape(dataset) for key, dataset in found.items()
     }
-    if any(problems.values()):
-        lines = "; ".join(f"{kind}: {_some(names)}" for kind, names in problems.items() if names)
+    if problems := misfits(got, shapes, "the model", most=5):
         raise WeightsError(
-            f"{path}: does not fit {architecture} ({lines}): save the network with one Dense layer as its head, or none"
+            f"{path}: does not fit {architecture} ({problems}): save the network with one Dense layer as its head, "
+            "or none"
         )
     return found, classes
 
