@@ -278,7 +278,7 @@ def find_peers(args):
 def about(threads, found):
     """The JSON's "machine"."""
     machine = environment("cpu")
-    modules = {module.__name__.removeprefix("peer_"): module for module in found.values()}
+    modules = {module.__name__.removeprefix("peers.peer_"): module for module in found.values()}
     machine["versions"] |= {name: module.version for name, module in modules.items() if hasattr(module, "version")}
     machine["threads"] = threads
     machine["load_before"] = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
