@@ -19,7 +19,6 @@ import argparse
 import contextlib
 import functools
 import inspect
-import json
 import multiprocessing
 import statistics
 import sys
@@ -35,20 +34,20 @@ sys.path[:0] = [str(HERE), str(HERE.parent)]
 
 import peers  # noqa: E402
 from cases import Conv, Network  # noqa: E402
-from cpu import PAUSE, about, at_least_one, significant  # noqa: E402
+from command_line import about, at_least_one, check_folder, save  # noqa: E402
+from cpu import versions_of  # noqa: E402
+from turns import PAUSE, SLOW_ROUNDS, significant  # noqa: E402
 
 from minires import backend, layers, models, no_grad  # noqa: E402
 from minires.backend import blocks, channels, patches  # noqa: E402
 from minires.backend.cpu import memory, winograd  # noqa: E402
 from minires.backend.cpu import workers as cpu  # noqa: E402
-from minires.files import write_atomically  # noqa: E402
 from minires.layers import conv  # noqa: E402
 from minires.models import resnet  # noqa: E402
 from minires.module import lean_backward  # noqa: E402
 from minires.names import unknown  # noqa: E402
 
 PYTORCH = {"pytorch-nchw": "PyTorch, default layout", "pytorch-channels-last": "PyTorch, channels_last"}
-SLOW_ROUNDS = 3
 
 # The older forms: each does what the function of minires beside it in IDEAS does, without the idea -------------------
 
@@ -612,8 +611,7 @@ def parse(argv):
     if args.model not in networks:
         sys.exit(f"error: {unknown('model', args.model, networks)}")
     for option, file in {"--json": args.json, "--plot": args.plot}.items():
-        if file and not file.resolve().parent.is_dir():
-            sys.exit(f"error: {option} {file}: there is no folder {file.resolve().parent}: make it first")
+        check_folder(option, file)
     args.rounds = args.rounds or (2 if args.quick else 8)
     args.tables = [name for name in TABLES if getattr(args, name)]
     if args.tables and args.plot:
@@ -628,7 +626,7 @@ def main(argv=None):
     found, missing = ({}, []) if args.tables else peers.load_installed(PYTORCH, args.threads)
     for sentence in missing:
         print(sentence)
-    machine, network = about(args.threads, found), args.network
+    machine, network = about(args.threads, versions_of(found)), args.network
     print(f"{machine['machine']['processor']}, {args.threads} threads, {args.rounds} rounds")
     content = {"machine": machine, "network": network.name, "rounds": args.rounds}
     if args.tables:
@@ -642,9 +640,7 @@ def main(argv=None):
             title = f"Training {args.model} at batch {network.batch_size}, {args.threads} threads"
             plot(content["rungs"], content["pytorch"], title, args.plot)
             print(f"wrote {args.plot}")
-    if args.json:
-        write_atomically(args.json, (json.dumps(content, indent=2) + "\n").encode())
-        print(f"wrote {args.json}")
+    save(args.json, content)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ import cpu  # noqa: E402
 import linearity  # noqa: E402
 import machine_peaks  # noqa: E402
 import peers  # noqa: E402
+import turns  # noqa: E402
 from cases import CASES, Conv, MaxPool, Network, select  # noqa: E402
 from peers import peer_minires, textbook  # noqa: E402
 
@@ -118,7 +119,7 @@ def run(monkeypatch, tmp_path, load):
         monkeypatch.setitem(CASES, case.name, case)
     monkeypatch.setattr(peers, "SLOW_CASES", (TRAIN.name,))
     monkeypatch.setattr(cpu, "peak_memory", lambda case, who, threads, steps: 10.0)
-    monkeypatch.setattr(cpu, "PAUSE", 0)
+    monkeypatch.setattr(turns, "PAUSE", 0)
 
     def run_and_read(*arguments):
         cpu.main([*arguments, "--json", str(tmp_path / "figures.json")])
@@ -171,9 +172,9 @@ def test_ratios_are_of_rounds_and_slow_peers_have_fewer():
 
 
 def test_slow_peers_have_fewer_rounds(monkeypatch):
-    monkeypatch.setattr(cpu, "PAUSE", 0)
+    monkeypatch.setattr(turns, "PAUSE", 0)
     modules = {"minires": peer_minires, "textbook": peers.load("textbook", 1)}
-    speeds = cpu.measure(INFER, modules, rounds=cpu.SLOW_ROUNDS + 1, steps=1)
+    speeds = cpu.measure(INFER, modules, rounds=turns.SLOW_ROUNDS + 1, steps=1)
     assert {who: len(found) for who, found in speeds.items()} == {"minires": 4, "textbook": 3}
 
 
