@@ -61,7 +61,7 @@ def serve(root, name, threads):
     if Path(minires.__file__).resolve().parent != Path(root, "minires").resolve():
         sys.exit(f"error: Python imports {minires.__file__}, not {root}")
     from cases import CASES
-    from peer_minires import make_step
+    from peers.peer_minires import make_step
 
     from minires import backend
 

@@ -19,10 +19,7 @@ at most in its first steps beyond what it held before them.
 """
 
 import argparse
-import contextlib
-import json
-import math
-import os
+import functools
 import platform
 import statistics
 import subprocess
@@ -37,19 +34,15 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 
 import breakdown  # noqa: E402
+import command_line  # noqa: E402
 import linearity  # noqa: E402
 import machine_peaks  # noqa: E402
 import peers  # noqa: E402
+import turns  # noqa: E402
 from cases import CASES, QUICK, Network, select  # noqa: E402
 
 from minires import backend, models  # noqa: E402
-from minires.cli.recording import environment  # noqa: E402
-from minires.files import write_atomically  # noqa: E402
 from minires.names import unknown  # noqa: E402
-
-SLOW_ROUNDS, SLOW_SECONDS = 3, 15  # after which peers that are slow have no more turns
-PAUSE = 0.02  # seconds between turns, in which the threads of the one before fall asleep
-
 
 # Time ------------------------------------------------------------------------------------------------------------
 
@@ -73,11 +66,7 @@ def warm_up(case, runners):
 
 def images_per_second(step, batch_size, steps):
     """The speed of one turn."""
-    time.sleep(PAUSE)
-    began = time.perf_counter()
-    for _ in range(steps):
-        step()
-    return steps * batch_size / (time.perf_counter() - began)
+    return batch_size / turns.seconds_of_step(step, steps)
 
 
 def measure(case, modules, rounds, steps=None):
@@ -89,15 +78,10 @@ def measure(case, modules, rounds, steps=None):
     seconds = warm_up(case, runners)
     slow = {who for who in runners if who != "minires" and peers.PEERS[who].slow}
     in_turn = {who: 1 if who in slow else steps or max(1, int(case.seconds / seconds[who])) for who in runners}
-    speeds, spent = {who: [] for who in runners}, dict.fromkeys(runners, 0.0)
-    for number in range(rounds):
-        order = list(runners) if number % 2 == 0 else list(reversed(runners))
-        for who in order:
-            if who not in slow or (number < SLOW_ROUNDS and spent[who] < SLOW_SECONDS):
-                speed = images_per_second(runners[who], case.batch_size, in_turn[who])
-                speeds[who].append(speed)
-                spent[who] += in_turn[who] * case.batch_size / speed
-    return speeds
+    each = {
+        who: functools.partial(images_per_second, step, case.batch_size, in_turn[who]) for who, step in runners.items()
+    }
+    return turns.take_turns(each, rounds, slow)
 
 
 # Memory ----------------------------------------------------------------------------------------------------------
@@ -123,12 +107,7 @@ def peak_memories(case, names, threads, steps):
 def print_peak_memory(case, who, threads, steps):
     """What the process of its own does."""
     step = peers.load(who, threads).make_step(case, who)
-    with contextlib.suppress(OSError):  # Linux: the largest memory so far starts anew
-        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
-    before = backend.memory_peak("cpu")
-    for _ in range(steps):
-        step()
-    print((backend.memory_peak("cpu") - before) / 1e6)
+    print(turns.memory_of_steps(step, steps, lambda: backend.memory_peak("cpu")))
 
 
 # Cases -----------------------------------------------------------------------------------------------------------
@@ -138,22 +117,17 @@ def report(case, speeds, memory):
     """One result for each peer, as in the JSON file; one with None for the peer's figures where there is no peer."""
     ours = statistics.median(speeds["minires"])
     for peer in [who for who in speeds if who != "minires"] or [None]:
-        ratios = [a / b for a, b in zip(speeds["minires"], speeds.get(peer, ()), strict=False)]
+        theirs = speeds.get(peer)
+        compared = turns.ratios(speeds["minires"], theirs) if theirs else {"ratio": None, "spread": None}
         yield {
             "case": case.name,
             "peer": peer,
-            "images_per_second": significant(ours),
-            "peer_images_per_second": significant(statistics.median(speeds[peer])) if ratios else None,
-            "ratio": round(statistics.median(ratios), 3) if ratios else None,
-            "spread": [round(min(ratios), 3), round(max(ratios), 3)] if ratios else None,
+            "images_per_second": turns.significant(ours),
+            "peer_images_per_second": turns.significant(statistics.median(theirs)) if theirs else None,
+            **compared,
             "peak_mb": round(memory["minires"], 1),
-            "peer_peak_mb": round(memory[peer], 1) if ratios else None,
+            "peer_peak_mb": round(memory[peer], 1) if theirs else None,
         }
-
-
-def significant(value, digits=4):
-    """The value rounded to this many significant digits."""
-    return round(value, digits - 1 - math.floor(math.log10(abs(value)))) if value else value
 
 
 WIDTH = max(map(len, CASES))
@@ -199,39 +173,25 @@ def measure_linearity(batches, depths, rounds):
 # The command line ------------------------------------------------------------------------------------------------
 
 
-def at_least_one(text):
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, got {number}")
-    return number
-
-
-at_least_one.__name__ = "whole number"  # argparse says: invalid whole number value
-
-
 def parse(argv):
     """The arguments, with `cases` and `peers` chosen by name. Exits with a sentence for an unknown one."""
     listing = "cases:\n  {}\npeers:\n  {}".format("\n  ".join(CASES), "\n  ".join(peers.PEERS))
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=listing, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--quick", action="store_true", help="fewer cases, peers and rounds: under a minute")
+    quick = "fewer cases, peers and rounds: under a minute"
+    parser = command_line.make_parser(__doc__, quick, 5, 3, listing)
     parser.add_argument("--case", nargs="+", metavar="NAME", help="only these cases; * and ? as in a shell")
     parser.add_argument("--peer", nargs="+", metavar="NAME", help="only these peers; * and ? as in a shell")
     parser.add_argument(
         "--breakdown", nargs=2, metavar=("MODEL", "BATCH"), help="only the operations of this training step"
     )
     parser.add_argument("--linearity", action="store_true", help="only the cost of an image by batch size and depth")
-    parser.add_argument("--rounds", type=at_least_one, metavar="N", help="default: 5, with --quick 3")
     parser.add_argument(
-        "--steps", type=at_least_one, metavar="N", help="steps in a turn; default: a turn of 0.2 to 1.5 s, 1 if quick"
+        "--steps",
+        type=command_line.at_least_one,
+        metavar="N",
+        help="steps in a turn; default: a turn of 0.2 to 1.5 s, 1 if quick",
     )
-    parser.add_argument(
-        "--threads", type=at_least_one, metavar="N", default=backend.get_threads(), help="default: %(default)s"
-    )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there as well")
     parser.add_argument("--memory-of", choices=["minires", *peers.PEERS], help=argparse.SUPPRESS)
-    args = parser.parse_args(argv)
+    args = command_line.parse(parser, argv)
     try:
         return _checked(args)
     except ValueError as error:
@@ -254,9 +214,6 @@ def _checked(args):
         args.breakdown = Network(model, True, int(batch_size))
     elif everything:
         args.breakdown = CASES["resnet20-train-128"]
-    if args.json and not args.json.resolve().parent.is_dir():
-        raise ValueError(f"--json {args.json}: there is no folder {args.json.resolve().parent}: make it first")
-    args.rounds = args.rounds or (3 if args.quick else 5)
     args.steps = args.steps or (1 if args.quick else None)
     return args
 
@@ -275,27 +232,18 @@ def find_peers(args):
     return found
 
 
-def about(threads, found):
-    """The JSON's "machine"."""
-    machine = environment("cpu")
-    modules = {module.__name__.removeprefix("peer_"): module for module in found.values()}
-    machine["versions"] |= {name: module.version for name, module in modules.items() if hasattr(module, "version")}
-    machine["threads"] = threads
-    machine["load_before"] = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
-    return machine
+def versions_of(found):
+    """{package: version} of the peers."""
+    modules = {module.__name__.removeprefix("peers.peer_"): module for module in found.values()}
+    return {name: module.version for name, module in modules.items() if hasattr(module, "version")}
 
 
 def main(argv=None):
     args = parse(argv)
-    backend.set_threads(args.threads)
     if args.memory_of:
         return print_peak_memory(args.cases[0], args.memory_of, args.threads, args.steps)
     found = find_peers(args)
-    content = {"machine": about(args.threads, found), "results": []}
-
-    def save():
-        if args.json:
-            write_atomically(args.json, (json.dumps(content, indent=2) + "\n").encode())
+    content = {"machine": command_line.about(args.threads, versions_of(found)), "results": []}
 
     versions = ", ".join(f"{name} {version}" for name, version in content["machine"]["versions"].items())
     print(f"{content['machine']['machine']['processor']}, {args.threads} threads, {platform.system()}\n{versions}")
@@ -309,18 +257,18 @@ def main(argv=None):
         for row in report(case, speeds, memory):
             content["results"].append(row)
             print(line(row), flush=True)
-        save()
+        command_line.save(args.json, content)
     if args.cases:
         print(LEGEND)
     if args.breakdown:
         content |= break_down(args.breakdown, args.threads, args.quick)
-        save()
+        command_line.save(args.json, content)
     if args.linearity:
         batches = linearity.QUICK_BATCHES if args.quick else linearity.BATCHES
         depths = linearity.QUICK_DEPTHS if args.quick else linearity.DEPTHS
         content["linearity"] = measure_linearity(batches, depths, 2 if args.quick else 3)
         print(f"\n{linearity.table(content['linearity'])}")
-        save()
+        command_line.save(args.json, content)
     if args.json:
         print(f"\nwrote {args.json}")
     return None

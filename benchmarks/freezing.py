@@ -20,7 +20,7 @@ import numpy as np
 from minires import backend, models, no_grad
 from minires.backend.cpu import memory
 from minires.cli.recording import environment
-from minires.module import evaluating, lean_backward
+from minires.module import evaluating
 from minires.optim import SGD
 from minires.training import train_step
 
@@ -74,8 +74,7 @@ def step_of(frozen, x, labels):
     if frozen is None:
         return infer, 0
     before = memory._pool.lent
-    with lean_backward():
-        result = model.train()(x)
+    result = model.train()(x, lean=True)
     kept = memory._pool.lent - before
     del result
     return lambda: train_step(model, optimizer, x, labels), kept

@@ -19,7 +19,6 @@ import argparse
 import contextlib
 import functools
 import inspect
-import json
 import multiprocessing
 import statistics
 import sys
@@ -35,20 +34,20 @@ sys.path[:0] = [str(HERE), str(HERE.parent)]
 
 import peers  # noqa: E402
 from cases import Conv, Network  # noqa: E402
-from cpu import PAUSE, about, at_least_one, significant  # noqa: E402
+from command_line import about, at_least_one, check_folder, save  # noqa: E402
+from cpu import versions_of  # noqa: E402
+from turns import PAUSE, SLOW_ROUNDS, significant  # noqa: E402
 
 from minires import backend, layers, models, no_grad  # noqa: E402
-from minires.backend.cpu import blocks as cpu  # noqa: E402
+from minires.backend import blocks, channels, patches  # noqa: E402
 from minires.backend.cpu import memory, winograd  # noqa: E402
-from minires.backend.primitives import blocks, channels, patches  # noqa: E402
-from minires.files import write_atomically  # noqa: E402
+from minires.backend.cpu import workers as cpu  # noqa: E402
 from minires.layers import conv  # noqa: E402
 from minires.models import resnet  # noqa: E402
 from minires.module import lean_backward  # noqa: E402
 from minires.names import unknown  # noqa: E402
 
 PYTORCH = {"pytorch-nchw": "PyTorch, default layout", "pytorch-channels-last": "PyTorch, channels_last"}
-SLOW_ROUNDS = 3
 
 # The older forms: each does what the function of minires beside it in IDEAS does, without the idea -------------------
 
@@ -62,7 +61,7 @@ def scatter(dy, x, weight, padding):
         dy_rows = dy[images].reshape(-1, O)
         dpatches = (dy_rows @ matrix.T).reshape(*dy[images].shape[:3], KH, KW, C)
         dx[images] = backend.col2im(dpatches, (H, W), (1, 1), padding)
-        return conv.borrow_patches(x[images], (KH, KW), (1, 1), padding).reshape(-1, len(matrix)).T @ dy_rows
+        return conv.im2col(x[images], (KH, KW), (1, 1), padding).reshape(-1, len(matrix)).T @ dy_rows
 
     partials = blocks.for_each_block(backward_block, x, 2 * dy[0, ..., 0].size * matrix[:, 0].nbytes)
     return dx, backend.sum_blocks(partials).reshape(KH, KW, C, O).transpose(3, 2, 0, 1)
@@ -85,9 +84,9 @@ def one_after_another(function, pieces):
     return [function(piece) for piece in pieces]
 
 
-def broadcast_channels(function, arrays, vectors=()):
+def broadcast_channels(function, arrays, vectors=(), out=None):
     """Vectors (C,) broadcast over arrays (..., C): NumPy's inner loop has C numbers."""
-    y = backend.empty(arrays[0].shape, arrays[0])
+    y = backend.empty(arrays[0].shape, arrays[0]) if out is None else out
     blocks.for_each_block(lambda block: function(*(array[block] for array in arrays), *vectors, out=y[block]), y)
     return y
 
@@ -222,8 +221,8 @@ IDEAS = (
         "channels tiled to rows, sums by BLAS",
         {channels.map_channels: broadcast_channels, channels.sum_channels: sum_axes},
     ),
-    Idea("items", "a window's row copied as one item", {patches.borrow_patches: im2col_by_pixels}),
-    Idea("frame", "frame of zeros kept, one copy a block", {patches.borrow_patches: im2col_by_rows}),
+    Idea("items", "a window's row copied as one item", {patches.im2col: im2col_by_pixels}),
+    Idea("frame", "frame of zeros kept, one copy a block", {patches.im2col: im2col_by_rows}),
     Idea("pool", "memory from a pool", {memory.empty: np.empty}),
     Idea(
         "fused",
@@ -526,9 +525,7 @@ def convolve(x, weight, pixels):
     matrix, y = wide.reshape(-1, pixels * O), backend.empty((N, H, W, O), like=x)
 
     def forward_block(images):
-        rows = patches.borrow_patches(x[images], (3, 2 + pixels), (1, pixels), ((1, 1), (1, 1))).reshape(
-            -1, len(matrix)
-        )
+        rows = patches.im2col(x[images], (3, 2 + pixels), (1, pixels), ((1, 1), (1, 1))).reshape(-1, len(matrix))
         np.matmul(rows, matrix, out=y[images].reshape(-1, pixels * O))
 
     blocks.for_each_block(forward_block, x, H * W // pixels * matrix[:, 0].nbytes)
@@ -614,8 +611,7 @@ def parse(argv):
     if args.model not in networks:
         sys.exit(f"error: {unknown('model', args.model, networks)}")
     for option, file in {"--json": args.json, "--plot": args.plot}.items():
-        if file and not file.resolve().parent.is_dir():
-            sys.exit(f"error: {option} {file}: there is no folder {file.resolve().parent}: make it first")
+        check_folder(option, file)
     args.rounds = args.rounds or (2 if args.quick else 8)
     args.tables = [name for name in TABLES if getattr(args, name)]
     if args.tables and args.plot:
@@ -630,7 +626,7 @@ def main(argv=None):
     found, missing = ({}, []) if args.tables else peers.load_installed(PYTORCH, args.threads)
     for sentence in missing:
         print(sentence)
-    machine, network = about(args.threads, found), args.network
+    machine, network = about(args.threads, versions_of(found)), args.network
     print(f"{machine['machine']['processor']}, {args.threads} threads, {args.rounds} rounds")
     content = {"machine": machine, "network": network.name, "rounds": args.rounds}
     if args.tables:
@@ -644,9 +640,7 @@ def main(argv=None):
             title = f"Training {args.model} at batch {network.batch_size}, {args.threads} threads"
             plot(content["rungs"], content["pytorch"], title, args.plot)
             print(f"wrote {args.plot}")
-    if args.json:
-        write_atomically(args.json, (json.dumps(content, indent=2) + "\n").encode())
-        print(f"wrote {args.json}")
+    save(args.json, content)
 
 
 if __name__ == "__main__":

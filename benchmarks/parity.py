@@ -79,7 +79,7 @@ def ours(shortcut, dtype, activation="relu"):
 def theirs(shortcut, dtype, activation="relu"):
     """The same of PyTorch."""
     import torch
-    from torch_resnet import TorchResNet, load_from
+    from peers.torch_resnet import TorchResNet, load_from
 
     network = load_from(
         TorchResNet(20, shortcut=shortcut, activation=getattr(torch, activation)),
@@ -126,8 +126,8 @@ def losses(make, batches, dtype, lr):
 def imagenet(size=64, batch_size=2):
     """Print, for every network for ImageNet in float64, how far logits, dx and the gradients are from PyTorch's."""
     import torch
-    from torch_imagenet import TorchImageNetResNet
-    from torch_resnet import load_from
+    from peers.torch_imagenet import TorchImageNetResNet
+    from peers.torch_resnet import load_from
 
     rng = np.random.default_rng(0)
     x, dlogits = rng.standard_normal((batch_size, size, size, 3)), rng.standard_normal((batch_size, 1000))

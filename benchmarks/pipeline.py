@@ -10,9 +10,7 @@ mirrored, without and with `--cutout 16`. Nothing overlaps: the loader makes a b
 and so on, as in training. The share is the batch's time over the step's; a figure is the median over rounds.
 """
 
-import argparse
 import itertools
-import json
 import statistics
 import sys
 import time
@@ -21,12 +19,11 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent), str(HERE.parent / "examples")]
 
+import command_line  # noqa: E402
 import numpy as np  # noqa: E402
 import train_cifar  # noqa: E402
 
 from minires import backend, data, models  # noqa: E402
-from minires.cli.recording import environment  # noqa: E402
-from minires.files import write_atomically  # noqa: E402
 from minires.training import train_step  # noqa: E402
 
 MODELS = ("resnet8", "resnet20")
@@ -119,30 +116,12 @@ def line(row):
     )
 
 
-def at_least_one(text):
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, got {number}")
-    return number
-
-
-at_least_one.__name__ = "whole number"  # argparse says: invalid whole number value
-
-
 def parse(argv):
     """The arguments. Exits with a sentence for a wrong one."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="batches of 128 only, fewer rounds")
-    parser.add_argument("--rounds", type=at_least_one, metavar="N", help="default: 7, with --quick 5")
+    parser = command_line.make_parser(__doc__, "batches of 128 only, fewer rounds", 7, 5)
     parser.add_argument("--data-dir", metavar="DIR", help="folder with CIFAR-10; default: shapes drawn by code")
     parser.add_argument("--device", choices=backend.DEVICES, default="cpu", help="default: %(default)s")
-    parser.add_argument("--threads", type=at_least_one, metavar="N", default=backend.get_threads(), help="%(default)s")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there as well")
-    args = parser.parse_args(argv)
-    args.rounds = args.rounds or (5 if args.quick else 7)
-    if args.json and not args.json.resolve().parent.is_dir():
-        sys.exit(f"error: --json {args.json}: there is no folder {args.json.resolve().parent}: make it first")
-    return args
+    return command_line.parse(parser, argv)
 
 
 def load_dataset(data_dir):
@@ -154,12 +133,11 @@ def load_dataset(data_dir):
 
 def main(argv=None):
     args = parse(argv)
-    backend.set_threads(args.threads)
     try:
         device, dataset = backend.resolve_device(args.device), load_dataset(args.data_dir)
     except (ValueError, OSError, backend.DeviceError) as error:
         sys.exit(f"error: {error}")
-    machine = {**environment(device), "threads": args.threads}
+    machine = command_line.about(args.threads, device=device)
     content = {"machine": machine, "dataset": dataset.label, "rounds": args.rounds, "parts": [], "shares": []}
     print(f"{machine['machine']['processor']}, {args.threads} threads; {dataset.label}; {args.rounds} rounds\n\n{HEAD}")
     batch_sizes = QUICK_BATCH_SIZES if args.quick else BATCH_SIZES
@@ -177,9 +155,7 @@ def main(argv=None):
     for row in content["parts"]:
         print(f"{row['batch_size']:5d} {row['cutout']:6d}" + "".join(f"{row['ms'][part]:11.3f}" for part in PARTS))
     print(f"\nlargest share of a step: {content['largest_share']:.2%}")
-    if args.json:
-        write_atomically(args.json, (json.dumps(content, indent=2) + "\n").encode())
-        print(f"wrote {args.json}")
+    command_line.save(args.json, content)
 
 
 if __name__ == "__main__":

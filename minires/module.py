@@ -10,8 +10,8 @@ import contextvars
 import numpy as np
 
 from minires.backend import device_of, to_device, to_numpy
+from minires.names import misfits
 from minires.parameter import Parameter
-from minires.state import check_fit
 
 _keep_backward = contextvars.ContextVar("minires_keep_backward", default=True)
 
@@ -203,12 +203,14 @@ class Module:
         `num_batches_tracked`, which some writers leave out, is not an error.
         """
         own = self._state()
-        arrays = {key: to_numpy(array) if key in own else array for key, array in state.items()}
-        shapes = {key: _value(module, name).shape for key, (module, name) in own.items()}
-        optional = [key for key in {*own, *state} if key.endswith("num_batches_tracked")]
-        check_fit(type(self).__name__, shapes, arrays, "the model", strict, optional)
-        for key in [key for key in own if key in arrays]:
-            array = arrays[key]
+        arrays = {key: to_numpy(state[key]) for key in own if key in state}
+        matters = own.keys() | state.keys() if strict else own.keys() & state.keys()
+        matters -= {key for key in own.keys() ^ state.keys() if key.endswith("num_batches_tracked")}
+        found = {key: arrays[key].shape if key in arrays else None for key in state if key in matters}
+        shapes = {key: _value(*own[key]).shape for key in own if key in matters}
+        if problems := misfits(found, shapes, "the model"):
+            raise ValueError(f"state does not fit {type(self).__name__}: {problems}")
+        for key, array in arrays.items():
             module, name = own[key]
             old = _value(module, name)
             new = to_device(np.array(array, dtype=old.dtype), device_of(old))

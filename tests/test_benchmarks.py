@@ -14,10 +14,10 @@ import breakdown  # noqa: E402
 import cpu  # noqa: E402
 import linearity  # noqa: E402
 import machine_peaks  # noqa: E402
-import peer_minires  # noqa: E402
 import peers  # noqa: E402
-import textbook  # noqa: E402
+import turns  # noqa: E402
 from cases import CASES, Conv, MaxPool, Network, select  # noqa: E402
+from peers import peer_minires, textbook  # noqa: E402
 
 from minires import backend, layers, models  # noqa: E402
 from minires.layers import conv2d  # noqa: E402
@@ -94,7 +94,7 @@ def test_a_peer_that_computes_something_else_is_found():
 
 def test_without_torch_the_textbook_is_left(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
-    monkeypatch.delitem(sys.modules, "peer_torch", raising=False)
+    monkeypatch.delitem(sys.modules, "peers.peer_torch", raising=False)
     found, missing = peers.load_installed(["pytorch-nchw", "textbook"], 1)
     assert list(found) == ["textbook"]
     assert "without pytorch-nchw, which needs torch" in missing[0]
@@ -119,7 +119,7 @@ def run(monkeypatch, tmp_path, load):
         monkeypatch.setitem(CASES, case.name, case)
     monkeypatch.setattr(peers, "SLOW_CASES", (TRAIN.name,))
     monkeypatch.setattr(cpu, "peak_memory", lambda case, who, threads, steps: 10.0)
-    monkeypatch.setattr(cpu, "PAUSE", 0)
+    monkeypatch.setattr(turns, "PAUSE", 0)
 
     def run_and_read(*arguments):
         cpu.main([*arguments, "--json", str(tmp_path / "figures.json")])
@@ -144,7 +144,7 @@ def test_the_json_of_a_run(run, capsys):
 
 def test_the_json_with_no_peer_at_hand(run, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
-    monkeypatch.delitem(sys.modules, "peer_torch", raising=False)
+    monkeypatch.delitem(sys.modules, "peers.peer_torch", raising=False)
     (row,) = run("--quick", "--case", INFER.name, "--rounds", "1")["results"]
     assert row["peer"] is row["ratio"] is row["peer_images_per_second"] is row["peer_peak_mb"] is None
     assert row["images_per_second"] > 0
@@ -172,9 +172,9 @@ def test_ratios_are_of_rounds_and_slow_peers_have_fewer():
 
 
 def test_slow_peers_have_fewer_rounds(monkeypatch):
-    monkeypatch.setattr(cpu, "PAUSE", 0)
+    monkeypatch.setattr(turns, "PAUSE", 0)
     modules = {"minires": peer_minires, "textbook": peers.load("textbook", 1)}
-    speeds = cpu.measure(INFER, modules, rounds=cpu.SLOW_ROUNDS + 1, steps=1)
+    speeds = cpu.measure(INFER, modules, rounds=turns.SLOW_ROUNDS + 1, steps=1)
     assert {who: len(found) for who, found in speeds.items()} == {"minires": 4, "textbook": 3}
 
 

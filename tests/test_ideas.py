@@ -12,8 +12,8 @@ BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
 
 import ideas  # noqa: E402
-import textbook  # noqa: E402
 from cases import Network  # noqa: E402
+from peers import textbook  # noqa: E402
 
 from minires import layers, models  # noqa: E402
 from minires.backend.cpu import blocks as cpu  # noqa: E402

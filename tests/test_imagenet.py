@@ -48,7 +48,7 @@ def of_consequence(model, seed=1):
 @pytest.fixture(scope="module")
 def in_pytorch(torch):
     """in_pytorch(model, depth, options): PyTorch's network with the arrays of the model."""
-    spec = importlib.util.spec_from_file_location("torch_imagenet", BENCHMARKS / "torch_imagenet.py")
+    spec = importlib.util.spec_from_file_location("torch_imagenet", BENCHMARKS / "peers" / "torch_imagenet.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
 

@@ -29,7 +29,7 @@ def from_benchmarks(name):
 def pytorch_resnet20(torch):
     """pytorch_resnet20(shortcut): the benchmarks' network, which reads images (N, H, W, C) here."""
 
-    class ResNet20(from_benchmarks("torch_resnet").TorchResNet):
+    class ResNet20(from_benchmarks("peers/torch_resnet").TorchResNet):
         def __init__(self, shortcut, activation=torch.relu):
             super().__init__(20, shortcut=shortcut, activation=activation)
 

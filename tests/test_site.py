@@ -105,8 +105,8 @@ def test_links_to_files_show_the_file(site):
     """Not a download, and for a module the page on which each function has a link of its own."""
     links = Links((site / "layers" / "conv.html").read_text(encoding="utf-8")).links
     assert "../_modules/minires/layers/conv.html" in links
-    assert "../_files/benchmarks/textbook.py.html" in links
-    shown = (site / "_files" / "benchmarks" / "textbook.py.html").read_text(encoding="utf-8")
+    assert "../_files/benchmarks/peers/textbook.py.html" in links
+    shown = (site / "_files" / "benchmarks" / "peers" / "textbook.py.html").read_text(encoding="utf-8")
     assert "tensordot" in shown and 'class="highlight"' in shown
     assert not (site / "_downloads").exists()
 

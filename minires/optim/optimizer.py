@@ -4,6 +4,7 @@ import numpy as np
 
 from minires.backend import array_module, device_of, to_device, to_numpy
 from minires.module import Parameter
+from minires.names import misfits
 from minires.optim.options import check_ranges, plain
 
 
@@ -204,18 +205,9 @@ class Optimizer:
                 if state["steps"][index] > 0:
                     shapes |= {f"{name}.{index}": parameters[index].shape for name in self._state_names(**group)}
         arrays = state["arrays"]
-        problems = {
-            "missing": [key for key in shapes if key not in arrays],
-            "unexpected": [key for key in arrays if key not in shapes],
-            "misshapen": [
-                f"{key} has {arrays[key].shape}, the parameter {shape}"
-                for key, shape in shapes.items()
-                if key in arrays and arrays[key].shape != shape
-            ],
-        }
-        if any(problems.values()):
-            lines = [f"{problem}: {', '.join(keys)}" for problem, keys in problems.items() if keys]
-            raise ValueError(f"state does not fit {self.kind}: {'; '.join(lines)}")
+        found = {key: array.shape for key, array in arrays.items()}
+        if problems := misfits(found, shapes, "the parameter"):
+            raise ValueError(f"state does not fit {self.kind}: {problems}")
 
         self._lr = float(state["lr"])
         for group, saved in zip(self.param_groups, groups, strict=True):

@@ -3,10 +3,10 @@
 import torch
 from cases import Conv, Network
 from torch.nn import functional as F
-from torch_imagenet import TorchImageNetResNet
-from torch_resnet import TorchResNet, load_from
 
 from minires import models
+from peers.torch_imagenet import TorchImageNetResNet
+from peers.torch_resnet import TorchResNet, load_from
 
 version = torch.__version__
 set_threads = torch.set_num_threads

@@ -8,7 +8,7 @@ from cases import Network
 
 @dataclass(frozen=True)
 class Peer:
-    """`module` has set_threads(threads), make_step(case, peer) and, unless it is of this folder, a version.
+    """`module` has set_threads(threads), make_step(case, peer) and, unless it is written in NumPy, a version.
 
     package: what must be installed.   slow: takes part in SLOW_CASES only, with fewer steps.
     """
@@ -30,7 +30,7 @@ SLOW_CASES = ("resnet20-train-128", "resnet20-infer-128")
 
 def load(name, threads):
     """The peer's module, with its threads set. Raises ImportError where the peer is not installed."""
-    module = importlib.import_module("peer_minires" if name == "minires" else PEERS[name].module)
+    module = importlib.import_module("peers." + ("peer_minires" if name == "minires" else PEERS[name].module))
     if name != "minires":
         module.set_threads(threads)
     return module

@@ -1,9 +1,9 @@
 """The same steps of the networks with the operations of textbook.py. Their products run on as many BLAS threads."""
 
-import textbook
 from cases import OPTIONS
 
 from minires import models
+from peers import textbook
 
 
 def set_threads(threads):
