@@ -15,7 +15,6 @@ fine-tuned again.
 
 import argparse
 import hashlib
-import math
 import signal
 import sys
 import time
@@ -93,14 +92,6 @@ def settings_of(given):
     settings = {**DEFAULTS, **given}
     refuse_contradictions(settings, given)
     runs.check_settings(settings)
-    for name in ("batch_size", "epochs", "save_every", "threads", "limit_train", "limit_test"):
-        if settings[name] is not None and settings[name] < 1:
-            raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {settings[name]}")
-    for name in ("lr", "head_lr_multiplier", "weight_decay"):
-        if not 0 <= settings[name] < math.inf:
-            raise ValueError(f"--{name.replace('_', '-')} must be a number from 0 up, got {settings[name]}")
-    if settings["seed"] < 0:
-        raise ValueError(f"--seed must be at least 0, got {settings['seed']}")
     if settings["unfreeze_at"] is not None and settings["freeze"] == "none":
         raise ValueError("--unfreeze-at: nothing is frozen: give --freeze backbone, or leave it out")
     if settings["unfreeze_at"] is not None and settings["epochs"] == 1:
