@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a fre
 
 from minires import backend, data, models, optim, pretrained, schedules
 from minires.cli import runs
-from minires.cli.console import Parser
+from minires.cli.console import Parser, note_assumed
 from minires.data.images import Preprocessing, class_folders, read_image_folder
 
 STAGES = ("layer1", "layer2", "layer3", "layer4")
@@ -131,10 +131,7 @@ def announce(path, metadata):
     """What was read, and what had to be assumed."""
     classes = "no head" if metadata["num_classes"] is None else f"{metadata['num_classes']:,} classes"
     print(f"weights: {metadata['model']}, {classes}, from {metadata['source']} ({Path(path).name})", flush=True)
-    if metadata["assumed"]:
-        print(
-            "note: the file does not say how its images were prepared: taken as usual for this network", file=sys.stderr
-        )
+    note_assumed(metadata)
 
 
 def load_dataset(settings, preprocessing):
