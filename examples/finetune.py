@@ -15,7 +15,6 @@ fine-tuned again.
 
 import argparse
 import hashlib
-import math
 import signal
 import sys
 import time
@@ -28,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a fre
 
 from minires import backend, data, models, optim, pretrained, schedules
 from minires.cli import runs
-from minires.cli.console import Parser
+from minires.cli.console import Parser, note_assumed
 from minires.data.images import Preprocessing, class_folders, read_image_folder
 
 STAGES = ("layer1", "layer2", "layer3", "layer4")
@@ -93,14 +92,6 @@ def settings_of(given):
     settings = {**DEFAULTS, **given}
     refuse_contradictions(settings, given)
     runs.check_settings(settings)
-    for name in ("batch_size", "epochs", "save_every", "threads", "limit_train", "limit_test"):
-        if settings[name] is not None and settings[name] < 1:
-            raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {settings[name]}")
-    for name in ("lr", "head_lr_multiplier", "weight_decay"):
-        if not 0 <= settings[name] < math.inf:
-            raise ValueError(f"--{name.replace('_', '-')} must be a number from 0 up, got {settings[name]}")
-    if settings["seed"] < 0:
-        raise ValueError(f"--seed must be at least 0, got {settings['seed']}")
     if settings["unfreeze_at"] is not None and settings["freeze"] == "none":
         raise ValueError("--unfreeze-at: nothing is frozen: give --freeze backbone, or leave it out")
     if settings["unfreeze_at"] is not None and settings["epochs"] == 1:
@@ -140,10 +131,7 @@ def announce(path, metadata):
     """What was read, and what had to be assumed."""
     classes = "no head" if metadata["num_classes"] is None else f"{metadata['num_classes']:,} classes"
     print(f"weights: {metadata['model']}, {classes}, from {metadata['source']} ({Path(path).name})", flush=True)
-    if metadata["assumed"]:
-        print(
-            "note: the file does not say how its images were prepared: taken as usual for this network", file=sys.stderr
-        )
+    note_assumed(metadata)
 
 
 def load_dataset(settings, preprocessing):

@@ -22,6 +22,7 @@ from minires.cli import runs
 from minires.cli.console import Parser, class_names, fail, note_assumed
 from minires.data import normalize
 from minires.data.images import DatasetError, Preprocessing, open_image
+from minires.inspection.pictures.figures import new_figure
 
 
 def main():
@@ -80,11 +81,7 @@ def show(name, best, classes, as_json):
 
 def plot(image, pixels, order, best, path):
     """The picture, what the network saw of it, and its classes as bars."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(11, 3.6), dpi=110, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(11, 3.6)
     whole, seen, bars = figure.subplots(1, 3, width_ratios=(1, 1, 1.3))
     whole.imshow(image)
     whole.set_title("the picture")

@@ -109,19 +109,12 @@ def settings_of(given):
     if recipe == "paper" and "epochs" in given and "iterations" not in given:
         settings["iterations"] = None
     runs.check_settings(settings)
-    for name in ("batch_size", "epochs", "iterations", "save_every", "threads", "limit_train", "limit_test"):
-        if settings[name] is not None and settings[name] < 1:
-            raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {settings[name]}")
     if settings["shortcut"] == "B" and not settings["model"].startswith("resnet"):
         raise ValueError(f"--shortcut B: {settings['model']} has no shortcuts: choose a resnet, or leave the flag out")
     if settings["optimizer"] != "sgd" and {"momentum", "nesterov"} & set(given):
         raise ValueError(f"--momentum and --nesterov are SGD's, not {settings['optimizer']}'s: leave them out")
     if given.get("nesterov") and settings["momentum"] <= 0:
         raise ValueError(f"--nesterov needs --momentum above 0, got {settings['momentum']}")
-    if not 0 <= settings["lr"] < math.inf:
-        raise ValueError(f"--lr must be a number from 0 up, got {settings['lr']}")
-    if settings["seed"] < 0:
-        raise ValueError(f"--seed must be at least 0, got {settings['seed']}")
     settings.setdefault("out", f"runs/{time.strftime('%Y%m%d-%H%M%S')}-{settings['model']}")
     return settings
 

@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import asdict, dataclass, field
+from typing import TypedDict
 
 import numpy as np
 
@@ -21,13 +22,31 @@ class Interrupted(Exception):
     """Training was asked to stop; what had been done so far is saved."""
 
 
+class HistoryRow(TypedDict):
+    """What is kept of a finished epoch: the columns of log.csv, in their order.
+
+    iteration: steps so far.   lr: of the last of them.   val_loss, val_acc: None without validation images.
+    seconds: training time so far.   images_per_second: of this epoch's training.
+    """
+
+    epoch: int
+    iteration: int
+    lr: float
+    train_loss: float
+    train_acc: float
+    val_loss: float | None
+    val_acc: float | None
+    seconds: float
+    images_per_second: float
+
+
 @dataclass
 class Position:
     """Where a run stands: all that is not in the model and the optimizer.
 
     epoch: epochs finished.   batch: batches done of the next one.   iteration: steps taken in all.
     loss_sum, correct, seen: sums over the images of the epoch in progress.   seconds: training time so far.
-    epoch_seconds: of them, in the epoch in progress, validation aside.   history: one row for each finished epoch.
+    epoch_seconds: of them, in the epoch in progress, validation aside.   history: a HistoryRow for each finished epoch.
     """
 
     epoch: int = 0
@@ -237,17 +256,17 @@ class Trainer:
     def _finish_epoch(self, evaluation):
         position = self.position
         position.epoch += 1
-        row = {
-            "epoch": position.epoch,
-            "iteration": position.iteration,
-            "lr": self.optimizer.lr,
-            "train_loss": position.loss_sum / position.seen,
-            "train_acc": position.correct / position.seen,
-            "val_loss": None if evaluation is None else evaluation.loss,
-            "val_acc": None if evaluation is None else evaluation.accuracy,
-            "seconds": position.seconds,
-            "images_per_second": position.seen / position.epoch_seconds,
-        }
+        row = HistoryRow(
+            epoch=position.epoch,
+            iteration=position.iteration,
+            lr=self.optimizer.lr,
+            train_loss=position.loss_sum / position.seen,
+            train_acc=position.correct / position.seen,
+            val_loss=None if evaluation is None else evaluation.loss,
+            val_acc=None if evaluation is None else evaluation.accuracy,
+            seconds=position.seconds,
+            images_per_second=position.seen / position.epoch_seconds,
+        )
         position.history.append(row)
         position.batch, position.loss_sum, position.correct, position.seen, position.epoch_seconds = 0, 0.0, 0, 0, 0.0
         if self._is_best(evaluation):
@@ -270,6 +289,6 @@ class Trainer:
 
     def _diverged(self, iteration, what):
         return DivergenceError(
-            f"epoch {self.position.epoch + 1}, iteration {iteration}: {what} is no longer a finite number: lower --lr; "
-            f"the last good checkpoint is {self.folder / 'last.safetensors'}"
+            f"epoch {self.position.epoch + 1}, iteration {iteration}: {what} is no longer a finite number: lower the "
+            f"learning rate; the last good checkpoint is {self.folder / 'last.safetensors'}"
         )

@@ -217,7 +217,7 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_checkpoint(tmp_
             pass
 
     trainer.watcher = Break()
-    with pytest.raises(DivergenceError, match=r"epoch 2, iteration 6: the loss \(nan\)"):
+    with pytest.raises(DivergenceError, match=r"epoch 2, iteration 6: the loss \(nan\) .*: lower the learning rate;"):
         trainer.run()
     assert (tmp_path / "last.safetensors").read_bytes() == good["content"]
     assert checkpoint.load(tmp_path / "last.safetensors").position["iteration"] == 3

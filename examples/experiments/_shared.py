@@ -13,6 +13,7 @@ from minires import checkpoint, data, optim
 from minires.cli.console import Parser, stopping_on_signals
 from minires.cli.recording import environment
 from minires.files import write_atomically
+from minires.inspection.pictures.figures import new_figure
 from minires.schedules import MultiStepLR
 from minires.training import DivergenceError, Interrupted, Trainer
 
@@ -264,13 +265,3 @@ def draw_curves(path, results, panels, x):
 def _over_seeds(histories, key, choose):
     """choose(values of all seeds) for each epoch that all of them have."""
     return [choose([row[key] for row in rows]) for rows in zip(*histories, strict=False)]
-
-
-def new_figure(width, height):
-    """A matplotlib figure of this size in inches, made without a display."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), dpi=110, layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure

@@ -21,6 +21,7 @@ import numpy as np
 
 from minires import optim, pretrained
 from minires.cli import runs
+from minires.inspection.pictures.figures import new_figure
 from minires.layers import BatchNorm2d
 from minires.training import evaluate, train_step
 
@@ -112,7 +113,7 @@ def write(out, rows):
         cells += [_shared.spread(find(way, epochs[-1], key), 3) for key in ("mean_moved", "variance_factor")]
         print(f"| {way} | {' | '.join(cells)} |")
     print(f"means in standard deviations; mean of the seeds (least to largest); wrote {out}/results.*")
-    figure = _shared.new_figure(8.4, 3.6)
+    figure = new_figure(8.4, 3.6)
     labels = ("test accuracy, %", "means moved by, standard deviations")
     for axes, key, scale, label in zip(figure.subplots(1, 2), COLUMNS[3:5], (100, 1), labels, strict=True):
         for way, color in zip(WAYS, _shared.COLORS, strict=False):

@@ -25,6 +25,7 @@ import numpy as np
 
 from minires import data
 from minires.cli.console import Parser
+from minires.inspection.pictures.figures import new_figure
 
 FINETUNE = Path(__file__).resolve().parents[1] / "finetune.py"
 WAYS = {  # flags of finetune.py
@@ -114,11 +115,7 @@ def write(rows, out, task):
 
 def draw_bars(rows, counts, path, task):
     """Mean test accuracy as bars, with a dot for each seed."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7.5, 4), dpi=110, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(7.5, 4)
     axes = figure.subplots()
     for index, (way, color) in enumerate(zip(WAYS, ("#1f77b4", "#2ca02c", "#999999"), strict=True)):
         found = [[100 * accuracy for one, n, _, accuracy in rows if (one, n) == (way, count)] for count in counts]

@@ -22,6 +22,7 @@ from minires import Module, Parameter, optim
 from minires.backend import to_numpy
 from minires.cli import runs
 from minires.data import normalize
+from minires.inspection.pictures.figures import new_figure
 from minires.layers import Conv2d, Linear, relu
 from minires.losses import cross_entropy
 from minires.models import ResNet
@@ -173,7 +174,7 @@ def draw(path, found):
     from matplotlib.ticker import MaxNLocator
 
     depths = list(dict.fromkeys(depth for depth, _, _ in found))
-    figure = _shared.new_figure(9, 3.6 * len(depths))
+    figure = new_figure(9, 3.6 * len(depths))
     grid = figure.subplots(len(depths), 2, squeeze=False, sharey=True)
     for row, depth in zip(grid, depths, strict=True):
         for when, axes in enumerate(row):

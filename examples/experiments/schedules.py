@@ -10,6 +10,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # so that a fresh clone runs without being installed
 
 from minires.cli.console import Parser
+from minires.inspection.pictures.figures import new_figure
 from minires.schedules import ConstantLR, CosineAnnealingLR, LinearWarmup, MultiStepLR, OneCycleLR, StepLR
 
 ITERATIONS = 1000
@@ -33,11 +34,7 @@ def main():
 
 def draw(path):
     """One panel for each schedule, with the same axes."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9, 4.4), dpi=96, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(9, 4.4)
     panels = figure.subplots(2, 3, sharex=True, sharey=True)
     for axes, (name, schedule) in zip(panels.flat, SCHEDULES.items(), strict=True):
         axes.plot([schedule(iteration) for iteration in range(ITERATIONS)], color="#1f77b4")
@@ -49,7 +46,7 @@ def draw(path):
         axes.set_ylabel("learning rate")
     panels[0, 0].set_ylim(0, 0.105)
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path)
+    figure.savefig(path, dpi=96)
 
 
 def command_line():

@@ -130,12 +130,9 @@ class Watcher:
 
     def epoch(self, trainer, row):
         """After each epoch: a line, log.csv and curves.png."""
-        epoch, iteration, lr, train_loss, train_acc, val_loss, val_acc, seconds, speed = row.values()
-        validation = f"{'-':>10} {'-':>9}" if val_loss is None else f"{val_loss:10.4f} {val_acc:9.2%}"
-        self.tell(
-            f"{epoch:6d} {iteration:10,d} {lr:10.3g} {train_loss:11.4f} {train_acc:10.2%} {validation} "
-            f"{seconds:9.1f} {speed:9,.0f}"
-        )
+        columns = "{epoch:6d} {iteration:10,d} {lr:10.3g} {train_loss:11.4f} {train_acc:10.2%} "
+        columns += f"{'-':>10} {'-':>9}" if row["val_loss"] is None else "{val_loss:10.4f} {val_acc:9.2%}"
+        self.tell((columns + " {seconds:9.1f} {images_per_second:9,.0f}").format_map(row))
         self.last_line = time.monotonic()
         self.recorder.log(trainer.position.history)
         self.recorder.curves(trainer.position.history, self.title)

@@ -14,18 +14,8 @@ import numpy as np
 
 import minires
 from minires.files import write_atomically
-
-COLUMNS = (
-    "epoch",
-    "iteration",
-    "lr",
-    "train_loss",
-    "train_acc",
-    "val_loss",
-    "val_acc",
-    "seconds",
-    "images_per_second",
-)
+from minires.inspection.pictures.figures import new_figure
+from minires.training import HistoryRow
 
 
 class Recorder:
@@ -58,7 +48,7 @@ class Recorder:
     def log(self, history):
         """log.csv: a line for each finished epoch, complete and on the disk after each."""
         text = io.StringIO()
-        writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+        writer = csv.DictWriter(text, HistoryRow.__annotations__, lineterminator="\n")
         writer.writeheader()
         writer.writerows({key: "" if value is None else value for key, value in row.items()} for row in history)
         write_atomically(self.folder / "log.csv", text.getvalue().encode())
@@ -75,13 +65,10 @@ class Recorder:
 
 
 def draw_curves(history, title, file):
-    """Draw loss and accuracy by epoch of `history` (rows with COLUMNS) as a PNG into `file`."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    """Draw loss and accuracy by epoch of `history` (each a HistoryRow) as a PNG into `file`."""
     from matplotlib.ticker import MaxNLocator
 
-    figure = Figure(figsize=(10, 4.2), dpi=110, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(10, 4.2)
     epochs = [row["epoch"] for row in history]
     for axes, kind, scale, label in zip(
         figure.subplots(1, 2), ("loss", "acc"), (1, 100), ("loss", "accuracy, %"), strict=True

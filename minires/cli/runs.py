@@ -1,5 +1,6 @@
 """A run in a folder of its own: begun, stopped, gone on with, tested. What the scripts that train have in common."""
 
+import math
 import signal
 import sys
 import warnings
@@ -8,7 +9,7 @@ from pathlib import Path
 from minires import backend, checkpoint, data
 from minires.cli.console import Watcher, evaluation_table, fail, how_to_go_on, none_for_nan, stopping_on_signals
 from minires.cli.recording import Recorder, environment
-from minires.training import Interrupted, Trainer, evaluate
+from minires.training import DivergenceError, Interrupted, Trainer, evaluate
 
 FREE_ON_RESUME = {"resume", "device", "data_dir", "data_url", "threads", "save_every", "no_progress"}
 
@@ -24,11 +25,19 @@ def call(run, given):
     except (ValueError, OSError, RuntimeError) as error:
         if not isinstance(error, (ValueError, OSError, backend.DeviceError)):
             raise
-        return fail(error)
+        return fail(str(error).replace("lower the learning rate", "lower --lr", isinstance(error, DivergenceError)))
 
 
 def check_settings(settings):
     """Raise ValueError for what would fail only once the run has its folder, or would not name its flag."""
+    for name in ("batch_size", "epochs", "iterations", "save_every", "threads", "limit_train", "limit_test"):
+        if settings[name] is not None and settings[name] < 1:
+            raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {settings[name]}")
+    for name in ("lr", "head_lr_multiplier", "weight_decay"):
+        if not 0 <= settings.get(name, 0) < math.inf:
+            raise ValueError(f"--{name.replace('_', '-')} must be a number from 0 up, got {settings[name]}")
+    if settings["seed"] < 0:
+        raise ValueError(f"--seed must be at least 0, got {settings['seed']}")
     if not 0 <= settings["label_smoothing"] <= 1:
         raise ValueError(f"--label-smoothing must be a number from 0 to 1, got {settings['label_smoothing']}")
     if settings["val_split"] is not None and settings["val_split"] < 0:
