@@ -213,9 +213,7 @@ def _fitted(path, layers, architecture):
         classes = head["weight"].shape[1]
         found |= {f"fc.{name}": dataset for name, dataset in head.items()}
         shapes |= {"fc.weight": (classes, FEATURES), "fc.bias": (classes,)}
-    got = dict.fromkeys(others) | {
-        key if key in shapes else dataset.name: _our_shape(dataset) for key, dataset in found.items()
-    }
+    got = dict.fromkeys(others) | {key if key in shapes else d.name: _our_shape(d) for key, d in found.items()}
     if problems := misfits(got, shapes, "the model", most=5):
         raise WeightsError(
             f"{path}: does not fit {architecture} ({problems}): save the network with one Dense layer as its head, "
