@@ -432,6 +432,7 @@ def interrupted_at(point, function):
     return False
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # one struck while a generator ended
 @pytest.mark.parametrize("first", [False, True], ids=["threads there", "threads to be started"])
 def test_ctrl_c_anywhere_leaves_threads_and_blas_usable(threads, small_blocks, first):
     import threadpoolctl

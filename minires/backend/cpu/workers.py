@@ -46,7 +46,7 @@ class _Workers:
 
     def __init__(self):
         self.threads = default_threads()
-        self.blas, self.found = None, None  # its libraries; (library, threads) of each while they are held to one
+        self.blas, self.found = None, None  # its libraries; (setter, threads) of each while they are held to one
         self.pool, self.in_use = [], False
         self.turn, self.running = threading.RLock(), None  # and the thread whose turn it is
 
@@ -100,9 +100,9 @@ class _Workers:
 
     def one_blas_thread_each(self, function, pieces):
         try:
-            self.found = [(library, library.num_threads) for library in self.blas.lib_controllers]
-            for library in self.blas.lib_controllers:
-                library.set_num_threads(1)
+            self.found = [(_setter(library), library.num_threads) for library in self.blas.lib_controllers]
+            for set_count, _ in self.found:
+                set_count(1)
             return self.share(function, pieces)
         finally:
             try:
@@ -113,8 +113,8 @@ class _Workers:
 
     def let_blas_go(self):
         if self.found is not None:
-            for library, count in self.found:
-                library.set_num_threads(count)
+            for set_count, count in self.found:
+                set_count(count)
             self.found = None
 
     def share(self, function, blocks):
@@ -141,6 +141,11 @@ class _Workers:
             if error is not None:
                 raise error
         return results
+
+
+def _setter(library):
+    """What sets its number of threads: newer versions of threadpoolctl let only the first thread that asked do so."""
+    return getattr(library, "_real_set_num_threads", library.set_num_threads)
 
 
 def _next(todo):
@@ -178,7 +183,8 @@ def set_threads(count):
     with _workers.turn:
         _workers.let_blas_go()
         _workers.stop()
-        threadpoolctl.threadpool_limits(int(count), user_api="blas")
+        for library in threadpoolctl.ThreadpoolController().select(user_api="blas").lib_controllers:
+            _setter(library)(int(count))
         _workers.threads = int(count)
 
 
