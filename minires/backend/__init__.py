@@ -18,11 +18,9 @@ from minires.backend.cpu.workers import get_threads, set_threads
 from minires.backend.errors import DeviceError
 from minires.backend.geometry import Geometry
 from minires.backend.primitives.blocks import (
-    add_to,
     for_each_band,
     for_each_block,
     map_blocks,
-    map_in_place,
     sum_blocks,
 )
 from minires.backend.primitives.channels import channel_moments, far_from_zero, map_channels, sum_channels
@@ -59,7 +57,6 @@ __all__ = [
     "DEVICES",
     "DeviceError",
     "Geometry",
-    "add_to",
     "array_module",
     "borrow_padded",
     "borrow_patches",
@@ -78,7 +75,6 @@ __all__ = [
     "im2col",
     "map_blocks",
     "map_channels",
-    "map_in_place",
     "matmul",
     "memory_peak",
     "out_of_memory",

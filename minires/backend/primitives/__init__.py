@@ -4,11 +4,9 @@ What only one of the two does lies in `cpu/` and `gpu/`; here is the choice betw
 """
 
 from minires.backend.primitives.blocks import (
-    add_to,
     for_each_band,
     for_each_block,
     map_blocks,
-    map_in_place,
     sum_blocks,
 )
 from minires.backend.primitives.channels import channel_moments, far_from_zero, map_channels, sum_channels
@@ -43,7 +41,6 @@ from minires.backend.primitives.products import matmul
 
 __all__ = [
     "DEVICES",
-    "add_to",
     "borrow_padded",
     "borrow_patches",
     "channel_moments",
@@ -59,7 +56,6 @@ __all__ = [
     "im2col",
     "map_blocks",
     "map_channels",
-    "map_in_place",
     "matmul",
     "memory_peak",
     "out_of_memory",

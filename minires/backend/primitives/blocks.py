@@ -49,29 +49,6 @@ def map_blocks(function, *arrays):
     return y
 
 
-def map_in_place(function, array, *others):
-    """`function(block, *blocks)`, which changes the first of its blocks, over whole arrays of one shape.
-
-    array: any writeable array, contiguous or not, that shares no memory with `others`, unless it is one of them.
-    Raises ValueError for arrays of several shapes.
-    """
-    _check_one_shape("map_in_place", (array, *others))
-    if array.ndim == 0:
-        function(array, *others)
-        return
-    for_each_block(
-        lambda block: function(array[block], *(other[block] for other in others)),
-        array,
-        2 * array.nbytes // max(1, len(array)),  # there are several arrays
-    )
-
-
-def add_to(total, term):
-    """total += term, in place, for two arrays of one shape that share no memory."""
-    xp = array_module(total, term)
-    map_in_place(lambda total, term: xp.add(total, term, out=total), total, term)
-
-
 def sum_blocks(partials):
     """Sum of the blocks' partial results in block order, whatever order the threads finished in."""
     if len(partials) == 1:
