@@ -210,6 +210,14 @@ class TestGradients:
 
 
 class TestNoGrad:
+    @pytest.mark.parametrize("training", [True, False])
+    def test_changes_no_number(self, training):
+        model = resnet8(rng=0, shortcut="B").train(training)
+        x = np.random.default_rng(0).standard_normal((2, 8, 8, 3)).astype(np.float32)
+        with no_grad():
+            y = model(x)[0]
+        np.testing.assert_array_equal(y, model(x)[0])
+
     def test_backward_raises(self):
         with no_grad():
             y, backward = Linear(5, 3)(X)
