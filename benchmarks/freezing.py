@@ -20,7 +20,7 @@ import numpy as np
 from minires import backend, models, no_grad
 from minires.backend.cpu import memory
 from minires.cli.recording import environment
-from minires.module import evaluating
+from minires.modes import evaluating
 from minires.optim import SGD
 from minires.training import train_step
 

@@ -8,7 +8,7 @@ An operation is a function x -> (y, backward), and backward(dy) gives dx. Where 
     minires.losses          cross_entropy, mse_loss
     minires.models          resnet8 to resnet110 for CIFAR, resnet18 to resnet152 for ImageNet; fold(model)
     minires.optim           SGD, Adam, AdamW, RMSprop;  minires.schedules: their learning rates
-    minires.training        one step, one epoch, a run
+    minires.training        one step, an evaluation;  minires.trainer: a run
     minires.data            CIFAR-10, folders of pictures, augmentation, batches
     minires.pretrained      weights from files of PyTorch, safetensors, NumPy and Keras
     minires.inspection      a model as a table, what each layer gave, what speaks for a class
@@ -21,7 +21,8 @@ The pages begin with docs/start.md and docs/protocol.md.
 """
 
 from minires import backend, gradcheck, inspection, layers, losses, models, optim, schedules
-from minires.module import Module, Parameter, no_grad
+from minires.modes import no_grad
+from minires.module import Module, Parameter
 from minires.sequential import Sequential
 
 __all__ = [

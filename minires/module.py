@@ -4,46 +4,12 @@ A module is called as its function is, `y, backward = module(x)`; its `backward(
 to `parameter.grad` and returns `dx`.
 """
 
-import contextlib
-import contextvars
-
 import numpy as np
 
 from minires.backend import device_of, to_device, to_numpy
+from minires.modes import keeps_backward, no_backward
 from minires.names import misfits
 from minires.parameter import Parameter
-
-_keep_backward = contextvars.ContextVar("minires_keep_backward", default=True)
-
-
-@contextlib.contextmanager
-def no_grad():
-    """Within this block modules keep nothing for a backward pass: memory is that of a block, not of the network.
-
-    No number that a module returns depends on it.
-    """
-    token = _keep_backward.set(False)
-    try:
-        yield
-    finally:
-        _keep_backward.reset(token)
-
-
-@contextlib.contextmanager
-def evaluating(model):
-    """Within this block all modules are in inference mode; afterwards each is in the mode it was in before."""
-    before = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, training in before:
-            module.training = training
-
-
-def no_backward(dy):
-    """The backward pass of a forward pass under no_grad()."""
-    raise RuntimeError("this forward pass ran under no_grad() and kept nothing: call the module outside it")
 
 
 class Module:
@@ -60,7 +26,7 @@ class Module:
     def __call__(self, *inputs, **options):
         """-> (y, backward), with backward(dy) -> dx, which also fills `parameter.grad`; usually of one input x."""
         y, backward = self.forward(*inputs, **options)
-        return (y, backward) if _keep_backward.get() else (y, no_backward)
+        return (y, backward) if keeps_backward() else (y, no_backward)
 
     def forward(self, x):
         raise NotImplementedError(f"{type(self).__name__} must define forward(x) -> (y, backward)")

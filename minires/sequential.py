@@ -2,7 +2,8 @@
 
 import inspect
 
-from minires.module import Module, no_grad
+from minires.modes import no_grad
+from minires.module import Module
 
 
 class Sequential(Module):

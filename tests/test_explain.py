@@ -12,7 +12,7 @@ from minires.gradcheck import numeric_gradient
 from minires.inspection import explain
 from minires.inspection.watching import watching
 from minires.layers import Conv2d, GlobalAvgPool2d, Linear, ReLU
-from minires.module import no_grad
+from minires.modes import no_grad
 from minires.sequential import Sequential
 
 

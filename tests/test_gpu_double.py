@@ -24,7 +24,8 @@ from minires import backend, layers
 from minires.backend import DeviceError, array_module, device_of, resolve_device, to_device, to_numpy
 from minires.losses import cross_entropy
 from minires.models import resnet8
-from minires.module import Parameter, no_grad
+from minires.modes import no_grad
+from minires.module import Parameter
 
 TOLERANCE = {"float64": 1e-10, "float32": 1e-4}
 

@@ -14,7 +14,7 @@ from minires.inspection.summary import summary
 from minires.layers import BatchNorm2d, Conv2d
 from minires.models import IMAGENET, ImageNetResNet, build, resnet18, resnet50
 from minires.models.imagenet import Bottleneck
-from minires.module import no_grad
+from minires.modes import no_grad
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 COUNTS = {18: 11_689_512, 34: 21_797_672, 50: 25_557_032, 101: 44_549_160, 152: 60_192_808}

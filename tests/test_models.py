@@ -7,7 +7,7 @@ from minires.gradcheck import gradcheck
 from minires.layers import BatchNorm2d, Conv2d, conv2d
 from minires.models import IMAGENET, MODELS, PLAIN, RESNETS, ResNet, build, simple_cnn
 from minires.models.blocks import BasicBlock
-from minires.module import no_grad
+from minires.modes import no_grad
 
 COUNTS = {8: 75_290, 20: 269_722, 32: 464_154, 44: 658_586, 56: 853_018, 110: 1_727_962}
 

@@ -14,7 +14,7 @@ from minires.backend.cpu import memory
 from minires.layers import BatchNorm2d, BatchNormReLU2d, Conv2d, Dropout, Linear, ReLU, relu
 from minires.losses import cross_entropy
 from minires.models import ResNet, build, resnet8, resnet20, resnet44
-from minires.module import evaluating
+from minires.modes import evaluating
 from minires.optim import SGD
 from minires.sequential import call
 from minires.training import train_step

@@ -9,7 +9,7 @@ import pytest
 
 from minires.losses import cross_entropy
 from minires.models import resnet20
-from minires.module import no_grad
+from minires.modes import no_grad
 from minires.optim import SGD
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from minires.models import resnet50
-from minires.module import no_grad
+from minires.modes import no_grad
 from minires.pretrained import keras_file
 from minires.pretrained.errors import WeightsError
 from minires.pretrained.keras_file import read_keras

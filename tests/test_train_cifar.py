@@ -519,7 +519,7 @@ def test_out_of_memory_names_a_smaller_batch(example, main, tmp_path, monkeypatc
     def full(*args):
         raise MemoryError
 
-    monkeypatch.setattr(sys.modules["minires.training"], "train_step", full)
+    monkeypatch.setattr(sys.modules["minires.trainer"], "train_step", full)
     code, _, err = main(*FAST, "--out", tmp_path / "run")
     assert code == 1
     assert "--batch-size 8" in one_sentence(err)

@@ -8,7 +8,8 @@ from minires.data import Augment, Loader
 from minires.layers import Conv2d, Dropout, GlobalAvgPool2d, Linear, ReLU
 from minires.losses import cross_entropy
 from minires.sequential import Sequential
-from minires.training import DivergenceError, Interrupted, Position, Trainer, evaluate, train_step
+from minires.trainer import Position, Trainer
+from minires.training import DivergenceError, Interrupted, evaluate, train_step
 
 CLASSES = 4
 

@@ -15,7 +15,8 @@ from minires.cli.recording import environment
 from minires.files import write_atomically
 from minires.inspection.pictures.figures import new_figure
 from minires.schedules import MultiStepLR
-from minires.training import DivergenceError, Interrupted, Trainer
+from minires.trainer import Trainer
+from minires.training import DivergenceError, Interrupted
 
 COLORS = ("#1f77b4", "#d62728", "#2ca02c", "#ff7f0e", "#9467bd", "#7f7f7f")
 COLUMNS = ("run", "seed", "epoch", "train_loss", "train_error", "test_loss", "test_error", "train_seconds")

@@ -18,7 +18,7 @@ import numpy as np
 
 from minires import data, pretrained
 from minires.cli.console import Parser
-from minires.module import no_grad
+from minires.modes import no_grad
 
 
 def main():

@@ -23,7 +23,7 @@ from minires.cli.console import Parser
 from minires.data.images import Preprocessing
 from minires.inspection import explain, pictures
 from minires.inspection.pictures import write_png
-from minires.module import no_grad
+from minires.modes import no_grad
 
 IMAGE = [[1, 2, 0], [0, 1, 3], [2, 1, 1]]  # of docs/layers/conv.md
 LARGER_IMAGE = [[1, 2, 0, 1], [0, 1, 3, 2], [2, 1, 1, 0], [1, 0, 2, 3]]

@@ -15,7 +15,7 @@ import numpy as np
 import minires
 from minires.files import write_atomically
 from minires.inspection.pictures.figures import new_figure
-from minires.training import HistoryRow
+from minires.trainer import HistoryRow
 
 
 class Recorder:

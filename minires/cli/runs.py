@@ -9,7 +9,8 @@ from pathlib import Path
 from minires import backend, checkpoint, data
 from minires.cli.console import Watcher, evaluation_table, fail, how_to_go_on, none_for_nan, stopping_on_signals
 from minires.cli.recording import Recorder, environment
-from minires.training import DivergenceError, Interrupted, Trainer, evaluate
+from minires.trainer import Trainer
+from minires.training import DivergenceError, Interrupted, evaluate
 
 FREE_ON_RESUME = {"resume", "device", "data_dir", "data_url", "threads", "save_every", "no_progress"}
 

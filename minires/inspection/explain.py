@@ -17,7 +17,7 @@ from minires.backend import array_module, to_numpy
 from minires.inspection.watching import watching
 from minires.layers import Flatten, GlobalAvgPool2d
 from minires.layers.checks import check_image
-from minires.module import evaluating, no_grad
+from minires.modes import evaluating, no_grad
 from minires.names import unknown
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from minires.backend import device_of, to_device
 from minires.inspection.watching import watching
 from minires.layers import Conv2d, Linear
-from minires.module import evaluating
+from minires.modes import evaluating
 
 
 def summary(model, input_shape):

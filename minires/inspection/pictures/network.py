@@ -12,7 +12,8 @@ from minires import layers
 from minires.backend import device_of, to_device
 from minires.inspection.pictures.figures import BLUE, GREY, RED, new_figure
 from minires.inspection.watching import watching
-from minires.module import Module, evaluating
+from minires.modes import evaluating
+from minires.module import Module
 
 BOX, SIDE_BOX, HEIGHT = 1.42, 1.2, 0.4  # inches
 PITCH, HEADER, GAP = 0.68, 0.3, 0.22

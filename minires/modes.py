@@ -1,0 +1,41 @@
+"""What holds within a block: nothing kept for a backward pass; a model in inference mode."""
+
+import contextlib
+import contextvars
+
+_keep_backward = contextvars.ContextVar("minires_keep_backward", default=True)
+
+
+@contextlib.contextmanager
+def no_grad():
+    """Within this block modules keep nothing for a backward pass: memory is that of a block, not of the network.
+
+    No number that a module returns depends on it.
+    """
+    token = _keep_backward.set(False)
+    try:
+        yield
+    finally:
+        _keep_backward.reset(token)
+
+
+@contextlib.contextmanager
+def evaluating(model):
+    """Within this block all modules are in inference mode; afterwards each is in the mode it was in before."""
+    before = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in before:
+            module.training = training
+
+
+def keeps_backward():
+    """Whether a forward pass is to keep what its backward pass needs: not under no_grad()."""
+    return _keep_backward.get()
+
+
+def no_backward(dy):
+    """The backward pass of a forward pass under no_grad()."""
+    raise RuntimeError("this forward pass ran under no_grad() and kept nothing: call the module outside it")

@@ -1,0 +1,232 @@
+"""A run: epoch after epoch, which can stop anywhere and go on with the same bits."""
+
+import time
+from dataclasses import asdict, dataclass, field
+from typing import TypedDict
+
+import numpy as np
+
+from minires import checkpoint
+from minires.backend import steps_between_reads, synchronize
+from minires.training import DivergenceError, Interrupted, evaluate, train_step
+
+
+class HistoryRow(TypedDict):
+    """What is kept of a finished epoch: the columns of log.csv, in their order.
+
+    iteration: steps so far.   lr: of the last of them.   val_loss, val_acc: None without validation images.
+    seconds: training time so far.   images_per_second: of this epoch's training.
+    """
+
+    epoch: int
+    iteration: int
+    lr: float
+    train_loss: float
+    train_acc: float
+    val_loss: float | None
+    val_acc: float | None
+    seconds: float
+    images_per_second: float
+
+
+@dataclass
+class Position:
+    """Where a run stands: all that is not in the model and the optimizer.
+
+    epoch: epochs finished.   batch: batches done of the next one.   iteration: steps taken in all.
+    loss_sum, correct, seen: sums over the images of the epoch in progress.   seconds: training time so far.
+    epoch_seconds: of them, in the epoch in progress, validation aside.   history: a HistoryRow for each finished epoch.
+    """
+
+    epoch: int = 0
+    batch: int = 0
+    iteration: int = 0
+    loss_sum: float = 0.0
+    correct: int = 0
+    seen: int = 0
+    seconds: float = 0.0
+    epoch_seconds: float = 0.0
+    best_val_acc: float | None = None
+    best_val_loss: float | None = None
+    best_epoch: int = 0
+    history: list = field(default_factory=list)
+
+
+class Trainer:
+    """A run: `model` trained on `train_loader` by `optimizer`, with the learning rate `schedule(iteration)`.
+
+    epochs, iterations: how long; the run ends with the first of the two (iterations None: no such limit).
+    val_loader: after each epoch the model is evaluated on it, and the best by validation accuracy (of equals, by
+    loss) is kept; None: the last counts as the best.   label_smoothing: of the training loss.
+    folder: where last.safetensors and best.safetensors go, with `info` inside.
+    save_every: iterations between checkpoints within an epoch, or None.
+    watcher: an object with `batch(trainer)` after every step and `epoch(trainer, row)` after every epoch, or None.
+    before_epoch: None, or called with the epoch's number, from 0, before it begins or goes on, to freeze or unfreeze.
+    """
+
+    def __init__(
+        self,
+        model,
+        optimizer,
+        schedule,
+        train_loader,
+        val_loader,
+        *,
+        epochs,
+        folder,
+        iterations=None,
+        num_classes=10,
+        label_smoothing=0.0,
+        info=None,
+        save_every=None,
+        watcher=None,
+        before_epoch=None,
+    ):
+        self.model, self.optimizer, self.schedule = model, optimizer, schedule
+        self.train_loader, self.val_loader = train_loader, val_loader
+        self.epochs, self.iterations, self.num_classes = epochs, iterations, num_classes
+        self.label_smoothing, self.folder, self.info = label_smoothing, folder, info or {}
+        self.save_every, self.watcher, self.before_epoch = save_every, watcher, before_epoch
+        self.position = Position()
+        self.stop_requested = False
+        self._unread = []  # (iteration, loss, right answers, images) still on the device
+
+    # Going on ---------------------------------------------------------------------------------------------------
+
+    def resume(self, loaded):
+        """Take up a Checkpoint's model, optimizer, generators and position."""
+        if loaded.optimizer is None or loaded.position is None:
+            raise checkpoint.CheckpointError("this checkpoint holds a model only: resume from last.safetensors")
+        self.model.load_state_dict(loaded.model)
+        self.optimizer.load_state_dict(loaded.optimizer)
+        checkpoint.restore_generators(self.model, loaded.generators)
+        try:
+            self.position = Position(**loaded.position)
+        except TypeError as error:
+            raise checkpoint.CheckpointError(f"this checkpoint says where it stood in another way: {error}") from error
+
+    def save(self, name="last"):
+        """Write last.safetensors (all that is needed to go on) or best.safetensors (the model alone)."""
+        self._read_losses()
+        path = self.folder / f"{name}.safetensors"
+        position = self.position
+        try:
+            if name == "best":
+                info = {**self.info, "epoch": position.epoch, "val_acc": position.best_val_acc}
+                checkpoint.save(path, self.model, info=info)
+            else:
+                checkpoint.save(path, self.model, self.optimizer, asdict(position), self.info)
+        except ValueError as error:
+            raise self._diverged(position.iteration, "a parameter") from error
+
+    # Running ----------------------------------------------------------------------------------------------------
+
+    @property
+    def finished(self):
+        """Whether the run has come to its end."""
+        return self.position.epoch >= self.epochs or (self._out_of_iterations() and self.position.batch == 0)
+
+    def run(self):
+        """Train to the end. Raises Interrupted after `stop_requested` was set, with everything saved."""
+        if self.position == Position():
+            self.save()  # from here on there is something to go on from, whatever happens
+        try:
+            while not self.finished:
+                self._epoch()
+        except Interrupted:
+            self.save()
+            raise
+
+    def _epoch(self):
+        if self.before_epoch is not None:
+            self.before_epoch(self.position.epoch)
+        self.model.train()
+        began = time.perf_counter()
+        before = self.position.epoch_seconds
+        seconds_before = self.position.seconds
+
+        def count_time():
+            self.position.epoch_seconds = before + time.perf_counter() - began
+            self.position.seconds = seconds_before + time.perf_counter() - began
+
+        for x, labels in self.train_loader.epoch(self.position.epoch, self.position.batch):
+            if self._out_of_iterations():
+                break
+            self._step(x, labels)
+            count_time()
+            if self.watcher is not None:
+                self.watcher.batch(self)
+            if self.save_every and self.position.iteration % self.save_every == 0:
+                self.save()
+            if self.stop_requested:
+                raise Interrupted
+        synchronize(self.train_loader.device)
+        self._read_losses()
+        count_time()
+        evaluation = None
+        if self.val_loader is not None:
+            evaluation = evaluate(self.model, self.val_loader, self.num_classes, lambda: self.stop_requested)
+            if not np.isfinite(evaluation.loss):
+                raise self._diverged(self.position.iteration, f"the validation loss ({evaluation.loss})")
+        self.position.seconds = seconds_before + time.perf_counter() - began
+        self._finish_epoch(evaluation)
+
+    def _step(self, x, labels):
+        position = self.position
+        self.optimizer.lr = self.schedule(position.iteration)
+        loss, correct = train_step(self.model, self.optimizer, x, labels, self.label_smoothing)
+        position.iteration += 1
+        position.batch += 1
+        self._unread.append((position.iteration, loss, correct, len(x)))
+        if len(self._unread) >= steps_between_reads(self.train_loader.device):
+            self._read_losses()
+
+    def _read_losses(self):
+        unread, self._unread = self._unread, []
+        for iteration, loss, correct, images in unread:
+            loss = float(loss)
+            if not np.isfinite(loss):
+                raise self._diverged(iteration, f"the loss ({loss})")
+            self.position.loss_sum += loss * images
+            self.position.correct += int(correct)
+            self.position.seen += images
+
+    def _finish_epoch(self, evaluation):
+        position = self.position
+        position.epoch += 1
+        row = HistoryRow(
+            epoch=position.epoch,
+            iteration=position.iteration,
+            lr=self.optimizer.lr,
+            train_loss=position.loss_sum / position.seen,
+            train_acc=position.correct / position.seen,
+            val_loss=None if evaluation is None else evaluation.loss,
+            val_acc=None if evaluation is None else evaluation.accuracy,
+            seconds=position.seconds,
+            images_per_second=position.seen / position.epoch_seconds,
+        )
+        position.history.append(row)
+        position.batch, position.loss_sum, position.correct, position.seen, position.epoch_seconds = 0, 0.0, 0, 0, 0.0
+        if self._is_best(evaluation):
+            position.best_val_acc, position.best_val_loss = row["val_acc"], row["val_loss"]
+            position.best_epoch = position.epoch
+            self.save("best")
+        self.save()
+        if self.watcher is not None:
+            self.watcher.epoch(self, row)
+
+    def _is_best(self, evaluation):
+        """Higher accuracy, and of equals lower loss; without validation images the latest."""
+        best = self.position
+        if evaluation is None or best.best_val_acc is None:
+            return True
+        return (evaluation.accuracy, -evaluation.loss) > (best.best_val_acc, -best.best_val_loss)
+
+    def _out_of_iterations(self):
+        return self.iterations is not None and self.position.iteration >= self.iterations
+
+    def _diverged(self, iteration, what):
+        return DivergenceError(
+            f"epoch {self.position.epoch + 1}, iteration {iteration}: {what} is no longer a finite number: lower the "
+            f"learning rate; the last good checkpoint is {self.folder / 'last.safetensors'}"
+        )
