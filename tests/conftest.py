@@ -10,7 +10,7 @@ import threading
 
 import numpy as np
 import pytest
-import threadpoolctl  # noqa: F401: its first import sets an environment variable
+import threadpoolctl  # noqa: F401  its first import sets an environment variable
 from hypothesis import settings
 
 from minires import backend
