@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import threadpoolctl  # noqa: F401  its first import sets an environment variable
 from hypothesis import settings
+from tqdm import tqdm
 
 from minires import backend
 from minires.backend.cpu import blocks as cpu
@@ -24,6 +25,7 @@ CACHES = {"__pycache__", ".hypothesis", ".mypy_cache", ".pytest_cache", ".ruff_c
 settings.register_profile("minires", max_examples=15, deadline=None, derandomize=True)
 settings.register_profile("thorough", max_examples=300, deadline=None)
 settings.load_profile("minires")
+tqdm.monitor_interval = 0  # without the thread that redraws bars which have stalled
 
 
 def pytest_configure(config):
