@@ -10,7 +10,6 @@ import threading
 
 import numpy as np
 import pytest
-import threadpoolctl  # noqa: F401  its first import sets an environment variable
 from hypothesis import settings
 from tqdm import tqdm
 
@@ -21,6 +20,8 @@ from minires.protocol import check_protocol
 
 CHECKOUT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 CACHES = {"__pycache__", ".hypothesis", ".mypy_cache", ".pytest_cache", ".ruff_cache"}
+# Environment variables that pytest, and once and for good threadpoolctl and PyTorch, set by themselves.
+SET_BY_OTHERS = {"PYTEST_CURRENT_TEST", "KMP_DUPLICATE_LIB_OK", "TORCHINDUCTOR_CACHE_DIR"}
 
 settings.register_profile("minires", max_examples=15, deadline=None, derandomize=True)
 settings.register_profile("thorough", max_examples=300, deadline=None)
@@ -36,8 +37,7 @@ def pytest_configure(config):
 def _process():
     """What a test could leave to those after it: {kind: {name: value}}."""
     folders = {CHECKOUT, os.path.join(CHECKOUT, "tests"), os.getcwd()}
-    environment = os.environ.copy()
-    environment.pop("PYTEST_CURRENT_TEST", None)
+    environment = {name: value for name, value in os.environ.items() if name not in SET_BY_OTHERS}
     return {
         "the working directory": {"": os.getcwd()},
         "NumPy's error state": {"": np.geterr()},
@@ -61,7 +61,7 @@ def _changed(before, after):
 def _put_back(before):
     os.chdir(before["the working directory"][""])
     np.seterr(**before["NumPy's error state"][""])
-    for name in os.environ.keys() - before["the environment variable "].keys() - {"PYTEST_CURRENT_TEST"}:
+    for name in os.environ.keys() - before["the environment variable "].keys() - SET_BY_OTHERS:
         del os.environ[name]
     os.environ.update(before["the environment variable "])
     for name, handler in before["the handler of "].items():
