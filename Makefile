@@ -1,20 +1,25 @@
 # make train   train a residual network: CIFAR-10 if it can be had, otherwise shapes drawn by code
-# make test    the tests
+# make test    the tests, in an order drawn at random
 # make check   the tests, the linter and the type checker
+# make test-oldest   the fast tests with every package in the oldest version that setup.cfg allows
 # make docs    the documentation as a site, in docs/_build/html; make docs-serve also shows it in a browser
-# Each builds .venv by itself. Another Python: make test PYTHON=python3.12. More flags: make train ARGS="--epochs 10"
+# Each builds its environment, .venv or .venv-oldest, by itself. Another Python: make test PYTHON=python3.12. More flags: make train ARGS="--epochs 10"
 
 PYTHON ?= python3
 ARGS ?=
 BIN := .venv/bin
 
-.PHONY: train test check lint docs docs-serve clean
+.PHONY: train test test-oldest check lint docs docs-serve clean
 
 train: .venv/ready
 	$(BIN)/python examples/train_cifar.py $(ARGS)
 
 test: .venv/ready-dev
 	$(BIN)/python -m pytest $(ARGS)
+
+# Packages this old, beside newer ones that they depend on, may call what has been deprecated since.
+test-oldest: .venv-oldest/ready
+	.venv-oldest/bin/python -m pytest -W default::DeprecationWarning $(addprefix --ignore=tests/test_,$(addsuffix .py,$(SLOW))) $(ARGS)
 
 check: lint test
 
@@ -42,9 +47,15 @@ docs-serve: docs
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev]"
 	@touch $@
 
+.venv-oldest/ready: .venv/bin/python setup.cfg pyproject.toml .ci/oldest.py
+	$(BIN)/python -m venv --clear .venv-oldest
+	$(BIN)/python .ci/oldest.py >.venv-oldest/oldest.txt
+	.venv-oldest/bin/python -m pip install --quiet --disable-pip-version-check --editable . --requirement .venv-oldest/oldest.txt
+	@touch $@
+
 .venv/ready-docs: .venv/ready
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[docs]"
 	@touch $@
 
 clean:
-	rm -rf .venv build docs/_build *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf .venv .venv-oldest build docs/_build *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis

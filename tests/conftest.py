@@ -4,34 +4,96 @@ A longer search for counterexamples: pytest --hypothesis-profile=thorough
 """
 
 import contextlib
+import os
 import signal
+import threading
 
 import numpy as np
 import pytest
 from hypothesis import settings
+from tqdm import tqdm
 
 from minires import backend
 from minires.backend.cpu import blocks as cpu
 from minires.gradcheck import gradcheck
 from minires.protocol import check_protocol
 
+CHECKOUT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+CACHES = {"__pycache__", ".hypothesis", ".mypy_cache", ".pytest_cache", ".ruff_cache"}
+# Environment variables that pytest, and once and for good threadpoolctl and PyTorch, set by themselves.
+SET_BY_OTHERS = {"PYTEST_CURRENT_TEST", "KMP_DUPLICATE_LIB_OK", "TORCHINDUCTOR_CACHE_DIR"}
+
 settings.register_profile("minires", max_examples=15, deadline=None, derandomize=True)
 settings.register_profile("thorough", max_examples=300, deadline=None)
 settings.load_profile("minires")
+tqdm.monitor_interval = 0  # without the thread that redraws bars which have stalled
+
+
+def pytest_configure(config):
+    """pytest-randomly draws the order and no more: tests draw numbers from generators that they seed themselves."""
+    config.option.randomly_reset_seed = False
+
+
+def _process():
+    """What a test could leave to those after it: {kind: {name: value}}."""
+    folders = {CHECKOUT, os.path.join(CHECKOUT, "tests"), os.getcwd()}
+    environment = {name: value for name, value in os.environ.items() if name not in SET_BY_OTHERS}
+    return {
+        "the working directory": {"": os.getcwd()},
+        "NumPy's error state": {"": np.geterr()},
+        "the environment variable ": environment,
+        "the handler of ": {number.name: signal.getsignal(number) for number in signal.Signals},
+        "the file ": {file.path: True for folder in folders for file in os.scandir(folder) if file.name not in CACHES},
+        "the thread ": {thread: True for thread in threading.enumerate() if not thread.name.startswith("minires")},
+    }
+
+
+def _changed(before, after):
+    """-> [(kind, name)] of what is not as it was; a thread may have ended."""
+    return [
+        (kind, name)
+        for kind in before
+        for name in {**after[kind], **before[kind]}
+        if before[kind].get(name) != after[kind].get(name) and not (kind == "the thread " and name in before[kind])
+    ]
+
+
+def _put_back(before):
+    os.chdir(before["the working directory"][""])
+    np.seterr(**before["NumPy's error state"][""])
+    for name in os.environ.keys() - before["the environment variable "].keys() - SET_BY_OTHERS:
+        del os.environ[name]
+    os.environ.update(before["the environment variable "])
+    for name, handler in before["the handler of "].items():
+        if signal.getsignal(signal.Signals[name]) != handler:
+            signal.signal(signal.Signals[name], handler)
 
 
 @pytest.fixture(autouse=True)
 def process_as_it_was():
-    """A script called within this process sets its threads and what Ctrl-C does: both are as before afterwards.
+    """A test that leaves threads, signal handlers, environment variables or files behind fails, and says which.
+
+    So does one that leaves another working directory or NumPy error state. All but threads and files is then put back.
+    The number of threads, which a script called within this process sets, is as before in any case.
 
     Ctrl-C raises KeyboardInterrupt even where the tests run in a shell's background, which has it ignored.
     """
     threads = backend.get_threads()
     handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    before = _process()
     yield
+    for thread in threading.enumerate():
+        if thread not in before["the thread "] and not thread.name.startswith("minires"):
+            thread.join(1)  # it may be about to end
+    changed = _changed(before, _process())
+    if changed:
+        _put_back(before)
     signal.signal(signal.SIGINT, handler)
     if backend.get_threads() != threads:
         backend.set_threads(threads)
+    if changed:
+        left = ", ".join(f"{kind}{name}" for kind, name in changed)
+        pytest.fail(f"left behind for the tests after it: {left}; a test puts back what it changes", pytrace=False)
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,11 @@
-"""For the tests of the scripts in examples/: a script as a module, and a call of its command line."""
+"""For the tests of the scripts in examples/: a script as a module, a call of its command line, and what it wrote."""
 
+import csv
 import importlib.util
 import sys
 from pathlib import Path
+
+from PIL import Image
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 
@@ -31,3 +34,16 @@ def one_sentence(err):
     assert len(lines) == 1, err
     assert lines[0].startswith("error: ")
     return lines[0]
+
+
+def table(path):
+    """The rows of a CSV file, each a dictionary."""
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def picture(path):
+    """The picture in a file, which is closed again."""
+    with Image.open(path) as image:
+        image.load()
+    return image

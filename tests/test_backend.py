@@ -452,6 +452,7 @@ def test_ctrl_c_anywhere_leaves_threads_and_blas_usable(threads, small_blocks, f
     in_another_thread(lambda: [threads(1)])  # which waits until nobody computes
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # it struck while a file was opened
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timer sends signals here")
 def test_ctrl_c_at_any_time_leaves_threads_and_blas_usable(threads, small_blocks):
     def strike(number, frame):

@@ -1,6 +1,5 @@
 """The experiments' quick forms: they run, write their table and picture, and do nothing twice."""
 
-import csv
 import math
 import subprocess
 import sys
@@ -8,9 +7,8 @@ import sys
 import numpy as np
 import pytest
 import scripts
-from PIL import Image
 from safetensors.numpy import save_file
-from scripts import EXAMPLES
+from scripts import EXAMPLES, picture, table
 from test_data_cifar import make_batches, write_binary
 
 from minires import layers, models
@@ -23,10 +21,10 @@ def test_finetuning_on_shapes(tmp_path):
     command = [sys.executable, EXAMPLES / "experiments" / "finetuning.py", "shapes", "--quick", "--seeds", "0"]
     command += ["--weights", tmp_path / "weights.safetensors", "--out", tmp_path / "out"]
     first = subprocess.run(command, capture_output=True, text=True, check=True)
-    rows = list(csv.DictReader((tmp_path / "out" / "results.csv").open()))
+    rows = table(tmp_path / "out" / "results.csv")
     assert [row["way"] for row in rows] == ["fine-tuned", "head alone", "from scratch"]
     assert all(row["images of a class"] == "10" and 0 <= float(row["test_acc"]) <= 1 for row in rows)
-    assert Image.open(tmp_path / "out" / "results.png").size == (825, 440)
+    assert picture(tmp_path / "out" / "results.png").size == (825, 440)
     assert "images/s" in first.stdout
     again = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "images/s" not in again.stdout  # no run
@@ -64,8 +62,8 @@ def quickly(load, cifar, tmp_path, monkeypatch, capsys):
         assert scripts.call(script, monkeypatch, capsys, *flags)[1].splitlines()[-3:] == printed.splitlines()[-3:]
         assert {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in files[1:]} == written
         assert (files[0].read_bytes(), (out / "results.png").read_bytes()) == (table, picture)
-        assert Image.open(out / "results.png").size > (600, 300)
-        return list(csv.DictReader(files[0].open()))
+        assert picture(out / "results.png").size > (600, 300)
+        return table(files[0])
 
     return run
 

@@ -327,7 +327,7 @@ class TestPredict:
         code, printed, _ = script("predict", picture, "--weights", weights, "--json", "--top", 10, "--device", "cpu")
         assert code == 0
         preprocessing = Preprocessing((0.485, 0.456, 0.406), (0.229, 0.224, 0.225), size=32, resize=32)
-        pixels = preprocessing.pixels(Image.open(picture))
+        pixels = preprocessing.pixels(scripts.picture(picture))
         with no_grad():
             logits, _ = models.resnet8(rng=5).eval()(normalize(pixels[None], preprocessing.mean, preprocessing.std))
         expected = np.exp(logits[0].astype(np.float64))
@@ -344,7 +344,7 @@ class TestPredict:
                                   "--plot", tmp_path / "answer.png")  # fmt: skip
         assert code == 0
         assert printed.count("thing ") == 5
-        assert Image.open(tmp_path / "answer.png").size == (1210, 396)
+        assert scripts.picture(tmp_path / "answer.png").size == (1210, 396)
         names.write_text("one\ntwo\n")
         code, _, err = script("predict", pictures / "red" / "0.png", "--weights", weights, "--classes", names)
         assert (code, "2 names, the weights have 10 classes" in one_sentence(err)) == (1, True)

@@ -1,6 +1,5 @@
 """The experiment behind docs/linear_to_resnet.md: its quick form, receptive fields, the page's table."""
 
-import csv
 import importlib.util
 import re
 import subprocess
@@ -8,7 +7,7 @@ import sys
 
 import numpy as np
 import pytest
-from scripts import EXAMPLES
+from scripts import EXAMPLES, table
 
 from minires.layers import GlobalAvgPool2d
 from minires.sequential import Sequential
@@ -30,7 +29,7 @@ def test_quick_form_resumes(tmp_path):
     first = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     second = subprocess.run([*command, "batch_norm"], capture_output=True, text=True, check=True).stdout
     assert second.splitlines()[:3] == first.splitlines()  # seconds, too: it was not trained again
-    rows = list(csv.DictReader((tmp_path / "results.csv").open()))
+    rows = table(tmp_path / "results.csv")
     assert [(row["network"], row["parameters"]) for row in rows] == [("linear", "30730"), ("batch_norm", "24346")]
     assert all(0 <= float(row["test_acc"]) <= 1 for row in rows)
 

@@ -50,7 +50,7 @@ PICTURES = {
 def test_is_written_and_shows_something(name, tmp_path):
     figure = PICTURES[name]()
     pictures.write_png(figure, tmp_path / "a.png")
-    written = Image.open(tmp_path / "a.png")
+    written = scripts.picture(tmp_path / "a.png")
     assert written.format == "PNG"
     np.testing.assert_allclose(written.size, 110 * figure.get_size_inches(), atol=1)
     assert np.asarray(written.convert("L")).std() > 5
@@ -60,7 +60,7 @@ def test_few_colours_make_a_smaller_file(tmp_path):
     figure = PICTURES["images"]()
     pictures.write_png(figure, tmp_path / "a.png")
     pictures.write_png(figure, tmp_path / "b.png", colours=32)
-    assert len(Image.open(tmp_path / "b.png").getcolors()) <= 32
+    assert len(scripts.picture(tmp_path / "b.png").getcolors()) <= 32
     assert (tmp_path / "b.png").stat().st_size < (tmp_path / "a.png").stat().st_size
 
 
@@ -155,8 +155,8 @@ class TestIm2col:
     def test_gif(self, tmp_path):
         frames = pictures.im2col_frames([[1, 2, 0], [0, 1, 3]], [[1, -1]])
         pictures.write_gif(frames, tmp_path / "a.gif", 0.5)
-        written = Image.open(tmp_path / "a.gif")
-        assert (written.n_frames, written.info["duration"], written.info["loop"]) == (4, 500, 0)
+        with Image.open(tmp_path / "a.gif") as written:
+            assert (written.n_frames, written.info["duration"], written.info["loop"]) == (4, 500, 0)
 
     @pytest.mark.parametrize(
         ("image", "weight", "message"),
@@ -212,8 +212,8 @@ class TestExplainScript:
         assert "broken.png: is not a picture" in err
         assert printed.count("explained is thing 3") == 2
         assert printed.count("%  thing") == 10
-        assert Image.open(out).size == (1210, 627)
-        assert np.asarray(Image.open(out).convert("L")).std() > 20
+        assert scripts.picture(out).size == (1210, 627)
+        assert np.asarray(scripts.picture(out).convert("L")).std() > 20
 
     @pytest.mark.parametrize(
         ("flags", "message"),
@@ -239,13 +239,13 @@ def test_the_experiment(tmp_path, monkeypatch, capsys):
     made = {path.name for path in out.iterdir()}
     assert {"network.png", "im2col.gif", "filters.png", "maps-layer3.png", "grad_cam.png", "mistakes.png"} <= made
     assert "rank correlation" in printed
-    counts = [list(map(int, row[1:])) for row in list(csv.reader((out / "confusion.csv").open()))[1:]]
-    mistakes = list(csv.DictReader((out / "mistakes.csv").open()))
+    counts = [list(map(int, row[1:])) for row in list(csv.reader((out / "confusion.csv").read_text().splitlines()))[1:]]
+    mistakes = scripts.table(out / "mistakes.csv")
     total, right = np.sum(counts), np.trace(counts)
     assert f"right: {right} of {total}" in printed
     assert len(mistakes) == total - right
     probabilities = [float(row["probability"]) for row in mistakes]
     assert probabilities == sorted(probabilities, reverse=True)
     assert all(row["it is"] != row["the network says"] for row in mistakes)
-    rows = list(csv.DictReader((out / "randomisation.csv").open()))
+    rows = scripts.table(out / "randomisation.csv")
     assert [float(row["mean correlation"]) for row in rows if row["layers made random, down to"] == "none"] == [1, 1]

@@ -6,8 +6,7 @@ from dataclasses import is_dataclass
 
 import numpy as np
 import pytest
-from PIL import Image
-from scripts import EXAMPLES, call, load
+from scripts import EXAMPLES, call, load, picture
 
 from minires import schedules
 from minires.schedules import ConstantLR, CosineAnnealingLR, LinearWarmup, MultiStepLR, OneCycleLR, StepLR
@@ -179,4 +178,4 @@ def test_the_picture_shows_every_schedule(monkeypatch, capsys, tmp_path):
     assert [type(schedule) for schedule in script.SCHEDULES.values()] == classes
     code, out, _ = call(script, monkeypatch, capsys, "--out", tmp_path / "new" / "schedules.png")
     assert (code, out) == (0, f"wrote {tmp_path / 'new' / 'schedules.png'}\n")
-    assert Image.open(tmp_path / "new" / "schedules.png").size == Image.open(PICTURE).size
+    assert picture(tmp_path / "new" / "schedules.png").size == picture(PICTURE).size

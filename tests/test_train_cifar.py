@@ -1,6 +1,5 @@
 """examples/train_cifar.py as its user meets it: flags, files, stopping and going on, and what goes wrong."""
 
-import csv
 import importlib.util
 import json
 import os
@@ -15,6 +14,7 @@ from pathlib import Path
 import cupy_double
 import numpy as np
 import pytest
+from scripts import table
 from test_data_cifar import make_batches, write_binary
 
 from minires import checkpoint, data, models
@@ -104,7 +104,7 @@ def test_a_run_writes_all_its_files(main, tmp_path):
     assert config["sizes"] == {"train": 56, "val": 6, "test": 13}
     assert "commit" in config
 
-    rows = list(csv.DictReader((out / "log.csv").open()))
+    rows = table(out / "log.csv")
     assert (out / "log.csv").read_text().splitlines()[0] == (
         "epoch,iteration,lr,train_loss,train_acc,val_loss,val_acc,seconds,images_per_second"
     )
@@ -271,7 +271,7 @@ def test_a_signal_saves_and_prints_the_command_that_goes_on(example, main, tmp_p
     got, printed, _ = main("--resume", tmp_path / "run")
     assert got == 0
     same_arrays(tmp_path / "whole", tmp_path / "run")
-    logs = [list(csv.DictReader((tmp_path / run / "log.csv").open())) for run in ("whole", "run")]
+    logs = [table(tmp_path / run / "log.csv") for run in ("whole", "run")]
     timeless = [
         [{k: v for k, v in row.items() if k not in ("seconds", "images_per_second")} for row in log] for log in logs
     ]

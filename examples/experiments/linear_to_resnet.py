@@ -121,7 +121,7 @@ def main():
         set_threads(args.threads)
     args.out.mkdir(parents=True, exist_ok=True)
     path = args.out / "results.csv"
-    rows = list(csv.DictReader(path.open(encoding="utf-8"))) if path.exists() else []
+    rows = list(csv.DictReader(path.read_text(encoding="utf-8").splitlines())) if path.exists() else []
     done = {(row["network"], int(row["seed"])) for row in rows}
     images, tests = (600, 200) if args.quick else (5_000, 2_000)
     dataset = data.make_synthetic(train=images, test=tests)
