@@ -76,29 +76,6 @@ class Conv:
         )
 
 
-@dataclass(frozen=True)
-class MaxPool:
-    """Max pooling, forward and backward."""
-
-    channels: int
-    size: int
-    batch_size: int
-    kernel: int = 3
-    stride: int = 2
-    padding: int = 1
-    seconds: float = 0.2
-
-    @property
-    def name(self):
-        return f"maxpool{self.kernel}x{self.kernel}-{self.channels}ch-{self.size}x{self.size}-{self.batch_size}"
-
-    def arrays(self):
-        """x (N, H, W, C) and dy (N, OH, OW, C)."""
-        out = (self.size + 2 * self.padding - self.kernel) // self.stride + 1
-        shape = self.batch_size, self.size, self.size, self.channels
-        return _normal(shape, (self.batch_size, out, out, self.channels))
-
-
 def make_batch(batch_size, size=32, num_classes=10):
     """Images (N, size, size, 3) of noise and labels (N,)."""
     rng = np.random.default_rng(0)
@@ -149,8 +126,7 @@ CONVOLUTIONS = _by_name(
         Conv(3, 64, 224, 8, kernel=7, stride=2),  # the stem of the networks for ImageNet
     ]
 )
-POOLING = _by_name([MaxPool(64, 112, 8)])
-CASES = {**NETWORKS, **CONVOLUTIONS, **POOLING}
+CASES = {**NETWORKS, **CONVOLUTIONS}
 QUICK = ("resnet20-train-128", "resnet20-infer-128", "conv3x3-128ch-28x28-16")
 
 

@@ -7,9 +7,9 @@ minires's own time goes.
     python benchmarks/cpu.py --case 'resnet20-*' 'conv*'    these cases only
     python benchmarks/cpu.py --breakdown resnet56 64        the operations of this training step only
 
-Peers are those that are installed: PyTorch (pip install torch, a CPU build will do) in every case; a textbook's
-im2col, JAX and Keras on TensorFlow, all of them slower to start or to run, in two cases and with fewer steps. Without
-PyTorch the cases without a peer are reported for minires alone.
+Peers are PyTorch, where it is installed (pip install torch, a CPU build will do), in every case, and a textbook's
+im2col, which is slow, in two cases and with fewer steps. Without PyTorch the cases without a peer are reported for
+minires alone.
 
 In each round minires and every peer have a turn of a few steps, on the same weights and the same batch; a figure is
 the median over rounds, a ratio the median of the rounds' ratios, so that a machine whose speed drifts does not matter.
@@ -35,7 +35,6 @@ sys.path[:0] = [str(HERE), str(HERE.parent)]
 
 import breakdown  # noqa: E402
 import command_line  # noqa: E402
-import linearity  # noqa: E402
 import machine_peaks  # noqa: E402
 import peers  # noqa: E402
 import turns  # noqa: E402
@@ -150,26 +149,6 @@ def line(row):
     )
 
 
-def measure_linearity(batches, depths, rounds):
-    """The JSON's "linearity", of minires alone."""
-    networks = linearity.networks(batches, depths)
-    minires = peers.load("minires", backend.get_threads())
-    runners = {network: minires.make_step(network) for network in networks}
-    costs = {network: [] for network in networks}
-    steps = {}
-    for network, step in runners.items():
-        seconds = network.batch_size / images_per_second(step, network.batch_size, 1)  # the warm-up, too
-        steps[network] = max(1, int(network.seconds / seconds))
-    for _ in range(rounds):
-        for network, step in runners.items():
-            costs[network].append(1 / images_per_second(step, network.batch_size, steps[network]))
-    found = (
-        linearity.Cost(int(network.model.removeprefix("resnet")), network.batch_size, tuple(cost))
-        for network, cost in costs.items()
-    )
-    return linearity.analyse(list(found))
-
-
 # The command line ------------------------------------------------------------------------------------------------
 
 
@@ -183,7 +162,6 @@ def parse(argv):
     parser.add_argument(
         "--breakdown", nargs=2, metavar=("MODEL", "BATCH"), help="only the operations of this training step"
     )
-    parser.add_argument("--linearity", action="store_true", help="only the cost of an image by batch size and depth")
     parser.add_argument(
         "--steps",
         type=command_line.at_least_one,
@@ -200,11 +178,10 @@ def parse(argv):
 
 def _checked(args):
     """args with `cases`, `asked` (peers by name), and what to leave out, decided. Raises ValueError."""
-    everything = not (args.case or args.breakdown or args.linearity)
+    everything = not (args.case or args.breakdown)
     default = (QUICK if args.quick else CASES) if everything else ()
     args.cases = [CASES[name] for name in (select(args.case, CASES) if args.case else default)]
     args.asked = select(args.peer, peers.PEERS, "peer") if args.peer else []
-    args.linearity = args.linearity or everything
     if args.breakdown:
         model, batch_size = args.breakdown
         if model not in models.MODELS:
@@ -262,12 +239,6 @@ def main(argv=None):
         print(LEGEND)
     if args.breakdown:
         content |= break_down(args.breakdown, args.threads, args.quick)
-        command_line.save(args.json, content)
-    if args.linearity:
-        batches = linearity.QUICK_BATCHES if args.quick else linearity.BATCHES
-        depths = linearity.QUICK_DEPTHS if args.quick else linearity.DEPTHS
-        content["linearity"] = measure_linearity(batches, depths, 2 if args.quick else 3)
-        print(f"\n{linearity.table(content['linearity'])}")
         command_line.save(args.json, content)
     if args.json:
         print(f"\nwrote {args.json}")

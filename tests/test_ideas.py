@@ -12,13 +12,15 @@ BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
 
 import ideas  # noqa: E402
+import older_forms  # noqa: E402
+import turns  # noqa: E402
 from cases import Network  # noqa: E402
 from peers import textbook  # noqa: E402
 
-from minires import layers, models  # noqa: E402
+from minires import backend, layers, models  # noqa: E402
 from minires.backend.cpu import blocks as cpu  # noqa: E402
 from minires.backend.cpu import memory  # noqa: E402
-from minires.backend.primitives import patches  # noqa: E402
+from minires.backend.primitives import convolution  # noqa: E402
 from minires.losses import cross_entropy  # noqa: E402
 from minires.models import resnet  # noqa: E402
 
@@ -86,12 +88,12 @@ def test_older_forms_are_in_place_and_everything_is_put_back():
     before = everything()
     with pytest.raises(ZeroDivisionError), ideas.standing_on("nhwc"):
         assert memory.empty is np.empty
-        assert patches.borrow_patches is layers.conv.borrow_patches is ideas.im2col_by_pixels  # the oldest
-        assert cpu.for_each_block is ideas.whole_batch
-        assert layers.BatchNormReLU2d.forward is ideas.separate_norm_add_relu
+        assert backend.borrow_patches is convolution.borrow_patches is older_forms.patches_by_pixels
+        assert cpu.for_each_block is older_forms.whole_batch
+        assert layers.BatchNormReLU2d.forward is older_forms.separate_norm_add_relu
         1 / 0  # noqa: B018
-    with ideas.standing_on("items"):
-        assert patches.borrow_patches is ideas.im2col_by_rows
+    with ideas.standing_on("rows"):
+        assert backend.borrow_patches is older_forms.patches_by_pixels
         assert cpu.for_each_block is before[cpu, "for_each_block"]
     with ideas.standing_on("lean"):
         assert everything() == before
@@ -110,10 +112,12 @@ def test_every_idea_changes_something():
         assert any(below[place] is not value for place, value in above.items()), rung
 
 
-@pytest.mark.parametrize("pixels", [1, 2, 4])
-def test_pixels_that_share_a_row(pixels):
-    x, weight = (np.random.default_rng(0).standard_normal(shape) for shape in ((3, 8, 8, 5), (6, 5, 3, 3)))
-    np.testing.assert_allclose(ideas.convolve(x, weight, pixels), layers.conv2d(x, weight, None, 1, 1)[0], atol=1e-12)
+@pytest.mark.parametrize("rows", [None, slice(1, 3)], ids=["all rows", "a band"])
+@pytest.mark.parametrize(("kernel", "stride"), [((3, 3), (1, 1)), ((3, 2), (2, 1)), ((1, 1), (2, 2))])
+def test_patches_copied_by_pixels(kernel, stride, rows):
+    x, padding = np.random.default_rng(0).standard_normal((2, 9, 8, 5)), ((1, 0), (2, 1))
+    expected = backend.im2col(x, kernel, stride, padding, value=7, rows=rows)
+    np.testing.assert_array_equal(older_forms.patches_by_pixels(x, kernel, stride, padding, 7, rows), expected)
 
 
 # A run -----------------------------------------------------------------------------------------------------------
@@ -160,17 +164,15 @@ def test_a_rung_that_computes_something_else_is_found(monkeypatch):
         ideas.climb(TINY, ["textbook", "lean"], 1, 1, Liar)
 
 
-def test_other_tables(tmp_path, monkeypatch, capsys):
-    def once(steps, items, rounds):
-        for step in steps.values():
-            step()
-        return dict.fromkeys(steps, 10.0)
-
-    monkeypatch.setattr(ideas, "take_turns", once)
-    content = run(tmp_path, *(f"--{name}" for name in ideas.TABLES))
-    assert set(content) == {"machine", "network", "rounds", *ideas.TABLES}
-    assert all(content[name] for name in ideas.TABLES)
+def test_other_tables(tmp_path, monkeypatch):
+    monkeypatch.setattr(ideas, "TURN_SECONDS", 0)
+    monkeypatch.setattr(turns, "PAUSE", 0)
+    content = run(tmp_path, "--blocks", "--winograd")
+    assert set(content) == {"machine", "network", "rounds", "blocks", "winograd"}
+    assert list(content["blocks"]) == ["0.125", "0.25", "0.5", "1", "2", "4", "8"]
+    assert len(content["winograd"]) == 6 + 4
     assert cpu.BLOCK_BYTES == 2**21
+    assert backend.winograd.LEAST_CHANNELS == 128
 
 
 def test_a_process_of_its_own():

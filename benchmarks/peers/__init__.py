@@ -22,8 +22,6 @@ PEERS = {
     "pytorch-nchw": Peer("peer_torch", "torch"),
     "pytorch-channels-last": Peer("peer_torch", "torch"),
     "textbook": Peer("peer_textbook", "numpy", slow=True),
-    "jax": Peer("peer_jax", "jax", slow=True),
-    "keras-tensorflow": Peer("peer_keras", "keras and tensorflow", slow=True),
 }
 SLOW_CASES = ("resnet20-train-128", "resnet20-infer-128")
 

@@ -1,9 +1,9 @@
 """What is measured: steps of minires."""
 
-from cases import Conv, Network
+from cases import Network
 
 from minires import models, no_grad, optim
-from minires.layers import conv2d, max_pool2d
+from minires.layers import conv2d
 from minires.training import train_step
 
 try:
@@ -18,11 +18,9 @@ except ImportError:  # this file also runs other checkouts, with benchmarks/agai
 def make_step(case, peer="minires"):
     """A function that does one step of the case and returns its results, a list of arrays.
 
-    Results are [loss] of training, [logits] of inference, [y, dx, dweight] of a convolution and [y, dx] of pooling.
+    Results are [loss] of training, [logits] of inference and [y, dx, dweight] of a convolution.
     """
-    if isinstance(case, Network):
-        return _network(case)
-    return _conv(case) if isinstance(case, Conv) else _max_pool(case)
+    return _network(case) if isinstance(case, Network) else _conv(case)
 
 
 def _network(case):
@@ -47,15 +45,5 @@ def _conv(case):
     def step():
         y, backward = conv2d(x, weight, None, case.stride, case.padding)
         return [y, *backward(dy)]
-
-    return step
-
-
-def _max_pool(case):
-    x, dy = case.arrays()
-
-    def step():
-        y, backward = max_pool2d(x, case.kernel, case.stride, case.padding)
-        return [y, backward(dy)]
 
     return step

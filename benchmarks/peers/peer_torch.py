@@ -1,7 +1,7 @@
 """The same steps in PyTorch, in its default layout (pytorch-nchw) and in channels_last."""
 
 import torch
-from cases import Conv, Network
+from cases import Network
 from torch.nn import functional as F
 
 from minires import models
@@ -15,9 +15,7 @@ set_threads = torch.set_num_threads
 def make_step(case, peer):
     """As in peer_minires."""
     layout = torch.channels_last if peer == "pytorch-channels-last" else torch.contiguous_format
-    if isinstance(case, Network):
-        return _network(case, layout)
-    return _conv(case, layout) if isinstance(case, Conv) else _max_pool(case, layout)
+    return (_network if isinstance(case, Network) else _conv)(case, layout)
 
 
 def _network(case, layout):
@@ -52,18 +50,6 @@ def _conv(case, layout):
         y = F.conv2d(x, weight, None, case.stride, case.padding)
         dx, dweight = torch.autograd.grad(y, (x, weight), dy)
         return [_array(y), _array(dx), dweight.numpy()]
-
-    return step
-
-
-def _max_pool(case, layout):
-    x, dy = case.arrays()
-    x, dy = _images(x, layout).requires_grad_(), _images(dy, layout)
-
-    def step():
-        y = F.max_pool2d(x, case.kernel, case.stride, case.padding)
-        (dx,) = torch.autograd.grad(y, x, dy)
-        return [_array(y), _array(dx)]
 
     return step
 
