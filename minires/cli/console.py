@@ -14,7 +14,6 @@ from pathlib import Path
 
 from minires.names import unknown
 
-
 FLAGS = {  # what the library's errors advise, and the flag that does it
     "lower the learning rate": "lower --lr",
     "as data_dir": "with --data-dir",
