@@ -24,6 +24,7 @@ import numpy as np  # noqa: E402
 import train_cifar  # noqa: E402
 
 from minires import backend, data, models  # noqa: E402
+from minires.cli.console import in_flags  # noqa: E402
 from minires.training import train_step  # noqa: E402
 
 MODELS = ("resnet8", "resnet20")
@@ -136,7 +137,7 @@ def main(argv=None):
     try:
         device, dataset = backend.resolve_device(args.device), load_dataset(args.data_dir)
     except (ValueError, OSError, backend.DeviceError) as error:
-        sys.exit(f"error: {error}")
+        sys.exit(f"error: {in_flags(error)}")
     machine = command_line.about(args.threads, device=device)
     content = {"machine": machine, "dataset": dataset.label, "rounds": args.rounds, "parts": [], "shares": []}
     print(f"{machine['machine']['processor']}, {args.threads} threads; {dataset.label}; {args.rounds} rounds\n\n{HEAD}")

@@ -377,6 +377,22 @@ def test_done_means_this_very_file(capsys):
     assert main(capsys, "list")[0] == 0
 
 
+def test_a_full_disk_takes_no_exercise_back(capsys):
+    resource = pytest.importorskip("resource")
+    write("relu", solution("relu"))
+    write("sigmoid", solution("sigmoid"))
+    assert folder.passed("relu", Path("exercises/relu.py"))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (40, limits[1]))  # bytes: half of a line
+    try:
+        written = folder.passed("sigmoid", Path("exercises/sigmoid.py"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert not written
+    assert folder.state("relu") == "done"
+    assert sorted(path.name for path in folder.FOLDER.iterdir()) == ["passed.json", "relu.py", "sigmoid.py"]
+
+
 def test_nothing_is_overwritten(capsys):
     write("relu", "return 'mine'")
     mine = Path("exercises/relu.py").read_text(encoding="utf-8")

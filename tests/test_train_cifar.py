@@ -240,6 +240,24 @@ def test_without_data_it_trains_on_synthetic_shapes_and_nobody_can_miss_it(examp
     assert main(*FAST, "--dataset", "cifar10", "--out", tmp_path / "b", data_dir=None)[0] == 1
 
 
+def test_errors_and_the_notice_name_flags_not_arguments(main, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pooch", None)  # nothing can be downloaded
+    small = data.make_synthetic(train=60, test=20)
+    monkeypatch.setattr(sys.modules["minires.data.load"], "make_synthetic", lambda **options: small)
+    code, _, err = main(*FAST, "--dataset", "cifar10", "--out", tmp_path / "a", data_dir=None)
+    sentence = one_sentence(err)
+    assert code == 1
+    assert main(*FAST, "--out", tmp_path / "b", data_dir=None)[0] == 0
+    notice = json.loads((tmp_path / "b" / "config.json").read_text())["dataset"]["notice"]
+    assert {len(line) for line in notice.splitlines()} == {80}
+    assert notice in (tmp_path / "b" / "train.log").read_text()
+    for text in (sentence, " ".join(notice.replace("#", "").split())):
+        for flag in ("with --data-dir", "with --data-url", "--dataset synthetic"):
+            assert flag in text
+        for argument in ("data_dir", "data_url", "make_synthetic"):
+            assert argument not in text
+
+
 # Stopping and going on -------------------------------------------------------------------------------------------
 
 
@@ -447,6 +465,7 @@ def test_no_gpu(main, tmp_path, monkeypatch):
     sentence = one_sentence(err)
     assert "CuPy" in sentence
     assert "pip install" in sentence
+    assert sentence.endswith("or use --device cpu")
     code, printed, _ = main(*FAST, "--device", "auto", "--out", tmp_path / "run")
     assert code == 0
     assert "device: cpu" in printed

@@ -7,11 +7,21 @@ import shlex
 import signal
 import subprocess
 import sys
+import textwrap
 import time
 from difflib import get_close_matches
 from pathlib import Path
 
 from minires.names import unknown
+
+FLAGS = {  # what the library's errors advise, and the flag that does it
+    "lower the learning rate": "lower --lr",
+    "as data_dir": "with --data-dir",
+    "as data_url": "with --data-url",
+    "make_synthetic()": "--dataset synthetic",
+    "ask for the data set cifar10": "give --dataset cifar10",
+    "skip_broken=True": "--skip-broken",
+}
 
 
 class Parser(argparse.ArgumentParser):
@@ -183,6 +193,25 @@ def how_to_go_on(folder, recorder):
     line = f"to go on: {subprocess.list2cmdline(words) if os.name == 'nt' else shlex.join(words)}"
     recorder.say(line)
     return line
+
+
+def in_flags(error):
+    """The sentence of an error of the library, with flags for the arguments it names."""
+    text = getattr(error, "for_scripts", str(error))
+    for argument, flag in FLAGS.items():
+        text = text.replace(argument, flag)
+    return text
+
+
+def notice_in_flags(notice):
+    """The notice of `data.load`, with flags for the arguments it names, in a box of the same width."""
+    border, *lines, _ = notice.splitlines()
+    text = "\n".join(line.removeprefix("##").removesuffix("##").strip() for line in lines)
+    wrapped = []
+    for paragraph in text.split("\n\n"):
+        words = in_flags(paragraph.replace("\n", " "))
+        wrapped += ["", *textwrap.wrap(words, len(border) - 6, break_on_hyphens=False)]
+    return "\n".join([border, *(f"## {line:<{len(border) - 6}} ##" for line in wrapped[1:]), border])
 
 
 def fail(error, code=1):

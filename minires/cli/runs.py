@@ -7,10 +7,19 @@ import warnings
 from pathlib import Path
 
 from minires import backend, checkpoint, data
-from minires.cli.console import Watcher, evaluation_table, fail, how_to_go_on, none_for_nan, stopping_on_signals
+from minires.cli.console import (
+    Watcher,
+    evaluation_table,
+    fail,
+    how_to_go_on,
+    in_flags,
+    none_for_nan,
+    notice_in_flags,
+    stopping_on_signals,
+)
 from minires.cli.recording import Recorder, environment
 from minires.trainer import Trainer
-from minires.training import DivergenceError, Interrupted, evaluate
+from minires.training import Interrupted, evaluate
 
 FREE_ON_RESUME = {"resume", "device", "data_dir", "data_url", "threads", "save_every", "no_progress"}
 
@@ -26,7 +35,7 @@ def call(run, given):
     except (ValueError, OSError, RuntimeError) as error:
         if not isinstance(error, (ValueError, OSError, backend.DeviceError)):
             raise
-        return fail(str(error).replace("lower the learning rate", "lower --lr", isinstance(error, DivergenceError)))
+        return fail(in_flags(error))
 
 
 def check_settings(settings):
@@ -94,9 +103,9 @@ def load_dataset(settings, tell=print):
     """The data set; where it is not the one hoped for, a notice that nobody can miss."""
     show = not settings["no_progress"] and sys.stderr.isatty()
     dataset, notice = data.load(settings["dataset"], settings["data_dir"], settings["data_url"], progress=show)
-    settings["notice"] = notice
+    settings["notice"] = notice and notice_in_flags(notice)
     if notice:
-        print(f"\n{notice}\n", file=sys.stderr, flush=True)
+        print(f"\n{settings['notice']}\n", file=sys.stderr, flush=True)
     tell(f"data: {dataset.label}, {len(dataset.train_images):,} training and {len(dataset.test_images):,} test images")
     return dataset
 

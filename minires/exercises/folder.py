@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 from minires.exercises.generate import exercise_file
+from minires.files import write_atomically
 
 FOLDER = Path("exercises")
 PASSED = FOLDER / "passed.json"  # name: SHA-256 of the file that passed
@@ -66,7 +67,7 @@ def passed(name, path):
     if Path(path).absolute() != file_of(name).absolute():
         return True
     try:
-        PASSED.write_text(json.dumps(_passed() | {name: _digest(path)}, indent=1) + "\n", encoding="utf-8")
+        write_atomically(PASSED, (json.dumps(_passed() | {name: _digest(path)}, indent=1) + "\n").encode())
     except OSError:
         return False
     return True
