@@ -8,6 +8,7 @@
 PYTHON ?= python3
 ARGS ?=
 BIN := .venv/bin
+SLOW := against benchmarks docs exercises experiments finetune ideas imagenet measuring parity pipeline_benchmark site train_cifar
 
 .PHONY: train test test-oldest check lint docs docs-serve clean
 

@@ -1,6 +1,7 @@
 """benchmarks/cpu.py and its parts: every peer computes the same, figures are put together rightly, nothing is timed."""
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -71,7 +72,10 @@ def load():
             pytest.importorskip("torch")
         return peers.load(peer, backend.get_threads())
 
+    before = set(os.environ)
     yield load_or_skip
+    for name in set(os.environ) - before:  # set by a peer, to tell its framework
+        del os.environ[name]
     if sys.modules.get("torch"):
         sys.modules["torch"].set_num_threads(1)
 

@@ -33,11 +33,12 @@ KERNEL = "conv5_block1_2_conv/conv5_block1_2_conv/kernel:0"
 @pytest.fixture(scope="module")
 def keras():
     """Keras, on PyTorch unless KERAS_BACKEND names another."""
-    os.environ.setdefault("KERAS_BACKEND", "torch")
-    try:
-        import keras
-    except ImportError as error:
-        pytest.skip(f"Keras cannot be imported ({error})")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KERAS_BACKEND", os.environ.get("KERAS_BACKEND", "torch"))
+        try:
+            import keras
+        except ImportError as error:
+            pytest.skip(f"Keras cannot be imported ({error})")
     return keras
 
 

@@ -161,7 +161,7 @@ def call(way, module, name, argument):
 
 def leaving(sentinel):
     """{module.name: what it must be given to write the file `sentinel`}."""
-    code = f"open({str(sentinel)!r}, 'w')"
+    code = f"open({str(sentinel)!r}, 'w').close()"
     return {call: code if "builtin" in call[0] else f"touch {sentinel}" for call in CALLS}
 
 
