@@ -8,11 +8,11 @@ import contextlib
 import functools
 import inspect
 import math
-import sys
 import time
 from dataclasses import dataclass
 
 import numpy as np
+from replacing import replaced
 
 from minires import layers, losses
 
@@ -130,19 +130,9 @@ def exported_operations():
 @contextlib.contextmanager
 def recording():
     """Within this block all operations are recorded: gives the Recorder."""
-    recorder, replaced = Recorder(), []
-    wrapped = {function: recorder.wrap(name, function) for name, function in exported_operations().items()}
-    modules = [module for name, module in sys.modules.items() if name == "minires" or name.startswith("minires.")]
-    try:
-        for module in modules:
-            for name, value in list(vars(module).items()):
-                if inspect.isfunction(value) and value in wrapped:
-                    replaced.append((module, name, value))
-                    setattr(module, name, wrapped[value])
+    recorder = Recorder()
+    with replaced({function: recorder.wrap(name, function) for name, function in exported_operations().items()}):
         yield recorder
-    finally:
-        for module, name, value in replaced:
-            setattr(module, name, value)
 
 
 def measure(step, steps, peaks):

@@ -18,14 +18,12 @@ momentum and weight decay; data preparation is left out. Memory is what a proces
 at most in its first steps beyond what it held before them.
 """
 
-import argparse
 import functools
+import multiprocessing
 import platform
 import statistics
-import subprocess
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -87,26 +85,19 @@ def measure(case, modules, rounds, steps=None):
 
 
 def peak_memory(case, who, threads, steps):
-    """Megabytes that a process which only runs this case takes beyond what it held before its first step."""
-    options = {"--memory-of": who, "--case": case.name, "--threads": threads, "--steps": steps}
-    words = [str(word) for pair in options.items() for word in pair]
-    done = subprocess.run([sys.executable, str(HERE / "cpu.py"), *words], capture_output=True, text=True)
-    if done.returncode:
-        sys.exit(f"error: the memory of {who} in {case.name} could not be measured:\n{done.stderr}")
-    return float(done.stdout.split()[-1])
+    """Megabytes that this process, which only runs this case, takes beyond what it held before its first step."""
+    backend.set_threads(threads)
+    step = peers.load(who, threads).make_step(case, who)
+    return turns.memory_of_steps(step, steps, lambda: backend.memory_peak("cpu"))
 
 
 def peak_memories(case, names, threads, steps):
     """{who: megabytes}, of minires and these peers, a few processes at a time unless some are slow."""
     everyone = ["minires", *names]
-    with ThreadPoolExecutor(1 if any(peers.PEERS[name].slow for name in names) else threads) as pool:
-        return dict(zip(everyone, pool.map(lambda who: peak_memory(case, who, threads, steps), everyone), strict=True))
-
-
-def print_peak_memory(case, who, threads, steps):
-    """What the process of its own does."""
-    step = peers.load(who, threads).make_step(case, who)
-    print(turns.memory_of_steps(step, steps, lambda: backend.memory_peak("cpu")))
+    processes = 1 if any(peers.PEERS[name].slow for name in names) else threads
+    with multiprocessing.get_context("spawn").Pool(processes, maxtasksperchild=1) as pool:
+        found = pool.starmap(peak_memory, [(case, who, threads, steps) for who in everyone], chunksize=1)
+    return dict(zip(everyone, found, strict=True))
 
 
 # Cases -----------------------------------------------------------------------------------------------------------
@@ -168,7 +159,6 @@ def parse(argv):
         metavar="N",
         help="steps in a turn; default: a turn of 0.2 to 1.5 s, 1 if quick",
     )
-    parser.add_argument("--memory-of", choices=["minires", *peers.PEERS], help=argparse.SUPPRESS)
     args = command_line.parse(parser, argv)
     try:
         return _checked(args)
@@ -217,8 +207,6 @@ def versions_of(found):
 
 def main(argv=None):
     args = parse(argv)
-    if args.memory_of:
-        return print_peak_memory(args.cases[0], args.memory_of, args.threads, args.steps)
     found = find_peers(args)
     content = {"machine": command_line.about(args.threads, versions_of(found)), "results": []}
 
@@ -242,7 +230,6 @@ def main(argv=None):
         command_line.save(args.json, content)
     if args.json:
         print(f"\nwrote {args.json}")
-    return None
 
 
 def break_down(network, threads, quick):

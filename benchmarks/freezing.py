@@ -7,19 +7,19 @@ In each round every kind has a turn of a few steps on the same batch of 128; a f
 the median of the rounds' ratios. Memory is the arrays that the forward pass leaves for the backward pass.
 """
 
-import argparse
+import functools
 import statistics
 import sys
-import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import numpy as np
+import command_line
+from cases import Network
+from turns import ratios, seconds_of_step, take_turns
 
-from minires import backend, models, no_grad
+from minires import models, no_grad
 from minires.backend.cpu import memory
-from minires.cli.recording import environment
 from minires.modes import evaluating
 from minires.optim import SGD
 from minires.training import train_step
@@ -35,29 +35,25 @@ KINDS = {
 STEPS = 3
 
 
-def main():
+def main(argv=None):
     """Measure, and print a table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="three rounds")
-    rounds = 3 if parser.parse_args().quick else 9
-    rng = np.random.default_rng(0)
-    x, labels = rng.standard_normal((128, 32, 32, 3)).astype(np.float32), rng.integers(0, 10, 128)
-    steps = {kind: step_of(frozen, x, labels) for kind, frozen in KINDS.items()}
-    seconds = {kind: [] for kind in KINDS}
-    for turn in range(rounds + 1):
-        for kind, (step, _) in steps.items():
-            began = time.perf_counter()
-            for _ in range(STEPS):
-                step()
-            if turn:  # the first warms up
-                seconds[kind].append((time.perf_counter() - began) / STEPS)
-    machine = environment("cpu")["machine"]
-    print(f"{machine['processor']}, {backend.get_threads()} threads; resnet20, batch 128, {rounds} rounds, seed 0\n")
+    args = command_line.parse(command_line.make_parser(__doc__, "three rounds", 9, 3), argv)
+    x, labels = Network("resnet20", True, 128).arrays()
+    steps, kept = zip(*(step_of(frozen, x, labels) for frozen in KINDS.values()), strict=True)
+    for step in steps:
+        step()
+    turns = {kind: functools.partial(seconds_of_step, step, STEPS) for kind, step in zip(KINDS, steps, strict=True)}
+    seconds = take_turns(turns, args.rounds)
+    machine = command_line.about(args.threads)
+    processor = machine["machine"]["processor"]
+    print(f"{processor}, {args.threads} threads; resnet20, batch 128, {args.rounds} rounds, seed 0\n")
     print(f"{'':20} {'images/s':>9} {'of inference':>13} {'kept, MB':>9}")
-    for kind, (_, kept) in steps.items():
-        ratio = statistics.median(a / b for a, b in zip(seconds["inference"], seconds[kind], strict=True))
-        speed = 128 / statistics.median(seconds[kind])
-        print(f"{kind:20} {speed:9.1f} {ratio:13.2f} {kept / 1e6:9.1f}")
+    content = {"machine": machine, "rounds": args.rounds, "results": []}
+    for kind, size in zip(KINDS, kept, strict=True):
+        speed, compared = 128 / statistics.median(seconds[kind]), ratios(seconds["inference"], seconds[kind])
+        content["results"].append({"kind": kind, "images_per_second": speed, **compared, "kept_mb": size / 1e6})
+        print(f"{kind:20} {speed:9.1f} {compared['ratio']:13.2f} {size / 1e6:9.1f}")
+    command_line.save(args.json, content)
 
 
 def step_of(frozen, x, labels):

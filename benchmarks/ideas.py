@@ -16,11 +16,11 @@ What the ideas are, and what came of them: docs/performance.md.
 
 import contextlib
 import functools
-import inspect
 import multiprocessing
 import statistics
 import sys
 import time
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from unittest import mock
@@ -35,15 +35,16 @@ import peers  # noqa: E402
 from cases import Conv, Network  # noqa: E402
 from cpu import images_per_second, versions_of  # noqa: E402
 from older_forms import IDEAS  # noqa: E402
+from replacing import replaced  # noqa: E402
 from turns import PAUSE, ratios, seconds_of_step, significant, take_turns  # noqa: E402
 
-from minires import backend, layers, models  # noqa: E402
+from minires import backend, layers  # noqa: E402
 from minires.backend.cpu import blocks, winograd  # noqa: E402
-from minires.names import unknown  # noqa: E402
 
 PYTORCH = {"pytorch-nchw": "PyTorch, default layout", "pytorch-channels-last": "PyTorch, channels_last"}
 FIRST = {"textbook": "textbook: NCHW, whole arrays", "nhwc": "channels last (NHWC), col not kept"}
 RUNGS = {**FIRST, **{idea.name: idea.title for idea in IDEAS}}  # name: title, in order
+NETWORK, QUICK = Network("resnet20", True, 128, seconds=1.2), Network("resnet8", True, 32, seconds=0.1)
 TURN_SECONDS = 0.3  # of a turn in the other tables, about
 
 # The ladder ------------------------------------------------------------------------------------------------------
@@ -51,20 +52,15 @@ TURN_SECONDS = 0.3  # of a turn in the other tables, about
 
 @contextlib.contextmanager
 def standing_on(rung):
-    """Within this block minires has the ideas up to this rung, and older forms in place of the later ones.
-
-    A function is replaced wherever a module of minires holds it.
-    """
+    """Within this block minires has the ideas up to this rung, and older forms in place of the later ones."""
     reverted = IDEAS[max(0, list(RUNGS).index(rung) + 1 - len(FIRST)) :]
-    older = {function: form for idea in reverted for function, form in idea.functions.items()}
     with contextlib.ExitStack() as stack:
-        for module in [module for name, module in sys.modules.items() if name.partition(".")[0] == "minires"]:
-            for name, value in list(vars(module).items()):
-                if inspect.isfunction(value) and value in older:
-                    stack.enter_context(mock.patch.object(module, name, older[value]))
+        stack.enter_context(
+            replaced({function: form for idea in reverted for function, form in idea.functions.items()})
+        )
         for idea in reverted:
-            for (owner, name), value in idea.attributes.items():
-                stack.enter_context(mock.patch.object(owner, name, value))
+            for place, value in idea.attributes.items():
+                stack.enter_context(mock.patch.object(*place, value))
         yield
 
 
@@ -104,33 +100,30 @@ class Runner:
         return Turn(losses, steps * self.batch_size / seconds, (page_faults() - faults) / steps)
 
     def stop(self):
-        pass
+        """Nothing is left to end."""
 
 
 class Process:
     """A Runner in a process of its own: what one rung does with memory is not to help or harm another."""
 
-    def __init__(self, who, network, threads):
+    def __init__(self, *arguments):
         spawn = multiprocessing.get_context("spawn")
-        self.connection, theirs = spawn.Pipe()
-        self.process = spawn.Process(target=_serve, args=(theirs, who, network, threads), daemon=True)
-        self.process.start()
-        theirs.close()
+        self.executor = ProcessPoolExecutor(1, spawn, _start, arguments)
 
     def turn(self, steps):
-        self.connection.send(steps)
-        return self.connection.recv()
+        return self.executor.submit(_turn, steps).result()
 
     def stop(self):
-        self.connection.close()
-        self.process.join()
+        self.executor.shutdown()
 
 
-def _serve(connection, who, network, threads):
-    runner = Runner(who, network, threads)
-    with contextlib.suppress(EOFError):  # nobody is left to ask
-        while True:
-            connection.send(runner.turn(connection.recv()))
+def _start(*arguments):
+    global _runner
+    _runner = Runner(*arguments)
+
+
+def _turn(steps):
+    return _runner.turn(steps)
 
 
 def climb(network, who, rounds, threads, start):
@@ -265,21 +258,15 @@ def parse(argv):
     listing = "rungs:\n  {}".format("\n  ".join(f"{name:9} {title}" for name, title in RUNGS.items()))
     quick = "resnet8, a small batch and two rounds: under a minute"
     parser = command_line.make_parser(__doc__, quick, 8, 2, listing)
-    parser.add_argument("--model", help="default: resnet20, with --quick resnet8")
-    parser.add_argument("--batch", type=command_line.at_least_one, metavar="N", help="default: 128, with --quick 32")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the ladder (.png, .svg)")
     for name, compare in TABLES.items():
         parser.add_argument(f"--{name}", action="store_true", help=f"only this table: {compare.__doc__}")
     args = command_line.parse(parser, argv)
-    args.model = args.model or ("resnet8" if args.quick else "resnet20")
-    networks = [function.__name__ for function in models.RESNETS]
-    if args.model not in networks:
-        sys.exit(f"error: {unknown('model', args.model, networks)}")
     command_line.check_folder("--plot", args.plot)
     args.tables = [name for name in TABLES if getattr(args, name)]
     if args.tables and args.plot:
         sys.exit("error: --plot draws the ladder, which is left out where another table is asked for: run it alone")
-    args.network = Network(args.model, True, args.batch or (32 if args.quick else 128), 0.1 if args.quick else 1.2)
+    args.network = QUICK if args.quick else NETWORK
     return args
 
 
@@ -299,7 +286,7 @@ def main(argv=None):
         content["pytorch"] = {name: speed_of(turns[name]) for name in found}
         print(f"{network.name}; page faults: of a step\n\n{table(content['rungs'], content['pytorch'])}")
         if args.plot:
-            title = f"Training {args.model} at batch {network.batch_size}, {args.threads} threads"
+            title = f"Training {network.model} at batch {network.batch_size}, {args.threads} threads"
             plot(content["rungs"], content["pytorch"], title, args.plot)
             print(f"wrote {args.plot}")
     command_line.save(args.json, content)

@@ -20,7 +20,6 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent), str(HERE.parent / "examples")]
 
 import command_line  # noqa: E402
-import numpy as np  # noqa: E402
 import train_cifar  # noqa: E402
 
 from minires import backend, data, models  # noqa: E402
@@ -30,7 +29,6 @@ from minires.training import train_step  # noqa: E402
 MODELS = ("resnet8", "resnet20")
 BATCH_SIZES, QUICK_BATCH_SIZES = (32, 128, 512), (128,)
 CUTOUTS = (0, 16)
-PARTS = ("select", "normalise", "crop", "flip", "cutout")
 
 
 def settings_of(model, batch_size, cutout):
@@ -77,31 +75,6 @@ def measure_share(loader, step, rounds):
     }
 
 
-def measure_parts(loader, rounds):
-    """{part: milliseconds} of what a batch goes through, each with its random numbers, one after another."""
-    usual = loader.augment
-    augment = {
-        "crop": data.Augment(usual.padding, flip=False),
-        "flip": data.Augment(padding=0, flip=usual.flip),
-        "cutout": data.Augment(padding=0, flip=False, cutout=usual.cutout),
-    }
-    found = {part: [] for part in PARTS}
-
-    def record(part, function, *arguments):
-        milliseconds, result = timed(loader.device, function, *arguments)
-        found[part].append(milliseconds)
-        return result
-
-    for number in range(rounds + 1):
-        rng = np.random.default_rng(number)
-        order = backend.to_device(rng.permutation(len(loader.images))[: loader.batch_size], loader.device)
-        images = record("select", lambda order=order: (loader.images[order], loader.labels[order]))[0]
-        x = record("normalise", data.normalize, images, loader.mean, loader.std)
-        for part, change in augment.items():
-            x = record(part, change, x, rng)
-    return {part: statistics.median(milliseconds[1:]) for part, milliseconds in found.items()}
-
-
 # The command line ------------------------------------------------------------------------------------------------
 
 
@@ -139,7 +112,7 @@ def main(argv=None):
     except (ValueError, OSError, backend.DeviceError) as error:
         sys.exit(f"error: {in_flags(error)}")
     machine = command_line.about(args.threads, device=device)
-    content = {"machine": machine, "dataset": dataset.label, "rounds": args.rounds, "parts": [], "shares": []}
+    content = {"machine": machine, "dataset": dataset.label, "rounds": args.rounds, "shares": []}
     print(f"{machine['machine']['processor']}, {args.threads} threads; {dataset.label}; {args.rounds} rounds\n\n{HEAD}")
     batch_sizes = QUICK_BATCH_SIZES if args.quick else BATCH_SIZES
     for batch_size, cutout in itertools.product(batch_sizes, CUTOUTS):
@@ -149,12 +122,7 @@ def main(argv=None):
             found = measure_share(loader, step, args.rounds)
             content["shares"].append({"model": model, "batch_size": batch_size, "cutout": cutout, **found})
             print(line(content["shares"][-1]), flush=True)
-        parts = measure_parts(loader, args.rounds)
-        content["parts"].append({"batch_size": batch_size, "cutout": cutout, "ms": parts})
     content["largest_share"] = max(row["share"] for row in content["shares"])
-    print(f"\nms of a batch, by part\n{'batch':>5} {'cutout':>6}" + "".join(f"{part:>11}" for part in PARTS))
-    for row in content["parts"]:
-        print(f"{row['batch_size']:5d} {row['cutout']:6d}" + "".join(f"{row['ms'][part]:11.3f}" for part in PARTS))
     print(f"\nlargest share of a step: {content['largest_share']:.2%}")
     command_line.save(args.json, content)
 

@@ -121,7 +121,7 @@ def run(monkeypatch, tmp_path, load):
     for case in (TRAIN, INFER):
         monkeypatch.setitem(CASES, case.name, case)
     monkeypatch.setattr(peers, "SLOW_CASES", (TRAIN.name,))
-    monkeypatch.setattr(cpu, "peak_memory", lambda case, who, threads, steps: 10.0)
+    monkeypatch.setattr(cpu, "peak_memories", lambda case, names, *_: dict.fromkeys(["minires", *names], 10.0))
     monkeypatch.setattr(turns, "PAUSE", 0)
 
     def run_and_read(*arguments):

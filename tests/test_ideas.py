@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import multiprocessing
 import sys
 from pathlib import Path
 
@@ -125,11 +126,12 @@ def test_patches_copied_by_pixels(kernel, stride, rows):
 
 def run(tmp_path, *arguments):
     file = tmp_path / "figures.json"
-    ideas.main(["--quick", "--rounds", "1", "--model", "resnet8", "--batch", "4", *arguments, "--json", str(file)])
+    ideas.main(["--quick", "--rounds", "1", *arguments, "--json", str(file)])
     return json.loads(file.read_text())
 
 
 def test_the_json_and_the_chart_of_a_run(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(ideas, "QUICK", TINY)
     monkeypatch.setattr(ideas, "Process", ideas.Runner)
     monkeypatch.setattr(ideas, "PAUSE", 0)
     monkeypatch.setattr(ideas, "PYTORCH", {})
@@ -165,6 +167,7 @@ def test_a_rung_that_computes_something_else_is_found(monkeypatch):
 
 
 def test_other_tables(tmp_path, monkeypatch):
+    monkeypatch.setattr(ideas, "QUICK", TINY)
     monkeypatch.setattr(ideas, "TURN_SECONDS", 0)
     monkeypatch.setattr(turns, "PAUSE", 0)
     content = run(tmp_path, "--blocks", "--winograd")
@@ -179,14 +182,13 @@ def test_a_process_of_its_own():
     process = ideas.Process("lean", TINY, 1)
     turn = process.turn(1)
     process.stop()
-    assert (len(turn.losses), process.process.exitcode) == (1, 0)
+    assert len(turn.losses) == 1
+    assert not multiprocessing.active_children()
 
 
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["--model", "resnet21"], "error: unknown model 'resnet21': did you mean 'resnet20'?"),
-        (["--model", "plain20"], "error: unknown model 'plain20'"),
         (["--json", "nowhere/at/all.json"], "make it first"),
         (["--plot", "chart.png", "--blocks"], "run it alone"),
     ],

@@ -5,7 +5,6 @@ import sys
 from pathlib import Path
 
 import cupy_double
-import numpy as np
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
@@ -40,18 +39,14 @@ def run(dataset, tmp_path):
 
 
 def check(content, batch_sizes):
-    assert set(content) == {"machine", "dataset", "rounds", "shares", "parts", "largest_share"}
+    assert set(content) == {"machine", "dataset", "rounds", "shares", "largest_share"}
     cases = [(batch_size, cutout) for batch_size in batch_sizes for cutout in (0, 16)]
     assert [(row["batch_size"], row["cutout"]) for row in content["shares"]] == cases
-    assert [(row["batch_size"], row["cutout"]) for row in content["parts"]] == cases
     for row in content["shares"]:
         assert set(row) == FIGURES and row["model"] == "resnet8"
         low, high = row["spread"]
         assert 0 < low <= row["share"] <= high
         assert min(row["batch_ms"], row["step_ms"]) > 0
-    for row in content["parts"]:
-        assert set(row["ms"]) == set(pipeline.PARTS)
-        assert all(milliseconds >= 0 for milliseconds in row["ms"].values())
     assert content["largest_share"] == max(row["share"] for row in content["shares"])
 
 
@@ -89,22 +84,6 @@ def test_what_is_measured_is_what_the_recipe_trains_with(dataset):
     loader = pipeline.make_loader(pipeline.settings_of("resnet20", 3, 16), dataset, "cpu")
     assert loader.augment == data.Augment(padding=4, flip=True, cutout=16)
     assert loader.shuffle and loader.batch_size == 3
-
-
-def test_the_parts_one_after_another_make_the_batch(dataset, monkeypatch):
-    """One generator through all parts draws what the loader's augmentation draws, and so gives its bits."""
-    loader = pipeline.make_loader(pipeline.settings_of("resnet8", 3, 16), dataset, "cpu")
-    results = []
-
-    def keep(device, function, *arguments):
-        results.append(function(*arguments))
-        return 0.0, results[-1]
-
-    monkeypatch.setattr(pipeline, "timed", keep)
-    assert list(pipeline.measure_parts(loader, 1)) == list(pipeline.PARTS)
-    x, rng = results[1], np.random.default_rng(0)
-    rng.permutation(len(loader.images))
-    np.testing.assert_array_equal(results[len(pipeline.PARTS) - 1], loader.augment(x, rng))
 
 
 @pytest.mark.parametrize(
