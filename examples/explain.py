@@ -9,7 +9,6 @@ of weights holds them, as a run's checkpoints do; --classes FILE gives them, a n
 how the maps are made, and what they do not show.
 """
 
-import argparse
 import sys
 from pathlib import Path
 
@@ -89,7 +88,7 @@ def show(name, row):
 
 def command_line():
     """The parser."""
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    parser = Parser(description=__doc__)
     add = parser.add_argument
     add("images", nargs="+", metavar="IMAGE", help="a picture of any kind that Pillow reads")
     add("--weights", required=True, metavar="FILE", help="a file of weights, or the folder of a run")

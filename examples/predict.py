@@ -8,7 +8,6 @@ Each picture is turned upright, scaled and cut as the weights' own preprocessing
 of weights holds them, as a run's checkpoints do; --classes FILE gives them, a name on each line.
 """
 
-import argparse
 import json
 import sys
 from pathlib import Path
@@ -99,7 +98,7 @@ def plot(image, pixels, order, best, path):
 
 def command_line():
     """The parser."""
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    parser = Parser(description=__doc__)
     add = parser.add_argument
     add("images", nargs="+", metavar="IMAGE", help="a picture of any kind that Pillow reads")
     add("--weights", required=True, metavar="FILE", help="a file of weights, or the folder of a run")

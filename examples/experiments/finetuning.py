@@ -11,7 +11,6 @@ Every run is one of examples/finetune.py in a folder of its own; one that has co
 results.csv and results.png into --out.
 """
 
-import argparse
 import csv
 import json
 import statistics
@@ -133,7 +132,7 @@ def draw_bars(rows, counts, path, task):
 
 def command_line():
     """The parser."""
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    parser = Parser(description=__doc__)
     parser.add_argument("task", choices=["cifar", "shapes"])
     parser.add_argument("--weights", type=Path, required=True, metavar="FILE", help="of a network for 32x32 pixels")
     parser.add_argument("--data-dir", metavar="DIR", help="folder with CIFAR-10")

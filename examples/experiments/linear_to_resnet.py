@@ -8,7 +8,6 @@ table and writes it as results.csv into --out; a row that stands there is not ma
 these networks.
 """
 
-import argparse
 import csv
 import sys
 import time
@@ -180,7 +179,7 @@ def write(path, rows):
 
 def command_line():
     """The parser."""
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     add = parser.add_argument
     add("--quick", action="store_true", help="few images and one epoch: only to see that it runs")
     add("--networks", nargs="+", choices=list(NETWORKS), default=list(NETWORKS), metavar="NAME", help="default: all")

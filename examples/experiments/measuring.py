@@ -7,7 +7,6 @@ Nothing is trained. The weights' own preprocessing is taken as the training set'
 results.csv in --out.
 """
 
-import argparse
 import csv
 import sys
 from pathlib import Path
@@ -85,7 +84,7 @@ def accuracy(weights, pair, options):
 
 def command_line():
     """The parser."""
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    parser = Parser(description=__doc__)
     parser.add_argument("--weights", type=Path, required=True, help="a network of ten classes for images of 32x32")
     parser.add_argument("--dataset", choices=data.DATASETS, default="cifar10", help="(default: %(default)s)")
     parser.add_argument("--data-dir", type=Path, help="folder with CIFAR-10")

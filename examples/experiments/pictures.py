@@ -7,7 +7,6 @@ Writes PNGs and a GIF into --out, and with them confusion.csv, mistakes.csv and 
 them. The photographs are the first test image of each class; nothing is chosen by eye.
 """
 
-import argparse
 import csv
 import sys
 from pathlib import Path
@@ -146,7 +145,7 @@ def write_csv(path, header, rows):
 
 def command_line():
     """The parser."""
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    parser = Parser(description=__doc__)
     add = parser.add_argument
     add("--weights", required=True, metavar="FILE", help="of a network for CIFAR-10's ten classes")
     add("--data-dir", metavar="DIR", help="folder with CIFAR-10; default: found or downloaded")

@@ -3,7 +3,6 @@
 python examples/experiments/schedules.py --out docs/images/schedules.png
 """
 
-import argparse
 import sys
 from pathlib import Path
 
@@ -51,7 +50,7 @@ def draw(path):
 
 def command_line():
     """The parser."""
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    parser = Parser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="where the picture goes, a PNG file")
     return parser
 

@@ -25,7 +25,11 @@ FLAGS = {  # what the library's errors advise, and the flag that does it
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose errors are one sentence, with the flag that was perhaps meant."""
+    """A parser that shows its text as it stands; its errors are one sentence, with the flag that was perhaps meant."""
+
+    def __init__(self, **options):
+        usual = {"formatter_class": argparse.RawDescriptionHelpFormatter, "allow_abbrev": False}
+        super().__init__(**{**usual, **options})
 
     def error(self, message):
         if "unrecognized arguments: -" in message:
