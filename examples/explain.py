@@ -19,6 +19,7 @@ import numpy as np
 from minires import backend, pretrained
 from minires.cli import runs
 from minires.cli.console import Parser, class_names, fail, note_assumed
+from minires.cli.settings import add_arguments
 from minires.data import normalize
 from minires.data.images import DatasetError, Preprocessing, open_image
 from minires.inspection import pictures
@@ -90,12 +91,10 @@ def command_line():
     """The parser."""
     parser = Parser(description=__doc__)
     add = parser.add_argument
-    add("images", nargs="+", metavar="IMAGE", help="a picture of any kind that Pillow reads")
-    add("--weights", required=True, metavar="FILE", help="a file of weights, or the folder of a run")
-    add("--classes", metavar="FILE", help="names of the classes, one on each line")
+    add_arguments(parser, "images", "--weights", "--classes")
     add("--class", metavar="NAME", help="the class to explain; default: each picture's likeliest")
     add("--out", default="explained.png", metavar="PNG", help="default: explained.png")
-    add("--device", choices=backend.DEVICES, default="auto", help="auto takes a GPU if one works (default)")
+    add_arguments(parser, "--device", default="auto")
     return parser
 
 

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from minires import checkpoint, data, optim
-from minires.cli import settings
+from minires.cli import settings as common
 from minires.cli.console import Parser, stopping_on_signals
 from minires.cli.recording import environment
 from minires.files import write_atomically
@@ -84,9 +84,8 @@ def _check_settings(folder, found, wanted):
 def make_loaders(dataset, size, seed, augment=True, normalisation=()):
     """Batches of the first training images, shuffled, and of the first test images."""
     amounts = {"limit_train": size.train, "limit_test": size.test, "val_split": 0, "batch_size": size.batch_size}
-    train, _, test = settings.make_loaders(
-        {**amounts, "seed": seed, "augment": augment}, dataset, "cpu", *normalisation
-    )
+    amounts |= {"seed": seed, "augment": augment}
+    train, _, test = common.make_loaders(amounts, dataset, "cpu", *normalisation)
     return train, test
 
 

@@ -36,10 +36,10 @@ ARGUMENTS = {
 SHORT = {"--batch-size": "-b"}
 
 
-def add_arguments(parser, *names):
-    """Add these of ARGUMENTS to a parser, in this order."""
+def add_arguments(parser, *names, **more):
+    """Add these of ARGUMENTS to a parser, in this order.   more: what else argparse shall know of them."""
     for name in names:
-        parser.add_argument(*([SHORT[name]] if name in SHORT else []), name, **ARGUMENTS[name])
+        parser.add_argument(*([SHORT[name]] if name in SHORT else []), name, **ARGUMENTS[name], **more)
 
 
 def make_loaders(settings, dataset, device="cpu", mean=None, std=None, padding=4, test_size=500):
