@@ -14,11 +14,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a fresh clone runs without being installed
 
-import numpy as np
-
 from minires import backend, pretrained
 from minires.cli import runs
-from minires.cli.console import Parser, class_names, fail, note_assumed
+from minires.cli.console import Parser, class_names, fail, likeliest, note_assumed
 from minires.cli.settings import add_arguments
 from minires.data import normalize
 from minires.data.images import DatasetError, Preprocessing, open_image
@@ -69,13 +67,9 @@ def explain(model, preprocessing, pixels, device, label, classes):
     x = backend.to_device(normalize(pixels[None], preprocessing.mean, preprocessing.std), device)
     dx, logits, labels = input_gradient(model, x, label)
     heat = grad_cam(model, x, labels)
-    logits = backend.to_numpy(logits)[0].astype(np.float64)
-    exponentials = np.exp(logits - logits.max())  # softmax, without overflow
-    probabilities = exponentials / exponentials.sum()
-    best = np.argsort(-probabilities, kind="stable")[:5]
     rgb = pixels if preprocessing.order == "RGB" else pixels[:, :, ::-1]
     saliency = backend.to_numpy(abs(dx).max(axis=-1))[0]
-    named = [(classes[one], float(probabilities[one])) for one in best]
+    named = [(classes[one], probability) for one, probability in likeliest(backend.to_numpy(logits)[0], 5)]
     return rgb, saliency, backend.to_numpy(heat)[0], classes[labels[0]], named
 
 

@@ -1,6 +1,5 @@
 """What the experiments share: data of a given size, runs that are not done twice, curves as a table and a picture."""
 
-import csv
 import json
 import signal
 import statistics
@@ -11,9 +10,9 @@ from pathlib import Path
 from minires import checkpoint, data, optim
 from minires.cli import settings as common
 from minires.cli.console import Parser, stopping_on_signals
-from minires.cli.recording import environment
+from minires.cli.recording import environment, write_csv
 from minires.files import write_atomically
-from minires.inspection.pictures.figures import new_figure
+from minires.inspection.pictures.figures import new_figure, write_png
 from minires.schedules import MultiStepLR
 from minires.training import DivergenceError, Interrupted, Trainer
 
@@ -181,14 +180,6 @@ class Lines:
 # Tables and pictures ------------------------------------------------------------------------------------------------
 
 
-def write_csv(path, columns, rows):
-    """A CSV file with these columns of `rows`, dicts."""
-    with open(path, "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, columns, lineterminator="\n", extrasaction="ignore")
-        writer.writeheader()
-        writer.writerows(rows)
-
-
 def write_curves(out, results, panels, x="epoch"):
     """results.csv, results.png and a table on standard output, of results {(run, seed): what train returned}.
 
@@ -255,7 +246,7 @@ def draw_curves(path, results, panels, x):
     label = "seconds of training" if x == "train_seconds" else x
     figure.supxlabel(f"{label} (dashed: training, solid: test)", fontsize=10)
     figure.supylabel("error, %", fontsize=10)
-    figure.savefig(path)
+    write_png(figure, path)
 
 
 def _over_seeds(histories, key, choose):

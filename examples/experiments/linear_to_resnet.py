@@ -18,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # so that a fresh 
 from minires import data
 from minires.backend import get_threads, set_threads
 from minires.cli.console import Parser
+from minires.cli.recording import write_csv
 from minires.layers import BatchNorm2d, Conv2d, Flatten, GlobalAvgPool2d, Linear, MaxPool2d, ReLU
 from minires.models import plain20, plain32, resnet20, resnet32
 from minires.optim import SGD
@@ -132,7 +133,7 @@ def main():
         for name in args.networks:
             if (name, seed) not in done:
                 rows.append(train(name, seed, dataset, epochs, args.lr))
-                write(path, rows)
+                write_csv(path, COLUMNS, rows)
             show(next(row for row in rows if (row["network"], int(row["seed"])) == (name, seed)))
     return 0
 
@@ -167,14 +168,6 @@ def show(row):
     print(f"{row['network']:<12} {row['seed']:>4} {int(row['parameters']):>10,} {field:>5} "
           f"{float(row['train_loss']):>10.3f} {float(row['train_acc']):>9.1%} {float(row['test_acc']):>8.1%} "
           f"{float(row['seconds']):>7.0f}", flush=True)  # fmt: skip
-
-
-def write(path, rows):
-    """results.csv, whole after each row."""
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS)
-        writer.writeheader()
-        writer.writerows(rows)
 
 
 def command_line():

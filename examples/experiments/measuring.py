@@ -7,7 +7,6 @@ Nothing is trained. The weights' own preprocessing is taken as the training set'
 results.csv in --out.
 """
 
-import csv
 import sys
 from pathlib import Path
 
@@ -17,6 +16,7 @@ import numpy as np
 
 from minires import data, pretrained
 from minires.cli.console import Parser
+from minires.cli.recording import write_csv
 from minires.module import no_grad
 
 
@@ -29,8 +29,7 @@ def main():
     test = data.limit(dataset.test_images, dataset.test_labels, count)
     rows = [(name, accuracy(args.weights, *arguments)) for name, *arguments in ways(train, test)]
     args.out.mkdir(parents=True, exist_ok=True)
-    with open(args.out / "results.csv", "w", newline="") as file:
-        csv.writer(file, lineterminator="\n").writerows([("way", "accuracy"), *rows])
+    write_csv(args.out / "results.csv", ("way", "accuracy"), rows)
     for name, value in rows:
         print(f"{name:58}{100 * value:7.2f} %")
     print(f"{len(test[0]):,} test images of {dataset.label}, as many training images; wrote {args.out}/results.csv")
