@@ -93,7 +93,7 @@ def test_a_full_disk_leaves_the_table_that_stood_there(tmp_path):
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (20, limits[1]))  # bytes
     try:
-        with pytest.raises(OSError, match="results.csv could not be written .*its previous version is whole"):
+        with pytest.raises(OSError, match=r"results\.csv could not be written .*its previous version is whole"):
             write_csv(path, ("way", "accuracy"), [("another", 1.0)] * 5)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
