@@ -13,7 +13,6 @@ The checksum belongs to the network's answers to one picture that is drawn by co
 have the same weights. It is rounded, so that machines whose last digits differ agree.
 """
 
-import argparse
 import hashlib
 import sys
 from pathlib import Path
@@ -85,7 +84,7 @@ def checksum(logits):
 
 def command_line():
     """The parser."""
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    parser = Parser(description=__doc__)
     parser.add_argument("source", metavar="IN", help="a file of weights, or the folder of a run")
     parser.add_argument("target", metavar="OUT", help="a .safetensors file, or - to write none")
     parser.add_argument("--overwrite", action="store_true", help="write over a file that exists")

@@ -9,17 +9,15 @@ of weights holds them, as a run's checkpoints do; --classes FILE gives them, a n
 how the maps are made, and what they do not show.
 """
 
-import argparse
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a fresh clone runs without being installed
 
-import numpy as np
-
 from minires import backend, pretrained
 from minires.cli import runs
-from minires.cli.console import Parser, class_names, fail, note_assumed
+from minires.cli.console import Parser, class_names, fail, likeliest, note_assumed
+from minires.cli.settings import add_arguments
 from minires.data import normalize
 from minires.data.images import DatasetError, Preprocessing, open_image
 from minires.inspection import pictures
@@ -69,13 +67,9 @@ def explain(model, preprocessing, pixels, device, label, classes):
     x = backend.to_device(normalize(pixels[None], preprocessing.mean, preprocessing.std), device)
     dx, logits, labels = input_gradient(model, x, label)
     heat = grad_cam(model, x, labels)
-    logits = backend.to_numpy(logits)[0].astype(np.float64)
-    exponentials = np.exp(logits - logits.max())  # softmax, without overflow
-    probabilities = exponentials / exponentials.sum()
-    best = np.argsort(-probabilities, kind="stable")[:5]
     rgb = pixels if preprocessing.order == "RGB" else pixels[:, :, ::-1]
     saliency = backend.to_numpy(abs(dx).max(axis=-1))[0]
-    named = [(classes[one], float(probabilities[one])) for one in best]
+    named = [(classes[one], probability) for one, probability in likeliest(backend.to_numpy(logits)[0], 5)]
     return rgb, saliency, backend.to_numpy(heat)[0], classes[labels[0]], named
 
 
@@ -89,14 +83,12 @@ def show(name, row):
 
 def command_line():
     """The parser."""
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    parser = Parser(description=__doc__)
     add = parser.add_argument
-    add("images", nargs="+", metavar="IMAGE", help="a picture of any kind that Pillow reads")
-    add("--weights", required=True, metavar="FILE", help="a file of weights, or the folder of a run")
-    add("--classes", metavar="FILE", help="names of the classes, one on each line")
+    add_arguments(parser, "images", "--weights", "--classes")
     add("--class", metavar="NAME", help="the class to explain; default: each picture's likeliest")
     add("--out", default="explained.png", metavar="PNG", help="default: explained.png")
-    add("--device", choices=backend.DEVICES, default="auto", help="auto takes a GPU if one works (default)")
+    add_arguments(parser, "--device", default="auto")
     return parser
 
 

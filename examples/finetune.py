@@ -28,14 +28,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a fre
 from minires import backend, data, models, optim, pretrained, schedules
 from minires.cli import runs
 from minires.cli.console import Parser, note_assumed
+from minires.cli.settings import FIRST, LAST, add_arguments, make_loaders
 from minires.data.images import Preprocessing, class_folders, read_image_folder
 
 STAGES = ("layer1", "layer2", "layer3", "layer4")
 DEFAULTS = {
-    "device": "auto",
+    **FIRST,
     "dataset": "cifar10",
-    "data_dir": None,
-    "data_url": None,
     "image_folder": None,
     "test_folder": None,
     "skip_broken": False,
@@ -51,13 +50,7 @@ DEFAULTS = {
     "weight_decay": 5e-4,
     "label_smoothing": 0.0,
     "augment": True,
-    "seed": 0,
-    "val_split": None,
-    "limit_train": None,
-    "limit_test": None,
-    "threads": None,
-    "save_every": None,
-    "no_progress": False,
+    **LAST,
 }
 
 
@@ -201,24 +194,6 @@ def refuse_changed_folder(resume, settings, dataset):
     )
 
 
-def make_loaders(settings, dataset, preprocessing, device):
-    """Loaders of the training, validation (or None) and test images."""
-    images, labels = data.limit(dataset.train_images, dataset.train_labels, settings["limit_train"])
-    test = data.limit(dataset.test_images, dataset.test_labels, settings["limit_test"])
-    limited = data.Dataset(dataset.name, dataset.label, dataset.classes, images, labels, *test)
-    val_size = len(images) // 10 if settings["val_split"] is None else settings["val_split"]
-    train_part, val_part = data.split(limited, val_size, settings["seed"])
-    plain = {"mean": preprocessing.mean, "std": preprocessing.std, "device": device}
-    augment = data.Augment(padding=preprocessing.size // 8, flip=True) if settings["augment"] else None
-    size, seed = settings["batch_size"], settings["seed"]
-    test_size = max(1, min(size, 500))
-    return (
-        data.Loader(*train_part, size, augment=augment, shuffle=True, seed=seed, **plain),
-        data.Loader(*val_part, test_size, **plain) if val_size else None,
-        data.Loader(*test, test_size, **plain),
-    )
-
-
 def build(settings, dataset, state, metadata):
     """The network with the file's weights, and whether its head is the file's."""
     classes, known = len(dataset.classes), metadata["classes"]
@@ -270,7 +245,8 @@ def finetune(settings, dataset, device, state, metadata, preprocessing):
     model, keeps = build(settings, dataset, state, metadata)
     model.to(device)
     settings |= {"model": metadata["model"], "recipe": "fine-tuning", "optimizer": "sgd", "schedule": "cosine"}
-    loaders = make_loaders(settings, dataset, preprocessing, device)
+    normalisation, test_size = (preprocessing.mean, preprocessing.std), max(1, min(settings["batch_size"], 500))
+    loaders = make_loaders(settings, dataset, device, *normalisation, preprocessing.size // 8, test_size)
     schedule = schedules.CosineAnnealingLR(settings["lr"], settings["epochs"] * len(loaders[0]))
     parts = frozen_parts(model, settings["freeze"])
 
@@ -298,40 +274,28 @@ def finetune(settings, dataset, device, state, metadata, preprocessing):
 
 def command_line():
     """The parser. Flags that are not given are absent, so that a resumed run can tell them."""
-    parser = Parser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        argument_default=argparse.SUPPRESS,
-        allow_abbrev=False,
-    )
+    parser = Parser(description=__doc__, argument_default=argparse.SUPPRESS)
     add = parser.add_argument
     add("--weights", metavar="FILE", help="PyTorch's .pth, .pt, .th, safetensors, .npz, Keras's .h5, or a run's own")
     add("--image-folder", metavar="DIR", help="pictures, one sub-folder for each class; default: CIFAR-10")
     add("--test-folder", metavar="DIR", help="pictures to test on; default: a fifth of each class")
     add("--skip-broken", action="store_true", help="leave files out that are no pictures or damaged")
     add("--dataset", choices=["cifar10", "synthetic"], help="without --image-folder; default: cifar10")
-    add("--data-dir", metavar="DIR", help="folder with CIFAR-10 (default: $MINIRES_DATA, the user's cache, download)")
-    add("--data-url", metavar="URL", help="where to download CIFAR-10's archive from")
+    add_arguments(parser, "--data-dir", "--data-url")
     add("--freeze", choices=["none", "backbone", *STAGES], help="backbone: all but the last layer; layerN: up to it")
     add("--unfreeze-at", type=int, metavar="EPOCH", help="train everything after this many epochs")
     add("--head", choices=["auto", "keep", "new"], help="the file's last layer, or a new one; default: auto")
     add("--head-lr-multiplier", type=float, metavar="X", help="the head's learning rate over --lr; default: 1")
     add("--from-scratch", action="store_true", help="the same network and settings without the weights, to compare")
     add("--epochs", type=int, metavar="N", help="default: 3")
-    add("-b", "--batch-size", type=int, metavar="N", help="default: 128")
+    add_arguments(parser, "--batch-size")
     add("--lr", type=float, metavar="X", help="learning rate of the first step, then down a cosine; default: 0.02")
     add("--weight-decay", type=float, metavar="X", help="default: 5e-4")
-    add("--label-smoothing", type=float, metavar="X", help="default: 0")
+    add_arguments(parser, "--label-smoothing")
     add("--augment", action=argparse.BooleanOptionalAction, help="pad, crop and flip training images (default)")
-    add("--seed", type=int, metavar="N", help="default: 0")
-    add("--val-split", type=int, metavar="N", help="training images set aside for validation; default: a tenth")
-    add("--limit-train", type=int, metavar="N", help="use the first N training images, validation included")
-    add("--limit-test", type=int, metavar="N", help="use the first N test images")
-    add("--device", choices=backend.DEVICES, help="auto takes a GPU if one works (default)")
-    add("--threads", type=int, metavar="N", help="default: the physical cores this process may use")
+    add_arguments(parser, "--seed", "--val-split", "--limit-train", "--limit-test", "--device", "--threads")
     add("--out", metavar="DIR", help="folder of the run; default: runs/<time>-finetune")
-    add("--save-every", type=int, metavar="N", help="iterations between checkpoints; default: at each epoch's end")
-    add("--no-progress", action="store_true", help="no bar, only a line for each epoch")
+    add_arguments(parser, "--save-every", "--no-progress")
     add("--resume", metavar="DIR", help="go on with the run in this folder")
     return parser
 

@@ -8,20 +8,20 @@ Each picture is turned upright, scaled and cut as the weights' own preprocessing
 of weights holds them, as a run's checkpoints do; --classes FILE gives them, a name on each line.
 """
 
-import argparse
+import io
 import json
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a fresh clone runs without being installed
 
-import numpy as np
-
 from minires import backend, no_grad, pretrained
 from minires.cli import runs
-from minires.cli.console import Parser, class_names, fail, note_assumed
+from minires.cli.console import Parser, class_names, fail, likeliest, note_assumed
+from minires.cli.settings import add_arguments
 from minires.data import normalize
 from minires.data.images import DatasetError, Preprocessing, open_image
+from minires.files import write_atomically
 from minires.inspection.pictures.figures import new_figure
 
 
@@ -62,10 +62,7 @@ def predict(model, preprocessing, pixels, device, top):
     x = backend.to_device(normalize(pixels[None], preprocessing.mean, preprocessing.std), device)
     with no_grad():
         logits, _ = model(x)
-    exponentials = np.exp(backend.to_numpy(logits)[0] - float(logits.max()))  # softmax, without overflow
-    probabilities = exponentials / exponentials.sum()
-    labels = np.argsort(-probabilities, kind="stable")[:top]
-    return [(int(label), float(probabilities[label])) for label in labels]
+    return likeliest(backend.to_numpy(logits)[0], top)
 
 
 def show(name, best, classes, as_json):
@@ -93,21 +90,21 @@ def plot(image, pixels, order, best, path):
     bars.barh(labels, [100 * probability for probability in probabilities], color="#1f77b4")
     bars.set_xlim(0, 100)
     bars.set_xlabel("probability, %")
-    figure.savefig(path)
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format=Path(path).suffix[1:].lower() or "png")
+    write_atomically(path, drawn.getvalue())
     print(f"wrote {path}", file=sys.stderr)
 
 
 def command_line():
     """The parser."""
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    parser = Parser(description=__doc__)
     add = parser.add_argument
-    add("images", nargs="+", metavar="IMAGE", help="a picture of any kind that Pillow reads")
-    add("--weights", required=True, metavar="FILE", help="a file of weights, or the folder of a run")
-    add("--classes", metavar="FILE", help="names of the classes, one on each line")
+    add_arguments(parser, "images", "--weights", "--classes")
     add("--top", type=int, default=5, metavar="N", help="how many classes; default: 5")
     add("--json", action="store_true", help="a line of JSON for each picture")
     add("--plot", metavar="FILE", help="draw the picture and its classes, as a PNG or whatever the name says")
-    add("--device", choices=backend.DEVICES, default="auto", help="auto takes a GPU if one works (default)")
+    add_arguments(parser, "--device", default="auto")
     return parser
 
 

@@ -26,14 +26,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a fre
 from minires import backend, data, models, optim, pretrained, schedules
 from minires.cli import runs
 from minires.cli.console import Parser, evaluation_table, fail, note_assumed, one_of
+from minires.cli.settings import FIRST, LAST, add_arguments, make_loaders
 from minires.data.images import Preprocessing
 from minires.training import DivergenceError, evaluate, train_step
 
 DEFAULTS = {
-    "device": "auto",
-    "dataset": "auto",
-    "data_dir": None,
-    "data_url": None,
+    **FIRST,
     "recipe": "quick",
     "shortcut": "A",
     "batch_size": 128,
@@ -46,13 +44,7 @@ DEFAULTS = {
     "cutout": 0,
     "warmup": 0,
     "iterations": None,
-    "seed": 0,
-    "val_split": None,
-    "limit_train": None,
-    "limit_test": None,
-    "threads": None,
-    "save_every": None,
-    "no_progress": False,
+    **LAST,
 }
 ONE_CYCLE = {"schedule": "one-cycle", "lr": 0.4, "nesterov": True, "weight_decay": 5e-4}
 RECIPES = {  # only defaults: every flag overrides them
@@ -119,25 +111,6 @@ def settings_of(given):
     return settings
 
 
-def make_loaders(settings, dataset, device):
-    """(training, validation or None, test) loaders, and the mean and std they normalise with."""
-    images, labels = data.limit(dataset.train_images, dataset.train_labels, settings["limit_train"])
-    test = data.limit(dataset.test_images, dataset.test_labels, settings["limit_test"])
-    limited = data.Dataset(dataset.name, dataset.label, dataset.classes, images, labels, *test)
-    val_size = len(images) // 10 if settings["val_split"] is None else settings["val_split"]
-    train_part, val_part = data.split(limited, val_size, settings["seed"])
-    mean, std = data.channel_mean_std(train_part[0])
-    usual = settings["augment"]
-    augment = data.Augment(padding=4 if usual else 0, flip=usual, cutout=settings["cutout"])
-    plain = {"mean": mean, "std": std, "device": device}
-
-    train_loader = data.Loader(
-        *train_part, settings["batch_size"], augment=augment, shuffle=True, seed=settings["seed"], **plain
-    )
-    val_loader = data.Loader(*val_part, 500, **plain) if val_size else None
-    return train_loader, val_loader, data.Loader(*test, 500, **plain), mean, std
-
-
 def make_optimizer(settings, model):
     """The optimizer that --optimizer names."""
     common = {
@@ -173,14 +146,14 @@ def build(settings, dataset, device):
 
 def train(settings, dataset, device):
     """Train, or go on training, and test the best model; returns the exit code."""
-    *loaders, mean, std = make_loaders(settings, dataset, device)
+    loaders = make_loaders(settings, dataset, device)
     batches = len(loaders[0])
     if settings["epochs"] is None:
         settings["epochs"] = math.ceil(settings["iterations"] / batches)
     iterations = min(settings["epochs"] * batches, settings["iterations"] or math.inf)
     model = build(settings, dataset, device)
     optimizer, schedule = make_optimizer(settings, model), make_schedule(settings, iterations)
-    facts = {"normalisation": {"mean": mean, "std": std}}
+    facts = {"normalisation": {"mean": loaders[0].mean, "std": loaders[0].std}}
     return runs.train(settings, dataset, device, model, optimizer, schedule, loaders, facts)
 
 
@@ -254,25 +227,19 @@ def overfit_one_batch(settings, dataset, device, most=200, goal=0.02):
 
 def command_line():
     """The parser. Flags that are not given are absent, so that recipes can supply them."""
-    parser = Parser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        argument_default=argparse.SUPPRESS,
-        allow_abbrev=False,
-    )
+    parser = Parser(description=__doc__, argument_default=argparse.SUPPRESS)
     add = parser.add_argument
-    add("--device", choices=backend.DEVICES, help="auto takes a GPU if one works (default)")
+    add_arguments(parser, "--device")
     add(
         "--dataset", type=one_of("data set", data.DATASETS), metavar="NAME", help="auto (default), cifar10 or synthetic"
     )
-    add("--data-dir", metavar="DIR", help="folder with CIFAR-10 (default: $MINIRES_DATA, the user's cache, download)")
-    add("--data-url", metavar="URL", help="where to download CIFAR-10's archive from")
+    add_arguments(parser, "--data-dir", "--data-url")
     add("--model", type=one_of("model", tuple(models.MODELS)), metavar="NAME", help=", ".join(models.MODELS))
     add("--shortcut", choices=["A", "B"], help="A: zero channels (default), B: 1x1 convolutions")
     add("--recipe", choices=list(RECIPES), help="defaults for the flags below: quick (default), standard, paper")
     add("--epochs", type=int, metavar="N")
     add("--iterations", type=int, metavar="N", help="stop after N iterations, if the epochs have not ended before")
-    add("-b", "--batch-size", type=int, metavar="N", help="default: 128")
+    add_arguments(parser, "--batch-size")
     add("--lr", type=float, metavar="X", help="learning rate, the highest of the schedule")
     add("--optimizer", choices=["sgd", "adam", "adamw", "rmsprop"])
     add("--schedule", choices=["constant", "step", "cosine", "one-cycle"])
@@ -282,17 +249,12 @@ def command_line():
     add("--weight-decay", type=float, metavar="X")
     add("--l1", type=float, metavar="X", help="penalty on absolute values; default: 0")
     add("--decay-bias-and-norm", action=argparse.BooleanOptionalAction, help="penalise biases and batch norm too")
-    add("--label-smoothing", type=float, metavar="X", help="default: 0")
+    add_arguments(parser, "--label-smoothing")
     add("--augment", action=argparse.BooleanOptionalAction, help="pad, crop and flip training images (default)")
     add("--cutout", type=int, metavar="N", help="side of the square cut out of training images; default: 0")
-    add("--seed", type=int, metavar="N", help="default: 0")
-    add("--val-split", type=int, metavar="N", help="training images set aside for validation; default: a tenth")
-    add("--limit-train", type=int, metavar="N", help="use the first N training images, validation included")
-    add("--limit-test", type=int, metavar="N", help="use the first N test images")
-    add("--threads", type=int, metavar="N", help="default: the physical cores this process may use")
+    add_arguments(parser, "--seed", "--val-split", "--limit-train", "--limit-test", "--threads")
     add("--out", metavar="DIR", help="folder of the run; default: runs/<time>-<model>")
-    add("--save-every", type=int, metavar="N", help="iterations between checkpoints; default: at each epoch's end")
-    add("--no-progress", action="store_true", help="no bar, only a line for each epoch")
+    add_arguments(parser, "--save-every", "--no-progress")
     does = parser.add_mutually_exclusive_group()
     does.add_argument("--resume", metavar="DIR", help="go on with the run in this folder")
     does.add_argument("--evaluate", metavar="FILE", help="test a run's checkpoint, or weights from elsewhere, instead")

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 
-def write_atomically(path, content):
+def write_atomically(path: str | Path, content: bytes) -> None:
     """Write bytes beside `path`, make sure they are on the disk, and rename: there is never half a file.
 
     Raises OSError where that fails; what stood at `path` before stands there still.

@@ -6,7 +6,9 @@ print(gradcheck(my_function, x))  # my_function(x) -> (y, backward)
 """
 
 import copy
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -32,13 +34,21 @@ class GradcheckReport:
     worst: str
     error: float
 
-    def __str__(self):
+    def __str__(self) -> str:
         return (
             f"gradcheck passed: {self.checked} elements, the worst is {self.worst} with relative error {self.error:.1e}"
         )
 
 
-def gradcheck(function, *inputs, eps=1e-6, rtol=1e-6, atol=1e-8, seed=0, max_elements=None):
+def gradcheck(
+    function: Callable[..., Any],
+    *inputs: Any,
+    eps: float = 1e-6,
+    rtol: float = 1e-6,
+    atol: float = 1e-8,
+    seed: int = 0,
+    max_elements: int | None = None,
+) -> GradcheckReport:
     """Compare backward(dy), for a RANDOM dy, with central differences of sum(y * dy).
 
     function: `function(*inputs) -> (y, backward)`, or a Module, of which a copy is cast to float64 and whose

@@ -5,9 +5,12 @@ Derivation: docs/losses.md.
 
 from minires.backend import array_module
 from minires.layers.checks import check_float, check_not_empty
+from minires.types import Array, Backward
 
 
-def cross_entropy(logits, labels, label_smoothing=0.0, ignore_index=-100):
+def cross_entropy(
+    logits: Array, labels: Array, label_smoothing: float = 0.0, ignore_index: int = -100
+) -> tuple[Array, Backward]:
     """loss = mean over n of  -sum_c t[n, c] * log softmax(logits[n])[c],  where 0 * log 0 = 0
 
     logits (N, classes) floating-point. labels: integers (N,) in 0 .. classes - 1, for which t is one-hot, or t itself
@@ -97,7 +100,7 @@ def _check_dloss(name, dloss):
         raise ValueError(f"{name}: dloss has shape {dloss.shape}, the loss is one number: give it one")
 
 
-def mse_loss(prediction, target):
+def mse_loss(prediction: Array, target: Array) -> tuple[Array, Backward]:
     """loss = mean over all elements of (prediction - target)^2
 
     prediction, target: floating-point arrays of one shape and dtype. Returns loss, a scalar, and

@@ -1,6 +1,7 @@
 """An array that is learned, and its gradient."""
 
 from minires.backend import array_module, device_of
+from minires.types import Array
 
 
 class Parameter:
@@ -13,7 +14,7 @@ class Parameter:
     Raises TypeError for data that is no floating-point array.
     """
 
-    def __init__(self, data):
+    def __init__(self, data: Array) -> None:
         device_of(data)
         if data.dtype.kind != "f":
             raise TypeError(f"Parameter: data is of {data.dtype}, which has no gradients: use astype(np.float32)")
@@ -22,14 +23,14 @@ class Parameter:
         self.requires_grad = True
 
     @property
-    def shape(self):
+    def shape(self) -> tuple[int, ...]:
         return self.data.shape
 
     @property
-    def size(self):
+    def size(self) -> int:
         return self.data.size
 
-    def add_grad(self, gradient):
+    def add_grad(self, gradient: Array) -> None:
         """grad += gradient, unless frozen. A parameter used twice receives both gradients, as the sum rule says.
 
         The first is copied: it may be the very dy that a backward pass was given, which is its caller's.
@@ -43,5 +44,5 @@ class Parameter:
         else:
             self.grad = self.grad + gradient
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"Parameter(shape={self.shape}, dtype={self.data.dtype}, device={device_of(self.data)})"

@@ -1,9 +1,11 @@
 """Modules one after another, and what is saved where only the gradients of their parameters are wanted."""
 
 import inspect
+from typing import Any
 
 from minires.modes import no_grad
 from minires.module import Module
+from minires.types import Array, Backward
 
 
 class Sequential(Module):
@@ -13,25 +15,25 @@ class Sequential(Module):
     same modules; `len(sequential)` and loops over it work.
     """
 
-    def __init__(self, *modules):
+    def __init__(self, *modules: Module) -> None:
         for index, module in enumerate(modules):
             if not isinstance(module, Module):
                 kind = type(module).__name__
                 raise TypeError(f"Sequential: argument {index} is a {kind}: give modules, one after another")
             setattr(self, str(index), module)
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: Any) -> Any:
         modules = [child for _, child in self.children()]
         return Sequential(*modules[index]) if isinstance(index, slice) else modules[index]
 
-    def __len__(self):
+    def __len__(self) -> int:
         return sum(1 for _ in self.children())
 
-    def forward(self, x, lean=False):
+    def forward(self, x: Array, lean: bool = False) -> tuple[Array, Backward]:
         return in_sequence([(module, [module]) for _, module in self.children()], x, lean)
 
 
-def call(function, x, lean):
+def call(function: Any, x: Array, lean: bool) -> Any:
     """`function(x)`, a module or another function x -> (y, backward), told of `lean` if that is asked for and known.
 
     lean: one backward pass will follow, and dx will not be looked at. A module that can make use of that says so by a
@@ -45,7 +47,7 @@ def call(function, x, lean):
     return function(x, lean=True) if knows else function(x)
 
 
-def in_sequence(steps, x, lean=False):
+def in_sequence(steps, x: Array, lean: bool = False) -> tuple[Array, Backward]:
     """y = f_n(... f_2(f_1(x))) for `steps`, pairs of a function x -> (y, backward) and the modules that it uses.
 
     Returns (y, backward); backward(dy) -> dx runs the steps in reverse order.

@@ -1,6 +1,7 @@
 """Training, in the open: one step, and what a model is worth. A whole run is `minires.trainer`."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -9,6 +10,7 @@ from minires.losses import cross_entropy
 from minires.models.fold import fold
 from minires.modes import evaluating, no_grad
 from minires.sequential import call
+from minires.types import Array
 
 
 class DivergenceError(ValueError):
@@ -35,7 +37,7 @@ class Evaluation:
         return [correct / total if total else float("nan") for correct, total in pairs]
 
 
-def train_step(model, optimizer, x, labels, label_smoothing=0.0):
+def train_step(model, optimizer, x: Array, labels: Array, label_smoothing: float = 0.0) -> tuple[Any, Any]:
     """One step: forward, loss, backward, update. Returns the mean loss and the number of right answers, as arrays.
 
     A model whose forward has a parameter `lean` is told that its backward pass will be called once, and that dx is not
@@ -49,7 +51,7 @@ def train_step(model, optimizer, x, labels, label_smoothing=0.0):
     return loss, (logits.argmax(axis=1) == labels).sum()
 
 
-def evaluate(model, loader, num_classes, should_stop=lambda: False):
+def evaluate(model, loader, num_classes: int, should_stop=lambda: False) -> Evaluation:
     """An Evaluation of `model` in inference mode on all batches of `loader`; leaves the model as it was.
 
     Raises Interrupted when should_stop() says so.

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import minires
+from minires.cli.recording import write_csv
 
 pytestmark = pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
 
@@ -81,3 +82,19 @@ def test_gits_own_variables_do_not_mislead(tmp_path):
     hook = {"GIT_DIR": str(theirs / ".git"), "GIT_WORK_TREE": str(theirs), "GIT_INDEX_FILE": str(theirs / ".git/index")}
     assert recorded(ours, **hook) == commit
     assert recorded(installed(theirs), **hook) == "None"
+
+
+def test_a_full_disk_leaves_the_table_that_stood_there(tmp_path):
+    resource = pytest.importorskip("resource")
+    path = tmp_path / "results.csv"
+    write_csv(path, ("way", "accuracy"), [("kept", None), {"accuracy": 0.5, "way": "drifting", "seed": 1}])
+    before = path.read_text()
+    assert before == "way,accuracy\nkept,\ndrifting,0.5\n"
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20, limits[1]))  # bytes
+    try:
+        with pytest.raises(OSError, match=r"results\.csv could not be written .*its previous version is whole"):
+            write_csv(path, ("way", "accuracy"), [("another", 1.0)] * 5)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert path.read_text() == before and list(tmp_path.iterdir()) == [path]

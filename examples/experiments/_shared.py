@@ -1,7 +1,5 @@
 """What the experiments share: data of a given size, runs that are not done twice, curves as a table and a picture."""
 
-import argparse
-import csv
 import json
 import signal
 import statistics
@@ -10,10 +8,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from minires import checkpoint, data, optim
+from minires.cli import settings as common
 from minires.cli.console import Parser, stopping_on_signals
-from minires.cli.recording import environment
+from minires.cli.recording import environment, write_csv
 from minires.files import write_atomically
-from minires.inspection.pictures.figures import new_figure
+from minires.inspection.pictures.figures import new_figure, write_png
 from minires.schedules import MultiStepLR
 from minires.trainer import Trainer
 from minires.training import DivergenceError, Interrupted
@@ -37,7 +36,7 @@ class Size:
 
 def command_line(text, seeds):
     """The parser that every experiment has."""
-    parser = Parser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    parser = Parser(description=text)
     default = " ".join(map(str, seeds))
     parser.add_argument("--seeds", type=int, nargs="+", default=seeds, metavar="N", help=f"default: {default}")
     parser.add_argument("--data-dir", metavar="DIR", help="folder with CIFAR-10")
@@ -82,16 +81,12 @@ def _check_settings(folder, found, wanted):
         raise ValueError(f"{folder} holds a run with another {', '.join(sorted(differing))}: name another --out")
 
 
-def make_loaders(dataset, size, seed, augment=True, normalisation=None):
+def make_loaders(dataset, size, seed, augment=True, normalisation=()):
     """Batches of the first training images, shuffled, and of the first test images."""
-    train = data.limit(dataset.train_images, dataset.train_labels, size.train)
-    test = data.limit(dataset.test_images, dataset.test_labels, size.test)
-    mean, std = normalisation or data.channel_mean_std(train[0])
-    usual = data.Augment() if augment else None
-    return (
-        data.Loader(*train, size.batch_size, mean, std, augment=usual, shuffle=True, seed=seed),
-        data.Loader(*test, 500, mean, std),
-    )
+    amounts = {"limit_train": size.train, "limit_test": size.test, "val_split": 0, "batch_size": size.batch_size}
+    amounts |= {"seed": seed, "augment": augment}
+    train, _, test = common.make_loaders(amounts, dataset, "cpu", *normalisation)
+    return train, test
 
 
 def sgd(weight_decay=1e-4):
@@ -186,14 +181,6 @@ class Lines:
 # Tables and pictures ------------------------------------------------------------------------------------------------
 
 
-def write_csv(path, columns, rows):
-    """A CSV file with these columns of `rows`, dicts."""
-    with open(path, "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, columns, lineterminator="\n", extrasaction="ignore")
-        writer.writeheader()
-        writer.writerows(rows)
-
-
 def write_curves(out, results, panels, x="epoch"):
     """results.csv, results.png and a table on standard output, of results {(run, seed): what train returned}.
 
@@ -260,7 +247,7 @@ def draw_curves(path, results, panels, x):
     label = "seconds of training" if x == "train_seconds" else x
     figure.supxlabel(f"{label} (dashed: training, solid: test)", fontsize=10)
     figure.supylabel("error, %", fontsize=10)
-    figure.savefig(path)
+    write_png(figure, path)
 
 
 def _over_seeds(histories, key, choose):

@@ -21,7 +21,8 @@ import numpy as np
 
 from minires import optim, pretrained
 from minires.cli import runs
-from minires.inspection.pictures.figures import new_figure
+from minires.cli.recording import write_csv
+from minires.inspection.pictures.figures import new_figure, write_png
 from minires.layers import BatchNorm2d
 from minires.training import evaluate, train_step
 
@@ -97,7 +98,7 @@ def run(args):
             )
             rows += [{"way": way, "seed": seed, **row} for row in result["history"]]
             print(f"{way:24} seed {seed}   test accuracy {result['history'][-1]['test_accuracy']:.2%}", flush=True)
-    _shared.write_csv(out / "results.csv", COLUMNS, rows)
+    write_csv(out / "results.csv", COLUMNS, rows)
     write(out, rows)
     return 0
 
@@ -125,7 +126,7 @@ def write(out, rows):
         axes.set_ylabel(label)
         axes.grid(alpha=0.3)
     axes.legend(fontsize=8)
-    figure.savefig(out / "results.png")
+    write_png(figure, out / "results.png")
 
 
 def command_line():

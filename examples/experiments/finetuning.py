@@ -11,8 +11,6 @@ Every run is one of examples/finetune.py in a folder of its own; one that has co
 results.csv and results.png into --out.
 """
 
-import argparse
-import csv
 import json
 import statistics
 import subprocess
@@ -25,7 +23,8 @@ import numpy as np
 
 from minires import data
 from minires.cli.console import Parser
-from minires.inspection.pictures.figures import new_figure
+from minires.cli.recording import write_csv
+from minires.inspection.pictures.figures import new_figure, write_png
 
 FINETUNE = Path(__file__).resolve().parents[1] / "finetune.py"
 WAYS = {  # flags of finetune.py
@@ -97,8 +96,7 @@ def run(weights, folder, flags):
 
 def write(rows, out, task):
     """results.csv, results.png, and the table on standard output."""
-    with open(out / "results.csv", "w", newline="") as file:
-        csv.writer(file, lineterminator="\n").writerows([("way", "images of a class", "seed", "test_acc"), *rows])
+    write_csv(out / "results.csv", ("way", "images of a class", "seed", "test_acc"), rows)
     counts = list(dict.fromkeys(count for _, count, _, _ in rows))
     print(f"\n{'':14}" + "".join(f"{count!s:>26}" for count in counts))
     for way in WAYS:
@@ -128,12 +126,12 @@ def draw_bars(rows, counts, path, task):
     axes.set_ylabel("test accuracy, %")
     axes.grid(axis="y", alpha=0.3)
     axes.legend()
-    figure.savefig(path)
+    write_png(figure, path)
 
 
 def command_line():
     """The parser."""
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    parser = Parser(description=__doc__)
     parser.add_argument("task", choices=["cifar", "shapes"])
     parser.add_argument("--weights", type=Path, required=True, metavar="FILE", help="of a network for 32x32 pixels")
     parser.add_argument("--data-dir", metavar="DIR", help="folder with CIFAR-10")

@@ -21,8 +21,9 @@ import numpy as np
 from minires import Module, Parameter, optim
 from minires.backend import to_numpy
 from minires.cli import runs
+from minires.cli.recording import write_csv
 from minires.data import normalize
-from minires.inspection.pictures.figures import new_figure
+from minires.inspection.pictures.figures import new_figure, write_png
 from minires.layers import Conv2d, Linear, relu
 from minires.losses import cross_entropy
 from minires.models import ResNet
@@ -150,7 +151,7 @@ def write(out, found):
         for when, norms in zip(WHEN, result["norms"], strict=True)
         for row in norms
     ]
-    _shared.write_csv(out / "results.csv", COLUMNS, rows)
+    write_csv(out / "results.csv", COLUMNS, rows)
     ends = "first conv | last conv"
     print(f"\n| layers | kind | loss at first | {ends} | learning rate | loss after | {ends} |\n{'|---' * 9}|")
     for depth, kind in dict.fromkeys((depth, kind) for depth, kind, _ in found):
@@ -193,7 +194,7 @@ def draw(path, found):
     grid[0, 0].legend(fontsize=8)
     figure.supxlabel("convolution, from the image on", fontsize=10)
     figure.supylabel("norm of the gradient of its weights", fontsize=10)
-    figure.savefig(path)
+    write_png(figure, path)
 
 
 if __name__ == "__main__":

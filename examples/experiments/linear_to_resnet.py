@@ -8,7 +8,6 @@ table and writes it as results.csv into --out; a row that stands there is not ma
 these networks.
 """
 
-import argparse
 import csv
 import sys
 import time
@@ -19,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # so that a fresh 
 from minires import data
 from minires.backend import get_threads, set_threads
 from minires.cli.console import Parser
+from minires.cli.recording import write_csv
 from minires.layers import BatchNorm2d, Conv2d, Flatten, GlobalAvgPool2d, Linear, MaxPool2d, ReLU
 from minires.models import plain20, plain32, resnet20, resnet32
 from minires.optim import SGD
@@ -133,7 +133,7 @@ def main():
         for name in args.networks:
             if (name, seed) not in done:
                 rows.append(train(name, seed, dataset, epochs, args.lr))
-                write(path, rows)
+                write_csv(path, COLUMNS, rows)
             show(next(row for row in rows if (row["network"], int(row["seed"])) == (name, seed)))
     return 0
 
@@ -170,17 +170,9 @@ def show(row):
           f"{float(row['seconds']):>7.0f}", flush=True)  # fmt: skip
 
 
-def write(path, rows):
-    """results.csv, whole after each row."""
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS)
-        writer.writeheader()
-        writer.writerows(rows)
-
-
 def command_line():
     """The parser."""
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     add = parser.add_argument
     add("--quick", action="store_true", help="few images and one epoch: only to see that it runs")
     add("--networks", nargs="+", choices=list(NETWORKS), default=list(NETWORKS), metavar="NAME", help="default: all")

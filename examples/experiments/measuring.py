@@ -7,8 +7,6 @@ Nothing is trained. The weights' own preprocessing is taken as the training set'
 results.csv in --out.
 """
 
-import argparse
-import csv
 import sys
 from pathlib import Path
 
@@ -18,6 +16,7 @@ import numpy as np
 
 from minires import data, pretrained
 from minires.cli.console import Parser
+from minires.cli.recording import write_csv
 from minires.modes import no_grad
 
 
@@ -30,8 +29,7 @@ def main():
     test = data.limit(dataset.test_images, dataset.test_labels, count)
     rows = [(name, accuracy(args.weights, *arguments)) for name, *arguments in ways(train, test)]
     args.out.mkdir(parents=True, exist_ok=True)
-    with open(args.out / "results.csv", "w", newline="") as file:
-        csv.writer(file, lineterminator="\n").writerows([("way", "accuracy"), *rows])
+    write_csv(args.out / "results.csv", ("way", "accuracy"), rows)
     for name, value in rows:
         print(f"{name:58}{100 * value:7.2f} %")
     print(f"{len(test[0]):,} test images of {dataset.label}, as many training images; wrote {args.out}/results.csv")
@@ -85,7 +83,7 @@ def accuracy(weights, pair, options):
 
 def command_line():
     """The parser."""
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    parser = Parser(description=__doc__)
     parser.add_argument("--weights", type=Path, required=True, help="a network of ten classes for images of 32x32")
     parser.add_argument("--dataset", choices=data.DATASETS, default="cifar10", help="(default: %(default)s)")
     parser.add_argument("--data-dir", type=Path, help="folder with CIFAR-10")

@@ -7,8 +7,6 @@ Writes PNGs and a GIF into --out, and with them confusion.csv, mistakes.csv and 
 them. The photographs are the first test image of each class; nothing is chosen by eye.
 """
 
-import argparse
-import csv
 import sys
 from pathlib import Path
 
@@ -20,10 +18,13 @@ from minires import data, models, pretrained
 from minires.backend import to_numpy
 from minires.cli import runs
 from minires.cli.console import Parser
+from minires.cli.recording import write_csv
 from minires.data.images import Preprocessing
+from minires.files import write_atomically
 from minires.inspection import explain, pictures
 from minires.inspection.pictures import write_png
 from minires.modes import no_grad
+from minires.textbook import softmax
 
 IMAGE = [[1, 2, 0], [0, 1, 3], [2, 1, 1]]  # of docs/layers/conv.md
 LARGER_IMAGE = [[1, 2, 0, 1], [0, 1, 3, 2], [2, 1, 1, 0], [1, 0, 2, 3]]
@@ -91,8 +92,7 @@ def probabilities_of(model, images, prepared):
     with no_grad():
         for start in range(0, len(images), 256):
             logits.append(to_numpy(model(prepared(images[start : start + 256]))[0]).astype(np.float64))
-    exponentials = np.exp(np.concatenate(logits) - np.concatenate(logits).max(axis=1, keepdims=True))
-    return exponentials / exponentials.sum(axis=1, keepdims=True)
+    return softmax(np.concatenate(logits))[0]
 
 
 def draw_mistakes(probabilities, images, labels, classes, out):
@@ -115,7 +115,7 @@ def draw_mistakes(probabilities, images, labels, classes, out):
     write_png(pictures.draw_images(images[wrong[:MISTAKES]], titles), out / "mistakes.png", colours=256)
     for name, number in (("first", 0), ("surest-mistake", wrong[0])):
         Image.fromarray(images[number]).save(out / f"{name}.png")
-    (out / "classes.txt").write_text("\n".join(classes) + "\n", encoding="utf-8")
+    write_atomically(out / "classes.txt", ("\n".join(classes) + "\n").encode())
 
 
 def check(model, metadata, images, x, seeds, out):
@@ -138,15 +138,9 @@ def check(model, metadata, images, x, seeds, out):
         print(f"{method:22}" + "".join(f"{f'{min(values):.2f} to {max(values):.2f}':>16}" for values in found))
 
 
-def write_csv(path, header, rows):
-    """A table as a file."""
-    with open(path, "w", newline="", encoding="utf-8") as file:
-        csv.writer(file, lineterminator="\n").writerows([header, *rows])
-
-
 def command_line():
     """The parser."""
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    parser = Parser(description=__doc__)
     add = parser.add_argument
     add("--weights", required=True, metavar="FILE", help="of a network for CIFAR-10's ten classes")
     add("--data-dir", metavar="DIR", help="folder with CIFAR-10; default: found or downloaded")

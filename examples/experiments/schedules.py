@@ -3,14 +3,13 @@
 python examples/experiments/schedules.py --out docs/images/schedules.png
 """
 
-import argparse
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # so that a fresh clone runs without being installed
 
 from minires.cli.console import Parser
-from minires.inspection.pictures.figures import new_figure
+from minires.inspection.pictures.figures import new_figure, write_png
 from minires.schedules import ConstantLR, CosineAnnealingLR, LinearWarmup, MultiStepLR, OneCycleLR, StepLR
 
 ITERATIONS = 1000
@@ -46,12 +45,13 @@ def draw(path):
         axes.set_ylabel("learning rate")
     panels[0, 0].set_ylim(0, 0.105)
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=96)
+    figure.set_dpi(96)
+    write_png(figure, path)
 
 
 def command_line():
     """The parser."""
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    parser = Parser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="where the picture goes, a PNG file")
     return parser
 

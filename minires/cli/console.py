@@ -12,7 +12,10 @@ import time
 from difflib import get_close_matches
 from pathlib import Path
 
+import numpy as np
+
 from minires.names import unknown
+from minires.textbook import softmax
 
 FLAGS = {  # what the library's errors advise, and the flag that does it
     "lower the learning rate": "lower --lr",
@@ -25,7 +28,11 @@ FLAGS = {  # what the library's errors advise, and the flag that does it
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose errors are one sentence, with the flag that was perhaps meant."""
+    """A parser that shows its text as it stands; its errors are one sentence, with the flag that was perhaps meant."""
+
+    def __init__(self, **options):
+        usual = {"formatter_class": argparse.RawDescriptionHelpFormatter, "allow_abbrev": False}
+        super().__init__(**{**usual, **options})
 
     def error(self, message):
         if "unrecognized arguments: -" in message:
@@ -70,6 +77,12 @@ def note_assumed(metadata):
         print(
             "note: the file does not say how its images were prepared: taken as usual for this network", file=sys.stderr
         )
+
+
+def likeliest(logits, number):
+    """[(label, probability)] of the `number` likeliest classes of one image, whose logits are (classes,)."""
+    probabilities = softmax(logits[None].astype(np.float64))[0][0]
+    return [(int(label), float(probabilities[label])) for label in np.argsort(-probabilities, kind="stable")[:number]]
 
 
 class Watcher:

@@ -47,11 +47,7 @@ class Recorder:
 
     def log(self, history):
         """log.csv: a line for each finished epoch, complete and on the disk after each."""
-        text = io.StringIO()
-        writer = csv.DictWriter(text, HistoryRow.__annotations__, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows({key: "" if value is None else value for key, value in row.items()} for row in history)
-        write_atomically(self.folder / "log.csv", text.getvalue().encode())
+        write_csv(self.folder / "log.csv", HistoryRow.__annotations__, history)
 
     def curves(self, history, title):
         """curves.png: loss and accuracy by epoch, training and validation."""
@@ -62,6 +58,15 @@ class Recorder:
 
     def _json(self, name, content):
         write_atomically(self.folder / name, (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
+
+
+def write_csv(path, columns, rows):
+    """Write a table, whole or not at all.   rows: sequences, or dicts of which `columns` are taken; None is empty."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows([row[name] for name in columns] if isinstance(row, dict) else row for row in rows)
+    write_atomically(path, text.getvalue().encode())
 
 
 def draw_curves(history, title, file):

@@ -3,9 +3,10 @@
 from minires.backend import array_module, map_blocks
 from minires.layers.checks import check_float, check_gradient
 from minires.module import Module
+from minires.types import Array, Backward
 
 
-def relu(x):
+def relu(x: Array) -> tuple[Array, Backward]:
     """y = max(x, 0)
 
     x: any shape, floating-point. Returns y, shaped as x, and backward(dy) -> dx = dy where y > 0, else 0, whatever
@@ -23,13 +24,13 @@ def relu(x):
     return y, backward
 
 
-def let_through(dy, where, out):
+def let_through(dy: Array, where: Array, out: Array) -> None:
     """out = dy where `where` is true and 0 elsewhere, also where dy is infinity or NaN, of which 0 times is NaN."""
     bits = f"i{dy.itemsize}"  # as whole numbers they are as quick to multiply, and 0 times any of those is 0
     array_module(dy).multiply(dy.view(bits), where, out=out.view(bits))
 
 
-def sigmoid(x):
+def sigmoid(x: Array) -> tuple[Array, Backward]:
     """y = 1 / (1 + exp(-x)) = (1 + tanh(x / 2)) / 2, the second of which never overflows
 
     x: any shape, floating-point. Returns y, shaped as x, and backward(dy) -> dx = dy * y * (1 - y), which
@@ -51,7 +52,7 @@ def sigmoid(x):
     return y, backward
 
 
-def tanh(x):
+def tanh(x: Array) -> tuple[Array, Backward]:
     """y = tanh(x)
 
     x: any shape, floating-point. Returns y, shaped as x, and backward(dy) -> dx = dy * (1 - y^2), which is NaN
@@ -71,19 +72,19 @@ def tanh(x):
 class ReLU(Module):
     """`relu` as a module."""
 
-    def forward(self, x):
+    def forward(self, x: Array) -> tuple[Array, Backward]:
         return relu(x)
 
 
 class Sigmoid(Module):
     """`sigmoid` as a module."""
 
-    def forward(self, x):
+    def forward(self, x: Array) -> tuple[Array, Backward]:
         return sigmoid(x)
 
 
 class Tanh(Module):
     """`tanh` as a module."""
 
-    def forward(self, x):
+    def forward(self, x: Array) -> tuple[Array, Backward]:
         return tanh(x)

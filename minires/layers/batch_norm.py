@@ -8,9 +8,19 @@ import numpy as np
 from minires.backend import array_module, channel_moments, far_from_zero, map_channels, sum_channels
 from minires.layers.checks import check_float, check_gradient, check_not_empty, check_sizes
 from minires.module import Module, Parameter
+from minires.types import Array, Backward
 
 
-def batch_norm(x, running_mean, running_var, weight=None, bias=None, training=False, momentum=0.1, eps=1e-5):
+def batch_norm(
+    x: Array,
+    running_mean: Array | None,
+    running_var: Array | None,
+    weight: Array | None = None,
+    bias: Array | None = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> tuple[Array, Backward]:
     """y = weight * (x - mean) / sqrt(var + eps) + bias, per channel.
 
     training: mean and (biased) var are those of the batch, over all axes but the last, and the running ones are
@@ -125,7 +135,7 @@ def check_batch_norm(name, x, running_mean, running_var, weight, bias, training)
 class BatchNorm2d(Module):
     """`batch_norm` with weight, bias, running_mean and running_var (C,) and PyTorch's defaults."""
 
-    def __init__(self, num_features, eps=1e-5, momentum=0.1):
+    def __init__(self, num_features: int, eps: float = 1e-5, momentum: float = 0.1) -> None:
         check_sizes("BatchNorm2d", num_features=num_features)
         self.weight = Parameter(np.ones(num_features, np.float32))
         self.bias = Parameter(np.zeros(num_features, np.float32))
@@ -133,10 +143,10 @@ class BatchNorm2d(Module):
         self.register_buffer("running_var", np.ones(num_features, np.float32))
         self.eps, self.momentum = eps, momentum
 
-    def extra_repr(self):
+    def extra_repr(self) -> str:
         return f"{self.weight.size}, eps={self.eps}, momentum={self.momentum}"
 
-    def forward(self, x):
+    def forward(self, x: Array) -> tuple[Array, Backward]:
         running, affine = (self.running_mean, self.running_var), (self.weight.data, self.bias.data)
         y, batch_norm_backward = batch_norm(x, *running, *affine, self.training, self.momentum, self.eps)
 

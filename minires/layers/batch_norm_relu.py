@@ -7,11 +7,20 @@ from minires.backend import array_module, empty, map_channels
 from minires.layers.activations import let_through
 from minires.layers.batch_norm import BatchNorm2d, check_batch_norm, gradient_sums, input_gradient, statistics
 from minires.layers.checks import check_float, check_gradient
+from minires.types import Array, Backward
 
 
 def batch_norm_relu(
-    x, running_mean, running_var, weight=None, bias=None, shortcut=None, training=False, momentum=0.1, eps=1e-5
-):
+    x: Array,
+    running_mean: Array | None,
+    running_var: Array | None,
+    weight: Array | None = None,
+    bias: Array | None = None,
+    shortcut: Array | None = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> tuple[Array, Backward]:
     """y = max(batch_norm(x) + shortcut, 0): the end of every layer of a residual network, of a block with a shortcut.
 
     x (..., C) and the other arguments are as in `batch_norm`; shortcut: shaped as x, or None for none.
@@ -64,7 +73,7 @@ class BatchNormReLU2d(BatchNorm2d):
     backward(dy) -> dx, or (dx, dshortcut).
     """
 
-    def forward(self, x, shortcut=None):
+    def forward(self, x: Array, shortcut: Array | None = None) -> tuple[Array, Backward]:
         running, affine = (self.running_mean, self.running_var), (self.weight.data, self.bias.data)
         y, norm_backward = batch_norm_relu(x, *running, *affine, shortcut, self.training, self.momentum, self.eps)
 

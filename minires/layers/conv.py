@@ -19,9 +19,19 @@ from minires.backend import (
 )
 from minires.layers.checks import check_float, check_gradient, check_image, check_sizes, padding_of, pair
 from minires.module import Module, Parameter
+from minires.types import Array, Backward, Padding, Pair, Rng
 
 
-def conv2d(x, weight, bias=None, stride=1, padding=0, input_gradient=True, algorithm="auto", weight_gradient=True):
+def conv2d(
+    x: Array,
+    weight: Array,
+    bias: Array | None = None,
+    stride: Pair = 1,
+    padding: Padding = 0,
+    input_gradient: bool = True,
+    algorithm: str = "auto",
+    weight_gradient: bool = True,
+) -> tuple[Array, Backward]:
     """y[n, oh, ow, o] = bias[o] + sum_ijc weight[o, c, i, j] * x_padded[n, oh * stride + i, ow * stride + j, c]
 
     x (N, H, W, C), weight (O, C, KH, KW), bias (O,) or None: float32 or float64 arrays of one dtype and device.
@@ -102,8 +112,16 @@ class Conv2d(Module):
     """
 
     def __init__(
-        self, in_channels, out_channels, kernel_size, stride=1, padding=0, bias=True, rng=None, algorithm="auto"
-    ):
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Pair,
+        stride: Pair = 1,
+        padding: Padding = 0,
+        bias: bool = True,
+        rng: Rng = None,
+        algorithm: str = "auto",
+    ) -> None:
         check_sizes("Conv2d", in_channels=in_channels, out_channels=out_channels)
         rng = np.random.default_rng(rng)
         kernel = pair("Conv2d", "kernel_size", kernel_size, least=1)
@@ -112,12 +130,12 @@ class Conv2d(Module):
         self.bias = Parameter(rng.uniform(-bound, bound, out_channels).astype(np.float32)) if bias else None
         self.stride, self.padding, self.algorithm = stride, padding, algorithm
 
-    def extra_repr(self):
+    def extra_repr(self) -> str:
         O, C, KH, KW = self.weight.shape
         bias = "" if self.bias is not None else ", bias=False"
         return f"{C}, {O}, kernel_size=({KH}, {KW}), stride={self.stride}, padding={self.padding}{bias}"
 
-    def forward(self, x, lean=False):
+    def forward(self, x: Array, lean: bool = False) -> tuple[Array, Backward]:
         """lean: leave dx out, which is then None."""
         y, conv_backward = conv2d(
             x,

@@ -6,9 +6,10 @@ from minires.backend import array_module, device_of, map_blocks, to_device
 from minires.layers.activations import let_through
 from minires.layers.checks import check_float, check_gradient
 from minires.module import Module
+from minires.types import Array, Backward, Rng
 
 
-def dropout(x, p=0.5, training=True, rng=None):
+def dropout(x: Array, p: float = 0.5, training: bool = True, rng: Rng = None) -> tuple[Array, Backward]:
     """y = x / (1 - p) for numbers that are kept, each with probability 1 - p, else 0; y = x where not training
 
     x: any shape, floating-point.   p: in [0, 1).   rng: a NumPy Generator or a seed; what is kept is drawn on the CPU,
@@ -44,9 +45,9 @@ def dropout(x, p=0.5, training=True, rng=None):
 class Dropout(Module):
     """`dropout` with a generator of its own, whose state is saved in checkpoints. rng: a Generator or a seed."""
 
-    def __init__(self, p=0.5, rng=None):
+    def __init__(self, p: float = 0.5, rng: Rng = None) -> None:
         self.p = p
         self.rng = np.random.default_rng(rng)
 
-    def forward(self, x):
+    def forward(self, x: Array) -> tuple[Array, Backward]:
         return dropout(x, self.p, self.training, self.rng)

@@ -7,9 +7,10 @@ import numpy as np
 from minires.backend import array_module, matmul
 from minires.layers.checks import check_float, check_gradient, check_not_empty, check_sizes
 from minires.module import Module, Parameter
+from minires.types import Array, Backward, Rng
 
 
-def linear(x, weight, bias=None):
+def linear(x: Array, weight: Array, bias: Array | None = None) -> tuple[Array, Backward]:
     """y = matmul(x, weight.T) + bias
 
     x (N, C), weight (O, C), bias (O,) or None. Returns y (N, O) and backward(dy) -> (dx, dweight), or
@@ -35,7 +36,7 @@ def linear(x, weight, bias=None):
     return y, backward
 
 
-def flatten(x):
+def flatten(x: Array) -> tuple[Array, Backward]:
     """y = x with all axes but the first made one:  (N, H, W, C) -> (N, H * W * C), in NHWC order.
 
     Returns y and backward(dy) -> dx, which is dy in the shape of x.
@@ -56,18 +57,18 @@ class Linear(Module):
     Initial values are PyTorch's: uniform in +-1 / sqrt(C). rng: a NumPy Generator or a seed.
     """
 
-    def __init__(self, in_features, out_features, bias=True, rng=None):
+    def __init__(self, in_features: int, out_features: int, bias: bool = True, rng: Rng = None) -> None:
         check_sizes("Linear", in_features=in_features, out_features=out_features)
         rng = np.random.default_rng(rng)
         bound = 1 / math.sqrt(in_features)
         self.weight = Parameter(rng.uniform(-bound, bound, (out_features, in_features)).astype(np.float32))
         self.bias = Parameter(rng.uniform(-bound, bound, out_features).astype(np.float32)) if bias else None
 
-    def extra_repr(self):
+    def extra_repr(self) -> str:
         O, C = self.weight.shape
         return f"{C}, {O}" + ("" if self.bias is not None else ", bias=False")
 
-    def forward(self, x):
+    def forward(self, x: Array) -> tuple[Array, Backward]:
         y, linear_backward = linear(x, self.weight.data, None if self.bias is None else self.bias.data)
 
         def backward(dy):
@@ -83,5 +84,5 @@ class Linear(Module):
 class Flatten(Module):
     """`flatten` as a module."""
 
-    def forward(self, x):
+    def forward(self, x: Array) -> tuple[Array, Backward]:
         return flatten(x)

@@ -16,9 +16,10 @@ from minires.backend import (
 )
 from minires.layers.checks import check_float, check_gradient, check_image, padding_of, pair
 from minires.module import Module
+from minires.types import Array, Backward, Padding, Pair
 
 
-def max_pool2d(x, kernel_size, stride=None, padding=0):
+def max_pool2d(x: Array, kernel_size: Pair, stride: Pair | None = None, padding: Padding = 0) -> tuple[Array, Backward]:
     """y[n, oh, ow, c] = max over the window of x_padded[n, oh * stride + i, ow * stride + j, c]
 
     x (N, H, W, C). kernel_size: a number or (rows, columns); stride: the same, by default kernel_size; padding: as in
@@ -72,7 +73,7 @@ def max_pool2d(x, kernel_size, stride=None, padding=0):
     return y, backward
 
 
-def avg_pool2d(x, kernel_size, stride=None, padding=0):
+def avg_pool2d(x: Array, kernel_size: Pair, stride: Pair | None = None, padding: Padding = 0) -> tuple[Array, Backward]:
     """y[n, oh, ow, c] = mean over the window of x_padded[n, oh * stride + i, ow * stride + j, c]
 
     x (N, H, W, C). kernel_size, stride, padding: as in max_pool2d, with zeros, which count as pixels of the window
@@ -104,7 +105,7 @@ def avg_pool2d(x, kernel_size, stride=None, padding=0):
     return y, backward
 
 
-def global_avg_pool2d(x):
+def global_avg_pool2d(x: Array) -> tuple[Array, Backward]:
     """y[n, c] = mean over all pixels of x[n, :, :, c]
 
     x (N, H, W, C). Returns y (N, C) and backward(dy) -> dx (N, H, W, C): every pixel receives dy / (H * W).
@@ -139,29 +140,29 @@ def _window(layer, x, kernel_size, stride, padding, half=False):
 
 
 class _Pool2d(Module):
-    def __init__(self, kernel_size, stride=None, padding=0):
+    def __init__(self, kernel_size: Pair, stride: Pair | None = None, padding: Padding = 0) -> None:
         self.kernel_size, self.stride, self.padding = kernel_size, stride, padding
 
-    def extra_repr(self):
+    def extra_repr(self) -> str:
         return f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"
 
 
 class MaxPool2d(_Pool2d):
     """`max_pool2d` as a module."""
 
-    def forward(self, x):
+    def forward(self, x: Array) -> tuple[Array, Backward]:
         return max_pool2d(x, self.kernel_size, self.stride, self.padding)
 
 
 class AvgPool2d(_Pool2d):
     """`avg_pool2d` as a module."""
 
-    def forward(self, x):
+    def forward(self, x: Array) -> tuple[Array, Backward]:
         return avg_pool2d(x, self.kernel_size, self.stride, self.padding)
 
 
 class GlobalAvgPool2d(Module):
     """`global_avg_pool2d` as a module."""
 
-    def forward(self, x):
+    def forward(self, x: Array) -> tuple[Array, Backward]:
         return global_avg_pool2d(x)

@@ -5,9 +5,10 @@ Derivation: docs/layers/residual.md.
 
 from minires.backend import array_module, map_blocks, zeros
 from minires.layers.checks import check_float, check_gradient, check_image, pair
+from minires.types import Array, Backward, Pair
 
 
-def add(x1, x2):
+def add(x1: Array, x2: Array) -> tuple[Array, Backward]:
     """y = x1 + x2: the residual sum, y = F(x) + x.
 
     x1, x2: floating-point arrays of one shape. Returns y and backward(dy) -> (dx1, dx2): the sum hands dy to both
@@ -30,7 +31,7 @@ def add(x1, x2):
     return y, backward
 
 
-def concat(*xs):
+def concat(*xs: Array) -> tuple[Array, Backward]:
     """y = the arrays side by side along the last axis, the channels.
 
     xs: arrays (..., C_k) of one leading shape. Returns y (..., sum C_k) and backward(dy) -> a tuple with one gradient
@@ -55,7 +56,7 @@ def concat(*xs):
     return y, backward
 
 
-def pad_shortcut(x, out_channels, stride=1):
+def pad_shortcut(x: Array, out_channels: int, stride: Pair = 1) -> tuple[Array, Backward]:
     """Shortcut A: every stride-th pixel, with zero channels added, half of them on either side.
 
     x (N, H, W, C). Returns y (N, ceil(H / stride), ceil(W / stride), out_channels), whose channels `before` to

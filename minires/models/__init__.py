@@ -18,7 +18,9 @@ from minires.models.resnet import (
     resnet110,
 )
 from minires.models.simple_cnn import SimpleCNN, simple_cnn
+from minires.module import Module
 from minires.names import unknown
+from minires.types import Rng
 
 RESNETS = (resnet8, resnet20, resnet32, resnet44, resnet56, resnet110)
 PLAIN = (plain8, plain20, plain32, plain44, plain56, plain110)
@@ -28,7 +30,14 @@ MODELS = {function.__name__: function for function in (*RESNETS, *PLAIN, simple_
 __all__ = ["MODELS", "ImageNetResNet", "ResNet", "SimpleCNN", "build", "fold", *MODELS]
 
 
-def build(name, num_classes=10, shortcut="A", small_input=False, variant="torchvision", rng=None):
+def build(
+    name: str,
+    num_classes: int = 10,
+    shortcut: str = "A",
+    small_input: bool = False,
+    variant: str = "torchvision",
+    rng: Rng = None,
+) -> Module:
     """The model of this name. Only the resnets for CIFAR have a `shortcut`, only those for ImageNet the other options.
 
     Raises ValueError with the nearest name for an unknown one.

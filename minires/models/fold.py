@@ -26,7 +26,7 @@ PAIRS = {  # the convolutions and batch norms that a forward pass calls one righ
 }
 
 
-def fold(model):
+def fold(model: Module) -> Module:
     """A frozen model that gives what `model` gives in inference mode, to rounding, without its batch norms.
 
     Folded are a Conv2d and a batch norm that follow each other in a Sequential, or in the networks and blocks of

@@ -15,6 +15,8 @@
     parameters            11,689,512    21,797,672    25,557,032    44,549,160    60,192,808
 """
 
+from typing import Any
+
 import numpy as np
 
 from minires.layers import BatchNormReLU2d, Conv2d, GlobalAvgPool2d, Linear, MaxPool2d, add
@@ -22,6 +24,7 @@ from minires.layers.checks import check_gradient, check_sizes
 from minires.models.blocks import KERAS_NORM, BasicBlock, Bottleneck, conv_norm_relu, initialise_convolutions
 from minires.module import Module
 from minires.sequential import Sequential, in_sequence
+from minires.types import Array, Backward, Rng
 
 BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 WITH_BOTTLENECKS = (50, 101, 152)
@@ -46,8 +49,14 @@ class ImageNetResNet(Module):
     """
 
     def __init__(
-        self, depth, num_classes=1000, small_input=False, return_features=False, variant="torchvision", rng=None
-    ):
+        self,
+        depth: int,
+        num_classes: int = 1000,
+        small_input: bool = False,
+        return_features: bool = False,
+        variant: str = "torchvision",
+        rng: Rng = None,
+    ) -> None:
         _check(depth, variant)
         check_sizes("ImageNetResNet", num_classes=num_classes)
         rng, keras = np.random.default_rng(rng), variant == "keras"
@@ -71,7 +80,7 @@ class ImageNetResNet(Module):
         self.return_features = return_features
         initialise_convolutions(self, rng)
 
-    def forward(self, x, lean=False):
+    def forward(self, x: Array, lean: bool = False) -> tuple[Any, Backward]:
         return self.features(x) if self.return_features else self.logits(x, lean)
 
     def stem(self, x, lean=False):
@@ -133,26 +142,56 @@ def _check_gradients(dmaps, shapes):
             check_gradient("ImageNetResNet", dmap, shape)
 
 
-def resnet18(num_classes=1000, small_input=False, return_features=False, variant="torchvision", rng=None):
+def resnet18(
+    num_classes: int = 1000,
+    small_input: bool = False,
+    return_features: bool = False,
+    variant: str = "torchvision",
+    rng: Rng = None,
+) -> ImageNetResNet:
     """ImageNetResNet with 18 layers, 11,689,512 parameters. rng: a NumPy Generator or a seed."""
     return ImageNetResNet(18, num_classes, small_input, return_features, variant, rng)
 
 
-def resnet34(num_classes=1000, small_input=False, return_features=False, variant="torchvision", rng=None):
+def resnet34(
+    num_classes: int = 1000,
+    small_input: bool = False,
+    return_features: bool = False,
+    variant: str = "torchvision",
+    rng: Rng = None,
+) -> ImageNetResNet:
     """ImageNetResNet with 34 layers, 21,797,672 parameters. rng: a NumPy Generator or a seed."""
     return ImageNetResNet(34, num_classes, small_input, return_features, variant, rng)
 
 
-def resnet50(num_classes=1000, small_input=False, return_features=False, variant="torchvision", rng=None):
+def resnet50(
+    num_classes: int = 1000,
+    small_input: bool = False,
+    return_features: bool = False,
+    variant: str = "torchvision",
+    rng: Rng = None,
+) -> ImageNetResNet:
     """ImageNetResNet with 50 layers, 25,557,032 parameters. rng: a NumPy Generator or a seed."""
     return ImageNetResNet(50, num_classes, small_input, return_features, variant, rng)
 
 
-def resnet101(num_classes=1000, small_input=False, return_features=False, variant="torchvision", rng=None):
+def resnet101(
+    num_classes: int = 1000,
+    small_input: bool = False,
+    return_features: bool = False,
+    variant: str = "torchvision",
+    rng: Rng = None,
+) -> ImageNetResNet:
     """ImageNetResNet with 101 layers, 44,549,160 parameters. rng: a NumPy Generator or a seed."""
     return ImageNetResNet(101, num_classes, small_input, return_features, variant, rng)
 
 
-def resnet152(num_classes=1000, small_input=False, return_features=False, variant="torchvision", rng=None):
+def resnet152(
+    num_classes: int = 1000,
+    small_input: bool = False,
+    return_features: bool = False,
+    variant: str = "torchvision",
+    rng: Rng = None,
+) -> ImageNetResNet:
     """ImageNetResNet with 152 layers, 60,192,808 parameters. rng: a NumPy Generator or a seed."""
     return ImageNetResNet(152, num_classes, small_input, return_features, variant, rng)

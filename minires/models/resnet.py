@@ -19,6 +19,7 @@ from minires.layers.checks import check_sizes
 from minires.models.blocks import BasicBlock, conv_norm_relu, initialise_convolutions
 from minires.module import Module
 from minires.sequential import Sequential, in_sequence
+from minires.types import Array, Backward, Rng
 
 SHORTCUTS = ("A", "B", "none")
 
@@ -31,7 +32,7 @@ class ResNet(Module):
     "Delving deep into rectifiers", equation 14).
     """
 
-    def __init__(self, depth, num_classes=10, shortcut="A", rng=None):
+    def __init__(self, depth: int, num_classes: int = 10, shortcut: str = "A", rng: Rng = None) -> None:
         if depth < 8 or (depth - 2) % 6:
             raise ValueError(f"ResNet: depth must be 6n + 2 (8, 14, 20, ...), got {depth}")
         if shortcut not in SHORTCUTS:
@@ -48,7 +49,7 @@ class ResNet(Module):
         self.fc = Linear(64, num_classes, rng=rng)
         initialise_convolutions(self, rng)
 
-    def forward(self, x, lean=False):
+    def forward(self, x: Array, lean: bool = False) -> tuple[Array, Backward]:
         stages = [self.layer1, self.layer2, self.layer3, self.avgpool, self.fc]
         return in_sequence([(self._stem, [self.conv1, self.bn1]), *((stage, [stage]) for stage in stages)], x, lean)
 
@@ -62,61 +63,61 @@ def _stage(in_channels, out_channels, blocks, stride, shortcut, rng):
     return Sequential(first, *(BasicBlock(out_channels, out_channels, 1, shortcut, rng) for _ in range(blocks - 1)))
 
 
-def resnet8(num_classes=10, shortcut="A", rng=None):
+def resnet8(num_classes: int = 10, shortcut: str = "A", rng: Rng = None) -> ResNet:
     """ResNet with 8 layers, 75,290 parameters (option A). rng: a NumPy Generator or a seed."""
     return ResNet(8, num_classes, shortcut, rng)
 
 
-def resnet20(num_classes=10, shortcut="A", rng=None):
+def resnet20(num_classes: int = 10, shortcut: str = "A", rng: Rng = None) -> ResNet:
     """ResNet with 20 layers, 269,722 parameters (option A). rng: a NumPy Generator or a seed."""
     return ResNet(20, num_classes, shortcut, rng)
 
 
-def resnet32(num_classes=10, shortcut="A", rng=None):
+def resnet32(num_classes: int = 10, shortcut: str = "A", rng: Rng = None) -> ResNet:
     """ResNet with 32 layers, 464,154 parameters (option A). rng: a NumPy Generator or a seed."""
     return ResNet(32, num_classes, shortcut, rng)
 
 
-def resnet44(num_classes=10, shortcut="A", rng=None):
+def resnet44(num_classes: int = 10, shortcut: str = "A", rng: Rng = None) -> ResNet:
     """ResNet with 44 layers, 658,586 parameters (option A). rng: a NumPy Generator or a seed."""
     return ResNet(44, num_classes, shortcut, rng)
 
 
-def resnet56(num_classes=10, shortcut="A", rng=None):
+def resnet56(num_classes: int = 10, shortcut: str = "A", rng: Rng = None) -> ResNet:
     """ResNet with 56 layers, 853,018 parameters (option A). rng: a NumPy Generator or a seed."""
     return ResNet(56, num_classes, shortcut, rng)
 
 
-def resnet110(num_classes=10, shortcut="A", rng=None):
+def resnet110(num_classes: int = 10, shortcut: str = "A", rng: Rng = None) -> ResNet:
     """ResNet with 110 layers, 1,727,962 parameters (option A). rng: a NumPy Generator or a seed."""
     return ResNet(110, num_classes, shortcut, rng)
 
 
-def plain8(num_classes=10, rng=None):
+def plain8(num_classes: int = 10, rng: Rng = None) -> ResNet:
     """resnet8 without its shortcuts."""
     return ResNet(8, num_classes, "none", rng)
 
 
-def plain20(num_classes=10, rng=None):
+def plain20(num_classes: int = 10, rng: Rng = None) -> ResNet:
     """resnet20 without its shortcuts."""
     return ResNet(20, num_classes, "none", rng)
 
 
-def plain32(num_classes=10, rng=None):
+def plain32(num_classes: int = 10, rng: Rng = None) -> ResNet:
     """resnet32 without its shortcuts."""
     return ResNet(32, num_classes, "none", rng)
 
 
-def plain44(num_classes=10, rng=None):
+def plain44(num_classes: int = 10, rng: Rng = None) -> ResNet:
     """resnet44 without its shortcuts."""
     return ResNet(44, num_classes, "none", rng)
 
 
-def plain56(num_classes=10, rng=None):
+def plain56(num_classes: int = 10, rng: Rng = None) -> ResNet:
     """resnet56 without its shortcuts."""
     return ResNet(56, num_classes, "none", rng)
 
 
-def plain110(num_classes=10, rng=None):
+def plain110(num_classes: int = 10, rng: Rng = None) -> ResNet:
     """resnet110 without its shortcuts."""
     return ResNet(110, num_classes, "none", rng)

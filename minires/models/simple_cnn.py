@@ -6,6 +6,7 @@ from minires.layers import Conv2d, Flatten, Linear, MaxPool2d, ReLU
 from minires.layers.checks import check_sizes
 from minires.module import Module
 from minires.sequential import in_sequence
+from minires.types import Array, Backward, Rng
 
 
 class SimpleCNN(Module):
@@ -14,7 +15,7 @@ class SimpleCNN(Module):
     image_size: height and width of the input, which fix the size of fc.
     """
 
-    def __init__(self, num_classes=10, rng=None, image_size=32):
+    def __init__(self, num_classes: int = 10, rng: Rng = None, image_size: int = 32) -> None:
         rng = np.random.default_rng(rng)
         side = ((image_size - 2) // 2 - 2) // 2
         check_sizes("SimpleCNN", num_classes=num_classes)
@@ -25,11 +26,11 @@ class SimpleCNN(Module):
         self.relu, self.pool, self.flatten = ReLU(), MaxPool2d(2), Flatten()
         self.fc = Linear(side * side * 64, num_classes, rng=rng)
 
-    def forward(self, x, lean=False):
+    def forward(self, x: Array, lean: bool = False) -> tuple[Array, Backward]:
         modules = [self.conv1, self.relu, self.pool, self.conv2, self.relu, self.pool, self.flatten, self.fc]
         return in_sequence([(module, [module]) for module in modules], x, lean)
 
 
-def simple_cnn(num_classes=10, rng=None, image_size=32):
+def simple_cnn(num_classes: int = 10, rng: Rng = None, image_size: int = 32) -> SimpleCNN:
     """Conv-Pool-Conv-Pool-Dense, 42,442 parameters on 32x32x3. rng: a NumPy Generator or a seed."""
     return SimpleCNN(num_classes, rng, image_size)

@@ -1,6 +1,7 @@
 """Adam, and AdamW with its decay beside the gradient."""
 
 import math
+from typing import Any
 
 from minires.backend import array_module, empty
 from minires.optim.formulas import penalised
@@ -18,8 +19,16 @@ class Adam(Optimizer):
     """
 
     def __init__(
-        self, params, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, *, l1=0.0, decay_bias_and_norm=True
-    ):
+        self,
+        params: Any,
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        *,
+        l1: float = 0.0,
+        decay_bias_and_norm: bool = True,
+    ) -> None:
         penalties = {"weight_decay": weight_decay, "l1": l1, "decay_bias_and_norm": decay_bias_and_norm}
         super().__init__(params, lr, betas=betas, eps=eps, **penalties)
 
@@ -59,8 +68,16 @@ class AdamW(Adam):
     """
 
     def __init__(
-        self, params, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=1e-2, *, l1=0.0, decay_bias_and_norm=True
-    ):
+        self,
+        params: Any,
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 1e-2,
+        *,
+        l1: float = 0.0,
+        decay_bias_and_norm: bool = True,
+    ) -> None:
         super().__init__(params, lr, betas, eps, weight_decay, l1=l1, decay_bias_and_norm=decay_bias_and_norm)
 
     def _update(self, w, g, t, lr, betas, eps, weight_decay, l1, exp_avg, exp_avg_sq, **_):

@@ -1,13 +1,14 @@
 """Gradients made shorter before a step."""
 
 import math
+from typing import Any
 
 import numpy as np
 
 from minires.backend import array_module, sum_blocks, to_numpy
 
 
-def clip_grad_norm_(parameters, max_norm):
+def clip_grad_norm_(parameters: Any, max_norm: float) -> float:
     """Scale all gradients by one factor so that their common norm is at most max_norm; returns the norm before.
 
         norm = sqrt(sum of g^2 over all elements of all gradients)      summed in float64

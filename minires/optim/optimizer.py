@@ -1,5 +1,7 @@
 """What all optimizers share: groups of parameters, their options, their state, and the step."""
 
+from typing import Any
+
 import numpy as np
 
 from minires.backend import array_module, device_of, to_device, to_numpy
@@ -30,7 +32,7 @@ class Optimizer:
     which changes its arrays of state and neither w nor g.
     """
 
-    def __init__(self, params, lr, **defaults):
+    def __init__(self, params: Any, lr: float, **defaults: Any) -> None:
         self.kind = type(self).__name__
         self._check({"lr": lr, **defaults})
         self._lr = float(lr)
@@ -94,12 +96,12 @@ class Optimizer:
 
     # The step -------------------------------------------------------------------------------------------------
 
-    def zero_grad(self):
+    def zero_grad(self) -> None:
         """Forget the gradients of all parameters."""
         for parameter in self._parameters():
             parameter.grad = None
 
-    def step(self):
+    def step(self) -> None:
         """Give every parameter that has a gradient a new array; the one before and the gradient are left as they are.
 
         A backward pass keeps the array that its forward pass saw, so it gives the same after a step as before.
@@ -144,7 +146,7 @@ class Optimizer:
 
     # State ----------------------------------------------------------------------------------------------------
 
-    def state_dict(self):
+    def state_dict(self) -> dict[str, Any]:
         """All that the next step depends on, besides parameters and gradients.
 
         {"kind": "Adam", "lr": ..., "steps": [t of each parameter], "param_groups": [options, with the indices of

@@ -1,5 +1,7 @@
 """The gradient divided by a running root mean square of itself."""
 
+from typing import Any
+
 from minires.backend import array_module
 from minires.optim.formulas import moved, penalised
 from minires.optim.optimizer import Optimizer
@@ -22,17 +24,17 @@ class RMSprop(Optimizer):
 
     def __init__(
         self,
-        params,
-        lr=1e-2,
-        alpha=0.99,
-        eps=1e-8,
-        weight_decay=0.0,
-        momentum=0.0,
-        centered=False,
+        params: Any,
+        lr: float = 1e-2,
+        alpha: float = 0.99,
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        momentum: float = 0.0,
+        centered: bool = False,
         *,
-        l1=0.0,
-        decay_bias_and_norm=True,
-    ):
+        l1: float = 0.0,
+        decay_bias_and_norm: bool = True,
+    ) -> None:
         penalties = {"weight_decay": weight_decay, "l1": l1, "decay_bias_and_norm": decay_bias_and_norm}
         super().__init__(params, lr, alpha=alpha, eps=eps, momentum=momentum, centered=centered, **penalties)
 

@@ -1,5 +1,7 @@
 """Stochastic gradient descent."""
 
+from typing import Any
+
 from minires.optim.formulas import moved, penalised
 from minires.optim.optimizer import Optimizer
 
@@ -17,7 +19,17 @@ class SGD(Optimizer):
     in PyTorch's form (lr outside b); momentum 0.9 and weight_decay 1e-4 are those of He et al. 2016, section 3.4.
     """
 
-    def __init__(self, params, lr, momentum=0.0, *, weight_decay=0.0, nesterov=False, l1=0.0, decay_bias_and_norm=True):
+    def __init__(
+        self,
+        params: Any,
+        lr: float,
+        momentum: float = 0.0,
+        *,
+        weight_decay: float = 0.0,
+        nesterov: bool = False,
+        l1: float = 0.0,
+        decay_bias_and_norm: bool = True,
+    ) -> None:
         penalties = {"weight_decay": weight_decay, "l1": l1, "decay_bias_and_norm": decay_bias_and_norm}
         super().__init__(params, lr, momentum=momentum, nesterov=nesterov, **penalties)
 

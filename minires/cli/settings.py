@@ -1,0 +1,65 @@
+"""What the scripts take: flags that several of them have, their defaults, and the loaders that settings ask for."""
+
+from minires import backend, data
+
+FIRST = {"device": "auto", "dataset": "auto", "data_dir": None, "data_url": None}  # of the defaults of a run
+LAST = {
+    "seed": 0,
+    "val_split": None,
+    "limit_train": None,
+    "limit_test": None,
+    "threads": None,
+    "save_every": None,
+    "no_progress": False,
+}
+NUMBER = {"type": int, "metavar": "N"}
+ARGUMENTS = {
+    "images": {"nargs": "+", "metavar": "IMAGE", "help": "a picture of any kind that Pillow reads"},
+    "--weights": {"required": True, "metavar": "FILE", "help": "a file of weights, or the folder of a run"},
+    "--classes": {"metavar": "FILE", "help": "names of the classes, one on each line"},
+    "--device": {"choices": backend.DEVICES, "help": "auto takes a GPU if one works (default)"},
+    "--data-dir": {
+        "metavar": "DIR",
+        "help": "folder with CIFAR-10 (default: $MINIRES_DATA, the user's cache, download)",
+    },
+    "--data-url": {"metavar": "URL", "help": "where to download CIFAR-10's archive from"},
+    "--batch-size": {**NUMBER, "help": "default: 128"},
+    "--label-smoothing": {"type": float, "metavar": "X", "help": "default: 0"},
+    "--seed": {**NUMBER, "help": "default: 0"},
+    "--val-split": {**NUMBER, "help": "training images set aside for validation; default: a tenth"},
+    "--limit-train": {**NUMBER, "help": "use the first N training images, validation included"},
+    "--limit-test": {**NUMBER, "help": "use the first N test images"},
+    "--threads": {**NUMBER, "help": "default: the physical cores this process may use"},
+    "--save-every": {**NUMBER, "help": "iterations between checkpoints; default: at each epoch's end"},
+    "--no-progress": {"action": "store_true", "help": "no bar, only a line for each epoch"},
+}
+SHORT = {"--batch-size": "-b"}
+
+
+def add_arguments(parser, *names, **more):
+    """Add these of ARGUMENTS to a parser, in this order.   more: what else argparse shall know of them."""
+    for name in names:
+        parser.add_argument(*([SHORT[name]] if name in SHORT else []), name, **ARGUMENTS[name], **more)
+
+
+def make_loaders(settings, dataset, device="cpu", mean=None, std=None, padding=4, test_size=500):
+    """Loaders of the training, validation (or None) and test images.
+
+    mean, std: to normalise with, of the training images where None.   padding: of the augmentation that `augment` of
+    the settings asks for.   test_size: images in a batch of validation and test.
+    """
+    train = data.limit(dataset.train_images, dataset.train_labels, settings["limit_train"])
+    test = data.limit(dataset.test_images, dataset.test_labels, settings["limit_test"])
+    limited = data.Dataset(dataset.name, dataset.label, dataset.classes, *train, *test)
+    val_size = len(train[0]) // 10 if settings["val_split"] is None else settings["val_split"]
+    train, val = data.split(limited, val_size, settings["seed"])
+    if mean is None:
+        mean, std = data.channel_mean_std(train[0])
+    usual, cutout = settings["augment"], settings.get("cutout", 0)
+    augment = data.Augment(padding if usual else 0, usual, cutout) if usual or cutout else None
+    plain = {"mean": mean, "std": std, "device": device}
+    return (
+        data.Loader(*train, settings["batch_size"], augment=augment, shuffle=True, seed=settings["seed"], **plain),
+        data.Loader(*val, test_size, **plain) if val_size else None,
+        data.Loader(*test, test_size, **plain),
+    )

@@ -1,0 +1,12 @@
+"""The types in signatures. Shapes and dtypes, which say more, stand in the docstrings."""
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import numpy as np
+
+Array: TypeAlias = np.ndarray  # or CuPy's, which has the same methods
+Backward: TypeAlias = Callable[..., Any]  # dy -> a gradient, or a tuple of one for each input
+Pair: TypeAlias = int | tuple[int, int]  # rows and columns
+Padding: TypeAlias = int | tuple[int, int] | tuple[tuple[int, int], tuple[int, int]]
+Rng: TypeAlias = np.random.Generator | int | None
