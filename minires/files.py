@@ -23,7 +23,7 @@ def write_atomically(path: str | Path, content: bytes) -> None:
     except OSError as error:
         before = ", its previous version is whole" if path.exists() else ""
         cures = {errno.ENOSPC: "free some space", errno.ENOENT: f"make the folder {path.parent} first"}
-        cure = cures.get(error.errno, "check the folder's permissions")
+        cure = cures.get(error.errno or 0, "check the folder's permissions")
         raise OSError(f"{path} could not be written ({error.strerror}){before}: {cure}") from error
     finally:
         with contextlib.suppress(OSError):

@@ -68,11 +68,11 @@ def gradcheck(
     NoVerdictError, a ValueError, where rounding hides the gradient: y too large beside it.
     """
     rng = np.random.default_rng([seed, 0x6772])  # not the numbers that default_rng(seed) gives: x may be those
-    inputs = [np.array(x, np.float64) if np.asarray(x).dtype.kind == "f" else x for x in inputs]
+    inputs = tuple(np.array(x, np.float64) if np.asarray(x).dtype.kind == "f" else x for x in inputs)
     is_float = [isinstance(x, np.ndarray) and x.dtype == np.float64 for x in inputs]
     if isinstance(function, Module):
-        function = copy.deepcopy(function).to(np.float64)
-        function.zero_grad()
+        function = module = copy.deepcopy(function).to(np.float64)
+        module.zero_grad()
     if not any(is_float) and not (isinstance(function, Module) and function.parameters()):
         raise ValueError("gradcheck: nothing to check: give at least one floating-point input")
     before = [np.array(x) for x in inputs]

@@ -49,7 +49,7 @@ class _Machine:
             elif code in _CHANGES:
                 _CHANGES[code](self)
             else:
-                known = pickletools.code2op.get(code.decode("latin1"))
+                known = {op.code: op for op in pickletools.opcodes}.get(code.decode("latin1"))
                 raise self.refused(f"what the step {known.name if known else code.hex()} of its pickle builds")
         return self.stack.pop()
 

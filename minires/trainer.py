@@ -218,7 +218,7 @@ class Trainer:
     def _is_best(self, evaluation):
         """Higher accuracy, and of equals lower loss; without validation images the latest."""
         best = self.position
-        if evaluation is None or best.best_val_acc is None:
+        if evaluation is None or best.best_val_acc is None or best.best_val_loss is None:
             return True
         return (evaluation.accuracy, -evaluation.loss) > (best.best_val_acc, -best.best_val_loss)
 

@@ -120,8 +120,9 @@ def _commit():
     variables = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
 
     def git(*words):
-        options = {"cwd": top, "env": variables, "capture_output": True, "text": True, "timeout": 10, "check": True}
-        return subprocess.run(["git", *words], **options).stdout.strip()
+        command = ["git", *words]
+        done = subprocess.run(command, cwd=top, env=variables, capture_output=True, text=True, timeout=10, check=True)
+        return done.stdout.strip()
 
     try:
         if Path(git("rev-parse", "--show-toplevel")).resolve() != top:

@@ -1,5 +1,7 @@
 """What the scripts take: flags that several of them have, their defaults, and the loaders that settings ask for."""
 
+from typing import Any
+
 from minires import backend, data
 
 FIRST = {"device": "auto", "dataset": "auto", "data_dir": None, "data_url": None}  # of the defaults of a run
@@ -13,7 +15,7 @@ LAST = {
     "no_progress": False,
 }
 NUMBER = {"type": int, "metavar": "N"}
-ARGUMENTS = {
+ARGUMENTS: dict[str, dict[str, Any]] = {
     "images": {"nargs": "+", "metavar": "IMAGE", "help": "a picture of any kind that Pillow reads"},
     "--weights": {"required": True, "metavar": "FILE", "help": "a file of weights, or the folder of a run"},
     "--classes": {"metavar": "FILE", "help": "names of the classes, one on each line"},
@@ -48,16 +50,17 @@ def make_loaders(settings, dataset, device="cpu", mean=None, std=None, padding=4
     mean, std: to normalise with, of the training images where None.   padding: of the augmentation that `augment` of
     the settings asks for.   test_size: images in a batch of validation and test.
     """
-    train = data.limit(dataset.train_images, dataset.train_labels, settings["limit_train"])
-    test = data.limit(dataset.test_images, dataset.test_labels, settings["limit_test"])
+    train: Any = data.limit(dataset.train_images, dataset.train_labels, settings["limit_train"])
+    test: Any = data.limit(dataset.test_images, dataset.test_labels, settings["limit_test"])
     limited = data.Dataset(dataset.name, dataset.label, dataset.classes, *train, *test)
     val_size = len(train[0]) // 10 if settings["val_split"] is None else settings["val_split"]
+    val: Any
     train, val = data.split(limited, val_size, settings["seed"])
     if mean is None:
         mean, std = data.channel_mean_std(train[0])
     usual, cutout = settings["augment"], settings.get("cutout", 0)
     augment = data.Augment(padding if usual else 0, usual, cutout) if usual or cutout else None
-    plain = {"mean": mean, "std": std, "device": device}
+    plain: dict[str, Any] = {"mean": mean, "std": std, "device": device}
     return (
         data.Loader(*train, settings["batch_size"], augment=augment, shuffle=True, seed=settings["seed"], **plain),
         data.Loader(*val, test_size, **plain) if val_size else None,

@@ -149,8 +149,8 @@ def _read_python_batch(path):
     if isinstance(labels, list) and all(type(label) is int and abs(label) < 2**31 for label in labels):
         labels = np.array(labels, np.int64)
     if not isinstance(labels, np.ndarray) or labels.shape != (len(pixels),):
-        found = len(labels) if isinstance(labels, (list, np.ndarray)) else type(labels).__name__
-        raise _damaged(path, f"expected {len(pixels)} integers as 'labels', one for each image, found {found}")
+        number = len(labels) if isinstance(labels, (list, np.ndarray)) else type(labels).__name__
+        raise _damaged(path, f"expected {len(pixels)} integers as 'labels', one for each image, found {number}")
     return _batch(path, pixels, labels)
 
 

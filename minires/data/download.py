@@ -183,7 +183,7 @@ def _unpack(path, archive):
                     # Only regular files under names of our own: no link, device or path out of here is ever written.
                     if member.isfile() and member.name in wanted:
                         with open(wanted.pop(member.name), "wb") as file:
-                            shutil.copyfileobj(tar.extractfile(member), file)
+                            shutil.copyfileobj(tar.extractfile(member), file)  # type: ignore[arg-type]  # a regular file has one
         except (tarfile.TarError, EOFError) as error:
             raise DatasetError(f"{path}: not a readable archive ({error}); delete it and download it again") from error
         if wanted:
@@ -215,8 +215,9 @@ def _download(folder, sources, progress, patient):
             if isinstance(failure, Unreachable):
                 unreachable.add(urlsplit(url).netloc)
     if patient:
-        slow = [(url, archive) for url, archive in sources if isinstance(failures.get(url), TooSlow)]
-        for url, archive in sorted(slow, key=lambda source: -failures[source[0]].rate):
+        rates = {url: failure.rate for url, failure in failures.items() if isinstance(failure, TooSlow)}
+        slow = [(url, archive) for url, archive in sources if url in rates]
+        for url, archive in sorted(slow, key=lambda source: -rates[source[0]]):
             _say("no host is fast: downloading again, at the pace of the host (press Ctrl-C to give up)")
             try:
                 return _fetch(url, archive, folder, progress, 0)
@@ -265,7 +266,8 @@ def _stream(url, output_file, progress, minimum_rate):
     A thread receives and this one watches the clock: a read that is served a byte now and then never times out by
     itself, whether in the headers or in the body.
     """
-    chunks, abandoned = queue.SimpleQueue(), threading.Event()
+    chunks: queue.SimpleQueue = queue.SimpleQueue()
+    abandoned = threading.Event()
     threading.Thread(target=_receive, args=(url, chunks, abandoned), daemon=True).start()
     start, received, total, bar = time.monotonic(), 0, None, None
     try:
@@ -313,7 +315,8 @@ def _receive(url, chunks, abandoned):
                 chunks.put(chunk)
         chunks.put(b"")
     except requests.HTTPError as error:
-        chunks.put(HostFailed(f"HTTP {error.response.status_code} {error.response.reason}".strip()))
+        answer = error.response
+        chunks.put(HostFailed(f"HTTP {answer.status_code} {answer.reason}".strip() if answer is not None else "HTTP"))
     except requests.exceptions.SSLError:
         chunks.put(Unreachable("its TLS certificate was refused"))
     except requests.exceptions.ProxyError:

@@ -150,7 +150,8 @@ def class_folders(folder):
 
 def _read_classes(folder, classes, preprocessing, skip_broken, tell):
     """[[pixels of each picture of a class] for each class], each in order of the files' names."""
-    pictures, broken = [], 0
+    pictures: list = []
+    broken = 0
     for name in classes:
         pictures.append([])
         for path in sorted(path for path in (folder / name).rglob("*") if path.is_file() and path.name[0] != "."):

@@ -34,7 +34,7 @@ class Question:
 
 def same(a, b):
     """Equal but for rounding."""
-    return a.shape == b.shape and bool(np.linalg.norm(a - b) <= 1e-6 * max(np.linalg.norm(b), 1e-12))
+    return a.shape == b.shape and bool(np.linalg.norm(a - b) <= 1e-6 * max(float(np.linalg.norm(b)), 1e-12))
 
 
 def known_mistakes(exercise, run):

@@ -12,6 +12,7 @@ import sys
 import threading
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -41,7 +42,7 @@ def judge(exercise, path):
 
 def load(exercise, path):
     """The reader's function."""
-    spec = importlib.util.spec_from_file_location(f"exercise_{exercise.name}", path)
+    spec: Any = importlib.util.spec_from_file_location(f"exercise_{exercise.name}", path)
     module = importlib.util.module_from_spec(spec)
     with reading(path, "the file cannot be run"):
         spec.loader.exec_module(module)

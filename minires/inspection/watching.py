@@ -40,7 +40,7 @@ def watching(model, names=None):
     backward is called, within the block or after it. Blocks may lie within each other or end in any order; a `forward`
     that was put on a module itself is called, and stays. A deep copy of the model is not watched.
     """
-    calls = []
+    calls: list[Call] = []
     watched = {id(module): (name, module) for name, module in reversed([*model.named_modules()]) if _among(name, names)}
     watchers = []
     try:

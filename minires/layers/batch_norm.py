@@ -78,8 +78,8 @@ def gradient_sums(gradient, arrays, x, mean, var):
     xp, far = array_module(x), far_from_zero(mean, var)
 
     def terms(*blocks, out):
-        *blocks, x, mean = blocks
-        dy = gradient(*blocks, out=out)
+        *inside, x, mean = blocks
+        dy = gradient(*inside, out=out)
         return dy, (dy, xp.subtract(x, mean, out=out) if far else x)
 
     total, products = sum_channels(terms, (*arrays, x), (mean,))
@@ -134,6 +134,9 @@ def check_batch_norm(name, x, running_mean, running_var, weight, bias, training)
 
 class BatchNorm2d(Module):
     """`batch_norm` with weight, bias, running_mean and running_var (C,) and PyTorch's defaults."""
+
+    running_mean: Array
+    running_var: Array
 
     def __init__(self, num_features: int, eps: float = 1e-5, momentum: float = 0.1) -> None:
         check_sizes("BatchNorm2d", num_features=num_features)

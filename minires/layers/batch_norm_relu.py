@@ -33,7 +33,7 @@ def batch_norm_relu(
     check_batch_norm("batch_norm_relu", x, running_mean, running_var, weight, bias, training)
     branches = (x,) if shortcut is None else (x, shortcut)
     check_float("batch_norm_relu", *branches)
-    if branches[-1].shape != x.shape:
+    if shortcut is not None and shortcut.shape != x.shape:
         raise ValueError(f"batch_norm_relu: shortcut has shape {shortcut.shape}, x {x.shape}: they must be equal")
     mean, var = statistics(x, running_mean, running_var, training, momentum)
     inverse_std = 1 / xp.sqrt(var + x.dtype.type(eps))

@@ -27,14 +27,14 @@ def max_pool2d(x: Array, kernel_size: Pair, stride: Pair | None = None, padding:
     Returns y (N, OH, OW, C) and backward(dy) -> dx: dy goes to the pixel that was the maximum, the first of equals in
     reading order, as in PyTorch. Raises ValueError for shapes that do not fit.
     """
-    kernel, stride, padding = _window("max_pool2d", x, kernel_size, stride, padding, half=True)
+    kernel, strides, sides = _window("max_pool2d", x, kernel_size, stride, padding, half=True)
     xp = array_module(x)
     (N, H, W, C), (KH, KW) = x.shape, kernel
-    OH, OW = output_size((H, W), kernel, stride, padding, "max_pool2d")
+    OH, OW = output_size((H, W), kernel, strides, sides, "max_pool2d")
     y = empty((N, OH, OW, C), like=x)
 
     def pixels_of(images):
-        return window_views(borrow_padded(x[images], padding, -xp.inf), kernel, stride, (OH, OW))
+        return window_views(borrow_padded(x[images], sides, -xp.inf), kernel, strides, (OH, OW))
 
     def forward_block(images):
         first, *others = pixels_of(images)
@@ -48,8 +48,8 @@ def max_pool2d(x: Array, kernel_size: Pair, stride: Pair | None = None, padding:
     def backward(dy):
         check_gradient("max_pool2d", dy, (N, OH, OW, C))
         dx = empty(x.shape, like=x)
-        (top, bottom), (left, right) = padding
-        inside = im2col(xp.ones((1, H, W, 1), x.dtype), kernel, stride, padding).reshape(1, OH, OW, KH * KW, 1) > 0
+        (top, bottom), (left, right) = sides
+        inside = im2col(xp.ones((1, H, W, 1), x.dtype), kernel, strides, sides).reshape(1, OH, OW, KH * KW, 1) > 0
 
         def backward_block(images):
             largest = y[images]
@@ -57,7 +57,7 @@ def max_pool2d(x: Array, kernel_size: Pair, stride: Pair | None = None, padding:
             bits = dy[images].view(f"i{dy.itemsize}")  # times 0 is 0, which infinity times 0 is not
             usual = xp is np and np.isfinite(largest).all()
             padded = zeros((len(largest), top + H + bottom, left + W + right, C), like=x)
-            dpixels = window_views(padded, kernel, stride, (OH, OW))
+            dpixels = window_views(padded, kernel, strides, (OH, OW))
             for k, (pixel, dpixel) in enumerate(zip(pixels_of(images), dpixels, strict=True)):
                 takes = pixel == largest
                 if not usual:  # NaN, the maximum of its windows, equals nothing; -infinity equals the padding
@@ -80,14 +80,14 @@ def avg_pool2d(x: Array, kernel_size: Pair, stride: Pair | None = None, padding:
     (PyTorch's count_include_pad=True). Returns y (N, OH, OW, C) and backward(dy) -> dx: every pixel of the window
     receives dy / (KH * KW). Raises ValueError for shapes that do not fit.
     """
-    kernel, stride, padding = _window("avg_pool2d", x, kernel_size, stride, padding)
+    kernel, strides, sides = _window("avg_pool2d", x, kernel_size, stride, padding)
     xp = array_module(x)
     (N, H, W, C), (KH, KW) = x.shape, kernel
-    OH, OW = output_size((H, W), kernel, stride, padding, "avg_pool2d")
+    OH, OW = output_size((H, W), kernel, strides, sides, "avg_pool2d")
     y = empty((N, OH, OW, C), like=x)
 
     def forward_block(images):
-        y[images] = borrow_patches(x[images], kernel, stride, padding).mean(axis=(3, 4))
+        y[images] = borrow_patches(x[images], kernel, strides, sides).mean(axis=(3, 4))
 
     for_each_block(forward_block, x, 2 * OH * OW * KH * KW * C * x.itemsize)
 
@@ -97,7 +97,7 @@ def avg_pool2d(x: Array, kernel_size: Pair, stride: Pair | None = None, padding:
 
         def backward_block(images):
             share = dy[images][:, :, :, None, None, :] / (KH * KW)
-            dx[images] = col2im(xp.broadcast_to(share, (len(share), OH, OW, KH, KW, C)), (H, W), stride, padding)
+            dx[images] = col2im(xp.broadcast_to(share, (len(share), OH, OW, KH, KW, C)), (H, W), strides, sides)
 
         for_each_block(backward_block, x, 2 * OH * OW * KH * KW * C * x.itemsize)
         return dx

@@ -1,5 +1,7 @@
 """The networks, by name."""
 
+from typing import Any
+
 from minires.models.fold import fold
 from minires.models.imagenet import ImageNetResNet, resnet18, resnet34, resnet50, resnet101, resnet152
 from minires.models.resnet import (
@@ -44,6 +46,6 @@ def build(
     """
     if name not in MODELS:
         raise ValueError(unknown("model", name, MODELS))
-    options = {"shortcut": shortcut} if MODELS[name] in RESNETS else {}
+    options: dict[str, Any] = {"shortcut": shortcut} if MODELS[name] in RESNETS else {}
     options |= {"small_input": small_input, "variant": variant} if MODELS[name] in IMAGENET else {}
     return MODELS[name](num_classes=num_classes, rng=rng, **options)

@@ -7,6 +7,7 @@ docs/layers/batch_norm_relu.md.
 
 import copy
 import itertools
+from typing import Any
 
 from minires.backend import array_module, map_blocks
 from minires.layers import BatchNorm2d, BatchNormReLU2d, Conv2d
@@ -18,7 +19,7 @@ from minires.models.resnet import ResNet
 from minires.module import Module, Parameter
 from minires.sequential import Sequential
 
-PAIRS = {  # the convolutions and batch norms that a forward pass calls one right after the other
+PAIRS: dict[Any, tuple] = {  # the convolutions and batch norms that a forward pass calls one right after the other
     BasicBlock.forward: (("conv1", "bn1"), ("conv2", "bn2")),
     Bottleneck.forward: (("conv1", "bn1"), ("conv2", "bn2"), ("conv3", "bn3")),
     ResNet.forward: (("conv1", "bn1"),),

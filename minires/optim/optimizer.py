@@ -36,13 +36,13 @@ class Optimizer:
         self.kind = type(self).__name__
         self._check({"lr": lr, **defaults})
         self._lr = float(lr)
-        self.state = {}  # Parameter: {"step": t, name: array}
+        self.state: dict[Parameter, dict] = {}  # Parameter: {"step": t, name: array}
         if isinstance(params, (Parameter, dict)) or not hasattr(params, "__iter__"):
             raise TypeError(f"{self.kind}: params is a {type(params).__name__}: pass model.parameters() or a list")
         groups = list(params)
         if not any(isinstance(group, dict) for group in groups):
             groups = [{"params": groups}]
-        self.param_groups = [self._group(group, defaults) for group in groups]
+        self.param_groups: list[dict[str, Any]] = [self._group(group, defaults) for group in groups]
         if not self._parameters():
             raise ValueError(f"{self.kind}: no parameters, at least 1 is needed: pass model.parameters()")
         if len(set(self._parameters())) < len(self._parameters()):
@@ -138,10 +138,10 @@ class Optimizer:
         self.state[parameter] = state
         return state
 
-    def _state_names(self, **options):
+    def _state_names(self, *args: Any, **options: Any) -> tuple[str, ...]:
         raise NotImplementedError(f"{self.kind} must define _state_names(**options) -> names of its arrays of state")
 
-    def _update(self, w, g, t, **arrays_and_options):
+    def _update(self, *arrays: Any, **options: Any) -> Any:
         raise NotImplementedError(f"{self.kind} must define _update(w, g, t, ...) -> the new w")
 
     # State ----------------------------------------------------------------------------------------------------
@@ -155,7 +155,7 @@ class Optimizer:
         """
         parameters = self._parameters()
         steps = [self.state.get(parameter, {"step": 0})["step"] for parameter in parameters]
-        groups, arrays = self._groups_by_index(), {}
+        groups, arrays = self._groups_by_index(), dict[str, np.ndarray]()
         for group in groups:
             for index in group["params"]:
                 if steps[index] > 0:
@@ -201,7 +201,7 @@ class Optimizer:
         groups = [{name: plain(value) for name, value in group.items()} for group in state["param_groups"]]
         for group in groups:
             self._check(group)
-        shapes = {}
+        shapes: dict = {}
         for group in groups:
             for index in group["params"]:
                 if state["steps"][index] > 0:
@@ -212,8 +212,8 @@ class Optimizer:
             raise ValueError(f"state does not fit {self.kind}: {problems}")
 
         self._lr = float(state["lr"])
-        for group, saved in zip(self.param_groups, groups, strict=True):
-            group.update({name: value for name, value in saved.items() if name != "params"})
+        for own_group, options in zip(self.param_groups, groups, strict=True):
+            own_group.update({name: value for name, value in options.items() if name != "params"})
         self.state = {
             parameter: {"step": int(step)} for parameter, step in zip(parameters, state["steps"], strict=True) if step
         }

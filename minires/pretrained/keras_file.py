@@ -116,7 +116,7 @@ def _places(architecture):
 
 def _shapes(architecture):
     """{our key: shape} of all that a file must hold: weight and bias of each layer, a norm's running statistics."""
-    shapes = {}
+    shapes: dict = {}
     for ours, shape in _places(architecture).values():
         shapes |= {f"{ours}.weight": shape, f"{ours}.bias": shape[:1]}
         if len(shape) == 1:
@@ -152,7 +152,7 @@ def _layers(path, file):
     if file.visititems(visit):
         raise WeightsError(f"{path}: more than {MOST_OBJECTS:,} groups and arrays: save the network alone")
     known = _places("resnet152").keys() | _older_names().keys()
-    layers = {}
+    layers: dict = {}
     for name, item in objects:
         *folders, last = name.split("/")
         if not hasattr(item, "shape") or item.dtype.kind in "iu" or folders[:1] in _NO_LAYERS:

@@ -136,7 +136,8 @@ def _view(tensor, numbers):
 
 def _plain_values(content):
     """The entries that JSON can hold, as it gives them back, until they take more than MAX_INFO characters."""
-    info, room = {}, MAX_INFO
+    info: dict = {}
+    room = MAX_INFO
     for key, value in content.items():
         text = []
         try:

@@ -3,6 +3,7 @@
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -15,8 +16,13 @@ from minires.pretrained.files import opened
 from minires.pretrained.zip_file import open_zip
 
 FORMAT = "minires-weights-1"
-IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
-CAFFE = {"mean": (103.939 / 255, 116.779 / 255, 123.68 / 255), "std": (1 / 255,) * 3, "order": "BGR", "resize": None}
+IMAGENET: dict[str, Any] = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
+CAFFE: dict[str, Any] = {
+    "mean": (103.939 / 255, 116.779 / 255, 123.68 / 255),
+    "std": (1 / 255,) * 3,
+    "order": "BGR",
+    "resize": None,
+}
 HEAD = "fc."
 OF_ANOTHER_MODEL = ": build the model that `identify` names, or give head='new' if only the classes differ"
 OF_THE_FILE_ITSELF = ": the file is incomplete, or of a variant that is not known here: check how it was saved"

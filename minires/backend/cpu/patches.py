@@ -3,6 +3,8 @@
 In NHWC the KW pixels of a window's row lie next to each other in memory: they are copied as one item of KW * C numbers.
 """
 
+from typing import Any
+
 import numpy as np
 
 from minires.backend.cpu import memory
@@ -21,7 +23,8 @@ class Im2col:
         first, last = first_row * SH - top, (last_row - 1) * SH + KH - top  # rows of x that are needed, and beyond
         self.rows = slice(min(max(first, 0), H), min(max(last, 0), H))
         rows, columns = last - first, left + W + right
-        self.frame = self.inside = None
+        self.frame: Any = None
+        self.inside: Any = None
         if self.rows != slice(first, last) or columns > W:
             self.frame = memory.scratch("im2col frame", (N, rows, columns, C), dtype)
             self.frame[...] = value
@@ -36,12 +39,13 @@ class Im2col:
         self.patches = self.patches.view()
         self.patches.flags.writeable = False
         self.windows_of = lambda x: np.ndarray((N, OH, OW, KH), item, x, 0, (image, SH * row, SW * pixel, row))
-        self.windows = self.windows_of(self.frame) if self.frame is not None else None
+        self.windows: Any = self.windows_of(self.frame) if self.frame is not None else None
 
     def __call__(self, x):
         if self.inside is None:
             windows = self.windows_of(np.ascontiguousarray(x[:, self.rows]))
         else:
-            self.inside[...], windows = x[:, self.rows], self.windows
+            self.inside[...] = x[:, self.rows]
+            windows = self.windows
         np.copyto(self.items, windows)
         return self.patches

@@ -11,6 +11,7 @@ import collections
 import os
 import queue
 import threading
+from typing import Any
 
 from minires.backend.cpu.machine import default_threads
 
@@ -23,7 +24,8 @@ class _Worker(threading.Thread):
 
     def __init__(self):
         super().__init__(name="minires", daemon=True)
-        self.inbox, self.outbox = queue.SimpleQueue(), queue.SimpleQueue()
+        self.inbox: queue.SimpleQueue = queue.SimpleQueue()
+        self.outbox: queue.SimpleQueue = queue.SimpleQueue()
 
     def run(self):
         while (work := self.inbox.get()) is not None:
@@ -46,9 +48,12 @@ class _Workers:
 
     def __init__(self):
         self.threads = default_threads()
-        self.blas, self.found = None, None  # its libraries; (setter, threads) of each while they are held to one
-        self.pool, self.in_use = [], False
-        self.turn, self.running = threading.RLock(), None  # and the thread whose turn it is
+        self.blas: Any = None  # its libraries
+        self.found: list | None = None  # (setter, threads) of each while they are held to one
+        self.pool: list[_Worker] = []
+        self.in_use = False
+        self.turn = threading.RLock()
+        self.running: int | None = None  # the thread whose turn it is
 
     def start(self):
         import threadpoolctl

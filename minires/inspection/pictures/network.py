@@ -75,7 +75,8 @@ def draw_network(model, input_shape, fold=True):
             if block is not blocks[-1]:
                 _draw_arrow(axes, (middle, bottom), (middle, top + HEADER))
         left += column + 0.35
-    _draw_arrow(axes, coming_from, (coming_from[0], coming_from[1] + 0.15))
+    x, y = coming_from  # type: ignore[misc]  # there is a block
+    _draw_arrow(axes, (x, y), (x, y + 0.15))
     return figure
 
 
@@ -90,8 +91,8 @@ def _layers_of(model, input_shape):
     x = to_device(np.zeros((1, *input_shape), dtype), device)
     with evaluating(model), watching(model) as calls:
         model(x)
-    givers = {id(x): None}  # of each array; all of them are alive as long as the calls are
-    found = []
+    givers: dict[int, Layer | None] = {id(x): None}  # of each array; all of them are alive as long as the calls are
+    found: list[Layer] = []
     for call in calls:
         if not list(call.module.children()):
             arrays = [array for array in call.inputs if hasattr(array, "shape")]
@@ -111,7 +112,8 @@ def _layers_of(model, input_shape):
 
 def _columns(found):
     """[[Block, ...] for each stage]; layers that belong to no stage and follow each other share a column."""
-    columns, stage_before = [], None
+    columns: list[list[Block]] = []
+    stage_before = None
     for layer in found:
         path = layer.name.split(".")
         stage = path[0] if len(path) > 1 else ""
@@ -130,7 +132,8 @@ def _columns(found):
 
 def _part(block):
     """Divide a block's layers into the chain that leads to its last one, by first inputs, and the others."""
-    chain, layer = [], block.main[-1]
+    chain: list[Layer] = []
+    layer = block.main[-1]
     while layer in block.main:
         chain.insert(0, layer)
         layer = layer.sources[0]
@@ -142,7 +145,7 @@ def _part(block):
 
 def _folded(blocks):
     """Blocks that are like the one before them counted there."""
-    kept = []
+    kept: list[Block] = []
     for block in blocks:
         if kept and _signature(kept[-1]) == _signature(block):
             kept[-1].times += 1
