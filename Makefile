@@ -8,7 +8,8 @@
 PYTHON ?= python3
 ARGS ?=
 BIN := .venv/bin
-SLOW := against benchmarks docs exercises experiments finetune ideas imagenet measuring parity pipeline_benchmark site train_cifar
+SLOW := against benchmarks docs exercises experiments explain finetune ideas imagenet measuring parity pipeline_benchmark protocol \
+	recording sabotage site train_cifar
 
 .PHONY: train test test-oldest check lint docs docs-serve clean
 
