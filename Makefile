@@ -3,12 +3,14 @@
 # make check   the tests, the linter and the type checker
 # make test-oldest   the fast tests with every package in the oldest version that setup.cfg allows
 # make docs    the documentation as a site, in docs/_build/html; make docs-serve also shows it in a browser
-# Each builds its environment, .venv or .venv-oldest, by itself. Another Python: make test PYTHON=python3.12. More flags: make train ARGS="--epochs 10"
+# Each builds its environment, .venv or .venv-oldest, by itself.
+# Another Python: make test PYTHON=python3.12. More flags: make train ARGS="--epochs 10"
 
 PYTHON ?= python3
 ARGS ?=
 BIN := .venv/bin
-SLOW := against benchmarks docs exercises experiments finetune ideas imagenet measuring parity pipeline_benchmark site train_cifar
+SLOW := against benchmarks docs exercises experiments explain finetune ideas imagenet measuring parity pipeline_benchmark protocol \
+	recording sabotage site train_cifar
 
 .PHONY: train test test-oldest check lint docs docs-serve clean
 

@@ -43,7 +43,9 @@ def _process():
         "NumPy's error state": {"": np.geterr()},
         "the environment variable ": environment,
         "the handler of ": {number.name: signal.getsignal(number) for number in signal.Signals},
-        "the file ": {file.path: True for folder in folders for file in os.scandir(folder) if file.name not in CACHES},
+        "the file ": {
+            f"{folder}/{name}": True for folder in folders for name in os.listdir(folder) if name not in CACHES
+        },
         "the thread ": {thread: True for thread in threading.enumerate() if not thread.name.startswith("minires")},
     }
 
