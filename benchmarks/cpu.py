@@ -153,12 +153,6 @@ def parse(argv):
     parser.add_argument(
         "--breakdown", nargs=2, metavar=("MODEL", "BATCH"), help="only the operations of this training step"
     )
-    parser.add_argument(
-        "--steps",
-        type=command_line.at_least_one,
-        metavar="N",
-        help="steps in a turn; default: a turn of 0.2 to 1.5 s, 1 if quick",
-    )
     args = command_line.parse(parser, argv)
     try:
         return _checked(args)
@@ -181,7 +175,7 @@ def _checked(args):
         args.breakdown = Network(model, True, int(batch_size))
     elif everything:
         args.breakdown = CASES["resnet20-train-128"]
-    args.steps = args.steps or (1 if args.quick else None)
+    args.steps = 1 if args.quick else None
     return args
 
 
