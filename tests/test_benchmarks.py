@@ -12,6 +12,7 @@ sys.path.insert(0, str(BENCHMARKS))
 
 import breakdown  # noqa: E402
 import cpu  # noqa: E402
+import freezing  # noqa: E402
 import machine_peaks  # noqa: E402
 import peers  # noqa: E402
 import turns  # noqa: E402
@@ -295,3 +296,21 @@ def test_peaks_are_positive(monkeypatch):
     peaks = machine_peaks.measure(2, seconds=0)
     assert set(peaks) == set(PEAKS)
     assert all(value > 0 for value in peaks.values())
+
+
+# Freezing --------------------------------------------------------------------------------------------------------
+
+
+def test_the_more_is_frozen_the_less_is_kept(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(freezing, "NETWORK", Network("resnet20", True, 8))
+    monkeypatch.setattr(freezing, "STEPS", 1)
+    freezing.main(["--rounds", "2", "--json", str(tmp_path / "figures.json")])
+    rows = json.loads((tmp_path / "figures.json").read_text())["results"]
+    kept = [row["kept_mb"] for row in rows]
+    assert kept == sorted(kept, reverse=True) and kept[0] > kept[1] > kept[2] > kept[3] == kept[4] == 0
+    assert rows[-1]["ratio"] == 1
+    printed = capsys.readouterr().out
+    for row in rows:
+        low, high = row["spread"]
+        assert 0 < low <= row["ratio"] <= high and row["images_per_second"] > 0
+        assert row["kind"] in printed
