@@ -103,26 +103,10 @@ NETWORKS = _by_name(
     ]
 )
 CONVOLUTIONS = _by_name(
-    [  # a batch for which the work is alike, of at least 16 and at most 128
-        *(
-            Conv(channels, channels, size, batch_size)
-            for channels, size, batch_size in (
-                (16, 56, 128),
-                (16, 32, 128),
-                (32, 28, 128),
-                (32, 16, 128),
-                (64, 56, 16),
-                (64, 28, 64),
-                (64, 8, 128),
-                (128, 28, 16),
-                (128, 14, 64),
-                (128, 7, 128),
-                (256, 14, 16),
-                (256, 4, 128),
-                (512, 7, 16),
-                (512, 4, 64),
-            )
-        ),
+    [
+        Conv(128, 128, 28, 16),
+        Conv(256, 256, 14, 16),
+        Conv(512, 512, 7, 16),
         Conv(3, 64, 224, 8, kernel=7, stride=2),  # the stem of the networks for ImageNet
     ]
 )

@@ -73,7 +73,7 @@ def measure(case, modules, rounds, steps=None):
     """
     runners = {who: module.make_step(case, who) for who, module in modules.items()}
     seconds = warm_up(case, runners)
-    slow = {who for who in runners if who != "minires" and peers.PEERS[who].slow}
+    slow = [who for who in runners if who in peers.SLOW]
     in_turn = {who: 1 if who in slow else steps or max(1, int(case.seconds / seconds[who])) for who in runners}
     each = {
         who: functools.partial(images_per_second, step, case.batch_size, in_turn[who]) for who, step in runners.items()
@@ -94,7 +94,7 @@ def peak_memory(case, who, threads, steps):
 def peak_memories(case, names, threads, steps):
     """{who: megabytes}, of minires and these peers, a few processes at a time unless some are slow."""
     everyone = ["minires", *names]
-    processes = 1 if any(peers.PEERS[name].slow for name in names) else threads
+    processes = 1 if any(name in peers.SLOW for name in names) else threads
     with multiprocessing.get_context("spawn").Pool(processes, maxtasksperchild=1) as pool:
         found = pool.starmap(peak_memory, [(case, who, threads, steps) for who in everyone], chunksize=1)
     return dict(zip(everyone, found, strict=True))
@@ -153,12 +153,6 @@ def parse(argv):
     parser.add_argument(
         "--breakdown", nargs=2, metavar=("MODEL", "BATCH"), help="only the operations of this training step"
     )
-    parser.add_argument(
-        "--steps",
-        type=command_line.at_least_one,
-        metavar="N",
-        help="steps in a turn; default: a turn of 0.2 to 1.5 s, 1 if quick",
-    )
     args = command_line.parse(parser, argv)
     try:
         return _checked(args)
@@ -181,7 +175,7 @@ def _checked(args):
         args.breakdown = Network(model, True, int(batch_size))
     elif everything:
         args.breakdown = CASES["resnet20-train-128"]
-    args.steps = args.steps or (1 if args.quick else None)
+    args.steps = 1 if args.quick else None
     return args
 
 
@@ -189,8 +183,8 @@ def find_peers(args):
     """{name: module} of the peers of this run that are installed; says which are not."""
     if not args.cases:
         return {}
-    names = args.asked or [name for name, peer in peers.PEERS.items() if not (args.quick and peer.slow)]
-    names = [name for name in names if any(peers.taking_part(case, [name], args.asked) for case in args.cases)]
+    names = args.asked or [name for name in peers.PEERS if not (args.quick and name in peers.SLOW)]
+    names = [name for name in names if any(peers.taking_part(case, [name]) for case in args.cases)]
     found, missing = peers.load_installed(names, args.threads)
     if not found:
         found, _ = peers.load_installed(["textbook"], args.threads)
@@ -215,7 +209,7 @@ def main(argv=None):
     if args.cases:
         print(f"{args.rounds} rounds\n\n{HEAD}")
     for case in args.cases:
-        part = peers.taking_part(case, found, args.asked)
+        part = peers.taking_part(case, found)
         memory = peak_memories(case, part, args.threads, 2 if args.quick else 3)
         minires = peers.load("minires", args.threads)
         speeds = measure(case, {"minires": minires, **{who: found[who] for who in part}}, args.rounds, args.steps)

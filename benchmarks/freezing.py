@@ -32,13 +32,13 @@ KINDS = {
     "the head alone": BACKBONE,
     "inference": None,
 }
-STEPS = 3
+NETWORK, STEPS = Network("resnet20", True, 128), 3
 
 
 def main(argv=None):
     """Measure, and print a table."""
     args = command_line.parse(command_line.make_parser(__doc__, "three rounds", 9, 3), argv)
-    x, labels = Network("resnet20", True, 128).arrays()
+    x, labels = NETWORK.arrays()
     steps, kept = zip(*(step_of(frozen, x, labels) for frozen in KINDS.values()), strict=True)
     for step in steps:
         step()
@@ -46,11 +46,11 @@ def main(argv=None):
     seconds = take_turns(turns, args.rounds)
     machine = command_line.about(args.threads)
     processor = machine["machine"]["processor"]
-    print(f"{processor}, {args.threads} threads; resnet20, batch 128, {args.rounds} rounds, seed 0\n")
+    print(f"{processor}, {args.threads} threads; resnet20, batch {len(x)}, {args.rounds} rounds, seed 0\n")
     print(f"{'':20} {'images/s':>9} {'of inference':>13} {'kept, MB':>9}")
     content = {"machine": machine, "rounds": args.rounds, "results": []}
     for kind, size in zip(KINDS, kept, strict=True):
-        speed, compared = 128 / statistics.median(seconds[kind]), ratios(seconds["inference"], seconds[kind])
+        speed, compared = len(x) / statistics.median(seconds[kind]), ratios(seconds["inference"], seconds[kind])
         content["results"].append({"kind": kind, "images_per_second": speed, **compared, "kept_mb": size / 1e6})
         print(f"{kind:20} {speed:9.1f} {compared['ratio']:13.2f} {size / 1e6:9.1f}")
     command_line.save(args.json, content)

@@ -54,10 +54,8 @@ TURN_SECONDS = 0.3  # of a turn in the other tables, about
 def standing_on(rung):
     """Within this block minires has the ideas up to this rung, and older forms in place of the later ones."""
     reverted = IDEAS[max(0, list(RUNGS).index(rung) + 1 - len(FIRST)) :]
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(
-            replaced({function: form for idea in reverted for function, form in idea.functions.items()})
-        )
+    older = {function: form for idea in reverted for function, form in idea.functions.items()}
+    with replaced(older), contextlib.ExitStack() as stack:
         for idea in reverted:
             for place, value in idea.attributes.items():
                 stack.enter_context(mock.patch.object(*place, value))

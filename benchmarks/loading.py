@@ -2,51 +2,50 @@
 
     python benchmarks/loading.py
 
-Random weights are written by PyTorch, safetensors, NumPy and (where they are installed) Keras; each file is read five
-times, each in a process of its own. Time is that of minires.pretrained.read, without Python's start, the least and the
+Random weights are written by PyTorch, safetensors, NumPy and (where they are installed) Keras. The files take turns,
+five each, and every reading is in a process of its own. Time is that of minires.pretrained.read, the least and the
 largest of the five; memory is what the process took at most beyond what it held before, over the size of the file.
 """
 
-import subprocess
+import functools
+import multiprocessing
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
+from command_line import about
+from turns import take_turns
 
-from minires import models
-from minires.cli.recording import environment
-
-ROOT = Path(__file__).resolve().parent.parent
-READ = """
-import sys, time
-from minires import backend, pretrained
-before, start = backend.memory_peak("cpu"), time.perf_counter()
-state, _ = pretrained.read(sys.argv[1])
-print(time.perf_counter() - start, backend.memory_peak("cpu") - before)
-"""
+from minires import backend, models, pretrained
 
 
 def main():
     """Write the files, read them, print the table."""
-    print(f"{environment('cpu')['machine']['processor']}; resnet50, random weights, seed 0\n")
+    print(f"{about(backend.get_threads())['machine']['processor']}; resnet50, random weights, seed 0\n")
     print(f"{'file':38} {'MB':>6} {'seconds':>14} {'memory / file':>14}")
     with tempfile.TemporaryDirectory() as folder:
-        for what, path in files(Path(folder)):
-            found = [read(path) for _ in range(5)]
-            seconds, memory = zip(*found, strict=True)
-            size = path.stat().st_size
+        paths = dict(files(Path(folder)))
+        found = take_turns({what: functools.partial(read, path) for what, path in paths.items()}, 5)
+        for what, path in paths.items():
+            (seconds, memory), size = zip(*found[what], strict=True), path.stat().st_size
             times = f"{min(seconds):.2f} to {max(seconds):.2f}"
             print(f"{what:38} {size / 1e6:6.1f} {times:>14} {max(memory) / size:14.2f}")
 
 
 def read(path):
     """(seconds, bytes of memory) of reading a file in a process of its own."""
-    done = subprocess.run([sys.executable, "-c", READ, path], cwd=ROOT, capture_output=True, text=True, check=True)
-    seconds, memory = done.stdout.split()
-    return float(seconds), int(memory)
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(read_here, [path])
+
+
+def read_here(path):
+    before, began = backend.memory_peak("cpu"), time.perf_counter()
+    state, _ = pretrained.read(path)
+    return time.perf_counter() - began, backend.memory_peak("cpu") - before
 
 
 def files(folder):

@@ -13,6 +13,7 @@ sys.path.insert(0, str(BENCHMARKS))
 
 import breakdown  # noqa: E402
 import cpu  # noqa: E402
+import freezing  # noqa: E402
 import machine_peaks  # noqa: E402
 import peers  # noqa: E402
 import turns  # noqa: E402
@@ -83,7 +84,7 @@ def load():
 @pytest.mark.parametrize("peer", peers.PEERS)
 @pytest.mark.parametrize("case", [TRAIN, INFER, *LAYERS], ids=lambda case: case.name)
 def test_a_peer_computes_the_same(load, peer, case):
-    if peers.PEERS[peer].slow and not isinstance(case, Network):
+    if peer in peers.SLOW and not isinstance(case, Network):
         pytest.skip("takes part in networks only")
     runners = {"minires": peer_minires.make_step(case), peer: load(peer).make_step(case, peer)}
     assert list(cpu.warm_up(case, runners)) == ["minires", peer]
@@ -108,8 +109,7 @@ def test_slow_peers_take_part_in_few_cases():
     train, deep, conv = CASES["resnet20-train-128"], CASES["resnet56-train-128"], CASES["conv3x3-512ch-7x7-16"]
     assert peers.taking_part(train, peers.PEERS) == list(peers.PEERS)
     assert peers.taking_part(deep, peers.PEERS) == ["pytorch-nchw", "pytorch-channels-last"]
-    assert peers.taking_part(deep, ["textbook"], asked=["textbook"]) == ["textbook"]
-    assert peers.taking_part(conv, ["textbook"], asked=["textbook"]) == []
+    assert peers.taking_part(conv, ["textbook"]) == []
 
 
 # A run -----------------------------------------------------------------------------------------------------------
@@ -120,7 +120,7 @@ def run(monkeypatch, tmp_path, load):
     """run(*arguments): the JSON of a run in which TRAIN and INFER are cases, and memory is not measured."""
     for case in (TRAIN, INFER):
         monkeypatch.setitem(CASES, case.name, case)
-    monkeypatch.setattr(peers, "SLOW_CASES", (TRAIN.name,))
+    monkeypatch.setattr(peers, "SLOW_CASES", (TRAIN.name, INFER.name))
     monkeypatch.setattr(cpu, "peak_memories", lambda case, names, *_: dict.fromkeys(["minires", *names], 10.0))
     monkeypatch.setattr(turns, "PAUSE", 0)
 
@@ -148,6 +148,7 @@ def test_the_json_of_a_run(run, capsys):
 def test_the_json_with_no_peer_at_hand(run, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
     monkeypatch.delitem(sys.modules, "peers.peer_torch", raising=False)
+    monkeypatch.setattr(peers, "SLOW_CASES", ())
     (row,) = run("--quick", "--case", INFER.name, "--rounds", "1")["results"]
     assert row["peer"] is row["ratio"] is row["peer_images_per_second"] is row["peer_peak_mb"] is None
     assert row["images_per_second"] > 0
@@ -299,3 +300,21 @@ def test_peaks_are_positive(monkeypatch):
     peaks = machine_peaks.measure(2, seconds=0)
     assert set(peaks) == set(PEAKS)
     assert all(value > 0 for value in peaks.values())
+
+
+# Freezing --------------------------------------------------------------------------------------------------------
+
+
+def test_the_more_is_frozen_the_less_is_kept(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(freezing, "NETWORK", Network("resnet20", True, 8))
+    monkeypatch.setattr(freezing, "STEPS", 1)
+    freezing.main(["--rounds", "2", "--json", str(tmp_path / "figures.json")])
+    rows = json.loads((tmp_path / "figures.json").read_text())["results"]
+    kept = [row["kept_mb"] for row in rows]
+    assert kept == sorted(kept, reverse=True) and kept[0] > kept[1] > kept[2] > kept[3] == kept[4] == 0
+    assert rows[-1]["ratio"] == 1
+    printed = capsys.readouterr().out
+    for row in rows:
+        low, high = row["spread"]
+        assert 0 < low <= row["ratio"] <= high and row["images_per_second"] > 0
+        assert row["kind"] in printed

@@ -3,6 +3,7 @@
 from cases import OPTIONS
 
 from minires import models
+from minires.textbook import cross_entropy
 from peers import textbook
 
 
@@ -20,8 +21,8 @@ def make_step(case, peer="textbook"):
 
     def train():
         logits, backward = network(x)
-        loss, loss_backward = textbook.cross_entropy(logits, labels)
-        backward(loss_backward())
+        loss, loss_backward = cross_entropy(logits, labels)
+        backward(loss_backward(1))
         optimizer.step()
         return [loss]
 

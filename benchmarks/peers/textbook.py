@@ -1,11 +1,14 @@
 """A residual network as tutorials write it: whole arrays, one after another. What minires is measured against.
 
-Images are (N, C, H, W) here. Every operation is a function `x -> (y, backward)` as in minires, and nothing but NumPy:
-convolution copies the windows of the whole batch into one array, keeps it for the backward pass, and leaves the rest
-to one product (im2col: Chellapilla et al. 2006; in this form it is in many books and courses).
+Images are (N, C, H, W) here. Every operation is a function `x -> (y, backward)` as in minires, and nothing but NumPy;
+relu and linear, which know nothing of images, are those of minires.textbook. Convolution copies the windows of the
+whole batch into one array, keeps it for the backward pass, and leaves the rest to one product (im2col: Chellapilla et
+al. 2006; in this form it is in many books and courses).
 """
 
 import numpy as np
+
+from minires.textbook import linear, relu
 
 
 def conv2d(x, weight, bias=None, stride=1, padding=0):
@@ -77,11 +80,6 @@ def batch_norm(x, running_mean, running_var, weight, bias, training=False, momen
     return y, backward
 
 
-def relu(x):
-    """y = max(x, 0).   backward(dy) -> dx"""
-    return np.maximum(x, 0), lambda dy: dy * (x > 0)
-
-
 def pad_shortcut(x, out_channels, stride):
     """Every stride-th pixel, with zero channels around (He et al. 2015, option A).   backward(dy) -> dx"""
     before = (out_channels - x.shape[1]) // 2
@@ -100,26 +98,6 @@ def global_avg_pool2d(x):
     """y[n, c] = mean over all pixels of x[n, c].   backward(dy) -> dx"""
     N, C, H, W = x.shape
     return np.mean(x, axis=(2, 3)), lambda dy: np.broadcast_to(dy[:, :, None, None] / (H * W), x.shape)
-
-
-def linear(x, weight, bias):
-    """y = x @ weight^T + bias.   backward(dy) -> (dx, dweight, dbias)"""
-    return x @ weight.T + bias, lambda dy: (dy @ weight, dy.T @ x, dy.sum(axis=0))
-
-
-def cross_entropy(logits, labels):
-    """Mean of -log softmax(logits)[n, labels[n]] over n.   backward() -> dlogits"""
-    N = len(logits)
-    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
-    softmax = exponentials / exponentials.sum(axis=1, keepdims=True)
-    loss = -np.mean(np.log(softmax[np.arange(N), labels]))
-
-    def backward():
-        dlogits = softmax.copy()
-        dlogits[np.arange(N), labels] -= 1
-        return dlogits / N
-
-    return loss, backward
 
 
 class ResNet:
