@@ -50,19 +50,19 @@ def make_loaders(settings, dataset, device="cpu", mean=None, std=None, padding=4
     mean, std: to normalise with, of the training images where None.   padding: of the augmentation that `augment` of
     the settings asks for.   test_size: images in a batch of validation and test.
     """
-    train: Any = data.limit(dataset.train_images, dataset.train_labels, settings["limit_train"])
-    test: Any = data.limit(dataset.test_images, dataset.test_labels, settings["limit_test"])
+    train = data.limit(dataset.train_images, dataset.train_labels, settings["limit_train"])
+    test = data.limit(dataset.test_images, dataset.test_labels, settings["limit_test"])
     limited = data.Dataset(dataset.name, dataset.label, dataset.classes, *train, *test)
     val_size = len(train[0]) // 10 if settings["val_split"] is None else settings["val_split"]
-    val: Any
     train, val = data.split(limited, val_size, settings["seed"])
     if mean is None:
         mean, std = data.channel_mean_std(train[0])
     usual, cutout = settings["augment"], settings.get("cutout", 0)
     augment = data.Augment(padding if usual else 0, usual, cutout) if usual or cutout else None
     plain: dict[str, Any] = {"mean": mean, "std": std, "device": device}
+    drawn: dict[str, Any] = {"augment": augment, "shuffle": True, "seed": settings["seed"]}
     return (
-        data.Loader(*train, settings["batch_size"], augment=augment, shuffle=True, seed=settings["seed"], **plain),
-        data.Loader(*val, test_size, **plain) if val_size else None,
-        data.Loader(*test, test_size, **plain),
+        data.Loader(train[0], train[1], settings["batch_size"], **drawn, **plain),
+        data.Loader(val[0], val[1], test_size, **plain) if val_size else None,
+        data.Loader(test[0], test[1], test_size, **plain),
     )
