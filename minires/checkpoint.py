@@ -58,7 +58,7 @@ def save(path, model, optimizer=None, position=None, info=None):
     write_atomically(path, serialise(arrays, metadata={"format": FORMAT, "minires": json.dumps(header)}))
 
 
-def load(path):
+def load(path: str | Path) -> Checkpoint:
     """Read a Checkpoint: `load(path).model` is what `Module.load_state_dict` takes.
 
     Raises CheckpointError for a missing, damaged or foreign file.

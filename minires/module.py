@@ -4,12 +4,16 @@ A module is called as its function is, `y, backward = module(x)`; its `backward(
 to `parameter.grad` and returns `dx`.
 """
 
+from collections.abc import Iterator
+from typing import Any
+
 import numpy as np
 
 from minires.backend import device_of, to_device, to_numpy
 from minires.modes import keeps_backward, no_backward
 from minires.names import misfits
 from minires.parameter import Parameter
+from minires.types import Array, Backward
 
 
 class Module:
@@ -23,12 +27,12 @@ class Module:
     training = True
     frozen = False
 
-    def __call__(self, *inputs, **options):
+    def __call__(self, *inputs: Any, **options: Any) -> tuple[Any, Backward]:
         """-> (y, backward), with backward(dy) -> dx, which also fills `parameter.grad`; usually of one input x."""
         y, backward = self.forward(*inputs, **options)
         return (y, backward) if keeps_backward() else (y, no_backward)
 
-    def forward(self, x):
+    def forward(self, x: Any) -> Any:
         raise NotImplementedError(f"{type(self).__name__} must define forward(x) -> (y, backward)")
 
     def __setattr__(self, name, value):
@@ -36,26 +40,26 @@ class Module:
             _refuse_plain_array(self, name, value)
         object.__setattr__(self, name, value)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         """The structure, a line for each module, as PyTorch prints it."""
         lines = [f"({name}): " + repr(child).replace("\n", "\n  ") for name, child in self.children()]
         inside = "\n  ".join(["", *lines]) + "\n" if lines else self.extra_repr()
         return f"{type(self).__name__}({inside})"
 
-    def extra_repr(self):
+    def extra_repr(self) -> str:
         """What `print` shows between the brackets of a module without others inside; subclasses say more."""
         return ", ".join(f"{name}={value.shape}" for name, value in vars(self).items() if isinstance(value, Parameter))
 
     # What is inside -------------------------------------------------------------------------------------------
 
-    def register_buffer(self, name, array):
+    def register_buffer(self, name: str, array: Array | None) -> None:
         """An array that is saved and moved with the module but not learned; None where there is none."""
         buffers = self.__dict__.setdefault("_buffers", [])
         if name not in buffers:
             buffers.append(name)
         setattr(self, name, array)
 
-    def children(self):
+    def children(self) -> Iterator[tuple[str, "Module"]]:
         """(name, module) for each module directly inside this one, in order of definition."""
         for name, value in vars(self).items():
             if isinstance(value, Module):
@@ -68,17 +72,17 @@ class Module:
                         "be neither trained nor saved: wrap them in Sequential, or give each an attribute of its own"
                     )
 
-    def named_modules(self, prefix=""):
+    def named_modules(self, prefix: str = "") -> Iterator[tuple[str, "Module"]]:
         """(path, module) for this module and all inside it."""
         yield prefix, self
         for name, child in self.children():
             yield from child.named_modules(f"{prefix}.{name}" if prefix else name)
 
-    def modules(self):
+    def modules(self) -> list["Module"]:
         """This module and all inside it."""
         return [module for _, module in self.named_modules()]
 
-    def named_parameters(self):
+    def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
         """(path, Parameter) for every parameter, in order of definition; one with two names once, by its first."""
         seen = set()
         for path, module in self.named_modules():
@@ -87,18 +91,18 @@ class Module:
                     seen.add(id(value))
                     yield (f"{path}.{name}" if path else name), value
 
-    def parameters(self):
+    def parameters(self) -> list[Parameter]:
         """Every parameter, in the order of `named_parameters`."""
         return [parameter for _, parameter in self.named_parameters()]
 
-    def zero_grad(self):
+    def zero_grad(self) -> None:
         """Forget every gradient."""
         for parameter in self.parameters():
             parameter.grad = None
 
     # Modes ----------------------------------------------------------------------------------------------------
 
-    def train(self, mode=True):
+    def train(self, mode: bool = True) -> "Module":
         """Training mode: batch norm uses the batch's statistics, dropout drops; what is frozen stays as in eval().
 
         Returns self.
@@ -107,11 +111,11 @@ class Module:
             module.training = mode and not module.frozen
         return self
 
-    def eval(self):
+    def eval(self) -> "Module":
         """Inference mode: batch norm uses its running statistics, dropout does nothing. Returns self."""
         return self.train(False)
 
-    def freeze(self):
+    def freeze(self) -> "Module":
         """Train this module no longer: not a bit of its state changes until `unfreeze`. Returns self.
 
         Its parameters receive no gradients, and it is in inference mode whatever the mode of the network: otherwise
@@ -124,7 +128,7 @@ class Module:
             parameter.requires_grad, parameter.grad = False, None
         return self
 
-    def unfreeze(self):
+    def unfreeze(self) -> "Module":
         """Train this module again, from the next `train()` on. Returns self."""
         for module in self.modules():
             module.frozen = False
@@ -132,7 +136,7 @@ class Module:
             parameter.requires_grad = True
         return self
 
-    def to(self, target):
+    def to(self, target: Any) -> "Module":
         """Move to a device (`"cpu"`, `"gpu"`) or cast to a dtype (`np.float64`). Returns self.
 
         Casting touches floating-point arrays only; gradients are dropped, since they belong to the old arrays.
@@ -157,11 +161,11 @@ class Module:
                     state[f"{path}.{name}" if path else name] = (module, name)
         return state
 
-    def state_dict(self):
+    def state_dict(self) -> dict[str, np.ndarray]:
         """{key: NumPy array}: a copy of every parameter and buffer under PyTorch's names."""
         return {key: np.array(to_numpy(_value(module, name))) for key, (module, name) in self._state().items()}
 
-    def load_state_dict(self, state, strict=True):
+    def load_state_dict(self, state: dict[str, Any], strict: bool = True) -> "Module":
         """Copy arrays into parameters and buffers, cast to their dtype and moved to their device.
 
         strict: every key must be there and none besides. Raises one ValueError that lists every missing,

@@ -2,9 +2,10 @@
 
 from difflib import SequenceMatcher
 from itertools import takewhile
+from typing import Any
 
 
-def unknown(what, name, names):
+def unknown(what: str, name: object, names: Any) -> str:
     """A sentence for an unknown name: the nearest of `names`, if one is near, and all of them.
 
     Nearest is the most similar; of equals, the one that begins alike for longest: resnet21 means resnet20.
@@ -20,7 +21,7 @@ def unknown(what, name, names):
     return f"unknown {what} {name!r}: {meant}choose one of {', '.join(names)}"
 
 
-def misfits(found, expected, what, most=None):
+def misfits(found: dict, expected: dict, what: str, most: int | None = None) -> str:
     """ "missing: a, b; unexpected: c; misshapen: d has (3,), the model (4,)", or "" where all fit.
 
     found, expected: {name: shape}.   what: whose the expected shapes are ("the model").   most: of each kind that
@@ -35,7 +36,7 @@ def misfits(found, expected, what, most=None):
     return "; ".join(f"{problem}: {some(names, most)}" for problem, names in problems.items() if names)
 
 
-def some(names, most):
+def some(names: Any, most: int | None) -> str:
     """The first `most` names (None: all), and how many more there are."""
     names = list(names)
     more = 0 if most is None else len(names) - most

@@ -1,5 +1,6 @@
 """Training, in the open: one step, and what a model is worth. A whole run is `minires.trainer`."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +10,8 @@ from minires.backend import to_numpy
 from minires.losses import cross_entropy
 from minires.models.fold import fold
 from minires.modes import evaluating, no_grad
+from minires.module import Module
+from minires.optim import Optimizer
 from minires.sequential import call
 from minires.types import Array
 
@@ -37,7 +40,9 @@ class Evaluation:
         return [correct / total if total else float("nan") for correct, total in pairs]
 
 
-def train_step(model, optimizer, x: Array, labels: Array, label_smoothing: float = 0.0) -> tuple[Any, Any]:
+def train_step(
+    model: Module, optimizer: Optimizer, x: Array, labels: Array, label_smoothing: float = 0.0
+) -> tuple[Any, Any]:
     """One step: forward, loss, backward, update. Returns the mean loss and the number of right answers, as arrays.
 
     A model whose forward has a parameter `lean` is told that its backward pass will be called once, and that dx is not
@@ -51,7 +56,9 @@ def train_step(model, optimizer, x: Array, labels: Array, label_smoothing: float
     return loss, (logits.argmax(axis=1) == labels).sum()
 
 
-def evaluate(model, loader, num_classes: int, should_stop=lambda: False) -> Evaluation:
+def evaluate(
+    model: Module, loader: Any, num_classes: int, should_stop: Callable[[], bool] = lambda: False
+) -> Evaluation:
     """An Evaluation of `model` in inference mode on all batches of `loader`; leaves the model as it was.
 
     Raises Interrupted when should_stop() says so.

@@ -39,6 +39,9 @@ WRONG = {  # a line that is wrong, and the checker's word for it
     "Parameter([1.0])": "arg-type",
     "resnet20(depth=20)": "call-arg",
     "Sequential(3)": "arg-type",
+    "model.load_state_dict([1])": "arg-type",
+    "model.parametres()": "attr-defined",
+    "logits, = model(x)": "misc",
 }
 
 
