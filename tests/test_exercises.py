@@ -438,7 +438,7 @@ def test_no_permission(capsys, monkeypatch):
         raise PermissionError(13, "Permission denied")
 
     write("relu", solution("relu"))
-    monkeypatch.setattr(Path, "write_text", refused)
+    monkeypatch.setattr(os, "replace", refused)
     code, out, _ = main(capsys, "check", "relu")
     assert code == 0 and "passed" in out and "cannot be written" in out
     monkeypatch.setattr(Path, "mkdir", refused)

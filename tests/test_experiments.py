@@ -57,11 +57,11 @@ def quickly(load, cifar, tmp_path, monkeypatch, capsys):
         assert code == 0, err
         files = sorted(out.rglob("*.csv")) + sorted(out.rglob("result.json"))
         written = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in files[1:]}
-        table, picture = files[0].read_bytes(), (out / "results.png").read_bytes()
+        table_before, picture_before = files[0].read_bytes(), (out / "results.png").read_bytes()
         (out / "results.png").unlink()
         assert scripts.call(script, monkeypatch, capsys, *flags)[1].splitlines()[-3:] == printed.splitlines()[-3:]
         assert {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in files[1:]} == written
-        assert (files[0].read_bytes(), (out / "results.png").read_bytes()) == (table, picture)
+        assert (files[0].read_bytes(), (out / "results.png").read_bytes()) == (table_before, picture_before)
         assert picture(out / "results.png").size > (600, 300)
         return table(files[0])
 
