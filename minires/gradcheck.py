@@ -209,16 +209,18 @@ class _Judge:
 
         if not np.isfinite(given):
             return said("wrong", first)
-        wrong, tolerance, _ = errors(first)
-        if wrong <= tolerance or (wrong <= tolerance + first.noise and first.noise <= SMALL * self.scale):
+        wrong, tolerance, larger = errors(first)
+        seen = larger > first.noise or first.noise <= SMALL * self.size  # else 0 would agree with anything
+        if (wrong <= tolerance and seen) or (wrong <= tolerance + first.noise and first.noise <= SMALL * self.scale):
             return said("right", first)
         second, apart = refined(self.f, array.x, self.dy, index, 1000 * self.eps)
-        wrong_again, tolerance_again, _ = errors(second)
+        wrong_again, tolerance_again, larger = errors(second)
+        seen = larger > second.noise or second.noise <= SMALL * self.size
         noise = second.noise if second.noise <= SMALL * self.size else 0.0
         agrees = wrong_again <= tolerance_again + noise
         explained = wrong <= tolerance + first.noise + 2e-6 * apart  # the error of the first step, from the second's
         if agrees:
-            return said("right" if explained else "unclear", second)
+            return said("right" if explained and seen else "unclear", second)
         if not explained:
             return said("wrong", first)
         return said("wrong" if wrong_again > tolerance_again + second.noise + apart else "unclear", second)

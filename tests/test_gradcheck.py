@@ -300,6 +300,13 @@ def operation(f, slope):
 class TestRounding:
     """What rounding hides is neither right nor wrong."""
 
+    @pytest.mark.parametrize("slope", [0.0, 1.0])
+    @pytest.mark.parametrize("constant", [1e13, 1e15])
+    def test_a_constant_beside_which_no_step_is_seen(self, constant, slope):
+        """All differences are 0 there, or rounding alone: neither answer can be told from the other."""
+        with pytest.raises(NoVerdictError, match=r"no verdict on input 0.*shift or scale y to about"):
+            gradcheck(lambda x: (x + constant, lambda dy: slope * dy), np.ones((2, 3)))
+
     def test_a_large_y_that_is_exact(self):
         assert gradcheck(operation(lambda x: 2 * x, lambda x: 2), LARGE).error < 1e-6
         for slope in (0, 1, 2.1, -2):
