@@ -64,13 +64,11 @@ class Module:
         for name, value in vars(self).items():
             if isinstance(value, Module):
                 yield name, value
-            elif isinstance(value, (list, tuple, dict)):
-                inside = value.values() if isinstance(value, dict) else value
-                if any(isinstance(item, (Module, Parameter)) for item in inside):
-                    raise ValueError(
-                        f"{type(self).__name__}.{name} is a {type(value).__name__} of modules, whose parameters would "
-                        "be neither trained nor saved: wrap them in Sequential, or give each an attribute of its own"
-                    )
+            elif isinstance(value, (list, tuple, dict)) and _hides_modules(value):
+                raise ValueError(
+                    f"{type(self).__name__}.{name} is a {type(value).__name__} of modules, whose parameters would be "
+                    "neither trained nor saved: wrap them in Sequential, or give each an attribute of its own"
+                )
 
     def named_modules(self, prefix: str = "") -> Iterator[tuple[str, "Module"]]:
         """(path, module) for this module and all inside it."""
@@ -189,6 +187,15 @@ class Module:
             else:
                 setattr(module, name, new)
         return self
+
+
+def _hides_modules(value):
+    """Whether a container holds a Module or a Parameter, however deep."""
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, (list, tuple)):
+        return any(_hides_modules(item) for item in value)
+    return isinstance(value, (Module, Parameter))
 
 
 def _refuse_plain_array(module, name, array):

@@ -36,10 +36,10 @@ def check_protocol(function, *inputs, seed=0):
 
 
 def _check(function, inputs, training, rng):
-    start = _Start(function, training)
+    start, given = _Start(function, training), [np.array(x) for x in inputs]
     first = start.forward(inputs)
     dy = np.asarray(rng.standard_normal(np.shape(first.y))).astype(np.asarray(first.y).dtype)
-    before = [np.array(x) for x in [*inputs, first.y, dy]]
+    before = [*given, np.array(first.y), np.array(dy)]
     wanted = first.gradients(dy)
     names = [*(f"input {number}" for number in range(len(inputs))), "y", "dy"]
     for name, now, old in zip(names, [*inputs, first.y, dy], before, strict=True):
@@ -75,7 +75,12 @@ def _check(function, inputs, training, rng):
 
 def _check_kinds(inputs, y, gradients):
     floats = [x for x in inputs if x.dtype.kind == "f"]
-    for x, dx in zip(floats, gradients, strict=False):
+    if len(gradients) != len(floats):
+        raise ProtocolError(
+            f"backward gave {len(gradients)} gradients for {len(floats)} floating-point inputs: give one for each, in "
+            "their order (what has none, bind before: lambda x: f(x, other))"
+        )
+    for x, dx in zip(floats, gradients, strict=True):
         if (x.shape, x.dtype) != (dx.shape, dx.dtype):
             raise ProtocolError(f"a gradient is {dx.dtype} {dx.shape}, its array {x.dtype} {x.shape}: must be equal")
     if floats and np.asarray(y).dtype != floats[0].dtype:

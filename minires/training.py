@@ -46,14 +46,15 @@ def train_step(
     """One step: forward, loss, backward, update. Returns the mean loss and the number of right answers, as arrays.
 
     A model whose forward has a parameter `lean` is told that its backward pass will be called once, and that dx is not
-    wanted.
+    wanted. labels: what cross_entropy takes; of soft ones the likeliest class counts as the right answer.
     """
     model.zero_grad()
     logits, model_backward = call(model, x, lean=True)
     loss, loss_backward = cross_entropy(logits, labels, label_smoothing)
     model_backward(loss_backward())
     optimizer.step()
-    return loss, (logits.argmax(axis=1) == labels).sum()
+    right = labels if labels.ndim == 1 else labels.argmax(axis=1)
+    return loss, (logits.argmax(axis=1) == right).sum()
 
 
 def evaluate(

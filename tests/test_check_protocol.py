@@ -121,3 +121,22 @@ def test_a_gradient_that_is_the_callers():
 
 def test_every_public_operation_and_module_is_among_the_cases():
     assert not missing_cases(), "add a case to device_cases.py"
+
+
+class TestWhatItSays:
+    """Broken rules, each named for what it is."""
+
+    X = np.random.default_rng(0).standard_normal((3, 4))
+
+    @pytest.mark.parametrize(
+        ("function", "inputs", "message"),
+        [
+            (lambda a, b: (a + b, lambda dy: dy), (X, X), "backward gave 1 gradients for 2 floating-point inputs"),
+            (lambda x: (x.copy(), lambda dy: (dy, dy)), (X,), "backward gave 2 gradients for 1 floating-point inputs"),
+            (lambda x: (np.multiply(x, 2, out=x), lambda dy: 2 * dy), (X,), "pass changed input 0"),
+            (lambda x: (np.maximum(x, 0, out=x), lambda dy: dy * (x > 0)), (X,), "pass changed input 0"),
+        ],
+    )
+    def test_names_the_rule(self, function, inputs, message):
+        with pytest.raises(ProtocolError, match=message):
+            check_protocol(function, *inputs)

@@ -142,3 +142,9 @@ def test_a_module_of_two_places_stays_one():
 
     folded = fold(Shared())
     assert folded.first is folded.second
+
+
+@pytest.mark.parametrize("model", [ReLU, np.tanh, None])
+def test_only_a_model_can_be_folded(model):
+    with pytest.raises(TypeError, match=r"fold: expected a Module, got .*: build the model first"):
+        fold(model)

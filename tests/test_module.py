@@ -718,3 +718,12 @@ class TestWhatAUserWrites:
         done = subprocess.run([sys.executable, "-c", "import minires; help(minires)"], capture_output=True, text=True)
         for words in ("Where to begin", "minires.layers", "docs/start.md", "x -> (y, backward)"):
             assert words in done.stdout
+
+    @pytest.mark.parametrize("hidden", [{"a": [ReLU()]}, [[ReLU()]], ({"a": (Parameter(np.ones(2)),)},)])
+    def test_modules_in_containers_are_refused_however_deep(self, hidden):
+        class Mine(Module):
+            def __init__(self):
+                self.blocks = hidden
+
+        with pytest.raises(ValueError, match=r"Mine.blocks is a .* of modules.*wrap them in Sequential"):
+            Mine().parameters()

@@ -7,6 +7,7 @@ from minires import checkpoint, optim, schedules
 from minires.data import Augment, Loader
 from minires.layers import Conv2d, Dropout, GlobalAvgPool2d, Linear, ReLU
 from minires.losses import cross_entropy
+from minires.optim import SGD
 from minires.sequential import Sequential
 from minires.trainer import Position, Trainer
 from minires.training import DivergenceError, Interrupted, evaluate, train_step
@@ -258,3 +259,14 @@ def test_train_step_descends():
 
 def test_a_new_position_is_at_the_start():
     assert Position() == Position(0, 0, 0, 0.0, 0, 0, 0.0, 0.0, None, None, 0, [])
+
+
+def test_a_step_with_soft_labels_counts_the_likeliest_class():
+    x = np.random.default_rng(0).standard_normal((6, 3)).astype(np.float32)
+    labels = np.array([0, 1, 2, 3, 0, 1])
+    results = []
+    for given in (labels, np.eye(4, dtype=np.float32)[labels]):
+        model = Sequential(Linear(3, 4, rng=0))
+        loss, correct = train_step(model, SGD(model.parameters(), lr=0.1), x, given)
+        results.append((float(loss), int(correct)))
+    assert results[0] == results[1]

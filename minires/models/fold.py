@@ -28,12 +28,16 @@ PAIRS: dict[Any, tuple] = {  # the convolutions and batch norms that a forward p
 
 
 def fold(model: Module) -> Module:
-    """A frozen model that gives what `model` gives in inference mode, to rounding, without its batch norms.
+    """A frozen model that gives what `model` gives in inference mode, to rounding, with batch norms folded away.
 
     Folded are a Conv2d and a batch norm that follow each other in a Sequential, or in the networks and blocks of
-    minires.models; whoever writes another forward pass finds its modules called as ever. The result is a copy of its
-    own: what happens to `model` afterwards does not reach it. Source: Jacob et al. 2018, section 3.2.
+    minires.models. In a network whose forward pass you wrote, batch norms that are attributes of their own stay, since
+    nobody but you knows what comes before them: put each into a Sequential with its convolution. The result is a copy
+    of its own: what happens to `model` afterwards does not reach it. Raises TypeError for what is no Module.
+    Source: Jacob et al. 2018, section 3.2.
     """
+    if not isinstance(model, Module):
+        raise TypeError(f"fold: expected a Module, got {model!r}: build the model first")
     return _copy(model, {}).freeze()
 
 

@@ -13,6 +13,8 @@ import queue
 import threading
 from typing import Any
 
+import numpy as np
+
 from minires.backend.cpu.machine import default_threads
 
 
@@ -177,8 +179,8 @@ def set_threads(count):
     Results of several blocks do not depend on it at all; BLAS's own may in the last digits. Waits until no other thread
     of the program computes. Raises ValueError for less than 1, and RuntimeError within a block.
     """
-    if count < 1:
-        raise ValueError(f"threads must be at least 1, got {count}")
+    if isinstance(count, bool) or not isinstance(count, (int, np.integer)) or count < 1:
+        raise ValueError(f"threads must be at least 1, got {count!r}: give a whole number, get_threads() is today's")
     if _workers.within_block():
         raise RuntimeError(
             f"set_threads({count}) was called within a block, whose threads it would end: call it outside"
