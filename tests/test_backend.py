@@ -474,7 +474,7 @@ def test_ctrl_c_at_any_time_leaves_threads_and_blas_usable(threads, small_blocks
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, handler)
-    assert struck > 50  # the others struck in a finaliser
+    assert struck > 20  # the others struck in a finaliser
     assert in_another_thread(run_on_two_threads) == 2
 
 
