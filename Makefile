@@ -1,5 +1,5 @@
 # make train   train a residual network: CIFAR-10 if it can be had, otherwise shapes drawn by code
-# make test    the tests, in an order drawn at random
+# make test    the tests, in an order drawn at random, in a process for each of the machine's cores
 # make check   the tests, the linter and the type checker
 # make test-oldest   the fast tests with every package in the oldest version that setup.cfg allows
 # make docs    the documentation as a site, in docs/_build/html; make docs-serve also shows it in a browser
@@ -18,7 +18,7 @@ train: .venv/ready
 	$(BIN)/python examples/train_cifar.py $(ARGS)
 
 test: .venv/ready-dev
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest --numprocesses auto --dist loadgroup $(ARGS)
 
 # Packages this old, beside newer ones that they depend on, may call what has been deprecated since.
 test-oldest: .venv-oldest/ready

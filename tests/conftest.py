@@ -8,6 +8,10 @@ import os
 import signal
 import threading
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # one of several processes: it and its children have a share of the cores
+    processes = int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
+
 import numpy as np
 import pytest
 from hypothesis import settings
