@@ -25,9 +25,14 @@ def relu(x: Array) -> tuple[Array, Backward]:
 
 
 def let_through(dy: Array, where: Array, out: Array) -> None:
-    """out = dy where `where` is true and 0 elsewhere, also where dy is infinity or NaN, of which 0 times is NaN."""
+    """out = dy where `where` is true and 0 elsewhere, also where dy is infinity or NaN, of which 0 times is NaN.
+
+    out must not share memory with dy.
+    """
     bits = f"i{dy.itemsize}"  # as whole numbers they are as quick to multiply, and 0 times any of those is 0
-    array_module(dy).multiply(dy.view(bits), where, out=out.view(bits))
+    gate = out.view(bits)
+    gate[...] = where  # 1 or 0: quicker than to leave it to the product
+    array_module(dy).multiply(gate, dy.view(bits), out=gate)
 
 
 def sigmoid(x: Array) -> tuple[Array, Backward]:
