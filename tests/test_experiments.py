@@ -175,6 +175,35 @@ class TestGradients:
         assert script.measure(8, "residual", 0, loader, 3)["lr"] == 0.01
 
 
+@pytest.mark.parametrize(
+    ("name", "flags", "message"),
+    [
+        ("batch_norm_statistics", ["--weights", "nowhere.th", "--data-dir", "cifar", "--quick"], "nowhere.th"),
+        ("degradation", ["--data-dir", "a file"], "a file"),
+        ("finetuning", ["shapes", "--weights", "nowhere.th", "--quick"], "nowhere.th"),
+        ("finetuning", ["cifar", "--weights", "nowhere.th", "--data-dir", "cifar"], "nowhere.th"),
+        ("gradients", ["--data-dir", "a file"], "a file"),
+        ("linear_to_resnet", ["--quick", "--out", "a file"], "a file"),
+        ("linear_to_resnet", ["--quick", "--epochs", 0], "--epochs"),
+        ("linear_to_resnet", ["--quick", "--threads", 0], "threads"),
+        ("measuring", ["--weights", "nowhere.th", "--dataset", "synthetic"], "nowhere.th"),
+        ("measuring", ["--weights", "nowhere.th", "--data-dir", "a file"], "a file"),
+        ("optimizers", ["--data-dir", "a file"], "a file"),
+        ("pictures", ["--weights", "nowhere.th"], "nowhere.th"),
+        ("regularisation", ["--data-dir", "a file"], "a file"),
+        ("schedules", ["--out", "a file/picture.png"], "a file"),
+        ("simple_against_residual", ["--data-dir", "cifar", "--quick", "--out", "a file"], "a file"),
+    ],
+)
+def test_errors_are_one_sentence(load, cifar, tmp_path, monkeypatch, capfd, name, flags, message):
+    (tmp_path / "a file").write_bytes(b"?")
+    (tmp_path / "cifar").symlink_to(cifar)
+    monkeypatch.chdir(tmp_path)
+    code, _, err = scripts.call(load(name), monkeypatch, capfd, *flags)
+    assert code not in (0, None)
+    assert message in scripts.one_sentence(err)
+
+
 class TestRuns:
     """_shared.py"""
 

@@ -48,7 +48,7 @@ WRONG = {  # a line that is wrong, and the checker's word for it
 
 @pytest.fixture(scope="module")
 def said(tmp_path_factory):
-    """What the checker says of a program, and of a copy of minires with a wrong line in a function of no annotations."""
+    """What the checker says of a program, and of minires with a wrong line in a function without annotations."""
     folder = tmp_path_factory.mktemp("types")
     shutil.copytree(ROOT / "minires", folder / "minires", ignore=shutil.ignore_patterns("__pycache__"))
     with open(folder / "minires" / "names.py", "a", encoding="utf-8") as file:

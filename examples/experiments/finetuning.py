@@ -22,6 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # so that a fresh 
 import numpy as np
 
 from minires import data
+from minires.cli import runs
 from minires.cli.console import Parser
 from minires.cli.recording import write_csv
 from minires.inspection.pictures.figures import new_figure, write_png
@@ -37,8 +38,12 @@ BATCH_SIZE, STEPS = 32, 300  # of the small task: as many steps whatever the num
 
 
 def main():
+    """Run the command line; returns the exit code."""
+    return runs.call(run, command_line().parse_args())
+
+
+def run(args):
     """Do the runs that are missing, then the table and the picture; returns the exit code."""
-    args = command_line().parse_args()
     out = args.out or Path("runs") / f"finetuning-{args.task}"
     rows = (cifar if args.task == "cifar" else shapes)(args, out)
     write(rows, out, args.task)
@@ -50,7 +55,7 @@ def cifar(args, out):
     flags = ["--epochs", 3, *(["--data-dir", args.data_dir] if args.data_dir else [])]
     flags += ["--limit-train", 300, "--limit-test", 200] if args.quick else []
     return [
-        (way, "all", seed, run(args.weights, out / f"{way}-{seed}", [*WAYS[way], *flags, "--seed", seed]))
+        (way, "all", seed, accuracy(args.weights, out / f"{way}-{seed}", [*WAYS[way], *flags, "--seed", seed]))
         for seed in args.seeds
         for way in WAYS
     ]
@@ -67,7 +72,8 @@ def shapes(args, out):
             flags = ["--image-folder", folder, "--test-folder", test, "--val-split", 0, "--epochs", epochs]
             flags += ["--batch-size", BATCH_SIZE, "--seed", seed, "--head", "new"]
             for way in WAYS:
-                rows.append((way, count, seed, run(args.weights, out / f"{way}-{count}-{seed}", [*WAYS[way], *flags])))
+                folder = out / f"{way}-{count}-{seed}"
+                rows.append((way, count, seed, accuracy(args.weights, folder, [*WAYS[way], *flags])))
     return rows
 
 
@@ -84,13 +90,14 @@ def draw(folder, count, seed):
     return folder
 
 
-def run(weights, folder, flags):
-    """The test accuracy of a run of finetune.py, which is done if it has not been."""
+def accuracy(weights, folder, flags):
+    """The test accuracy of a run of finetune.py, which is done if it has not been; where it fails, so does this."""
     if not (folder / "result.json").exists():
         went_on = ["--resume", folder] if (folder / "last.safetensors").exists() else None
         command = went_on or ["--weights", weights, "--out", folder, *flags]
         command = [sys.executable, FINETUNE, *command, "--no-progress"]
-        subprocess.run([str(word) for word in command], check=True)
+        if code := subprocess.run([str(word) for word in command], check=False).returncode:
+            sys.exit(code)  # it has said why
     return json.loads((folder / "result.json").read_text())["test_acc"]
 
 

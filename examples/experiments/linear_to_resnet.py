@@ -17,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # so that a fresh 
 
 from minires import data
 from minires.backend import get_threads, set_threads
+from minires.cli import runs
 from minires.cli.console import Parser
 from minires.cli.recording import write_csv
 from minires.layers import BatchNorm2d, Conv2d, Flatten, GlobalAvgPool2d, Linear, MaxPool2d, ReLU
@@ -115,8 +116,14 @@ def _one(number_or_pair):
 
 
 def main():
+    """Run the command line; returns the exit code."""
+    return runs.call(run, command_line().parse_args())
+
+
+def run(args):
     """Train what is missing, print and write the table; returns the exit code."""
-    args = command_line().parse_args()
+    if args.epochs < 1:
+        raise ValueError(f"--epochs must be at least 1, got {args.epochs}")
     if args.threads is not None:
         set_threads(args.threads)
     args.out.mkdir(parents=True, exist_ok=True)

@@ -15,14 +15,19 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # so that a fresh 
 import numpy as np
 
 from minires import data, pretrained
+from minires.cli import runs
 from minires.cli.console import Parser
 from minires.cli.recording import write_csv
 from minires.modes import no_grad
 
 
 def main():
+    """Run the command line; returns the exit code."""
+    return runs.call(run, command_line().parse_args())
+
+
+def run(args):
     """Measure in every way, print and write; returns the exit code."""
-    args = command_line().parse_args()
     dataset, _ = data.load(args.dataset, args.data_dir)
     count = 200 if args.quick else None
     train = data.limit(dataset.train_images, dataset.train_labels, count or len(dataset.test_images))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # so that a fresh clone runs without being installed
 
+from minires.cli import runs
 from minires.cli.console import Parser
 from minires.inspection.pictures.figures import new_figure, write_png
 from minires.schedules import ConstantLR, CosineAnnealingLR, LinearWarmup, MultiStepLR, OneCycleLR, StepLR
@@ -24,8 +25,12 @@ SCHEDULES = {  # what stands above each panel, and the schedule
 
 
 def main():
+    """Run the command line; returns the exit code."""
+    return runs.call(run, command_line().parse_args())
+
+
+def run(args):
     """Draw; returns the exit code."""
-    args = command_line().parse_args()
     draw(args.out)
     print(f"wrote {args.out}")
     return 0
