@@ -69,6 +69,30 @@ def test_read_only_arrays_are_as_good_as_others(name):
             np.testing.assert_array_equal(one, other)
 
 
+GRADIENTS = {  # what may come from above, and the word for it
+    "float64": (lambda dy: dy.astype(np.float64), ValueError, r"dy is float64, y float32: use dy.astype\(y.dtype\)"),
+    "float16": (lambda dy: dy.astype(np.float16), ValueError, "dy is float16, y float32: use"),
+    "whole numbers": (lambda dy: dy.astype(np.int32), ValueError, "dy is int32, y float32: use"),
+    "foreign byte order": (
+        lambda dy: dy.astype(">f4"),
+        ValueError,
+        "dy is float32 in foreign byte order, y float32: use",
+    ),
+    "masked": (lambda dy: np.ma.masked_array(dy), TypeError, "masked one, whose mask would be ignored"),
+    "a list": (lambda dy: dy.tolist(), TypeError, r"(list|float): wrap it in np.asarray first"),
+    "another shape": (lambda dy: dy[..., None], ValueError, r"dy has shape \(.*1,?\), y \(.*\): they must be equal"),
+}
+
+
+@pytest.mark.parametrize("kind", GRADIENTS)
+@pytest.mark.parametrize("name", [name for name in CASES if not CASES[name].function.__module__.endswith("losses")])
+def test_other_gradients_from_above_are_refused(name, kind):
+    y, backward = CASES[name].function(*CASES[name].inputs(np.float32), **CASES[name].options)
+    change, error, message = GRADIENTS[kind]
+    with pytest.raises(error, match=message):
+        backward(change(np.ones(y.shape, np.float32)))
+
+
 @pytest.mark.parametrize("with_relu", [False, True])
 def test_read_only_statistics(with_relu):
     from minires.layers import batch_norm, batch_norm_relu

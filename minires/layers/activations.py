@@ -18,7 +18,7 @@ def relu(x: Array) -> tuple[Array, Backward]:
     y = map_blocks(lambda x, out: xp.maximum(x, 0, out=out), x)
 
     def backward(dy):
-        check_gradient("relu", dy, y.shape)
+        check_gradient("relu", dy, y.shape, y.dtype)
         return map_blocks(lambda dy, y, out: let_through(dy, y > 0, out), dy, y)
 
     return y, backward
@@ -51,7 +51,7 @@ def sigmoid(x: Array) -> tuple[Array, Backward]:
     y = map_blocks(forward_block, x)
 
     def backward(dy):
-        check_gradient("sigmoid", dy, y.shape)
+        check_gradient("sigmoid", dy, y.shape, y.dtype)
         return map_blocks(lambda dy, y, out: xp.multiply(dy, y * (1 - y), out=out), dy, y)
 
     return y, backward
@@ -68,7 +68,7 @@ def tanh(x: Array) -> tuple[Array, Backward]:
     y = map_blocks(lambda x, out: xp.tanh(x, out=out), x)
 
     def backward(dy):
-        check_gradient("tanh", dy, y.shape)
+        check_gradient("tanh", dy, y.shape, y.dtype)
         return map_blocks(lambda dy, y, out: xp.multiply(dy, 1 - y * y, out=out), dy, y)
 
     return y, backward

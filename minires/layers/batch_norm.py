@@ -45,7 +45,7 @@ def batch_norm(
     y = map_channels(normalise, (x,), (scale, shift))
 
     def backward(dy):
-        check_gradient("batch_norm", dy, x.shape)
+        check_gradient("batch_norm", dy, x.shape, x.dtype)
 
         dbias, dcentered = gradient_sums(lambda dy, out: dy, (dy,), x, mean, var)
         dweight = dcentered * inverse_std

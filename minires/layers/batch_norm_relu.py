@@ -51,7 +51,7 @@ def batch_norm_relu(
     has_shortcut = shortcut is not None  # the sum keeps none of its branches
 
     def backward(dy):
-        check_gradient("batch_norm_relu", dy, y.shape)
+        check_gradient("batch_norm_relu", dy, y.shape, y.dtype)
         dz = empty(x.shape, like=x)
 
         def gate(dz, dy, y, out):

@@ -41,10 +41,13 @@ def check_not_empty(layer, x):
         raise ValueError(f"{layer}: empty batch, x has shape {x.shape}: give it at least one item")
 
 
-def check_gradient(layer, dy, shape):
-    """dy must have the shape of y: broadcasting would give a wrong gradient in silence."""
+def check_gradient(layer, dy, shape, dtype):
+    """dy must have the shape and dtype of y: broadcasting, or other bits, would give a wrong gradient in silence."""
+    array_module(dy)
     if dy.shape != shape:
         raise ValueError(f"{layer}: dy has shape {dy.shape}, y {shape}: they must be equal")
+    if dy.dtype != dtype:
+        raise ValueError(f"{layer}: dy is {_name_of(dy.dtype)}, y {_name_of(dtype)}: use dy.astype(y.dtype)")
 
 
 def check_sizes(layer, **sizes):

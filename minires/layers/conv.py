@@ -51,11 +51,11 @@ def conv2d(
     _check_weight(x, weight, bias)
     geometry = _geometry(x, weight, stride, padding, algorithm)
     y = convolve(x, weight, bias, geometry)
-    shape, has_bias = y.shape, bias is not None
+    shape, dtype, has_bias = y.shape, y.dtype, bias is not None
     x_kept, weight_kept = x if weight_gradient else None, weight if input_gradient else None
 
     def backward(dy):
-        check_gradient("conv2d", dy, shape)
+        check_gradient("conv2d", dy, shape, dtype)
         dx = dweight = None
         if input_gradient and weight_gradient:
             dx, dweight = convolve_gradients(x_kept, dy, weight_kept, geometry)

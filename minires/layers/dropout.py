@@ -20,11 +20,11 @@ def dropout(x: Array, p: float = 0.5, training: bool = True, rng: Rng = None) ->
     check_float("dropout", x, half=True)
     if not 0 <= p < 1:
         raise ValueError(f"dropout: p must be in [0, 1), got {p}")
-    xp, shape = array_module(x), x.shape
+    xp, shape, dtype = array_module(x), x.shape, x.dtype
     if not training or p == 0:
 
         def hand_on(dy):
-            check_gradient("dropout", dy, shape)
+            check_gradient("dropout", dy, shape, dtype)
             return dy
 
         return xp.array(x), hand_on
@@ -36,7 +36,7 @@ def dropout(x: Array, p: float = 0.5, training: bool = True, rng: Rng = None) ->
         xp.multiply(out, scale, out=out)
 
     def backward(dy):
-        check_gradient("dropout", dy, shape)
+        check_gradient("dropout", dy, shape, dtype)
         return map_blocks(drop_block, dy, kept)
 
     return map_blocks(drop_block, x, kept), backward

@@ -29,7 +29,7 @@ def linear(x: Array, weight: Array, bias: Array | None = None) -> tuple[Array, B
         y += bias
 
     def backward(dy):
-        check_gradient("linear", dy, (len(x), len(weight)))
+        check_gradient("linear", dy, (len(x), len(weight)), x.dtype)
         dx, dweight = matmul(dy, weight), matmul(dy.T, x)
         return (dx, dweight) if bias is None else (dx, dweight, dy.sum(axis=0))
 
@@ -43,10 +43,11 @@ def flatten(x: Array) -> tuple[Array, Backward]:
     """
     check_not_empty("flatten", x)
     y = x.reshape(len(x), -1)
+    shape, dtype, shape_of_x = y.shape, y.dtype, x.shape
 
     def backward(dy):
-        check_gradient("flatten", dy, y.shape)
-        return dy.reshape(x.shape)
+        check_gradient("flatten", dy, shape, dtype)
+        return dy.reshape(shape_of_x)
 
     return y, backward
 

@@ -46,7 +46,7 @@ def max_pool2d(x: Array, kernel_size: Pair, stride: Pair | None = None, padding:
     for_each_block(forward_block, x, 4 * x[0].nbytes)
 
     def backward(dy):
-        check_gradient("max_pool2d", dy, (N, OH, OW, C))
+        check_gradient("max_pool2d", dy, (N, OH, OW, C), x.dtype)
         dx = empty(x.shape, like=x)
         (top, bottom), (left, right) = sides
         inside = im2col(xp.ones((1, H, W, 1), x.dtype), kernel, strides, sides).reshape(1, OH, OW, KH * KW, 1) > 0
@@ -89,17 +89,18 @@ def avg_pool2d(x: Array, kernel_size: Pair, stride: Pair | None = None, padding:
     def forward_block(images):
         y[images] = borrow_patches(x[images], kernel, strides, sides).mean(axis=(3, 4))
 
-    for_each_block(forward_block, x, 2 * OH * OW * KH * KW * C * x.itemsize)
+    shape, dtype, patches_bytes = x.shape, x.dtype, OH * OW * KH * KW * C * x.itemsize
+    for_each_block(forward_block, x, 2 * patches_bytes)
 
     def backward(dy):
-        check_gradient("avg_pool2d", dy, (N, OH, OW, C))
-        dx = empty(x.shape, like=x)
+        check_gradient("avg_pool2d", dy, (N, OH, OW, C), dtype)
+        dx = empty(shape, like=dy)
 
         def backward_block(images):
             share = dy[images][:, :, :, None, None, :] / (KH * KW)
             dx[images] = col2im(xp.broadcast_to(share, (len(share), OH, OW, KH, KW, C)), (H, W), strides, sides)
 
-        for_each_block(backward_block, x, 2 * OH * OW * KH * KW * C * x.itemsize)
+        for_each_block(backward_block, dx, 2 * patches_bytes)
         return dx
 
     return y, backward
@@ -114,12 +115,12 @@ def global_avg_pool2d(x: Array) -> tuple[Array, Backward]:
     check_image("global_avg_pool2d", x)
     check_float("global_avg_pool2d", x)
     xp = array_module(x)
-    N, H, W, C = x.shape
+    (N, H, W, C), dtype = x.shape, x.dtype
     y = x.mean(axis=(1, 2))
 
     def backward(dy):
-        check_gradient("global_avg_pool2d", dy, (N, C))
-        return xp.broadcast_to((dy / (H * W))[:, None, None, :], x.shape).copy()
+        check_gradient("global_avg_pool2d", dy, (N, C), dtype)
+        return xp.broadcast_to((dy / (H * W))[:, None, None, :], (N, H, W, C)).copy()
 
     return y, backward
 

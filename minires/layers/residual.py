@@ -21,11 +21,11 @@ def add(x1: Array, x2: Array) -> tuple[Array, Backward]:
         raise ValueError(
             f"add: branches have shapes {x1.shape} and {x2.shape}: the shortcut must match its block's output"
         )
-    shape = x1.shape
+    shape, dtype = x1.shape, x1.dtype
     y = map_blocks(lambda x1, x2, out: xp.add(x1, x2, out=out), x1, x2)
 
     def backward(dy):
-        check_gradient("add", dy, shape)
+        check_gradient("add", dy, shape, dtype)
         return dy, dy
 
     return y, backward
@@ -46,11 +46,11 @@ def concat(*xs: Array) -> tuple[Array, Backward]:
     if len({x.shape[:-1] for x in xs}) > 1:
         raise ValueError(f"concat: shapes {', '.join(str(x.shape) for x in xs)} differ before the channels")
     y = xp.concatenate(xs, axis=-1)
-    shape, widths = y.shape, [x.shape[-1] for x in xs]
+    shape, dtype, widths = y.shape, y.dtype, [x.shape[-1] for x in xs]
     ends = [sum(widths[: k + 1]) for k in range(len(widths))]
 
     def backward(dy):
-        check_gradient("concat", dy, shape)
+        check_gradient("concat", dy, shape, dtype)
         return tuple(dy[..., end - width : end].copy() for width, end in zip(widths, ends, strict=True))
 
     return y, backward
@@ -76,10 +76,10 @@ def pad_shortcut(x: Array, out_channels: int, stride: Pair = 1) -> tuple[Array, 
     kept = x[:, ::SH, ::SW]
     y = zeros((*kept.shape[:3], out_channels), like=x)
     y[..., before : before + C] = kept
-    shape, shape_of_x = y.shape, x.shape
+    shape, shape_of_x, dtype = y.shape, x.shape, x.dtype
 
     def backward(dy):
-        check_gradient("pad_shortcut", dy, shape)
+        check_gradient("pad_shortcut", dy, shape, dtype)
         dx = zeros(shape_of_x, like=dy)
         dx[:, ::SH, ::SW] = dy[..., before : before + C]
         return dx

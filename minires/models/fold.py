@@ -107,7 +107,7 @@ class Rectify(Module):
         y, has_shortcut = map_blocks(add_and_clip, *branches), shortcut is not None
 
         def backward(dy):
-            check_gradient("Rectify", dy, y.shape)
+            check_gradient("Rectify", dy, y.shape, y.dtype)
             dz = map_blocks(lambda dy, y, out: let_through(dy, y > 0, out), dy, y)
             return (dz, dz) if has_shortcut else dz
 

@@ -104,10 +104,10 @@ class ImageNetResNet(Module):
             y, layer_backward = layer(y)
             maps.append(y)
             backwards.append(layer_backward)
-        shapes = [y.shape for y in maps]
+        kinds = [(y.shape, y.dtype) for y in maps]
 
         def backward(dmaps):
-            _check_gradients(dmaps, shapes)
+            _check_gradients(dmaps, kinds)
             dy = None
             for dmap, layer_backward in zip(reversed(dmaps), reversed(backwards), strict=True):
                 if dy is None:
@@ -130,16 +130,16 @@ def _check(depth, variant):
         raise ValueError(f"ImageNetResNet: keras has depths {depths}, got {depth}: use variant='torchvision'")
 
 
-def _check_gradients(dmaps, shapes):
-    if len(dmaps) != len(shapes) or all(dmap is None for dmap in dmaps):
+def _check_gradients(dmaps, kinds):
+    if len(dmaps) != len(kinds) or all(dmap is None for dmap in dmaps):
         given = ", ".join("None" if dmap is None else str(dmap.shape) for dmap in dmaps)
         raise ValueError(
             f"ImageNetResNet: backward takes four gradients, of C2 to C5, got ({given}): give at least one of them, "
             "and None for the others"
         )
-    for dmap, shape in zip(dmaps, shapes, strict=True):
+    for dmap, kind in zip(dmaps, kinds, strict=True):
         if dmap is not None:
-            check_gradient("ImageNetResNet", dmap, shape)
+            check_gradient("ImageNetResNet", dmap, *kind)
 
 
 def resnet18(
