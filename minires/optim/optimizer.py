@@ -83,12 +83,12 @@ class Optimizer:
         return [parameter for group in self.param_groups for parameter in group["params"]]
 
     @property
-    def lr(self):
+    def lr(self) -> float:
         """The optimizer's learning rate; assigning gives every group `lr * group["lr_multiplier"]`."""
         return self._lr
 
     @lr.setter
-    def lr(self, value):
+    def lr(self, value: float) -> None:
         self._check({"lr": value})
         self._lr = float(value)
         for group in self.param_groups:
@@ -173,7 +173,7 @@ class Optimizer:
             start += len(group["params"])
         return groups
 
-    def load_state_dict(self, state):
+    def load_state_dict(self, state: dict[str, Any]) -> "Optimizer":
         """Take up a `state_dict`, options included: the next steps have the same bits as if never interrupted.
 
         Arrays are copied and moved to their parameter's device and dtype. Raises one ValueError that lists what
