@@ -30,11 +30,11 @@ class Evaluation:
 
     loss: float
     accuracy: float
-    class_correct: tuple
-    class_total: tuple
+    class_correct: tuple[int, ...]
+    class_total: tuple[int, ...]
 
     @property
-    def class_accuracy(self):
+    def class_accuracy(self) -> list[float]:
         """Share of right answers for each class; NaN for a class without images."""
         pairs = zip(self.class_correct, self.class_total, strict=True)
         return [correct / total if total else float("nan") for correct, total in pairs]
