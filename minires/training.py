@@ -42,7 +42,7 @@ class Evaluation:
 
 def train_step(
     model: Module, optimizer: Optimizer, x: Array, labels: Array, label_smoothing: float = 0.0
-) -> tuple[Any, Any]:
+) -> tuple[Array, Array]:
     """One step: forward, loss, backward, update. Returns the mean loss and the number of right answers, as arrays.
 
     A model whose forward has a parameter `lean` is told that its backward pass will be called once, and that dx is not

@@ -1,6 +1,7 @@
 """What all optimizers share: groups of parameters, their options, their state, and the step."""
 
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -8,6 +9,8 @@ from minires.backend import array_module, device_of, to_device, to_numpy
 from minires.module import Parameter
 from minires.names import misfits
 from minires.optim.options import check_ranges, plain
+
+Params: TypeAlias = Iterable[Parameter | dict[str, Any]]
 
 
 class Optimizer:
@@ -32,7 +35,7 @@ class Optimizer:
     which changes its arrays of state and neither w nor g.
     """
 
-    def __init__(self, params: Any, lr: float, **defaults: Any) -> None:
+    def __init__(self, params: Params, lr: float, **defaults: Any) -> None:
         self.kind = type(self).__name__
         self._check({"lr": lr, **defaults})
         self._lr = float(lr)
