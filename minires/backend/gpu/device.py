@@ -48,7 +48,7 @@ def from_numpy(array: np.ndarray) -> Array:
 
 
 def to_numpy(array: Array) -> np.ndarray:
-    """A copy of an array on the GPU."""
+    """A NumPy copy of an array on the GPU."""
     return _cupy().asnumpy(array)
 
 
