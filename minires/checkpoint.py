@@ -8,10 +8,13 @@ Files are written beside and renamed: whatever happens meanwhile, the previous o
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from minires.files import write_atomically
+from minires.module import Module
+from minires.optim import Optimizer
 
 FORMAT = "minires-checkpoint-1"
 _OPTIMIZER = "optimizer/"
@@ -30,14 +33,20 @@ class Checkpoint:
     info: what describes the run and the model ("config", "classes", ...).
     """
 
-    model: dict
-    optimizer: dict | None
-    position: dict | None
-    generators: dict
-    info: dict
+    model: dict[str, np.ndarray]
+    optimizer: dict[str, Any] | None
+    position: dict[str, Any] | None
+    generators: dict[str, Any]
+    info: dict[str, Any]
 
 
-def save(path, model, optimizer=None, position=None, info=None):
+def save(
+    path: Path | str,
+    model: Module,
+    optimizer: Optimizer | None = None,
+    position: dict[str, Any] | None = None,
+    info: dict[str, Any] | None = None,
+) -> None:
     """Write a checkpoint of `model` and, to go on training, of `optimizer` and `position` (JSON-able).
 
     Raises OSError where it cannot be written (the previous file stays) and ValueError for parameters that are
@@ -92,7 +101,7 @@ def load(path: str | Path) -> Checkpoint:
         raise CheckpointError(f"{path}: its metadata is damaged ({error}): use another checkpoint") from error
 
 
-def generator_states(model):
+def generator_states(model: Module) -> dict[str, Any]:
     """{path: state} of every random generator that a module holds as `rng` (dropout)."""
     generators = {path: getattr(module, "rng", None) for path, module in model.named_modules()}
     return {
@@ -102,11 +111,12 @@ def generator_states(model):
     }
 
 
-def restore_generators(model, states):
+def restore_generators(model: Module, states: dict[str, Any]) -> None:
     """Put the model's generators back where `generator_states` found them."""
     for path, module in model.named_modules():
         if path in states:
-            module.rng.bit_generator.state = states[path]
+            rng: Any = getattr(module, "rng", None)
+            rng.bit_generator.state = states[path]
 
 
 def _plain(value):

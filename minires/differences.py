@@ -1,8 +1,12 @@
 """Derivatives by central differences, with what rounding does to them; and what they say of a gradient."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+
+from minires.types import Array
 
 EPSILON, SMALLEST = np.finfo(np.float64).eps, 5e-324
 SMALL = 1e-6  # of the largest gradient: a noise that may hide the difference between a gradient and 0
@@ -16,7 +20,7 @@ class Difference:
     noise: float
 
 
-def numeric_gradient(f, x, dy=1.0, eps=1e-6):
+def numeric_gradient(f: Callable[[], Any], x: Array, dy: Array | float = 1.0, eps: float = 1e-6) -> Array:
     """d sum(f() * dy) / dx by central differences: sum((f at x + eps) - (f at x - eps)) * dy / (2 eps), one by one.
 
     f: () -> an array or number, which reads x in place.   x: float64 array; restored afterwards.   dy: what the
@@ -26,7 +30,7 @@ def numeric_gradient(f, x, dy=1.0, eps=1e-6):
     return np.array([central(f, x, dy, index, eps).slope for index in np.ndindex(x.shape)]).reshape(x.shape)
 
 
-def central(f, x, dy, index, eps):
+def central(f: Callable[[], Any], x: Array, dy: Array | float, index: tuple[int, ...], eps: float) -> Difference:
     """The Difference at x[index]; its step is what rounding leaves of eps. ValueError where that is too little."""
     value = float(x[index])
     if 4 * np.spacing(abs(value)) > eps:
@@ -47,7 +51,9 @@ def central(f, x, dy, index, eps):
     return Difference(float(np.sum((above - below) * dy)) / width, 2 * rounding / width)
 
 
-def refined(f, x, dy, index, eps):
+def refined(
+    f: Callable[[], Any], x: Array, dy: Array | float, index: tuple[int, ...], eps: float
+) -> tuple[Difference, float]:
     """(the Difference by Richardson's extrapolation from the steps eps and eps / 2, how far these two are apart).
 
     Its noise is that of the smaller step, 5/3 times; its error falls with eps^4.
@@ -57,7 +63,7 @@ def refined(f, x, dy, index, eps):
     return Difference(slope, (4 * narrow.noise + wide.noise) / 3), abs(narrow.slope - wide.slope)
 
 
-def kink(f, x, dy, index, eps):
+def kink(f: Callable[[], Any], x: Array, dy: Array | float, index: tuple[int, ...], eps: float) -> str:
     """A hint where the slopes on the two sides differ: the point is a kink, and no gradient is right there."""
     middle, value = np.array(f()), x[index]
     x[index] = value + eps

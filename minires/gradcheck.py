@@ -182,8 +182,8 @@ class _Element:
 
 @dataclass(frozen=True)
 class _Judge:
-    f: object
-    dy: object
+    f: Callable[[], Any]
+    dy: np.ndarray
     eps: float
     rtol: float
     atol: float

@@ -2,12 +2,17 @@
 
 import contextlib
 import contextvars
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, NoReturn
+
+if TYPE_CHECKING:
+    from minires.module import Module
 
 _keep_backward = contextvars.ContextVar("minires_keep_backward", default=True)
 
 
 @contextlib.contextmanager
-def no_grad():
+def no_grad() -> Iterator[None]:
     """Within this block modules keep nothing for a backward pass: memory is that of a block, not of the network.
 
     No number that a module returns depends on it.
@@ -20,7 +25,7 @@ def no_grad():
 
 
 @contextlib.contextmanager
-def evaluating(model):
+def evaluating(model: "Module") -> Iterator[None]:
     """Within this block all modules are in inference mode; afterwards each is in the mode it was in before."""
     before = [(module, module.training) for module in model.modules()]
     model.eval()
@@ -31,11 +36,11 @@ def evaluating(model):
             module.training = training
 
 
-def keeps_backward():
+def keeps_backward() -> bool:
     """Whether a forward pass is to keep what its backward pass needs: not under no_grad()."""
     return _keep_backward.get()
 
 
-def no_backward(dy):
+def no_backward(dy: Any) -> NoReturn:
     """The backward pass of a forward pass under no_grad()."""
     raise RuntimeError("this forward pass ran under no_grad() and kept nothing: call the module outside it")

@@ -1,11 +1,11 @@
 """The name that was probably meant, and the names that do not fit."""
 
+from collections.abc import Collection, Iterable
 from difflib import SequenceMatcher
 from itertools import takewhile
-from typing import Any
 
 
-def unknown(what: str, name: object, names: Any) -> str:
+def unknown(what: str, name: object, names: Collection[str]) -> str:
     """A sentence for an unknown name: the nearest of `names`, if one is near, and all of them.
 
     Nearest is the most similar; of equals, the one that begins alike for longest: resnet21 means resnet20.
@@ -36,7 +36,7 @@ def misfits(found: dict, expected: dict, what: str, most: int | None = None) -> 
     return "; ".join(f"{problem}: {some(names, most)}" for problem, names in problems.items() if names)
 
 
-def some(names: Any, most: int | None) -> str:
+def some(names: Iterable[str], most: int | None) -> str:
     """The first `most` names (None: all), and how many more there are."""
     names = list(names)
     more = 0 if most is None else len(names) - most

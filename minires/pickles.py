@@ -13,6 +13,8 @@ import codecs
 import pickle
 import pickletools
 import struct
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, BinaryIO
 
 MAX_STEPS = 250_000  # a checkpoint of ResNet-152 with Adam's state takes 71,444, a batch of CIFAR-10 20,085
 
@@ -21,7 +23,14 @@ class Refused(pickle.UnpicklingError):
     """A pickle that asks for more than plain values; the message says for what, and the caller adds the cure."""
 
 
-def read_pickle(file, size, names, kinds, string=bytes, stored=None):
+def read_pickle(
+    file: BinaryIO,
+    size: int,
+    names: Mapping[str, Any],
+    kinds: str,
+    string: Callable[[bytes], Any] = bytes,
+    stored: Callable[[Any], Any] | None = None,
+) -> Any:
     """-> what the pickle at the position of an open file of `size` bytes builds.
 
     It is made of dictionaries, lists (a set is one), tuples, numbers, text, bytes and None, and of what `names` gives.
@@ -141,7 +150,7 @@ class _Machine:
         return Refused(f"refuses to load {ascii(what[:100])[1:-1]}: only {self.kinds} are read")
 
 
-def fill(dictionary, items):
+def fill(dictionary: dict, items: Iterable[tuple[Any, Any]]) -> dict:
     """Put (key, value) pairs into a dictionary; keys that name nothing here (long numbers, tuples) are left out.
 
     To hash those could take forever. Returns the dictionary.
@@ -152,7 +161,7 @@ def fill(dictionary, items):
     return dictionary
 
 
-def encode(text, encoding):
+def encode(text: object, encoding: object) -> bytes:
     """_codecs.encode: how Python 3 writes bytes in the protocols that Python 2 can read."""
     if not isinstance(text, str) or encoding not in ("latin1", b"latin1"):
         raise Refused("refuses to encode text but to latin1")

@@ -11,13 +11,14 @@ import numpy as np
 
 from minires.module import Module
 from minires.optim import SGD
+from minires.types import Array, Operation
 
 
 class ProtocolError(AssertionError):
     """A rule is broken; the message says which."""
 
 
-def check_protocol(function, *inputs, seed=0):
+def check_protocol(function: Operation, *inputs: Array, seed: int = 0) -> None:
     """Raise ProtocolError unless the passes of `function` keep to the protocol at these inputs.
 
     function: `function(*inputs) -> (y, backward)`, or a Module, of which copies are used.   inputs: NumPy arrays, of

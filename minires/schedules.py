@@ -40,7 +40,7 @@ class ConstantLR:
     def __post_init__(self):
         _check(self, "lr", 0)
 
-    def __call__(self, iteration):
+    def __call__(self, iteration: int) -> float:
         return self.lr
 
 
@@ -62,7 +62,7 @@ class StepLR:
         _check(self, "step_size", 1)
         _check(self, "gamma", 0)
 
-    def __call__(self, iteration):
+    def __call__(self, iteration: int) -> float:
         return self.lr * self.gamma ** (iteration // self.step_size)
 
 
@@ -90,7 +90,7 @@ class MultiStepLR:
         if list(self.milestones) != sorted(self.milestones):
             raise ValueError(f"MultiStepLR: milestones are {self.milestones}, must ascend: sort them")
 
-    def __call__(self, iteration):
+    def __call__(self, iteration: int) -> float:
         return self.lr * self.gamma ** bisect_right(self.milestones, iteration)
 
 
@@ -114,7 +114,7 @@ class CosineAnnealingLR:
         _check(self, "total_steps", 1)
         _check(self, "min_lr", 0, self.lr)
 
-    def __call__(self, iteration):
+    def __call__(self, iteration: int) -> float:
         return _cosine(self.lr, self.min_lr, min(iteration, self.total_steps) / self.total_steps)
 
 
@@ -146,7 +146,7 @@ class OneCycleLR:
         _check(self, "div_factor", 1)
         _check(self, "final_div_factor", 1)
 
-    def __call__(self, iteration):
+    def __call__(self, iteration: int) -> float:
         start = self.max_lr / self.div_factor
         peak, last = self.pct_start * self.total_steps - 1, self.total_steps - 1
         iteration = min(iteration, last)
@@ -183,7 +183,7 @@ class LinearWarmup:
         _check(self, "steps", 1)
         _check(self, "start_factor", 0, 1)
 
-    def __call__(self, iteration):
+    def __call__(self, iteration: int) -> float:
         if iteration >= self.steps:
             return self.schedule(iteration)
         return self.schedule(iteration) * (self.start_factor + (1 - self.start_factor) * iteration / self.steps)

@@ -1,11 +1,12 @@
 """Modules one after another, and what is saved where only the gradients of their parameters are wanted."""
 
 import inspect
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, overload
 
 from minires.modes import no_grad
 from minires.module import Module
-from minires.types import Array, Backward
+from minires.types import Array, Backward, Operation
 
 
 class Sequential(Module):
@@ -22,7 +23,11 @@ class Sequential(Module):
                 raise TypeError(f"Sequential: argument {index} is a {kind}: give modules, one after another")
             setattr(self, str(index), module)
 
-    def __getitem__(self, index: Any) -> Any:
+    @overload
+    def __getitem__(self, index: int) -> Module: ...
+    @overload
+    def __getitem__(self, index: slice) -> "Sequential": ...
+    def __getitem__(self, index: int | slice) -> Module:
         modules = [child for _, child in self.children()]
         return Sequential(*modules[index]) if isinstance(index, slice) else modules[index]
 
@@ -33,7 +38,7 @@ class Sequential(Module):
         return in_sequence([(module, [module]) for _, module in self.children()], x, lean)
 
 
-def call(function: Any, x: Array, lean: bool) -> Any:
+def call(function: Operation, x: Array, lean: bool) -> tuple[Any, Backward]:
     """`function(x)`, a module or another function x -> (y, backward), told of `lean` if that is asked for and known.
 
     lean: one backward pass will follow, and dx will not be looked at. A module that can make use of that says so by a
@@ -47,7 +52,9 @@ def call(function: Any, x: Array, lean: bool) -> Any:
     return function(x, lean=True) if knows else function(x)
 
 
-def in_sequence(steps, x: Array, lean: bool = False) -> tuple[Array, Backward]:
+def in_sequence(
+    steps: Iterable[tuple[Operation, Sequence[Module]]], x: Array, lean: bool = False
+) -> tuple[Array, Backward]:
     """y = f_n(... f_2(f_1(x))) for `steps`, pairs of a function x -> (y, backward) and the modules that it uses.
 
     Returns (y, backward); backward(dy) -> dx runs the steps in reverse order.

@@ -1,13 +1,17 @@
 """A run: epoch after epoch, which can stop anywhere and go on with the same bits."""
 
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from typing import TypedDict
+from pathlib import Path
+from typing import Any, TypedDict
 
 import numpy as np
 
 from minires import checkpoint
 from minires.backend import steps_between_reads, synchronize
+from minires.module import Module
+from minires.optim import Optimizer
 from minires.training import DivergenceError, Interrupted, evaluate, train_step
 
 
@@ -49,7 +53,7 @@ class Position:
     best_val_acc: float | None = None
     best_val_loss: float | None = None
     best_epoch: int = 0
-    history: list = field(default_factory=list)
+    history: list[HistoryRow] = field(default_factory=list)
 
 
 class Trainer:
@@ -66,22 +70,22 @@ class Trainer:
 
     def __init__(
         self,
-        model,
-        optimizer,
-        schedule,
-        train_loader,
-        val_loader,
+        model: Module,
+        optimizer: Optimizer,
+        schedule: Callable[[int], float],
+        train_loader: Any,
+        val_loader: Any,
         *,
-        epochs,
-        folder,
-        iterations=None,
-        num_classes=10,
-        label_smoothing=0.0,
-        info=None,
-        save_every=None,
-        watcher=None,
-        before_epoch=None,
-    ):
+        epochs: int,
+        folder: Path,
+        iterations: int | None = None,
+        num_classes: int = 10,
+        label_smoothing: float = 0.0,
+        info: dict[str, Any] | None = None,
+        save_every: int | None = None,
+        watcher: Any = None,
+        before_epoch: Callable[[int], Any] | None = None,
+    ) -> None:
         self.model, self.optimizer, self.schedule = model, optimizer, schedule
         self.train_loader, self.val_loader = train_loader, val_loader
         self.epochs, self.iterations, self.num_classes = epochs, iterations, num_classes
@@ -89,11 +93,11 @@ class Trainer:
         self.save_every, self.watcher, self.before_epoch = save_every, watcher, before_epoch
         self.position = Position()
         self.stop_requested = False
-        self._unread = []  # (iteration, loss, right answers, images) still on the device
+        self._unread: list[tuple] = []  # (iteration, loss, right answers, images) still on the device
 
     # Going on ---------------------------------------------------------------------------------------------------
 
-    def resume(self, loaded):
+    def resume(self, loaded: checkpoint.Checkpoint) -> None:
         """Take up a Checkpoint's model, optimizer, generators and position."""
         if loaded.optimizer is None or loaded.position is None:
             raise checkpoint.CheckpointError("this checkpoint holds a model only: resume from last.safetensors")
@@ -105,7 +109,7 @@ class Trainer:
         except TypeError as error:
             raise checkpoint.CheckpointError(f"this checkpoint says where it stood in another way: {error}") from error
 
-    def save(self, name="last"):
+    def save(self, name: str = "last") -> None:
         """Write last.safetensors (all that is needed to go on) or best.safetensors (the model alone)."""
         self._read_losses()
         path = self.folder / f"{name}.safetensors"
@@ -122,11 +126,11 @@ class Trainer:
     # Running ----------------------------------------------------------------------------------------------------
 
     @property
-    def finished(self):
+    def finished(self) -> bool:
         """Whether the run has come to its end."""
         return self.position.epoch >= self.epochs or (self._out_of_iterations() and self.position.batch == 0)
 
-    def run(self):
+    def run(self) -> None:
         """Train to the end. Raises Interrupted after `stop_requested` was set, with everything saved."""
         if self.position == Position():
             self.save()  # from here on there is something to go on from, whatever happens

@@ -30,11 +30,11 @@ class Evaluation:
 
     loss: float
     accuracy: float
-    class_correct: tuple
-    class_total: tuple
+    class_correct: tuple[int, ...]
+    class_total: tuple[int, ...]
 
     @property
-    def class_accuracy(self):
+    def class_accuracy(self) -> list[float]:
         """Share of right answers for each class; NaN for a class without images."""
         pairs = zip(self.class_correct, self.class_total, strict=True)
         return [correct / total if total else float("nan") for correct, total in pairs]
@@ -42,7 +42,7 @@ class Evaluation:
 
 def train_step(
     model: Module, optimizer: Optimizer, x: Array, labels: Array, label_smoothing: float = 0.0
-) -> tuple[Any, Any]:
+) -> tuple[Array, Array]:
     """One step: forward, loss, backward, update. Returns the mean loss and the number of right answers, as arrays.
 
     A model whose forward has a parameter `lean` is told that its backward pass will be called once, and that dx is not

@@ -1,11 +1,14 @@
 """Which device an array lives on: NumPy's on the CPU, CuPy's on the GPU. Everything else rests on this."""
 
 import sys
+from types import ModuleType
 
 import numpy as np
 
+from minires.types import Array
 
-def array_module(*arrays):
+
+def array_module(*arrays: Array | None) -> ModuleType:
     """The module the arrays belong to: `numpy`, or `cupy` for arrays on a GPU.
 
     Raises TypeError for anything that is no array, for masked arrays and matrices, and for arrays of two devices at
@@ -24,7 +27,7 @@ def array_module(*arrays):
     return np
 
 
-def device_of(array):
+def device_of(array: Array | np.generic) -> str:
     """`"cpu"` for a NumPy array, `"gpu"` for a CuPy array.
 
     A memory-mapped or read-only array is one like any other. Raises TypeError for anything else, for a masked array,

@@ -8,7 +8,7 @@ class DeviceError(RuntimeError):
     option of a command line.
     """
 
-    def __init__(self, problem):
+    def __init__(self, problem: str) -> None:
         super().__init__(f'{problem}, or use device="cpu"')
         self.for_scripts = f"{problem}, or use --device cpu"
 

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from minires.types import Array, Sides, Size
+
 
 @dataclass(frozen=True)
 class Geometry:
@@ -10,28 +12,27 @@ class Geometry:
     image, output: (H, W) and (OH, OW).   algorithm: "im2col" or "winograd".
     """
 
-    kernel: tuple
-    stride: tuple
-    padding: tuple
-    image: tuple
-    output: tuple
+    kernel: Size
+    stride: Size
+    padding: Sides
+    image: Size
+    output: Size
     algorithm: str
 
     @property
-    def turns(self):
+    def turns(self) -> bool:
         """Whether dx is itself a convolution of dy: at stride 1, and no padding as wide as the kernel."""
         narrow = all(side < k for k, sides in zip(self.kernel, self.padding, strict=True) for side in sides)
         return self.stride == (1, 1) and narrow
 
     @property
-    def turned(self):
+    def turned(self) -> "Geometry":
         """The geometry of that convolution, from dy to dx."""
-        padding = tuple(
-            (k - 1 - before, k - 1 - after) for k, (before, after) in zip(self.kernel, self.padding, strict=True)
-        )
+        (KH, KW), ((top, bottom), (left, right)) = self.kernel, self.padding
+        padding = (KH - 1 - top, KH - 1 - bottom), (KW - 1 - left, KW - 1 - right)
         return Geometry(self.kernel, self.stride, padding, self.output, self.image, self.algorithm)
 
 
-def turned(weight):
+def turned(weight: Array) -> Array:
     """The kernel of that convolution, (C, O, KH, KW): turned by 180 degrees, input and output channels swapped."""
     return weight[:, :, ::-1, ::-1].transpose(1, 0, 2, 3)

@@ -73,7 +73,7 @@ class Loader:
             rng = np.random.default_rng([self.seed, _SHUFFLE, number])
             order = to_device(rng.permutation(len(self.images)), self.device)
         for b in range(start, len(self)):
-            batch = slice(b * self.batch_size, (b + 1) * self.batch_size)
+            batch: slice | np.ndarray = slice(b * self.batch_size, (b + 1) * self.batch_size)
             if order is not None:
                 batch = order[batch]
             x = normalize(self.images[batch], self.mean, self.std)

@@ -3,6 +3,8 @@
 Derivation: docs/layers/batch_norm.md.
 """
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
 
 from minires.backend import array_module, channel_moments, far_from_zero, map_channels, sum_channels
@@ -55,22 +57,26 @@ def batch_norm(
     return y, backward
 
 
-def statistics(x, running_mean, running_var, training, momentum):
+def statistics(
+    x: Array, running_mean: Array | None, running_var: Array | None, training: bool, momentum: float
+) -> tuple[Array, Array]:
     """mean and var (C,) to normalise with; in training the running ones are moved towards those of the batch.
 
     Copies, since the running ones change under the closures of other forward passes.
     """
-    if not training:
+    if not training and running_mean is not None and running_var is not None:
         return running_mean.copy(), running_var.copy()
     mean, var = channel_moments(x)
-    if running_mean is not None:
+    if running_mean is not None and running_var is not None:
         count = x.size // x.shape[-1]
         running_mean += float(momentum) * (mean - running_mean)
         running_var += float(momentum) * (var * (count / (count - 1)) - running_var)
     return mean, var
 
 
-def gradient_sums(gradient, arrays, x, mean, var):
+def gradient_sums(
+    gradient: Callable[..., Array], arrays: Sequence[Array], x: Array, mean: Array, var: Array
+) -> tuple[Array, Array]:
     """Per channel the sum of dy, and of dy * (x - mean), with dy = gradient(*blocks of arrays, out=room).
 
     Where the mean is near 0 the second is sum(dy * x) - mean * sum(dy), and no x - mean has to be made.
@@ -86,7 +92,16 @@ def gradient_sums(gradient, arrays, x, mean, var):
     return total, products if far else products - mean * total
 
 
-def input_gradient(dy, x, mean, inverse_std, scale, dweight, dbias, training):
+def input_gradient(
+    dy: Array,
+    x: Array,
+    mean: Array,
+    inverse_std: Array,
+    scale: Array,
+    dweight: Array,
+    dbias: Array,
+    training: bool,
+) -> Array:
     """dx = scale * (dy - mean(dy) - x_hat * mean(dy * x_hat)), written as  scale * (dy + b * x + c)
 
     with one number a channel each; the two means are dbias / count and dweight / count. Without training it is
@@ -108,7 +123,15 @@ def input_gradient(dy, x, mean, inverse_std, scale, dweight, dbias, training):
     return map_channels(combine, (dy, x), (scale, b, c))
 
 
-def check_batch_norm(name, x, running_mean, running_var, weight, bias, training):
+def check_batch_norm(
+    name: str,
+    x: Array,
+    running_mean: Array | None,
+    running_var: Array | None,
+    weight: Array | None,
+    bias: Array | None,
+    training: bool,
+) -> None:
     check_not_empty(name, x)
     check_float(name, x, running_mean, running_var, weight, bias)
     if x.ndim < 2:
@@ -122,7 +145,7 @@ def check_batch_norm(name, x, running_mean, running_var, weight, bias, training)
         raise ValueError(f"{name}: running_mean and running_var go together: give both or neither")
     if not training and running_mean is None:
         raise ValueError(f"{name}: inference needs running_mean and running_var: give both, or training=True")
-    running = [] if running_mean is None else [running_mean, running_var]
+    running = [vector for vector in (running_mean, running_var) if vector is not None]
     if training and not all(getattr(array.flags, "writeable", True) for array in running):  # CuPy's always are
         raise ValueError(f"{name}: running_mean or running_var is read-only, but training moves them: give copies")
     if training and x.size // C < 2:

@@ -1,11 +1,14 @@
 """What the layers refuse, in one sentence each: the value, the limit and the cure."""
 
+from typing import Any
+
 import numpy as np
 
 from minires.backend import array_module
+from minires.types import Array, Padding, Shape, Sides, Size
 
 
-def pair(layer, name, value, least=0):
+def pair(layer: str, name: str, value: Any, least: int = 0) -> Size:
     """(rows, columns) from a number or a pair of whole numbers, each at least `least`."""
     values = (value, value) if isinstance(value, (int, np.integer)) else value
     try:
@@ -18,15 +21,16 @@ def pair(layer, name, value, least=0):
     return rows, columns
 
 
-def padding_of(layer, value):
+def padding_of(layer: str, value: Padding) -> Sides:
     """((top, bottom), (left, right)) from a number, (rows, columns) or all four."""
     if isinstance(value, (tuple, list)) and len(value) == 2 and all(isinstance(v, (tuple, list)) for v in value):
-        return tuple(pair(layer, "padding", v) for v in value)
+        vertical, horizontal = (pair(layer, "padding", v) for v in value)
+        return vertical, horizontal
     rows, columns = pair(layer, "padding", value)
     return (rows, rows), (columns, columns)
 
 
-def check_image(layer, x):
+def check_image(layer: str, x: Array) -> None:
     """x must be a batch of images (N, H, W, C) with nothing empty."""
     array_module(x)
     if x.ndim != 4:
@@ -34,14 +38,14 @@ def check_image(layer, x):
     check_not_empty(layer, x)
 
 
-def check_not_empty(layer, x):
+def check_not_empty(layer: str, x: Array) -> None:
     """x must hold at least one number."""
     array_module(x)
     if x.size == 0:
         raise ValueError(f"{layer}: empty batch, x has shape {x.shape}: give it at least one item")
 
 
-def check_gradient(layer, dy, shape, dtype):
+def check_gradient(layer: str, dy: Array, shape: Shape, dtype: np.dtype) -> None:
     """dy must have the shape and dtype of y: broadcasting, or other bits, would give a wrong gradient in silence."""
     array_module(dy)
     if dy.shape != shape:
@@ -50,14 +54,14 @@ def check_gradient(layer, dy, shape, dtype):
         raise ValueError(f"{layer}: dy is {_name_of(dy.dtype)}, y {_name_of(dtype)}: use dy.astype(y.dtype)")
 
 
-def check_sizes(layer, **sizes):
+def check_sizes(layer: str, **sizes: int) -> None:
     """Each size must be at least 1."""
     for name, size in sizes.items():
         if size < 1:
             raise ValueError(f"{layer}: {name} must be at least 1, got {size}")
 
 
-def check_float(layer, *arrays, half=False):
+def check_float(layer: str, *arrays: Array | None, half: bool = False) -> None:
     """All arrays (None aside) must be of one device and one dtype, float32 or float64: nothing is converted in silence.
 
     half: float16 will do, too. It is for operations that neither add many numbers up nor multiply them, for which 11

@@ -57,11 +57,11 @@ def conv2d(
     def backward(dy):
         check_gradient("conv2d", dy, shape, dtype)
         dx = dweight = None
-        if input_gradient and weight_gradient:
+        if x_kept is not None and weight_kept is not None:
             dx, dweight = convolve_gradients(x_kept, dy, weight_kept, geometry)
-        elif input_gradient:
+        elif weight_kept is not None:
             dx = convolve_input_gradient(dy, weight_kept, geometry)
-        elif weight_gradient:
+        elif x_kept is not None:
             dweight = convolve_weight_gradient(x_kept, dy, geometry)
         return (dx, dweight, *sum_channels(lambda dy, out: (dy,), (dy,))) if has_bias else (dx, dweight)
 

@@ -4,17 +4,21 @@ Derivation: docs/layers/residual.md.
 """
 
 import math
+from typing import Any
 
 import numpy as np
 
 from minires.layers import BatchNorm2d, BatchNormReLU2d, Conv2d, add, pad_shortcut
 from minires.module import Module
 from minires.sequential import Sequential, call
+from minires.types import Array, Backward, Rng
 
 KERAS_NORM = {"eps": 1.001e-5, "momentum": 0.01}  # 1 - 0.99: Keras's momentum is the share of the old value
 
 
-def conv_norm_relu(conv, norm, x, shortcut=None, lean=False):
+def conv_norm_relu(
+    conv: Module, norm: Module, x: Array, shortcut: Array | None = None, lean: bool = False
+) -> tuple[Array, Backward]:
     """norm(conv(x), shortcut) of a Conv2d and a BatchNormReLU2d: (y, backward), backward(dy) -> dx or (dx, dshortcut).
 
     lean: nobody looks at dx, which may be None.
@@ -40,7 +44,7 @@ class BasicBlock(Module):
     shortcut "none": no shortcut and no sum, y = relu(F(x)): the plain twin.
     """
 
-    def __init__(self, in_channels, out_channels, stride, shortcut, rng):
+    def __init__(self, in_channels: int, out_channels: int, stride: int, shortcut: str, rng: Rng) -> None:
         self.conv1 = Conv2d(in_channels, out_channels, 3, stride, padding=1, bias=False, rng=rng)
         self.bn1 = BatchNormReLU2d(out_channels)  # with the ReLU after it
         self.conv2 = Conv2d(out_channels, out_channels, 3, 1, padding=1, bias=False, rng=rng)
@@ -52,7 +56,7 @@ class BasicBlock(Module):
                 Conv2d(in_channels, out_channels, 1, stride, bias=False, rng=rng), BatchNorm2d(out_channels)
             )
 
-    def shortcut(self, x):
+    def shortcut(self, x: Array) -> tuple[Array, Backward]:
         """-> (y, backward): x in the shape of the block's output."""
         if not self.changes_shape:
             return x, lambda dy: dy
@@ -60,7 +64,7 @@ class BasicBlock(Module):
             return pad_shortcut(x, self.out_channels, self.stride)
         return self.downsample(x)
 
-    def forward(self, x):
+    def forward(self, x: Array) -> tuple[Array, Backward]:
         y, layer1_backward = conv_norm_relu(self.conv1, self.bn1, x)
         if self.kind == "none":
             y, layer2_backward = conv_norm_relu(self.conv2, self.bn2, y)
@@ -85,9 +89,10 @@ class Bottleneck(Module):
     Source: He et al. 2015, figure 5; the stride in conv2: torchvision, "ResNet v1.5".
     """
 
-    def __init__(self, in_channels, channels, stride, variant, rng):
+    def __init__(self, in_channels: int, channels: int, stride: int, variant: str, rng: Rng) -> None:
         keras, out_channels = variant == "keras", 4 * channels
-        options, norm = {"bias": keras, "rng": rng}, KERAS_NORM if keras else {}
+        options: dict[str, Any] = {"bias": keras, "rng": rng}
+        norm = KERAS_NORM if keras else {}
         self.conv1 = Conv2d(in_channels, channels, 1, stride if keras else 1, **options)
         self.bn1 = BatchNormReLU2d(channels, **norm)  # with the ReLU after it
         self.conv2 = Conv2d(channels, channels, 3, 1 if keras else stride, padding=1, **options)
@@ -100,11 +105,11 @@ class Bottleneck(Module):
                 Conv2d(in_channels, out_channels, 1, stride, **options), BatchNorm2d(out_channels, **norm)
             )
 
-    def shortcut(self, x):
+    def shortcut(self, x: Array) -> tuple[Array, Backward]:
         """-> (y, backward): x in the shape of the block's output."""
         return self.downsample(x) if self.changes_shape else (x, lambda dy: dy)
 
-    def forward(self, x):
+    def forward(self, x: Array) -> tuple[Array, Backward]:
         y, layer1_backward = conv_norm_relu(self.conv1, self.bn1, x)
         y, layer2_backward = conv_norm_relu(self.conv2, self.bn2, y)
         shortcut, shortcut_backward = self.shortcut(x)
@@ -119,7 +124,7 @@ class Bottleneck(Module):
         return y, backward
 
 
-def initialise_convolutions(model, rng):
+def initialise_convolutions(model: Module, rng: np.random.Generator) -> None:
     """Weights become normal numbers of variance 2 / (O * KH * KW), biases 0."""
     for module in model.modules():
         if isinstance(module, Conv2d):

@@ -18,6 +18,7 @@ from minires.models.imagenet import ImageNetResNet
 from minires.models.resnet import ResNet
 from minires.module import Module, Parameter
 from minires.sequential import Sequential
+from minires.types import Array, Backward
 
 PAIRS: dict[Any, tuple] = {  # the convolutions and batch norms that a forward pass calls one right after the other
     BasicBlock.forward: (("conv1", "bn1"), ("conv2", "bn2")),
@@ -91,14 +92,14 @@ def _folded(conv, norm):
 class Identity(Module):
     """y = x: what is left of a BatchNorm2d."""
 
-    def forward(self, x):
+    def forward(self, x: Array) -> tuple[Array, Backward]:
         return x, lambda dy: dy
 
 
 class Rectify(Module):
     """y = max(x + shortcut, 0): what is left of a BatchNormReLU2d. backward(dy) -> dx, or (dx, dshortcut)."""
 
-    def forward(self, x, shortcut=None):
+    def forward(self, x: Array, shortcut: Array | None = None) -> tuple[Array, Backward]:
         xp, branches = array_module(x, shortcut), (x,) if shortcut is None else (x, shortcut)
 
         def add_and_clip(x, *shortcut, out):

@@ -83,7 +83,7 @@ class ImageNetResNet(Module):
     def forward(self, x: Array, lean: bool = False) -> tuple[Any, Backward]:
         return self.features(x) if self.return_features else self.logits(x, lean)
 
-    def stem(self, x, lean=False):
+    def stem(self, x: Array, lean: bool = False) -> tuple[Array, Backward]:
         """-> (y, backward): conv1, bn1, relu and the max pool."""
         y, conv_backward = conv_norm_relu(self.conv1, self.bn1, x, lean=lean)
         if self.maxpool is None:
@@ -91,12 +91,12 @@ class ImageNetResNet(Module):
         y, pool_backward = self.maxpool(y)
         return y, lambda dy: conv_backward(pool_backward(dy))
 
-    def logits(self, x, lean=False):
+    def logits(self, x: Array, lean: bool = False) -> tuple[Array, Backward]:
         """-> (logits, backward)"""
         stages = [self.layer1, self.layer2, self.layer3, self.layer4, self.avgpool, self.fc]
         return in_sequence([(self.stem, [self.conv1, self.bn1]), *((stage, [stage]) for stage in stages)], x, lean)
 
-    def features(self, x):
+    def features(self, x: Array) -> tuple[tuple[Array, ...], Backward]:
         """-> ((C2, C3, C4, C5), backward), backward((dC2, dC3, dC4, dC5)) -> dx."""
         y, stem_backward = self.stem(x)
         maps, backwards = [], []

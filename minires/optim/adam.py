@@ -1,11 +1,10 @@
 """Adam, and AdamW with its decay beside the gradient."""
 
 import math
-from typing import Any
 
 from minires.backend import array_module, empty
 from minires.optim.formulas import penalised
-from minires.optim.optimizer import Optimizer
+from minires.optim.optimizer import Optimizer, Params
 
 
 class Adam(Optimizer):
@@ -20,7 +19,7 @@ class Adam(Optimizer):
 
     def __init__(
         self,
-        params: Any,
+        params: Params,
         lr: float = 1e-3,
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
@@ -69,7 +68,7 @@ class AdamW(Adam):
 
     def __init__(
         self,
-        params: Any,
+        params: Params,
         lr: float = 1e-3,
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,

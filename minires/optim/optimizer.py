@@ -1,6 +1,7 @@
 """What all optimizers share: groups of parameters, their options, their state, and the step."""
 
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -8,6 +9,8 @@ from minires.backend import array_module, device_of, to_device, to_numpy
 from minires.module import Parameter
 from minires.names import misfits
 from minires.optim.options import check_ranges, plain
+
+Params: TypeAlias = Iterable[Parameter | dict[str, Any]]
 
 
 class Optimizer:
@@ -32,7 +35,7 @@ class Optimizer:
     which changes its arrays of state and neither w nor g.
     """
 
-    def __init__(self, params: Any, lr: float, **defaults: Any) -> None:
+    def __init__(self, params: Params, lr: float, **defaults: Any) -> None:
         self.kind = type(self).__name__
         self._check({"lr": lr, **defaults})
         self._lr = float(lr)
@@ -83,12 +86,12 @@ class Optimizer:
         return [parameter for group in self.param_groups for parameter in group["params"]]
 
     @property
-    def lr(self):
+    def lr(self) -> float:
         """The optimizer's learning rate; assigning gives every group `lr * group["lr_multiplier"]`."""
         return self._lr
 
     @lr.setter
-    def lr(self, value):
+    def lr(self, value: float) -> None:
         self._check({"lr": value})
         self._lr = float(value)
         for group in self.param_groups:
@@ -173,7 +176,7 @@ class Optimizer:
             start += len(group["params"])
         return groups
 
-    def load_state_dict(self, state):
+    def load_state_dict(self, state: dict[str, Any]) -> "Optimizer":
         """Take up a `state_dict`, options included: the next steps have the same bits as if never interrupted.
 
         Arrays are copied and moved to their parameter's device and dtype. Raises one ValueError that lists what

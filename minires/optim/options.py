@@ -1,6 +1,8 @@
 """What optimizers and schedules are given: its ranges, and Python's numbers for NumPy's."""
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 _RANGES = {  # option: (smallest value, first value too large, what to give instead)
     "lr": (0, math.inf, "0.1 is a usual start for SGD, 0.001 for Adam"),
@@ -14,7 +16,7 @@ _RANGES = {  # option: (smallest value, first value too large, what to give inst
 }
 
 
-def check_ranges(kind, options):
+def check_ranges(kind: str, options: Mapping[str, Any]) -> None:
     """ValueError for an option out of its range; `kind` is whose it is, for the message."""
     for name in [name for name in options if name in _RANGES]:
         low, high, cure = _RANGES[name]
@@ -24,7 +26,7 @@ def check_ranges(kind, options):
             raise ValueError(f"{kind}: {name} is {options[name]}, must be {limit}: {cure}")
 
 
-def plain(value):
+def plain(value: Any) -> Any:
     """Python's numbers for NumPy's: a float leaves float32 arrays float32, where an np.float64 makes them float64."""
     if isinstance(value, (tuple, list)):
         return tuple(plain(item) for item in value)

@@ -1,10 +1,8 @@
 """The gradient divided by a running root mean square of itself."""
 
-from typing import Any
-
 from minires.backend import array_module
 from minires.optim.formulas import moved, penalised
-from minires.optim.optimizer import Optimizer
+from minires.optim.optimizer import Optimizer, Params
 
 
 class RMSprop(Optimizer):
@@ -24,7 +22,7 @@ class RMSprop(Optimizer):
 
     def __init__(
         self,
-        params: Any,
+        params: Params,
         lr: float = 1e-2,
         alpha: float = 0.99,
         eps: float = 1e-8,

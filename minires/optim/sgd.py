@@ -1,9 +1,7 @@
 """Stochastic gradient descent."""
 
-from typing import Any
-
 from minires.optim.formulas import moved, penalised
-from minires.optim.optimizer import Optimizer
+from minires.optim.optimizer import Optimizer, Params
 
 
 class SGD(Optimizer):
@@ -21,7 +19,7 @@ class SGD(Optimizer):
 
     def __init__(
         self,
-        params: Any,
+        params: Params,
         lr: float,
         momentum: float = 0.0,
         *,

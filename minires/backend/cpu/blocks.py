@@ -2,14 +2,17 @@
 
 import functools
 import itertools
+from collections.abc import Callable
+from typing import Any
 
 from minires.backend.cpu import workers
+from minires.types import Array
 
 # What a block may touch: little beside the last-level cache, much beside what handing over Python's lock costs.
 BLOCK_BYTES = 2 * 1024 * 1024
 
 
-def block_slices(n, item_bytes, block_bytes=None):
+def block_slices(n: int, item_bytes: int, block_bytes: int | None = None) -> list[slice]:
     """Slices of `range(n)` that hold at most `block_bytes` (None: BLOCK_BYTES) each, but at least one item.
 
     All are of nearly one size, the larger ones first, and unless there is one only their number is even, so that two
@@ -27,18 +30,28 @@ def _cut(n, largest):
     return [slice(start, stop) for start, stop in itertools.pairwise(starts)]
 
 
-def for_each_block(function, n, item_bytes, block_bytes=None):
+def for_each_block(
+    function: Callable[[slice], Any], n: int, item_bytes: int, block_bytes: int | None = None
+) -> list[Any]:
     """`[function(block) for block in block_slices(n, item_bytes, block_bytes)]`, on all threads."""
     return _for_each(function, block_slices(n, item_bytes, block_bytes))
 
 
-def for_each_block_of(function, array, item_bytes=None, block_bytes=None, least_bytes=0):
+def for_each_block_of(
+    function: Callable[[slice], Any],
+    array: Array,
+    item_bytes: int | None = None,
+    block_bytes: int | None = None,
+    least_bytes: int = 0,
+) -> list[Any]:
     """The same for the first axis of an array; at least `least_bytes` to a block."""
     item_bytes = item_bytes or array.nbytes // max(1, len(array))
     return for_each_block(function, len(array), item_bytes, max(block_bytes or BLOCK_BYTES, least_bytes))
 
 
-def for_each_band(function, n, rows, row_bytes, least_bytes=0):
+def for_each_band(
+    function: Callable[[slice, slice], Any], n: int, rows: int, row_bytes: int, least_bytes: int = 0
+) -> list[Any]:
     """`function(images, rows)` for slices that together cover n images of `rows` rows each, `row_bytes` a row.
 
     Several whole images to a block where they are small, a band of one image's rows where they are large; at least

@@ -3,13 +3,14 @@
 import math
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 # What users set to tell numerical libraries how many threads to take. OpenMP's may be a list, for nested levels.
 VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
-def default_threads(environment=None, root="/"):
+def default_threads(environment: Mapping[str, str] | None = None, root: Path | str = "/") -> int:
     """The least of: physical cores among those this process may use, its share of them, what VARIABLES ask for.
 
     Two threads of one core share the arithmetic both need. A share is a container's CPU quota, rounded up. What is
@@ -39,7 +40,7 @@ def _siblings(cpu):
         return str(cpu)
 
 
-def cpu_quota(root="/"):
+def cpu_quota(root: Path | str = "/") -> float | None:
     """CPUs' worth of time that Linux grants this process's control group or one above it; None without a limit."""
     try:
         lines = Path(root, "proc/self/cgroup").read_text(encoding="utf-8", errors="replace").splitlines()
@@ -85,7 +86,7 @@ def _share(text):
     return int(words[0]) / int(words[1])
 
 
-def memory_peak():
+def memory_peak() -> int:
     """Largest resident memory of this process so far, in bytes; 0 where the system does not tell."""
     try:  # getrusage would do, but on Linux a new process inherits its parent's figure
         with open("/proc/self/status", encoding="ascii") as file:

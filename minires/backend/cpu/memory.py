@@ -9,8 +9,13 @@ import collections
 import math
 import os
 import threading
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike
+
+from minires.types import Array, Shape
 
 POOLED_BYTES = 64 * 1024  # smaller arrays are malloc's business
 SCRATCH_BYTES = 4 * 1024 * 1024  # what scratch memory may keep beyond its last use
@@ -93,7 +98,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_renew_lock)
 
 
-def empty(shape, dtype):
+def empty(shape: Shape, dtype: DTypeLike) -> Array:
     """An uninitialised array, from the pool if it is large."""
     dtype = np.dtype(dtype)
     size = math.prod(shape) * dtype.itemsize
@@ -102,19 +107,19 @@ def empty(shape, dtype):
     return np.asarray(_Loan(_pool, _pool.take(size + ALIGNMENT), tuple(shape), dtype))
 
 
-def empty_like(shape, like, dtype=None):
+def empty_like(shape: Shape, like: Array, dtype: DTypeLike | None = None) -> Array:
     """The same with, but for `dtype`, the dtype of `like`."""
     return empty(shape, dtype or like.dtype)
 
 
-def release():
+def release() -> None:
     """Give all memory that nobody holds back to the system."""
     with _pool.lock:
         _pool.trim(0)
         _pool.most_lent = _pool.lent
 
 
-def scratch(name, shape, dtype):
+def scratch(name: str, shape: Shape, dtype: DTypeLike) -> Array:
     """Uninitialised memory of this thread that its next call with the same name overwrites: it stays in cache."""
     array = _scratch.__dict__.get(name)
     if array is not None and array.shape == shape and array.dtype == dtype:
@@ -127,7 +132,7 @@ def scratch(name, shape, dtype):
     return array
 
 
-def framed(shape, dtype, inside, value):
+def framed(shape: Shape, dtype: DTypeLike, inside: tuple[slice, ...], value: float) -> Array:
     """Scratch memory that holds `value` outside the slices `inside`; what lies inside is for the caller to write.
 
     The frame is written only where it differs from the last call's: a small write that lets go of Python's lock and
@@ -140,7 +145,7 @@ def framed(shape, dtype, inside, value):
     return array
 
 
-def remembered(name, arguments, make):
+def remembered(name: str, arguments: tuple, make: Callable[..., Any]) -> Any:
     """`make(*arguments)`, or what it gave in this thread's last call with this name, if the arguments were the same."""
     last = _remembered.__dict__.get(name)
     if last is None or last[0] != arguments:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from minires.backend.cpu import memory
+from minires.types import Array, Shape, Sides, Size
 
 
 class Im2col:
@@ -17,7 +18,17 @@ class Im2col:
     of every window's rows, KW * C numbers as one item each, from there into the patches.
     """
 
-    def __init__(self, shape, dtype, kernel, stride, padding, value, first_row, last_row):
+    def __init__(
+        self,
+        shape: Shape,
+        dtype: np.dtype,
+        kernel: Size,
+        stride: Size,
+        padding: Sides,
+        value: float,
+        first_row: int,
+        last_row: int,
+    ) -> None:
         (KH, KW), (SH, SW), (N, H, W, C) = kernel, stride, shape
         (top, _), (left, right) = padding
         first, last = first_row * SH - top, (last_row - 1) * SH + KH - top  # rows of x that are needed, and beyond
@@ -41,7 +52,7 @@ class Im2col:
         self.windows_of = lambda x: np.ndarray((N, OH, OW, KH), item, x, 0, (image, SH * row, SW * pixel, row))
         self.windows: Any = self.windows_of(self.frame) if self.frame is not None else None
 
-    def __call__(self, x):
+    def __call__(self, x: Array) -> Array:
         if self.inside is None:
             windows = self.windows_of(np.ascontiguousarray(x[:, self.rows]))
         else:

@@ -18,7 +18,8 @@ from minires.backend.arrays import device_of
 from minires.backend.cpu import memory
 from minires.backend.cpu.blocks import for_each_block_of as for_each_block
 from minires.backend.cpu.memory import empty_like as empty
-from minires.backend.geometry import turned
+from minires.backend.geometry import Geometry, turned
+from minires.types import Array, Sides, Size
 
 LEAST_CHANNELS = 128  # from which on it is faster than im2col (docs/performance.md)
 LEAST_TILES = 64  # the same: with fewer, transforming the kernel costs more than is saved
@@ -31,13 +32,13 @@ _A = [[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8
 INPUT, KERNEL, OUTPUT = (np.kron(matrix, matrix).astype(np.float64) for matrix in (_B, _G, _A))
 
 
-def fits(x, kernel, stride, padding):
+def fits(x: Array, kernel: Size, stride: Size, padding: Sides) -> bool:
     """Whether a convolution can be done this way, forwards and backwards."""
     small = all(side <= 2 for sides in padding for side in sides)
     return device_of(x) == "cpu" and x.itemsize >= 4 and tuple(kernel) == (3, 3) and stride == (1, 1) and small
 
 
-def pays(N, weight, size):
+def pays(N: int, weight: Array, size: Size) -> bool:
     """Whether N images of weight (O, C, 3, 3), with `size` output pixels, are faster this way than by im2col."""
     tiles = N * math.prod(_tiles_of(size))
     return min(weight.shape[:2]) >= LEAST_CHANNELS and tiles >= LEAST_TILES
@@ -47,7 +48,7 @@ def _tiles_of(size):
     return -(-size[0] // TILE), -(-size[1] // TILE)
 
 
-def to_tiles(matrix, x, size, corner=(0, 0)):
+def to_tiles(matrix: Array, x: Array, size: Size, corner: Size = (0, 0)) -> Array:
     """matrix (36, window^2) @ windows of x (N, H, W, C): (36, N, TH, TW, C), one window for each tile of `size` pixels.
 
     Windows start at every fourth pixel of x, which has `corner` zeros above and to the left, and zeros all around.
@@ -75,7 +76,7 @@ def to_tiles(matrix, x, size, corner=(0, 0)):
     return V
 
 
-def from_tiles(M, size, bias=None):
+def from_tiles(M: Array, size: Size, bias: Array | None = None) -> Array:
     """The tiles OUTPUT @ M (36, N, TH, TW, O) side by side, cut to `size`, + bias: y (N, OH, OW, O)."""
     (_, N, TH, TW, O), (OH, OW) = M.shape, size
     output = OUTPUT.astype(M.dtype)
@@ -95,7 +96,7 @@ def from_tiles(M, size, bias=None):
     return y
 
 
-def products(V, U):
+def products(V: Array, U: Array) -> Array:
     """V (36, T, C) @ U (36, C, O) -> (36, T, O): 36 products of matrices, on all threads."""
     M = empty((len(V), V.shape[1], U.shape[2]), like=V)
     for_each_block(lambda block: np.matmul(V[block], U[block], out=M[block]), M, (V.nbytes + U.nbytes) // len(V))
@@ -116,32 +117,32 @@ def _map_kernel(matrix, kernel):
     return result
 
 
-def transform_kernel(kernel):
+def transform_kernel(kernel: Array) -> Array:
     """kernel (3, 3, C, O) -> U (36, C, O)."""
     return _map_kernel(KERNEL, kernel.reshape(9, *kernel.shape[2:]))
 
 
-def transform_kernel_adjoint(dU):
+def transform_kernel_adjoint(dU: Array) -> Array:
     """dU (36, C, O) -> dkernel (3, 3, C, O)."""
     return _map_kernel(KERNEL.T, dU).reshape(3, 3, *dU.shape[1:])
 
 
-def convolve(x, weight, bias, geometry):
+def convolve(x: Array, weight: Array, bias: Array | None, geometry: Geometry) -> Array:
     """y (N, OH, OW, O) of x (N, H, W, C), weight (O, C, 3, 3) and bias (O,) or None."""
     return _from_products(_tiles(x, geometry), weight, bias, geometry)
 
 
-def convolve_input_gradient(dy, weight, geometry):
+def convolve_input_gradient(dy: Array, weight: Array, geometry: Geometry) -> Array:
     """dx (N, H, W, C): a convolution of dy with the kernel turned."""
     return convolve(dy, turned(weight), None, geometry.turned)
 
 
-def convolve_weight_gradient(x, dy, geometry):
+def convolve_weight_gradient(x: Array, dy: Array, geometry: Geometry) -> Array:
     """dweight (O, C, 3, 3): the adjoint, with respect to the kernel, of the convolution that leads from dy to dx."""
     return _weight_gradient(x, _tiles(dy, geometry.turned), geometry)
 
 
-def convolve_gradients(x, dy, weight, geometry):
+def convolve_gradients(x: Array, dy: Array, weight: Array, geometry: Geometry) -> tuple[Array, Array]:
     """(dx, dweight): both need the tiles of dy, which are made once."""
     V = _tiles(dy, geometry.turned)
     return _from_products(V, turned(weight), None, geometry.turned), _weight_gradient(x, V, geometry)

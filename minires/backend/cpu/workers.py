@@ -11,6 +11,7 @@ import collections
 import os
 import queue
 import threading
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -168,12 +169,12 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_workers.forget)
 
 
-def get_threads():
+def get_threads() -> int:
     """Number of threads that blocks run on."""
     return _workers.threads
 
 
-def set_threads(count):
+def set_threads(count: int) -> None:
     """Run blocks, and BLAS where there is one block only, on `count` threads (at least 1).
 
     Results of several blocks do not depend on it at all; BLAS's own may in the last digits. Waits until no other thread
@@ -195,11 +196,11 @@ def set_threads(count):
         _workers.threads = int(count)
 
 
-def run(function, pieces):
+def run(function: Callable[[Any], Any], pieces: Sequence[Any]) -> list[Any]:
     """`[function(piece) for piece in pieces]`, on all threads; within a block one after another, on this one."""
     return _workers.run(function, pieces)
 
 
-def undisturbed(function):
+def undisturbed(function: Callable[[], Any]) -> Any:
     """`function()` while no other thread of the program changes BLAS's number of threads."""
     return _workers.run(lambda _: function(), (None,))[0]

@@ -2,7 +2,10 @@
 
 import contextlib
 
+import numpy as np
+
 from minires.backend.errors import DeviceError
+from minires.types import Array
 
 
 def _cupy():
@@ -23,7 +26,7 @@ def _reason(error):
     return lines[0] if lines else type(error).__name__
 
 
-def check():
+def check() -> None:
     """Return if a GPU works; raise DeviceError with the reason and the cure if none does."""
     cupy = _cupy()
     try:
@@ -39,17 +42,22 @@ def check():
         raise DeviceError("no GPU: CuPy found no CUDA device; check with: nvidia-smi")
 
 
-def from_numpy(array):
+def from_numpy(array: np.ndarray) -> Array:
     """A copy of a NumPy array on the GPU."""
     return _cupy().asarray(array, blocking=True)
 
 
-def synchronize():
+def to_numpy(array: Array) -> np.ndarray:
+    """A NumPy copy of an array on the GPU."""
+    return _cupy().asnumpy(array)
+
+
+def synchronize() -> None:
     """Wait for the GPU."""
     _cupy().cuda.Device().synchronize()
 
 
-def memory_peak():
+def memory_peak() -> int:
     """Bytes that CuPy's memory pool holds: it keeps what it once took, so this is its peak."""
     with contextlib.suppress(AttributeError):
         return int(_cupy().get_default_memory_pool().total_bytes())

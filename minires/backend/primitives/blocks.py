@@ -1,13 +1,23 @@
 """Work on a batch cut into blocks: small ones on every core of a CPU, the whole batch at once on a GPU."""
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import numpy as np
 
 from minires.backend.arrays import array_module
 from minires.backend.cpu import blocks as cpu
 from minires.backend.primitives.devices import empty
+from minires.types import Array
 
 
-def for_each_block(function, array, item_bytes=None, block_bytes=None, least_bytes=0):
+def for_each_block(
+    function: Callable[[slice], Any],
+    array: Array,
+    item_bytes: int | None = None,
+    block_bytes: int | None = None,
+    least_bytes: int = 0,
+) -> list[Any]:
     """Call `function(block)` for slices that together cover the first axis of `array`; results in block order.
 
     On the CPU a slice holds as many items as fit in a core's cache (`item_bytes` each, where the working set of
@@ -20,7 +30,9 @@ def for_each_block(function, array, item_bytes=None, block_bytes=None, least_byt
     return cpu.for_each_block_of(function, array, item_bytes, block_bytes, least_bytes)
 
 
-def for_each_band(function, array, rows, row_bytes, least_bytes=0):
+def for_each_band(
+    function: Callable[[slice, slice], Any], array: Array, rows: int, row_bytes: int, least_bytes: int = 0
+) -> list[Any]:
     """`function(images, rows)` for pairs of slices that cover the first axis of `array` and `rows` rows of each item.
 
     The finer cut for work on patches, of which one image's may be larger than a cache: `row_bytes` each row, and no
@@ -31,7 +43,7 @@ def for_each_band(function, array, rows, row_bytes, least_bytes=0):
     return cpu.for_each_band(function, len(array), rows, row_bytes, least_bytes)
 
 
-def map_blocks(function, *arrays):
+def map_blocks(function: Callable[..., Any], *arrays: Array) -> Array:
     """`function(*blocks, out=...)`, an element-wise function, over whole arrays of one shape: a new array.
 
     Raises ValueError for arrays of several shapes.
@@ -49,7 +61,7 @@ def map_blocks(function, *arrays):
     return y
 
 
-def sum_blocks(partials):
+def sum_blocks(partials: Sequence[Array]) -> Array:
     """Sum of the blocks' partial results in block order, whatever order the threads finished in."""
     if len(partials) == 1:
         return partials[0]

@@ -4,6 +4,9 @@ An activation (..., W, C) is read as rows of W * C numbers and a vector of C num
 NumPy's inner loop is long; sums are products with a row of ones, which BLAS does.
 """
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import numpy as np
 
 from minires.backend.arrays import array_module
@@ -11,6 +14,7 @@ from minires.backend.cpu import blocks as cpu
 from minires.backend.cpu import memory
 from minires.backend.primitives.blocks import for_each_block, sum_blocks
 from minires.backend.primitives.devices import empty
+from minires.types import Array
 
 
 def _rows(arrays):
@@ -46,7 +50,7 @@ def _sum_of_rows(xp, values, ones):
     return ones[: len(values[0])] @ (values[0] * values[1])
 
 
-def map_channels(function, arrays, vectors=()):
+def map_channels(function: Callable[..., Any], arrays: Sequence[Array], vectors: Sequence[Array] = ()) -> Array:
     """A new array from `function(*blocks, *vectors, out=...)`, element-wise in arrays (..., C) and vectors (C,)."""
     y = empty(arrays[0].shape, arrays[0])
     if y.size == 0:
@@ -57,7 +61,9 @@ def map_channels(function, arrays, vectors=()):
     return y
 
 
-def sum_channels(function, arrays, vectors=()):
+def sum_channels(
+    function: Callable[..., tuple[Any, ...]], arrays: Sequence[Array], vectors: Sequence[Array] = ()
+) -> list[Array]:
     """Sums (C,) over all axes but the last of what `function(*blocks, *vectors, out=...)` returns: a list of them.
 
     function is element-wise in arrays (..., C) of one shape and vectors (C,), and returns a tuple, of which each
@@ -79,7 +85,7 @@ def sum_channels(function, arrays, vectors=()):
     return [sum_blocks(of_blocks).reshape(W, -1).sum(axis=0) for of_blocks in zip(*partials, strict=True)]
 
 
-def channel_moments(x):
+def channel_moments(x: Array) -> tuple[Array, Array]:
     """mean (C,) and biased variance (C,) of x (..., C) over all axes but the last.
 
     var = mean(x^2) - mean^2 where that loses no digits, which needs one pass over x; where the mean is far from 0,
@@ -102,7 +108,7 @@ def channel_moments(x):
     return mean, var
 
 
-def far_from_zero(mean, var):
+def far_from_zero(mean: Array, var: Array) -> bool:
     """Whether, in any channel, sums around 0 would lose digits that sums around the mean keep.
 
     On a GPU always, rather than wait for the answer.

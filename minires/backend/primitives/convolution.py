@@ -12,13 +12,14 @@ Derivation: docs/layers/conv.md.
 
 from minires.backend.arrays import array_module
 from minires.backend.cpu import winograd
-from minires.backend.geometry import turned
+from minires.backend.geometry import Geometry, turned
 from minires.backend.primitives.blocks import for_each_band, for_each_block, sum_blocks
 from minires.backend.primitives.devices import empty
 from minires.backend.primitives.patches import borrow_patches, col2im
+from minires.types import Array
 
 
-def convolve(x, weight, bias, geometry):
+def convolve(x: Array, weight: Array, bias: Array | None, geometry: Geometry) -> Array:
     """y (N, OH, OW, O) = im2col(x) @ weight_matrix + bias.
 
     x (N, H, W, C), weight (O, C, KH, KW), bias (O,) or None.
@@ -42,7 +43,7 @@ def convolve(x, weight, bias, geometry):
     return y
 
 
-def convolve_input_gradient(dy, weight, geometry):
+def convolve_input_gradient(dy: Array, weight: Array, geometry: Geometry) -> Array:
     """dx (N, H, W, C) = col2im(dy @ weight_matrix^T); at stride 1 a convolution of dy, where nothing is scattered."""
     if geometry.turns:
         return convolve(dy, turned(weight), None, geometry.turned)
@@ -56,7 +57,7 @@ def convolve_input_gradient(dy, weight, geometry):
     return dx
 
 
-def convolve_weight_gradient(x, dy, geometry):
+def convolve_weight_gradient(x: Array, dy: Array, geometry: Geometry) -> Array:
     """dweight (O, C, KH, KW) = im2col(x)^T @ dy, a matrix (KH * KW * C, O) until its axes are named."""
     if geometry.algorithm == "winograd":
         return winograd.convolve_weight_gradient(x, dy, geometry)
@@ -70,7 +71,7 @@ def convolve_weight_gradient(x, dy, geometry):
     return dweight_matrix.reshape(KH, KW, C, O).transpose(3, 2, 0, 1)
 
 
-def convolve_gradients(x, dy, weight, geometry):
+def convolve_gradients(x: Array, dy: Array, weight: Array, geometry: Geometry) -> tuple[Array, Array]:
     """(convolve_input_gradient(dy, weight), convolve_weight_gradient(x, dy)), with what both need made once."""
     if geometry.algorithm == "winograd":
         return winograd.convolve_gradients(x, dy, weight, geometry)

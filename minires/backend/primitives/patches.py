@@ -10,9 +10,10 @@ from minires.backend.arrays import array_module
 from minires.backend.cpu import memory
 from minires.backend.cpu.patches import Im2col
 from minires.backend.primitives.devices import zeros
+from minires.types import Array, Sides, Size
 
 
-def output_size(size, kernel, stride, padding, layer="im2col"):
+def output_size(size: Size, kernel: Size, stride: Size, padding: Sides, layer: str = "im2col") -> Size:
     """(OH, OW) of a window sliding over an image:  OH = (top + H + bottom - KH) // stride + 1.
 
     Raises ValueError, in the name of `layer`, where the window is larger than the padded image.
@@ -23,10 +24,18 @@ def output_size(size, kernel, stride, padding, layer="im2col"):
             f"{layer}: kernel {kernel[0]}x{kernel[1]} is larger than the padded image {padded[0]}x{padded[1]}: "
             "use a smaller kernel, more padding or a larger image"
         )
-    return tuple((length - k) // s + 1 for length, k, s in zip(padded, kernel, stride, strict=True))
+    OH, OW = ((length - k) // s + 1 for length, k, s in zip(padded, kernel, stride, strict=True))
+    return OH, OW
 
 
-def im2col(x, kernel, stride=(1, 1), padding=((0, 0), (0, 0)), value=0, rows=None):
+def im2col(
+    x: Array,
+    kernel: Size,
+    stride: Size = (1, 1),
+    padding: Sides = ((0, 0), (0, 0)),
+    value: float = 0,
+    rows: slice | None = None,
+) -> Array:
     """patches (N, OH, OW, KH, KW, C):  patches[n, oh, ow, i, j] = padded x[n, oh * stride + i, ow * stride + j].
 
     A new array, which is the caller's.
@@ -35,7 +44,14 @@ def im2col(x, kernel, stride=(1, 1), padding=((0, 0), (0, 0)), value=0, rows=Non
     return borrow_patches(x, kernel, stride, padding, value, rows).copy()
 
 
-def borrow_patches(x, kernel, stride=(1, 1), padding=((0, 0), (0, 0)), value=0, rows=None):
+def borrow_patches(
+    x: Array,
+    kernel: Size,
+    stride: Size = (1, 1),
+    padding: Sides = ((0, 0), (0, 0)),
+    value: float = 0,
+    rows: slice | None = None,
+) -> Array:
     """`im2col` for use within a block: read-only, and valid until this thread's next call.
 
     On the CPU it lies in scratch memory, or is a view of x where a window is a pixel.
@@ -56,12 +72,12 @@ def borrow_patches(x, kernel, stride=(1, 1), padding=((0, 0), (0, 0)), value=0, 
     return xp.lib.stride_tricks.as_strided(x, shape, (*strides, number)).copy()
 
 
-def pad(x, padding, value=0):
+def pad(x: Array, padding: Sides, value: float = 0) -> Array:
     """x (N, H, W, C) with ((top, bottom), (left, right)) pixels of `value` around it: a new array."""
     return borrow_padded(x, padding, value).copy()
 
 
-def borrow_padded(x, padding, value=0):
+def borrow_padded(x: Array, padding: Sides, value: float = 0) -> Array:
     """`pad` for use within a block: read-only, and valid until this thread's next call; x itself without padding."""
     (top, bottom), _ = padding
     return _read_only(_padded_rows(x, padding, value, slice(0, top + x.shape[1] + bottom)))
@@ -75,13 +91,13 @@ def _read_only(array):
     return array
 
 
-def window_views(padded, kernel, stride, size):
+def window_views(padded: Array, kernel: Size, stride: Size, size: Size) -> list[Array]:
     """For each pixel of a window, in reading order, a view (N, OH, OW, C): that pixel of every window of `padded`."""
     (KH, KW), (SH, SW), (OH, OW) = kernel, stride, size
     return [padded[:, i : i + SH * OH : SH, j : j + SW * OW : SW] for i in range(KH) for j in range(KW)]
 
 
-def col2im(patches, size, stride=(1, 1), padding=((0, 0), (0, 0))):
+def col2im(patches: Array, size: Size, stride: Size = (1, 1), padding: Sides = ((0, 0), (0, 0))) -> Array:
     """The adjoint of im2col: dx (N, H, W, C), each pixel the sum of all its copies in patches (N, OH, OW, KH, KW, C).
 
     size: (H, W) of the image.

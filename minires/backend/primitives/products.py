@@ -4,9 +4,10 @@ import numpy as np
 
 from minires.backend.arrays import array_module
 from minires.backend.cpu import workers
+from minires.types import Array
 
 
-def matmul(a, b):
+def matmul(a: Array, b: Array) -> Array:
     """a @ b, for a product that is not part of a block: a new array.
 
     a (M, K) and b (K, N) of one dtype and device, or stacks of such. On the CPU BLAS takes all threads, whatever other
