@@ -1,5 +1,7 @@
 """What the scripts show and accept: the command line's errors, the progress of a run, its end by a signal."""
 
+from __future__ import annotations
+
 import argparse
 import math
 import os
@@ -9,13 +11,21 @@ import subprocess
 import sys
 import textwrap
 import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
 from minires.names import unknown
 from minires.textbook import softmax
+
+if TYPE_CHECKING:
+    from minires.cli.recording import Recorder
+    from minires.trainer import HistoryRow, Position, Trainer
+    from minires.training import Evaluation
 
 FLAGS = {  # what the library's errors advise, and the flag that does it
     "lower the learning rate": "lower --lr",
@@ -30,11 +40,11 @@ FLAGS = {  # what the library's errors advise, and the flag that does it
 class Parser(argparse.ArgumentParser):
     """A parser that shows its text as it stands; its errors are one sentence, with the flag that was perhaps meant."""
 
-    def __init__(self, **options):
+    def __init__(self, **options: Any) -> None:
         usual = {"formatter_class": argparse.RawDescriptionHelpFormatter, "allow_abbrev": False}
         super().__init__(**{**usual, **options})
 
-    def error(self, message):
+    def error(self, message: str) -> NoReturn:
         if "unrecognized arguments: -" in message:
             wrong = message.partition(": ")[2].split()[0]
             near = get_close_matches(wrong, self._option_string_actions, 1)
@@ -42,7 +52,7 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"error: {message} (see --help)\n")
 
 
-def one_of(what, names):
+def one_of(what: str, names: Collection[str]) -> Callable[[str], str]:
     """An argparse type: one of the names; anything else is refused with the nearest."""
 
     def check(value):
@@ -53,7 +63,7 @@ def one_of(what, names):
     return check
 
 
-def class_names(metadata, file):
+def class_names(metadata: Mapping[str, Any], file: str | Path | None) -> list[str]:
     """The classes' names: from --classes FILE, from the metadata of the weights, or numbers."""
     number = metadata["num_classes"]
     if file is None:
@@ -71,7 +81,7 @@ def class_names(metadata, file):
     return names
 
 
-def note_assumed(metadata):
+def note_assumed(metadata: Mapping[str, Any]) -> None:
     """Say on standard error that the preprocessing of weights is only the usual one, where that is so."""
     if metadata["assumed"]:
         print(
@@ -79,7 +89,7 @@ def note_assumed(metadata):
         )
 
 
-def likeliest(logits, number):
+def likeliest(logits: np.ndarray, number: int) -> list[tuple[int, float]]:
     """[(label, probability)] of the `number` likeliest classes of one image, whose logits are (classes,)."""
     probabilities = softmax(logits[None].astype(np.float64))[0][0]
     return [(int(label), float(probabilities[label])) for label in np.argsort(-probabilities, kind="stable")[:number]]
@@ -88,15 +98,15 @@ def likeliest(logits, number):
 class Watcher:
     """Shows and records how training goes: a bar on a terminal, plain lines elsewhere, one line for each epoch."""
 
-    def __init__(self, recorder, config):
+    def __init__(self, recorder: Recorder, config: Mapping[str, Any]) -> None:
         self.recorder, self.config = recorder, config
         settings, label = config["settings"], config["dataset"]["label"]
         self.title = f"{settings['model']} on {label}, seed {settings['seed']}"
         self.quiet = settings["no_progress"]
-        self.bar = None
+        self.bar: Any = None  # tqdm's, while it is shown
         self.last_line = time.monotonic()
 
-    def tell(self, text):
+    def tell(self, text: str) -> None:
         """Print a line, above the bar if there is one, and keep it in train.log."""
         if self.bar is None:
             print(text, flush=True)
@@ -104,7 +114,7 @@ class Watcher:
             self.bar.write(text)
         self.recorder.say(text)
 
-    def start(self, trainer):
+    def start(self, trainer: Trainer) -> None:
         """What is trained on what, and the heads of the columns."""
         config, settings = self.config, self.config["settings"]
         sizes = config["sizes"]
@@ -120,7 +130,7 @@ class Watcher:
             self.tell(f"going on after epoch {trainer.position.epoch}, iteration {trainer.position.iteration:,}")
         self.tell(" epoch  iteration         lr  train loss  train acc   val loss   val acc   seconds  images/s")
 
-    def batch(self, trainer):
+    def batch(self, trainer: Trainer) -> None:
         """After each step."""
         position, batches = trainer.position, len(trainer.train_loader)
         if self.quiet or position.seen == 0:  # a GPU has told nothing yet
@@ -141,7 +151,7 @@ class Watcher:
                 f"  epoch {position.epoch + 1}/{trainer.epochs}, batch {position.batch}/{batches}: {facts}", flush=True
             )
 
-    def show_bar(self, position, batches, epochs, facts):
+    def show_bar(self, position: Position, batches: int, epochs: int, facts: str) -> None:
         from tqdm import tqdm
 
         if self.bar is None:
@@ -151,7 +161,7 @@ class Watcher:
         self.bar.set_description_str(f"epoch {position.epoch + 1}/{epochs}", refresh=False)
         self.bar.set_postfix_str(facts)
 
-    def epoch(self, trainer, row):
+    def epoch(self, trainer: Trainer, row: HistoryRow) -> None:
         """After each epoch: a line, log.csv and curves.png."""
         columns = "{epoch:6d} {iteration:10,d} {lr:10.3g} {train_loss:11.4f} {train_acc:10.2%} "
         columns += f"{'-':>10} {'-':>9}" if row["val_loss"] is None else "{val_loss:10.4f} {val_acc:9.2%}"
@@ -160,7 +170,7 @@ class Watcher:
         self.recorder.log(trainer.position.history)
         self.recorder.curves(trainer.position.history, self.title)
 
-    def close(self):
+    def close(self) -> None:
         """Take the bar away."""
         if self.bar is not None:
             self.bar.clear()  # close() alone leaves what a bar with a delay has shown
@@ -168,7 +178,7 @@ class Watcher:
             self.bar = None
 
 
-def clock(seconds):
+def clock(seconds: float) -> str:
     """1:02:03 or 2:03."""
     minutes, seconds = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
@@ -178,29 +188,29 @@ def clock(seconds):
 class stopping_on_signals:
     """Within this block Ctrl-C and SIGTERM ask the trainer to stop after its step; a second Ctrl-C stops at once."""
 
-    def __init__(self, trainer):
+    def __init__(self, trainer: Trainer) -> None:
         self.trainer = trainer
-        self.received = []
-        self.before = {}
+        self.received: list[int] = []
+        self.before: dict[int, Any] = {}
 
-    def __enter__(self):
+    def __enter__(self) -> list[int]:
         for number in (signal.SIGINT, signal.SIGTERM):
             self.before[number] = signal.signal(number, self.handle)
         return self.received
 
-    def handle(self, number, frame):
+    def handle(self, number: int, frame: FrameType | None) -> None:
         if self.trainer.stop_requested and number == signal.SIGINT:
             raise KeyboardInterrupt
         print("\nstopping after this step ...", file=sys.stderr, flush=True)
         self.trainer.stop_requested = True
         self.received.append(number)
 
-    def __exit__(self, *error):
+    def __exit__(self, *error: object) -> None:
         for number, handler in self.before.items():
             signal.signal(number, handler)
 
 
-def how_to_go_on(folder, recorder):
+def how_to_go_on(folder: str | Path, recorder: Recorder) -> str:
     """The command that continues the run, also kept in train.log."""
     words = [sys.executable, str(Path(sys.argv[0]).resolve()), "--resume", str(Path(folder).resolve())]
     line = f"to go on: {subprocess.list2cmdline(words) if os.name == 'nt' else shlex.join(words)}"
@@ -208,7 +218,7 @@ def how_to_go_on(folder, recorder):
     return line
 
 
-def in_flags(error):
+def in_flags(error: Exception | str) -> str:
     """The sentence of an error of the library, with flags for the arguments it names."""
     text = getattr(error, "for_scripts", str(error))
     for argument, flag in FLAGS.items():
@@ -216,7 +226,7 @@ def in_flags(error):
     return text
 
 
-def notice_in_flags(notice):
+def notice_in_flags(notice: str) -> str:
     """The notice of `data.load`, with flags for the arguments it names, in a box of the same width."""
     border, *lines, _ = notice.splitlines()
     text = "\n".join(line.removeprefix("##").removesuffix("##").strip() for line in lines)
@@ -227,12 +237,12 @@ def notice_in_flags(notice):
     return "\n".join([border, *(f"## {line:<{len(border) - 6}} ##" for line in wrapped[1:]), border])
 
 
-def fail(error, code=1):
+def fail(error: Exception | str, code: int = 1) -> int:
     print(f"error: {error}", file=sys.stderr)
     return code
 
 
-def evaluation_table(evaluation, classes, label):
+def evaluation_table(evaluation: Evaluation, classes: Sequence[str], label: str) -> Iterator[str]:
     """Lines: loss and accuracy on the test set, then each class."""
     correct, total = sum(evaluation.class_correct), sum(evaluation.class_total)
     share = f"{evaluation.accuracy:.2%} ({correct:,} of {total:,})"
@@ -242,5 +252,5 @@ def evaluation_table(evaluation, classes, label):
         yield f"  {name:<{width}}  {f'{right / of:7.2%}' if of else '      -'}  {right:5,} of {of:5,}"
 
 
-def none_for_nan(value):
+def none_for_nan(value: float) -> float | None:
     return None if math.isnan(value) else value

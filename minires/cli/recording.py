@@ -8,7 +8,9 @@ import platform
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import IO, Any
 
 import numpy as np
 
@@ -21,7 +23,7 @@ from minires.trainer import HistoryRow
 class Recorder:
     """Writes into `folder`, which it makes. Raises OSError with the cure where it cannot."""
 
-    def __init__(self, folder):
+    def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -32,24 +34,24 @@ class Recorder:
         except OSError as error:
             raise OSError(f"--out {folder} cannot be written ({error.strerror}): name another folder") from error
 
-    def say(self, text):
+    def say(self, text: str) -> None:
         """Append a line to train.log."""
         with open(self.folder / "train.log", "a", encoding="utf-8") as file:
             file.write(text + "\n")
 
-    def config(self, config):
+    def config(self, config: Mapping[str, Any]) -> None:
         """config.json: every setting, and what it ran on."""
         self._json("config.json", config)
 
-    def result(self, result):
+    def result(self, result: Mapping[str, Any]) -> None:
         """result.json: what came out."""
         self._json("result.json", result)
 
-    def log(self, history):
+    def log(self, history: Sequence[HistoryRow]) -> None:
         """log.csv: a line for each finished epoch, complete and on the disk after each."""
         write_csv(self.folder / "log.csv", HistoryRow.__annotations__, history)
 
-    def curves(self, history, title):
+    def curves(self, history: Sequence[HistoryRow], title: str) -> None:
         """curves.png: loss and accuracy by epoch, training and validation."""
         if history:
             picture = io.BytesIO()
@@ -60,7 +62,7 @@ class Recorder:
         write_atomically(self.folder / name, (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
 
 
-def write_csv(path, columns, rows):
+def write_csv(path: str | Path, columns: Iterable[str], rows: Iterable[Sequence[Any] | Mapping[str, Any]]) -> None:
     """Write a table, whole or not at all.   rows: sequences, or dicts of which `columns` are taken; None is empty."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -69,7 +71,7 @@ def write_csv(path, columns, rows):
     write_atomically(path, text.getvalue().encode())
 
 
-def draw_curves(history, title, file):
+def draw_curves(history: Sequence[Mapping[str, Any]], title: str, file: str | Path | IO[bytes]) -> None:
     """Draw loss and accuracy by epoch of `history` (each a HistoryRow) as a PNG into `file`."""
     from matplotlib.ticker import MaxNLocator
 
@@ -93,7 +95,7 @@ def draw_curves(history, title, file):
     figure.savefig(file, format="png")
 
 
-def environment(device):
+def environment(device: str) -> dict[str, Any]:
     """What a result depends on besides settings: versions, machine, device, the code's commit."""
     versions = {"python": platform.python_version(), "numpy": np.__version__, "minires": minires.__version__}
     cupy = sys.modules.get("cupy")

@@ -4,7 +4,9 @@ import math
 import signal
 import sys
 import warnings
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any, TypeVar
 
 from minires import backend, checkpoint, data
 from minires.cli.console import (
@@ -18,13 +20,16 @@ from minires.cli.console import (
     stopping_on_signals,
 )
 from minires.cli.recording import Recorder, environment
+from minires.module import Module
+from minires.optim import Optimizer
 from minires.trainer import Trainer
-from minires.training import Interrupted, evaluate
+from minires.training import Evaluation, Interrupted, evaluate
 
 FREE_ON_RESUME = {"resume", "device", "data_dir", "data_url", "threads", "save_every", "no_progress"}
+Given = TypeVar("Given")
 
 
-def call(run, given):
+def call(run: Callable[[Given], int], given: Given) -> int:
     """run(given), the flags given -> exit code; every failure is one sentence on stderr and a code that is not 0."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     warnings.filterwarnings("ignore", "(overflow|invalid value|divide by zero) encountered", RuntimeWarning)
@@ -38,7 +43,7 @@ def call(run, given):
         return fail(in_flags(error))
 
 
-def check_settings(settings):
+def check_settings(settings: Mapping[str, Any]) -> None:
     """Raise ValueError for what would fail only once the run has its folder, or would not name its flag."""
     for name in ("batch_size", "epochs", "iterations", "save_every", "threads", "limit_train", "limit_test"):
         if settings[name] is not None and settings[name] < 1:
@@ -54,14 +59,14 @@ def check_settings(settings):
         raise ValueError(f"--val-split must be at least 0, got {settings['val_split']}")
 
 
-def out_of_memory(settings, given):
+def out_of_memory(settings: Mapping[str, Any], given: Mapping[str, Any]) -> int:
     """Say what to do about it; the exit code."""
     size = settings["batch_size"]
     how = "start a new run with" if "resume" in given else "try"
     return fail(f"out of memory with batch size {size}: {how} --batch-size {max(1, size // 2)}")
 
 
-def resumed_settings(given):
+def resumed_settings(given: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of the run to go on with; a flag that would make it another run is refused."""
     folder = run_folder(given["resume"])
     if not (folder / "last.safetensors").exists():
@@ -75,7 +80,7 @@ def resumed_settings(given):
     return {**saved, **{name: given[name] for name in given if name in FREE_ON_RESUME}, "out": str(folder)}
 
 
-def load_with_config(path):
+def load_with_config(path: str | Path) -> checkpoint.Checkpoint:
     """A checkpoint that this script wrote: it says which run it belongs to."""
     loaded = checkpoint.load(path)
     if "config" not in loaded.info:
@@ -83,13 +88,13 @@ def load_with_config(path):
     return loaded
 
 
-def run_folder(path):
+def run_folder(path: str | Path) -> Path:
     """The run's folder, from itself or from a checkpoint in it."""
     path = Path(path)
     return path if path.is_dir() else path.parent
 
 
-def prepare_device(settings, tell=print):
+def prepare_device(settings: Mapping[str, Any], tell: Callable[[str], None] = print) -> str:
     """The device to use, announced; threads set."""
     device = backend.resolve_device(settings["device"])
     if settings["threads"] is not None:
@@ -99,7 +104,7 @@ def prepare_device(settings, tell=print):
     return device
 
 
-def load_dataset(settings, tell=print):
+def load_dataset(settings: dict[str, Any], tell: Callable[[str], None] = print) -> data.Dataset:
     """The data set; where it is not the one hoped for, a notice that nobody can miss."""
     show = not settings["no_progress"] and sys.stderr.isatty()
     dataset, notice = data.load(settings["dataset"], settings["data_dir"], settings["data_url"], progress=show)
@@ -110,7 +115,17 @@ def load_dataset(settings, tell=print):
     return dataset
 
 
-def train(settings, dataset, device, model, optimizer, schedule, loaders, facts, before_epoch=None):
+def train(
+    settings: dict[str, Any],
+    dataset: data.Dataset,
+    device: str,
+    model: Module,
+    optimizer: Optimizer,
+    schedule: Callable[[int], float],
+    loaders: tuple[data.Loader, data.Loader | None, data.Loader],
+    facts: Mapping[str, Any],
+    before_epoch: Callable[[int], None] | None = None,
+) -> int:
     """Train, or go on training, and test the best model; returns the exit code.
 
     loaders: of the training, validation (or None) and test images.   facts: what else config.json shall hold.
@@ -179,7 +194,7 @@ def train(settings, dataset, device, model, optimizer, schedule, loaders, facts,
     return 0
 
 
-def test(trainer, test_loader, recorder, config):
+def test(trainer: Trainer, test_loader: data.Loader, recorder: Recorder, config: Mapping[str, Any]) -> None:
     """Evaluate the best model on the test set, once, and write result.json."""
     best = checkpoint.load(trainer.folder / "best.safetensors")
     trainer.model.load_state_dict(best.model)
@@ -203,7 +218,7 @@ def test(trainer, test_loader, recorder, config):
     tell(f"model of epoch {position.best_epoch} ({chosen}); {position.seconds:,.0f} s; results in {trainer.folder}")
 
 
-def test_figures(evaluation, classes, label):
+def test_figures(evaluation: Evaluation, classes: Sequence[str], label: str) -> dict[str, Any]:
     """What a test found, for a JSON file."""
     by_class = zip(classes, evaluation.class_accuracy, strict=True)
     return {

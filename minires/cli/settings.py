@@ -1,5 +1,7 @@
 """What the scripts take: flags that several of them have, their defaults, and the loaders that settings ask for."""
 
+from argparse import ArgumentParser
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from minires import backend, data
@@ -38,13 +40,21 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 SHORT = {"--batch-size": "-b"}
 
 
-def add_arguments(parser, *names, **more):
+def add_arguments(parser: ArgumentParser, *names: str, **more: Any) -> None:
     """Add these of ARGUMENTS to a parser, in this order.   more: what else argparse shall know of them."""
     for name in names:
         parser.add_argument(*([SHORT[name]] if name in SHORT else []), name, **ARGUMENTS[name], **more)
 
 
-def make_loaders(settings, dataset, device="cpu", mean=None, std=None, padding=4, test_size=500):
+def make_loaders(
+    settings: Mapping[str, Any],
+    dataset: data.Dataset,
+    device: str = "cpu",
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    padding: int = 4,
+    test_size: int = 500,
+) -> tuple[data.Loader, data.Loader | None, data.Loader]:
     """Loaders of the training, validation (or None) and test images.
 
     mean, std: to normalise with, of the training images where None.   padding: of the augmentation that `augment` of

@@ -7,14 +7,16 @@ The loader normalises first and augments afterwards, as He et al. and DeVries & 
 then 0, the mean colour of the training set, and carries no signal. On bytes the same functions give black.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from minires.backend import array_module, device_of, to_device
+from minires.types import Array
 
 
-def normalize(images, mean, std):
+def normalize(images: Array, mean: Sequence[float] | np.ndarray, std: Sequence[float] | np.ndarray) -> Array:
     """y = (x / 255 - mean) / std, channel by channel.
 
     images: uint8, or floats from 0 to 255, (N, H, W, C).   mean, std: C floats, in units where a pixel is 0..1.
@@ -36,7 +38,7 @@ def normalize(images, mean, std):
     return y.reshape(images.shape)
 
 
-def pad_and_crop(images, offsets, padding=4):
+def pad_and_crop(images: Array, offsets: Array, padding: int = 4) -> Array:
     """Surround every image with zeros and cut its old size out of the result: a shift by up to `padding` pixels.
 
         y[n, i, j] = padded[n, i + offsets[n, 0], j + offsets[n, 1]]
@@ -58,7 +60,7 @@ def pad_and_crop(images, offsets, padding=4):
     return windows[xp.arange(n), offsets[:, 0], offsets[:, 1]]
 
 
-def flip(images, mask):
+def flip(images: Array, mask: Array) -> Array:
     """Mirror the images n where mask[n] is true, left to right.
 
     images: (N, H, W, C), any dtype.   mask: bool (N,).   Returns a new array of the shape and dtype of images.
@@ -73,7 +75,7 @@ def flip(images, mask):
     return pixels.take(starts + columns, axis=0)  # four times as fast as pixels[...]
 
 
-def cutout(images, centers, size):
+def cutout(images: Array, centers: Array, size: int) -> Array:
     """Zero a square of `size` by `size` pixels in every image; what sticks out over a border is cut off.
 
         rows and columns  center - size // 2  ..  center - size // 2 + size - 1
@@ -119,7 +121,7 @@ class Augment:
             if getattr(self, name) < 0:
                 raise ValueError(f"Augment: {name} is {getattr(self, name)}, expected 0 (off) or more pixels")
 
-    def __call__(self, images, rng):
+    def __call__(self, images: Array, rng: np.random.Generator) -> Array:
         """A new batch of changed images of the same shape, dtype and device. rng: a NumPy Generator, on the host."""
         if not (self.padding or self.flip or self.cutout):
             return images.copy()

@@ -41,7 +41,7 @@ PIXELS = 3 * 32 * 32
 RECORD = 1 + PIXELS  # bytes of one image in the binary layout: its label, then its pixels
 
 
-def find_layout(folder):
+def find_layout(folder: str | Path) -> tuple[Path, str] | None:
     """The folder that holds the files and `"bin"` or `"py"`; None where there is neither.
 
     folder may be the layout's own folder or the one above it. Where both layouts are there, the binary one wins.
@@ -55,7 +55,7 @@ def find_layout(folder):
     return None
 
 
-def read_cifar10(folder):
+def read_cifar10(folder: str | Path) -> Dataset:
     """CIFAR-10 as a Dataset, from either layout.
 
     folder: `cifar-10-batches-bin`, `cifar-10-batches-py`, or a folder that contains one of them.
@@ -191,7 +191,7 @@ class DtypeRecord:
 
     allowed = ("u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8")
 
-    def __init__(self, name, align=False, copy=False):
+    def __init__(self, name: object, align: object = False, copy: object = False) -> None:
         self.name, self.order = _text(name), "|"
         if self.name not in self.allowed:
             raise pickles.Refused(f"refused an array of dtype {self.name[:20]!r}: only integers are read")

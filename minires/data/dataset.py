@@ -33,7 +33,7 @@ class Dataset:
     test_labels: np.ndarray
 
 
-def channel_mean_std(images):
+def channel_mean_std(images: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation of each channel, in units where a pixel is 0..1.
 
         mean = sum(x) / n,   std = sqrt(sum(x^2) / n - mean^2)     over all n pixels, x = byte / 255
@@ -63,7 +63,9 @@ def channel_mean_std(images):
     return tuple(mean), tuple(std)
 
 
-def split(dataset, val_size, seed):
+def split(
+    dataset: Dataset, val_size: int, seed: int
+) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
     """Set `val_size` training images, drawn at random, aside for validation.
 
     Returns (train_images, train_labels), (val_images, val_labels): together the training set, no image in both, each
@@ -80,7 +82,7 @@ def split(dataset, val_size, seed):
     return (images[~held_out], labels[~held_out]), (images[held_out], labels[held_out])
 
 
-def limit(images, labels, count):
+def limit(images: np.ndarray, labels: np.ndarray, count: int | None) -> tuple[np.ndarray, np.ndarray]:
     """The first `count` images and labels; all of them when count is None or exceeds what there is."""
     if count is None:
         return images, labels

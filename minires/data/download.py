@@ -68,12 +68,18 @@ class HostFailed(Exception):
 class TooSlow(HostFailed):
     """This host delivers, but so slowly that another is worth a try."""
 
-    def __init__(self, rate):
+    def __init__(self, rate: float) -> None:
         super().__init__(f"too slow ({rate / 1000:.0f} kB/s)")
         self.rate = rate
 
 
-def find_cifar10(data_dir=None, data_url=None, download=True, progress=True, patient=False):
+def find_cifar10(
+    data_dir: str | Path | None = None,
+    data_url: str | None = None,
+    download: bool = True,
+    progress: bool = True,
+    patient: bool = False,
+) -> Path:
     """The folder to hand to `read_cifar10`: a copy that is there already, or one downloaded now.
 
     data_dir   search this folder before `$MINIRES_DATA` and the user's cache, and download into it; None: search those

@@ -1,18 +1,23 @@
 """Pictures from files, of any kind that Pillow reads, and folders of them as a data set."""
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from minires.data.dataset import Dataset, DatasetError
 
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
 MOST_PIXELS = 178_000_000  # of one picture; a file of a few bytes may claim any number. Pillow stops a little later
 LONGEST = 16  # longer sides, in shorter ones: what lies further out is cut off before it is scaled
 
 
-def open_image(path):
+def open_image(path: str | Path) -> "Image":
     """The picture in a file, upright, as a Pillow image in RGB.
 
     It is turned as its EXIF orientation says; transparency is laid on white, grey, palette, CMYK and 16-bit pictures
@@ -93,7 +98,7 @@ class Preprocessing:
         object.__setattr__(self, "mean", tuple(map(float, self.mean)))
         object.__setattr__(self, "std", tuple(map(float, self.std)))
 
-    def pixels(self, image):
+    def pixels(self, image: "Image") -> np.ndarray:
         """uint8 (size, size, 3) of a Pillow image in RGB, in the network's order of channels; not yet normalised."""
         width, height = image.size
         if self.resize is None:
@@ -116,7 +121,15 @@ def _middle(image, most):
     return image.crop((left, top, left + width, top + height)) if (width, height) != image.size else image
 
 
-def read_image_folder(folder, preprocessing, test_folder=None, test_share=0.2, seed=0, skip_broken=False, tell=print):
+def read_image_folder(
+    folder: str | Path,
+    preprocessing: Preprocessing,
+    test_folder: str | Path | None = None,
+    test_share: float = 0.2,
+    seed: int = 0,
+    skip_broken: bool = False,
+    tell: Callable[[str], None] = print,
+) -> Dataset:
     """The pictures of a folder with one sub-folder for each class, as a Dataset of uint8 (N, size, size, 3).
 
     Classes are the sub-folders in order of their names; a picture may lie deeper in one. The test part is another such
@@ -137,7 +150,7 @@ def read_image_folder(folder, preprocessing, test_folder=None, test_share=0.2, s
     return Dataset("folder", label, tuple(classes), *_mixed(train, rng), *_mixed(test, rng))
 
 
-def class_folders(folder):
+def class_folders(folder: str | Path) -> list[str]:
     """The sub-folders' names, in order. Raises DatasetError unless there are two or more."""
     folder = Path(folder)
     if not folder.is_dir():

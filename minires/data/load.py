@@ -1,9 +1,10 @@
 """The data set a command line asks for: CIFAR-10, the shapes drawn by code, or whichever can be had."""
 
 import textwrap
+from pathlib import Path
 
 from minires.data.cifar import read_cifar10
-from minires.data.dataset import DatasetUnavailable
+from minires.data.dataset import Dataset, DatasetUnavailable
 from minires.data.download import find_cifar10
 from minires.data.synthetic import make_synthetic
 from minires.names import unknown
@@ -11,7 +12,14 @@ from minires.names import unknown
 DATASETS = ("auto", "cifar10", "synthetic")
 
 
-def load(name="auto", data_dir=None, data_url=None, download=True, progress=True, seed=0):
+def load(
+    name: str = "auto",
+    data_dir: str | Path | None = None,
+    data_url: str | None = None,
+    download: bool = True,
+    progress: bool = True,
+    seed: int = 0,
+) -> tuple[Dataset, str | None]:
     """The data set called `name`, and a notice that the caller must show, or None.
 
     name: "cifar10"     CIFAR-10, found or downloaded as `find_cifar10` says, however long the download takes

@@ -1,9 +1,12 @@
 """Batches of an epoch, the same ones whether the epoch was begun at its start or in its middle."""
 
+from collections.abc import Callable, Iterable, Iterator
+
 import numpy as np
 
 from minires.backend import resolve_device, to_device
 from minires.data.augment import normalize
+from minires.types import Array
 
 # The purpose of a random stream, the second number of its seed. None is 0: [s] and [s, 0] seed the same stream.
 _SHUFFLE, _AUGMENT = 1, 2
@@ -29,8 +32,18 @@ class Loader:
     """
 
     def __init__(
-        self, images, labels, batch_size, mean, std, augment=None, shuffle=False, seed=0, device="cpu", drop_last=False
-    ):
+        self,
+        images: Array,
+        labels: Array,
+        batch_size: int,
+        mean: Iterable[float],
+        std: Iterable[float],
+        augment: Callable[[Array, np.random.Generator], Array] | None = None,
+        shuffle: bool = False,
+        seed: int = 0,
+        device: str = "cpu",
+        drop_last: bool = False,
+    ) -> None:
         if len(images) != len(labels):
             raise ValueError(f"Loader: {len(images)} images and {len(labels)} labels: there must be one for each image")
         if len(images) == 0:
@@ -51,12 +64,12 @@ class Loader:
         self.mean, self.std, self.augment = tuple(mean), tuple(std), augment
         self.shuffle, self.seed = shuffle, seed
 
-    def __len__(self):
+    def __len__(self) -> int:
         """Batches in an epoch."""
         n = len(self.images)
         return n // self.batch_size if self.drop_last else -(-n // self.batch_size)
 
-    def epoch(self, number, start=0):
+    def epoch(self, number: int, start: int = 0) -> Iterator[tuple[Array, Array]]:
         """Yield `(x, labels)` for the batches start, start + 1, ... of epoch `number`.
 
         x: float32 (B, H, W, C), normalised and augmented.   labels: int64 (B,).   Both on the loader's device, and the

@@ -78,7 +78,7 @@ SHAPES = {
 }
 
 
-def make_synthetic(train=10_000, test=2_000, seed=0):
+def make_synthetic(train: int = 10_000, test: int = 2_000, seed: int = 0) -> Dataset:
     """A Dataset of ten classes of shapes, as many images of each as numbers allow.
 
     train, test: numbers of images.   seed: the same one draws the same images; training and test images come from

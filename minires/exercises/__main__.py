@@ -4,6 +4,7 @@ import argparse
 import os
 import sys
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 
 from minires.cli.console import Parser
@@ -16,7 +17,7 @@ COMMAND = "python -m minires.exercises"
 STYLES = {"passed": "32", "done": "32", "started": "33", "unwritten": "33", "wrong": "31"}
 
 
-def main(arguments=None):
+def main(arguments: Sequence[str] | None = None) -> int:
     """-> 0, 1 where a check found something, 2 where nothing could be done."""
     options = _parser().parse_args(arguments)
     try:
@@ -41,7 +42,7 @@ def _answer(options):
     return show()
 
 
-def show():
+def show() -> int:
     """The list of exercises and how far the reader has come."""
     print("Exercises: the forward pass is given, the backward pass is yours to write.\n")
     states = {name: folder.state(name) for name in EXERCISES}
@@ -57,7 +58,7 @@ def show():
     return 0
 
 
-def start(name, again):
+def start(name: str, again: bool) -> int:
     path, kept = folder.start(EXERCISES[_known(name)], again)
     if kept:
         print(f"Your {path} is now {kept}.")
@@ -65,7 +66,7 @@ def start(name, again):
     return 0
 
 
-def check(wanted, seconds):
+def check(wanted: Sequence[str], seconds: float) -> int:
     """One answer after the other. 0 if all pass."""
     files = [_name_and_file(item) for item in wanted]
     files = files or [(name, folder.file_of(name)) for name in folder.started(EXERCISES)]

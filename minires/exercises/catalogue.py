@@ -143,7 +143,7 @@ EXERCISES = {
 }
 
 
-def after(name):
+def after(name: str) -> str | None:
     """The exercise that follows, or None."""
     names = [*EXERCISES, None]
     return names[names.index(name) + 1]

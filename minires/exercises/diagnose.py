@@ -5,12 +5,16 @@ with what can be recognised in any function: zero, the wrong sign, a constant fa
 the first image alone, dy not used.
 """
 
+from collections.abc import Sequence
 from itertools import combinations, permutations, product
 from math import prod
+from typing import Any
 
 import numpy as np
 
+from minires.exercises.exercise import Exercise
 from minires.exercises.mistakes import MISTAKES, wrong_gradients
+from minires.exercises.mistakes.mistake import Mistake
 from minires.exercises.structure import is_an_input
 
 
@@ -21,23 +25,31 @@ class Question:
     elsewhere: the same at another case, or None.   mistaken: what known_mistakes gives for the run.
     """
 
-    def __init__(self, exercise, index, run, elsewhere, mistaken):
+    def __init__(
+        self,
+        exercise: Exercise,
+        index: int,
+        run: Any,
+        elsewhere: Any,
+        mistaken: Sequence[tuple[Mistake, list[np.ndarray]]],
+    ) -> None:
         self.exercise, self.index, self.run, self.elsewhere = exercise, index, run, elsewhere
         self.name, self.dy = exercise.gradients[index], exercise.upstream
         self.given, self.right = self.of(run)
         self.mistaken = mistaken
 
-    def of(self, run, dy=None):
+    def of(self, run: Any, dy: np.ndarray | np.floating | None = None) -> tuple[np.ndarray, np.ndarray]:
         """-> the reader's gradient, the right one."""
-        return tuple(np.asarray(of(dy)[self.index], np.float64) for of in (run.gradients, run.right))
+        given, right = (np.asarray(of(dy)[self.index], np.float64) for of in (run.gradients, run.right))
+        return given, right
 
 
-def same(a, b):
+def same(a: np.ndarray, b: np.ndarray) -> bool:
     """Equal but for rounding."""
     return a.shape == b.shape and bool(np.linalg.norm(a - b) <= 1e-6 * max(float(np.linalg.norm(b)), 1e-12))
 
 
-def known_mistakes(exercise, run):
+def known_mistakes(exercise: Exercise, run: Any) -> list[tuple[Mistake, list[np.ndarray]]]:
     """Each known mistake with the gradients that it gives here, as a list of (mistake, gradients)."""
     found = []
     for mistake in MISTAKES[exercise.name]:
@@ -47,7 +59,7 @@ def known_mistakes(exercise, run):
     return found
 
 
-def diagnose(question):
+def diagnose(question: Question) -> tuple[str, str]:
     """-> (key, sentence) for a gradient that is wrong."""
     for ask in (
         _known,

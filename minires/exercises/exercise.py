@@ -2,7 +2,9 @@
 
 import inspect
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -16,7 +18,7 @@ class Case:
     integers, many of them equal (there the textbook decides, not gradcheck).
     """
 
-    def __init__(self, sizes, values="normal", **options):
+    def __init__(self, sizes: str, values: str = "normal", **options: Any) -> None:
         self.sizes = {letter: int(size) for letter, size in (item.split("=") for item in sizes.split())}
         self.values, self.options = values, options
 
@@ -33,23 +35,23 @@ class Exercise:
     square: Case | None = None  # axes of equal size: where a transposed matrix fits, its numbers can be recognised
 
     @property
-    def function(self):
+    def function(self) -> Callable[..., Any]:
         return getattr(textbook, self.name)
 
     @property
-    def upstream(self):
+    def upstream(self) -> str:
         """What backward takes: "dy"."""
         return self._signature()[1]
 
     @property
-    def gradients(self):
+    def gradients(self) -> tuple[str, ...]:
         """What backward returns, in order: ("dx", "dweight", "dbias")."""
         return tuple((self._signature()[2] or self._signature()[3]).split(", "))
 
-    def axes(self, gradient):
+    def axes(self, gradient: str) -> list[str]:
         return self.arrays[gradient[1:]].split()
 
-    def inputs(self, case, dtype=np.float64):
+    def inputs(self, case: Case, dtype: type[np.floating] = np.float64) -> dict[str, Any]:
         """The function's arguments by name. The same ones on every call."""
         rng = np.random.default_rng([ord(letter) for letter in self.name])
         sizes = case.sizes
@@ -63,7 +65,7 @@ class Exercise:
 
     def _signature(self):
         """As the docstring has it: backward(dy) -> dx, or backward(dy) -> (dx, dweight)."""
-        return re.search(r"backward\((\w+)\) -> (?:\(([\w, ]+)\)|(\w+))", self.function.__doc__)
+        return re.search(r"backward\((\w+)\) -> (?:\(([\w, ]+)\)|(\w+))", self.function.__doc__ or "")
 
 
 def _array(name, shape, case, rng, dtype):

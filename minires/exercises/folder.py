@@ -2,8 +2,10 @@
 
 import hashlib
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
+from minires.exercises.exercise import Exercise
 from minires.exercises.generate import exercise_file
 from minires.files import write_atomically
 
@@ -15,15 +17,15 @@ class FolderError(Exception):
     """Something stands in the way; the message says what, and what to do."""
 
 
-def file_of(name):
+def file_of(name: str) -> Path:
     return FOLDER / f"{name}.py"
 
 
-def started(names):
+def started(names: Iterable[str]) -> list[str]:
     return [name for name in names if file_of(name).is_file()]
 
 
-def state(name):
+def state(name: str) -> str:
     """ "not started", "started", or "done": the file as it is now has passed."""
     if not file_of(name).is_file():
         return "not started"
@@ -33,7 +35,7 @@ def state(name):
         return "started"
 
 
-def start(exercise, again=False):
+def start(exercise: Exercise, again: bool = False) -> tuple[Path, Path | None]:
     """Write the exercise's file. -> (its path, the path of the old one or None)
 
     A file that is there stays: this raises FolderError, or with `again` gives it a name of its own, NAME.old1.py.
@@ -45,9 +47,9 @@ def start(exercise, again=False):
         FOLDER.mkdir(exist_ok=True)
         if again and path.exists():
             number = 1
-            while (kept := path.with_name(f"{exercise.name}.old{number}.py")).exists():
+            while (old := path.with_name(f"{exercise.name}.old{number}.py")).exists():
                 number += 1
-            path.rename(kept)
+            kept = path.rename(old)
         with open(path, "x", encoding="utf-8") as file:
             file.write(exercise_file(exercise))
     except FileExistsError:
@@ -62,7 +64,7 @@ def start(exercise, again=False):
     return path, kept
 
 
-def passed(name, path):
+def passed(name: str, path: str | Path) -> bool:
     """Keep in mind that this file has passed, if it is the exercise's own. False where that cannot be written."""
     if Path(path).absolute() != file_of(name).absolute():
         return True

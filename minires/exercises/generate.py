@@ -5,22 +5,23 @@ import inspect
 import textwrap
 
 from minires import textbook
+from minires.exercises.exercise import Exercise
 from minires.exercises.finding import shape_text
 
 
-def source(exercise):
+def source(exercise: Exercise) -> str:
     """The textbook's function as it stands there."""
     return inspect.getsource(exercise.function)
 
 
-def backward_body(text):
+def backward_body(text: str) -> str:
     """The body of the backward pass in a text, not indented."""
     backward = _backward(text)
     lines = text.splitlines()[backward.body[0].lineno - 1 : backward.end_lineno]
     return textwrap.dedent("\n".join(lines)) + "\n"
 
 
-def with_backward(text, body):
+def with_backward(text: str, body: str) -> str:
     """The text with other lines, not indented, in the body of its backward pass."""
     backward = _backward(text)
     lines = text.splitlines()
@@ -34,7 +35,7 @@ def _backward(text):
     return next(node for node in found if isinstance(node, ast.FunctionDef) and node.name == "backward")
 
 
-def exercise_file(exercise):
+def exercise_file(exercise: Exercise) -> str:
     """The text of exercises/NAME.py: what to do, the imports, the forward pass and a backward pass to be written."""
     needed = sorted(_names(source(exercise)) & _functions())
     imports = f"\nfrom minires.textbook import {', '.join(needed)}\n" if needed else ""

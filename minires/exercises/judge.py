@@ -11,22 +11,25 @@ import os
 import sys
 import threading
 import warnings
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 
 from minires.exercises.catalogue import EXERCISES
 from minires.exercises.diagnose import Question, diagnose, known_mistakes, same
+from minires.exercises.exercise import Case, Exercise
 from minires.exercises.finding import Finding, shape_text
 from minires.exercises.reading import reading
 from minires.exercises.structure import check_arrays, check_dtypes, gradients_of
 from minires.gradcheck import GradcheckError, gradcheck
+from minires.types import Backward
 
 MOST_ELEMENTS = 40  # of each array, for gradcheck
 
 
-def judge(exercise, path):
+def judge(exercise: Exercise, path: str | Path) -> dict[str, Any]:
     """What is said of the file, as {"state": "passed", "unwritten" or "wrong", "key": ..., "lines": [...]}."""
     try:
         function = load(exercise, Path(path))
@@ -40,7 +43,7 @@ def judge(exercise, path):
     return {"state": "passed", "key": "passed", "lines": [checked]}
 
 
-def load(exercise, path):
+def load(exercise: Exercise, path: str | Path) -> Callable[..., Any]:
     """The reader's function."""
     spec: Any = importlib.util.spec_from_file_location(f"exercise_{exercise.name}", path)
     module = importlib.util.module_from_spec(spec)
@@ -59,28 +62,35 @@ def load(exercise, path):
 class Run:
     """The reader's pass and the right one at one case, with inputs of their own for each call."""
 
-    def __init__(self, function, exercise, case, path, dtype=np.float64):
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        exercise: Exercise,
+        case: Case,
+        path: str | Path,
+        dtype: type[np.floating] = np.float64,
+    ) -> None:
         self.function, self.exercise, self.case, self.path, self.dtype = function, exercise, case, path, dtype
         self.inputs = exercise.inputs(case, dtype)
         y, self._right_backward = exercise.function(**self.inputs)
         self.dy = np.random.default_rng(len(exercise.name)).standard_normal(np.shape(y)).astype(np.asarray(y).dtype)[()]
         self.y = np.asarray(y)
 
-    def __str__(self):
+    def __str__(self) -> str:
         arrays = [f"{name} {shape_text(x.shape)}" for name, x in self.inputs.items() if isinstance(x, np.ndarray)]
         options = [f"{name} = {x}" for name, x in self.inputs.items() if not isinstance(x, np.ndarray)]
         ties = ["many equal pixels"] if self.case.values == "ties" else []
         return ", ".join(arrays + options + ties)
 
-    def right(self, dy=None):
+    def right(self, dy: np.ndarray | np.floating | None = None) -> list[np.ndarray]:
         gradients = self._right_backward(self.dy if dy is None else dy)
         return list(gradients) if isinstance(gradients, tuple) else [gradients]
 
-    def expected(self):
+    def expected(self) -> dict[str, np.ndarray]:
         """The right gradients by name."""
         return {name: np.asarray(dx) for name, dx in zip(self.exercise.gradients, self.right(), strict=True)}
 
-    def gradients(self, dy=None):
+    def gradients(self, dy: np.ndarray | np.floating | None = None) -> list[Any]:
         """The reader's gradients, of a pass of its own."""
         inputs = self.exercise.inputs(self.case, self.dtype)
         _, backward = self.forward(inputs)
@@ -88,7 +98,7 @@ class Run:
             returned = backward(np.array(self.dy if dy is None else dy)[()])
         return gradients_of(returned, self.exercise.gradients)
 
-    def forward(self, inputs):
+    def forward(self, inputs: Mapping[str, Any]) -> tuple[Any, Backward]:
         with reading(self.path, "the forward pass ended with an error"):
             result = self.function(**inputs)
         if not isinstance(result, tuple) or len(result) != 2 or not callable(result[1]):
@@ -254,17 +264,17 @@ def _afresh(exercise):
 class Quiet:
     """Standard output that takes the first letters only, so that an endless loop that prints fills no disk."""
 
-    def __init__(self, stream, most):
+    def __init__(self, stream: TextIO, most: int) -> None:
         self.stream, self.left = stream, most
 
-    def write(self, text):
+    def write(self, text: str) -> int:
         if self.left > 0:
             self.stream.write(text[: self.left])
             self.stream.flush()  # the process may end at once
             self.left -= len(text)
         return len(text)
 
-    def flush(self):
+    def flush(self) -> None:
         self.stream.flush()
 
 
@@ -282,7 +292,7 @@ def _limit(seconds, file):
     return timer
 
 
-def main():
+def main() -> None:
     name, path, answer, seconds = sys.argv[1:]
     sys.argv = [path]
     sys.stdout, sys.stderr = Quiet(sys.stdout, 4000), Quiet(sys.stderr, 4000)

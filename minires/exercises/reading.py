@@ -3,13 +3,14 @@
 import ast
 import contextlib
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
 
 from minires.exercises.finding import Finding
 
 
 @contextlib.contextmanager
-def reading(path, what):
+def reading(path: str | Path, what: str) -> Iterator[None]:
     """Within this block an error in the reader's file, `path`, becomes a Finding: `what` happened, and where."""
     try:
         yield

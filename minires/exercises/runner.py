@@ -7,11 +7,12 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import minires
 
 
-def judge_in_process(name, path, seconds):
+def judge_in_process(name: str, path: str | Path, seconds: float) -> dict[str, Any]:
     """The judge's answer, with what the file printed as "printed"."""
     with tempfile.TemporaryDirectory() as folder:
         answer = Path(folder) / "answer"

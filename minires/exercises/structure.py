@@ -1,14 +1,17 @@
 """What backward returned: as many gradients as there should be, arrays, of the right shapes and dtypes, finite."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations, permutations
+from typing import Any
 
 import numpy as np
 
+from minires.exercises.exercise import Case, Exercise
 from minires.exercises.finding import Finding, shape_text
 
 
-def gradients_of(returned, names):
+def gradients_of(returned: Any, names: Sequence[str]) -> list[Any]:
     """What backward returned, as a list with a gradient for each name."""
     together = f"({', '.join(names)})" if len(names) > 1 else names[0]
     if returned is None:
@@ -34,7 +37,7 @@ def gradients_of(returned, names):
     return list(returned)
 
 
-def check_arrays(gradients, expected, exercise, case):
+def check_arrays(gradients: Sequence[Any], expected: Mapping[str, np.ndarray], exercise: Exercise, case: Case) -> None:
     """Are they arrays (or numbers) of the right shapes, without NaN? expected: the right ones, by name."""
     arrays = {name: _array(name, given) for name, given in zip(expected, gradients, strict=True)}
     for name, array in arrays.items():
@@ -53,7 +56,7 @@ def _without_upstream(name, given, exercise, case):
     return is_an_input(name, np.asarray(given), exercise, case)
 
 
-def is_an_input(name, array, exercise, case):
+def is_an_input(name: str, array: np.ndarray, exercise: Exercise, case: Case) -> str | None:
     """A sentence if it has the numbers of one of the inputs, or None."""
     for other, x in exercise.inputs(case).items():
         if isinstance(x, np.ndarray) and np.array_equal(x, array):
@@ -73,7 +76,7 @@ def _wrong_axis(name, array, exercise, case):
     return kept and f"Its axis is {kept}: the sum ran over {axes[0]}, the axis that should stay."
 
 
-def check_dtypes(gradients, expected):
+def check_dtypes(gradients: Sequence[Any], expected: Mapping[str, np.ndarray]) -> None:
     """Have they the dtypes of the right ones?"""
     for (name, right), given in zip(expected.items(), gradients, strict=True):
         dtype = np.asarray(given).dtype

@@ -10,6 +10,8 @@ device. Derivations and what such maps do not show: docs/pictures.md.
 import contextlib
 import copy
 import itertools
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -18,10 +20,14 @@ from minires.inspection.watching import watching
 from minires.layers import Flatten, GlobalAvgPool2d
 from minires.layers.checks import check_image
 from minires.modes import evaluating, no_grad
+from minires.module import Module
 from minires.names import unknown
+from minires.types import Array
+
+Labels: TypeAlias = int | Sequence[int] | np.ndarray | None
 
 
-def input_gradient(model, x, labels=None):
+def input_gradient(model: Module, x: Array, labels: Labels = None) -> tuple[Array, Array, np.ndarray]:
     """dx[n] = d logits[n, labels[n]] / d x[n].
 
     x (N, H, W, C), as the model wants it.   labels: N integers or one for all; None: each image's likeliest class.
@@ -29,11 +35,11 @@ def input_gradient(model, x, labels=None):
     Images do not mix in inference mode, so that one backward pass gives every image its own gradient.
     Raises ValueError for an x that is no batch of images, and for a label that is no class.
     """
-    dx, logits, labels, _ = _watched_gradient(model, x, labels, ())
-    return dx, logits, labels
+    dx, logits, explained, _ = _watched_gradient(model, x, labels, ())
+    return dx, logits, explained
 
 
-def saliency(model, x, labels=None):
+def saliency(model: Module, x: Array, labels: Labels = None) -> Array:
     """s[n, h, w] = max over c of |d logits[n, labels[n]] / d x[n, h, w, c]|,  (N, H, W).
 
     How much the class's logit would change if a pixel were changed a little. Arguments and errors: `input_gradient`.
@@ -42,7 +48,7 @@ def saliency(model, x, labels=None):
     return abs(input_gradient(model, x, labels)[0]).max(axis=-1)
 
 
-def grad_cam(model, x, labels=None, layer=None):
+def grad_cam(model: Module, x: Array, labels: Labels = None, layer: str | None = None) -> Array:
     """heat[n, h, w] = max(sum_k alpha[n, k] * A[n, h, w, k], 0),  alpha[n, k] = mean over h, w of dA[n, h, w, k]
 
     A (N, h, w, K): the maps that `layer` gives.   dA: the gradient of logits[n, labels[n]] there.
@@ -59,7 +65,7 @@ def grad_cam(model, x, labels=None, layer=None):
     return array_module(maps).maximum((alpha * maps).sum(axis=-1), 0)
 
 
-def feature_maps(model, x, layer=None):
+def feature_maps(model: Module, x: Array, layer: str | None = None) -> Array:
     """What `layer` gives for x: (N, h, w, K).   layer: the path of a module; None: `last_maps(model)`."""
     check_image("feature_maps", x)
     layer = last_maps(model) if layer is None else _known(model, layer)
@@ -68,7 +74,7 @@ def feature_maps(model, x, layer=None):
     return calls[-1].y
 
 
-def last_maps(model):
+def last_maps(model: Module) -> str:
     """The name of the module that gives the last maps: what stands before the global pooling or the flattening.
 
     Raises ValueError for a model that has neither among its own modules.
@@ -130,7 +136,13 @@ def _gradients_kept(model):
 # Whether to believe a map -------------------------------------------------------------------------------------------
 
 
-def randomisation_check(method, model, random_model, x, labels=None):
+def randomisation_check(
+    method: Callable[[Module, Array, Any], Array],
+    model: Module,
+    random_model: Module,
+    x: Array,
+    labels: Labels = None,
+) -> list[tuple[str | None, Array, np.ndarray]]:
     """How alike the maps stay when a model's layers are made random, the last first, one after another.
 
     method: `saliency`, `grad_cam` or another function (model, x, labels) -> maps.   random_model: of the model's
@@ -145,7 +157,7 @@ def randomisation_check(method, model, random_model, x, labels=None):
             labels = to_numpy(model(x)[0].argmax(axis=1))
     mixed, random_state = copy.deepcopy(model), random_model.state_dict()
     original = method(mixed, x, labels)
-    stages = [(None, original, np.ones(len(x)))]
+    stages: list[tuple[str | None, Array, np.ndarray]] = [(None, original, np.ones(len(x)))]
     names = [name for name, module in model.children() if module.parameters()]
     for name in reversed(names):
         state = mixed.state_dict()
@@ -155,7 +167,7 @@ def randomisation_check(method, model, random_model, x, labels=None):
     return stages
 
 
-def rank_correlation(a, b):
+def rank_correlation(a: Array, b: Array) -> np.ndarray:
     """Spearman's correlation of |a[n]| and |b[n]| for each n: that of their numbers' ranks, equals sharing theirs.
 
     a, b: arrays of one shape (N, ...). Returns a NumPy array (N,); 0 where all numbers of one are equal.
@@ -178,7 +190,9 @@ def _correlation(a, b):
 # What it gets wrong -------------------------------------------------------------------------------------------------
 
 
-def confusion_matrix(labels, predicted, num_classes):
+def confusion_matrix(
+    labels: Sequence[int] | np.ndarray, predicted: Sequence[int] | np.ndarray, num_classes: int
+) -> np.ndarray:
     """counts[i, j] = how many images of class i were taken for class j.   labels, predicted: integers (N,)."""
     labels, predicted = np.asarray(labels), np.asarray(predicted)
     if labels.shape != predicted.shape:
@@ -189,7 +203,7 @@ def confusion_matrix(labels, predicted, num_classes):
     return np.bincount(labels * num_classes + predicted, minlength=num_classes**2).reshape(num_classes, num_classes)
 
 
-def confident_mistakes(probabilities, labels, count):
+def confident_mistakes(probabilities: np.ndarray, labels: Sequence[int] | np.ndarray, count: int) -> np.ndarray:
     """The numbers of the images that are wrong with the highest probability, at most `count`, the surest first.
 
     probabilities (N, classes), as softmax gives them; labels (N,).

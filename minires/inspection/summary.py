@@ -8,9 +8,10 @@ from minires.backend import device_of, to_device
 from minires.inspection.watching import watching
 from minires.layers import Conv2d, Linear
 from minires.modes import evaluating
+from minires.module import Module
 
 
-def summary(model, input_shape):
+def summary(model: Module, input_shape: tuple[int, ...]) -> str:
     """The table as a string: `print(summary(resnet20(), (32, 32, 3)))`.
 
     input_shape: (H, W, C) of one image. Multiply-adds (1 multiply-add = 2 FLOP) are those of convolutions and linear

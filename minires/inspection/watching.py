@@ -9,6 +9,7 @@ print([(call.name, call.y.shape, call.dy.shape) for call in calls])
 import contextlib
 import copy
 import threading
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from types import MethodType
 from typing import Any
@@ -32,7 +33,7 @@ class Call:
 
 
 @contextlib.contextmanager
-def watching(model, names=None):
+def watching(model: Module, names: Collection[str] | None = None) -> Iterator[list[Call]]:
     """Within this block a list of Calls fills up, one for every call of a module, in the order in which they end.
 
     names: paths of the modules to be watched, as in `model.named_modules()`; None: all of them, the model included.

@@ -1,7 +1,10 @@
 """Which network a set of arrays belongs to, from their names and shapes alone."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+
+import numpy as np
 
 from minires.pretrained.errors import WeightsError
 
@@ -23,7 +26,7 @@ class Architecture:
     options: dict
 
 
-def normalised(state):
+def normalised(state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The arrays under torchvision's names: without wrappers' prefixes, with other names of the same layers replaced.
 
     Other names are a head called `linear` and a projection called `shortcut`, both usual for CIFAR, and what
@@ -37,7 +40,7 @@ def normalised(state):
     return {key: array for key, array in state.items() if not key.endswith("num_batches_tracked")}
 
 
-def recognise(state):
+def recognise(state: Mapping[str, np.ndarray]) -> Architecture:
     """The Architecture of a normalised state. Raises WeightsError with what was found where it is none of ours."""
     shape = {key: tuple(array.shape) for key, array in state.items()}
     first, head = shape.get("conv1.weight"), shape.get("fc.weight")

@@ -2,7 +2,10 @@
 
 import contextlib
 import os
+from collections.abc import Iterator
+from io import BufferedReader
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -15,7 +18,7 @@ DTYPES = (
 
 
 @contextlib.contextmanager
-def opened(path):
+def opened(path: str | Path) -> Iterator[BufferedReader]:
     """The file at `path`, open for reading; whatever goes wrong within becomes a WeightsError that names it."""
     path = Path(path)
     try:
@@ -35,29 +38,29 @@ def opened(path):
         raise WeightsError(f"{path}: damaged ({reason}); download it again") from error
 
 
-def size_of(file):
+def size_of(file: BinaryIO) -> int:
     """The bytes of an open file."""
     return os.fstat(file.fileno()).st_size
 
 
-def read_at(file, start, count):
+def read_at(file: BufferedReader, start: int, count: int) -> np.ndarray:
     """`count` bytes from `start` on, as uint8 (count,); nothing is allocated for bytes that the file does not have."""
     size = size_of(file)
     if not 0 <= start <= start + count <= size:
         raise WeightsError(f"cut short or damaged: it has {size} bytes and speaks of others; download it again")
     data = np.empty(count, np.uint8)
     file.seek(start)
-    if file.readinto(data) != count:
+    if file.readinto(data.data) != count:
         raise WeightsError(f"cut short while it was read: {count} bytes were expected; download it again")
     return data
 
 
-def item_size(dtype):
+def item_size(dtype: str) -> int:
     """The bytes of one value of a dtype of DTYPES."""
     return 2 if dtype == "bfloat16" else np.dtype(dtype).itemsize
 
 
-def as_numbers(data, dtype):
+def as_numbers(data: np.ndarray, dtype: str) -> np.ndarray:
     """uint8 (n,) -> (n // item_size,) of a dtype of DTYPES: the whole values in it, least significant byte first.
 
     bfloat16, which NumPy lacks, becomes float32, whose upper half it is; all else is a view of data.

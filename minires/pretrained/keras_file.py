@@ -16,6 +16,7 @@ Nothing in a file is run; the description of the model in it is not even read.
 import re
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -37,7 +38,7 @@ _AXES = {4: (3, 2, 0, 1), 2: (1, 0), 1: (0,)}  # (KH, KW, I, O) -> (O, I, KH, KW
 _NO_LAYERS = (["optimizer"], ["optimizer_weights"], ["metrics"])
 
 
-def read_keras(path):
+def read_keras(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """-> (state, info) of a ResNet-50, 101 or 152 (v1) of keras.applications, with or without its head.
 
     state: {key: array} under PyTorch's names and shapes: conv1.weight (O, I, KH, KW), conv1.bias, bn1.weight, bn1.bias,

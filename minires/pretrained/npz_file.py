@@ -5,6 +5,8 @@ first here, and compared with the bytes that the entry has.
 """
 
 import math
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -15,7 +17,7 @@ from minires.pretrained.zip_file import open_entry, open_zip
 MAX_HEADER = 1000  # characters; that of an array of numbers takes 128
 
 
-def read_npz(path):
+def read_npz(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """-> (state, info) of an .npz file: {name: NumPy array}, and {}, since the format has no room for more.
 
     Arrays of numbers of either byte order; all others, objects above all, are refused.

@@ -10,6 +10,9 @@ Source: https://github.com/huggingface/safetensors, section "Format".
 
 import json
 import math
+from pathlib import Path
+
+import numpy as np
 
 from minires.pretrained.errors import WeightsError
 from minires.pretrained.files import as_numbers, item_size, opened, read_at, size_of
@@ -33,7 +36,7 @@ DTYPE_NAMES = {
 }
 
 
-def read_safetensors(path):
+def read_safetensors(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """-> (state, info) of a safetensors file: {key: NumPy array} and its metadata, {word: text}.
 
     bfloat16 becomes float32; the kinds of eight bits and fewer, which NumPy lacks too, are refused by name.

@@ -14,6 +14,8 @@ import functools
 import io
 import json
 import math
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -29,7 +31,7 @@ _MAGIC = b"\x8a\x0a" + 0x1950A86A20F9469CFC6C.to_bytes(10, "little")  # as the f
 _MAX_AXES = 32
 
 
-def read_torch(path):
+def read_torch(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """-> (state, info) of a PyTorch file: {key: NumPy array} under the keys in it, and a checkpoint's plain values.
 
     state: the tensors of the first entry of STATE_NAMES that is a dictionary with tensors, else those of the

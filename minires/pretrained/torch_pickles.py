@@ -7,6 +7,7 @@ Source: PyTorch, torch/serialization.py and torch/_utils.py.
 """
 
 from dataclasses import dataclass
+from typing import Any, BinaryIO
 
 from minires import pickles
 from minires.pretrained.errors import WeightsError
@@ -33,7 +34,7 @@ class Tensor:
     strides: tuple
 
 
-def read_pickle(file, size):
+def read_pickle(file: BinaryIO, size: int) -> tuple[Any, dict[str, str]]:
     """-> (object, dtypes): what the pickle at the position of an open file of `size` bytes builds.
 
     object: of dictionaries (OrderedDict is one), lists (set is one), tuples, numbers, text, bytes, None and Tensors.

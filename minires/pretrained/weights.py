@@ -1,6 +1,7 @@
 """Reading, recognising, loading and writing weights, whatever the format of the file."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,12 @@ import numpy as np
 from minires import checkpoint, models
 from minires.data.images import Preprocessing
 from minires.files import write_atomically
+from minires.module import Module
 from minires.pretrained.architectures import normalised, recognise
 from minires.pretrained.errors import WeightsError
 from minires.pretrained.files import opened
 from minires.pretrained.zip_file import open_zip
+from minires.types import Rng
 
 FORMAT = "minires-weights-1"
 IMAGENET: dict[str, Any] = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
@@ -28,7 +31,7 @@ OF_ANOTHER_MODEL = ": build the model that `identify` names, or give head='new' 
 OF_THE_FILE_ITSELF = ": the file is incomplete, or of a variant that is not known here: check how it was saved"
 
 
-def read(path):
+def read(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """(state, metadata) of a weights file: PyTorch's (.pth, .pt, .th), safetensors, .npz, Keras's HDF5, or a run's own.
 
     path: the file, or a run's folder, which stands for the best.safetensors in it.
@@ -67,7 +70,7 @@ def _best_of(path):
     return best
 
 
-def identify(path):
+def identify(path: str | Path) -> str:
     """What a weights file holds, as text of a few lines: network, classes, source, preprocessing. Raises as `read`."""
     state, metadata = read(path)
     preprocessing = Preprocessing(**metadata["preprocessing"])
@@ -87,7 +90,7 @@ def identify(path):
     )
 
 
-def build(path, rng=None):
+def build(path: str | Path, rng: Rng = None) -> tuple[Module, dict[str, Any]]:
     """(model, metadata): the network that a file belongs to, with the file's weights. Raises as `read` and `load`."""
     state, metadata = read(path)
     classes = metadata["num_classes"]
@@ -98,7 +101,7 @@ def build(path, rng=None):
     return model, metadata
 
 
-def load(model, path, head=None):
+def load(model: Module, path: str | Path, head: str | None = None) -> dict[str, Any]:
     """Fill `model` with a file's weights, cast to its dtype and moved to its device; returns the metadata.
 
     Every array must be there, in its shape, and none besides. head="new" leaves the model's last layer, `fc`, as it
@@ -110,7 +113,13 @@ def load(model, path, head=None):
     return metadata
 
 
-def fill(model, path, state, head=None, hint=OF_ANOTHER_MODEL):
+def fill(
+    model: Module,
+    path: str | Path,
+    state: dict[str, np.ndarray],
+    head: str | None = None,
+    hint: str = OF_ANOTHER_MODEL,
+) -> None:
     """`load` of what `read` gave for `path`; `hint` is what to do where the keys do not fit."""
     if head not in (None, "new"):
         raise ValueError(f"load: unknown head {head!r}: give 'new' to leave the model's own, or None")
@@ -126,7 +135,7 @@ def fill(model, path, state, head=None, hint=OF_ANOTHER_MODEL):
         raise WeightsError(f"{path}: {error}{'' if head else hint}") from error
 
 
-def write(path, state, metadata):
+def write(path: str | Path, state: Mapping[str, np.ndarray], metadata: Mapping[str, Any]) -> None:
     """Write weights with their metadata as a safetensors file that `read` takes, and any reader of safetensors.
 
     The keys are those of torchvision's state_dict with its counts, `num_batches_tracked`, which are 0.
@@ -143,7 +152,7 @@ def write(path, state, metadata):
     write_atomically(path, save(arrays, {"format": FORMAT, "minires": json.dumps(known)}))
 
 
-def usual_preprocessing(options):
+def usual_preprocessing(options: Mapping[str, Any]) -> Preprocessing:
     """The Preprocessing that most weights of a network with these options were trained with."""
     if "small_input" not in options or options["small_input"]:
         return Preprocessing(**IMAGENET, size=32, resize=32)

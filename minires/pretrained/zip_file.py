@@ -7,6 +7,8 @@ entry's name is a word to look up, never a path.
 
 import contextlib
 import zipfile
+from collections.abc import Iterator
+from typing import IO, BinaryIO
 
 import numpy as np
 
@@ -17,7 +19,7 @@ MAX_GROWTH, ALWAYS_ALLOWED = 16, 2**24  # unpacked, a file may be 16 times as la
 _CHUNK = 2**18
 
 
-def open_zip(file):
+def open_zip(file: BinaryIO) -> zipfile.ZipFile:
     """The ZipFile of an open file. Its entries can be read into memory: they do not overlap or grow beyond measure.
 
     Raises WeightsError for one that unpacks to more than MAX_GROWTH allows, and any exception for a damaged one.
@@ -41,7 +43,7 @@ def open_zip(file):
 
 
 @contextlib.contextmanager
-def open_entry(archive, name):
+def open_entry(archive: zipfile.ZipFile, name: str) -> Iterator[IO[bytes]]:
     """The entry of that name, open for reading; its end is checked by its CRC-32."""
     try:
         with archive.open(name) as entry:
@@ -52,7 +54,7 @@ def open_entry(archive, name):
         ) from error
 
 
-def read_entry(archive, name):
+def read_entry(archive: zipfile.ZipFile, name: str) -> np.ndarray:
     """The content of an entry as uint8 (size,)."""
     data, at = np.empty(archive.getinfo(name).file_size, np.uint8), 0
     with open_entry(archive, name) as entry:

@@ -5,9 +5,13 @@ that the lines are still there. A reader whose gradient has the numbers of the e
 however the code is written.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 
 from minires import textbook
+from minires.exercises.exercise import Exercise
 from minires.exercises.generate import backward_body, source, with_backward
 from minires.exercises.mistakes import images, matrices, normalisation, numbers, residual
 from minires.exercises.mistakes.mistake import Mistake
@@ -21,7 +25,7 @@ MISTAKES: dict[str, list[Mistake]] = {
 }
 
 
-def wrong_body(exercise, mistake):
+def wrong_body(exercise: Exercise, mistake: Mistake) -> str:
     """The body of the backward pass with the mistake in it."""
     body = backward_body(source(exercise))
     for old, new in mistake.edits:
@@ -31,7 +35,9 @@ def wrong_body(exercise, mistake):
     return body
 
 
-def wrong_gradients(exercise, mistake, inputs, dy):
+def wrong_gradients(
+    exercise: Exercise, mistake: Mistake, inputs: Mapping[str, Any], dy: np.ndarray | np.floating
+) -> list[Any]:
     """The gradients that somebody gets who made the mistake, as a list; empty where the shapes do not fit."""
     namespace = dict(vars(textbook))
     exec(with_backward(source(exercise), wrong_body(exercise, mistake)), namespace)

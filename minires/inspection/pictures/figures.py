@@ -1,16 +1,24 @@
 """Figures without a window, and files of them."""
 
+from __future__ import annotations
+
 import io
 import math
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from minires.files import write_atomically
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 BLUE, RED, GREEN, GREY = "#1f77b4", "#d62728", "#2ca02c", "#777777"
 
 
-def new_figure(width, height, layout="constrained"):
+def new_figure(width: float, height: float, layout: Literal["constrained"] | None = "constrained") -> Figure:
     """An empty Figure of so many inches, 110 dots each, that draws into memory."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -20,7 +28,7 @@ def new_figure(width, height, layout="constrained"):
     return figure
 
 
-def image_grid(number, columns, width, height):
+def image_grid(number: int, columns: int, width: float, height: float) -> tuple[Figure, np.ndarray]:
     """(figure, `number` axes without ticks), in rows of at most `columns`, each of width x height inches."""
     columns = min(columns, number)
     rows = math.ceil(number / columns)
@@ -31,7 +39,7 @@ def image_grid(number, columns, width, height):
     return figure, axes[:number]
 
 
-def write_png(figure, path, colours=None):
+def write_png(figure: Figure, path: str | Path, colours: int | None = None) -> None:
     """Write a figure as a PNG.   colours: at most 256, for a file of a third of the size; None: all of them.
 
     Raises OSError where it cannot be written; a file that stood there before is then as it was.
@@ -42,7 +50,7 @@ def write_png(figure, path, colours=None):
     write_atomically(path, _encoded(picture, "PNG", optimize=True))
 
 
-def write_gif(figures, path, seconds=1.0):
+def write_gif(figures: Iterable[Figure], path: str | Path, seconds: float = 1.0) -> None:
     """Write figures of one size as an animated GIF without end, each shown for so many seconds, the last three times.
 
     Raises ValueError where there is no figure, and OSError as `write_png`.

@@ -1,12 +1,22 @@
 """Heat maps beside and over the images that they are of: saliency, Grad-CAM, and the check of both."""
 
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from minires.backend import to_numpy
 from minires.inspection.pictures.figures import BLUE, GREY, image_grid, new_figure
+from minires.types import Array
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 
-def draw_saliency(images, maps, titles):
+def draw_saliency(images: np.ndarray, maps: Array, titles: Iterable[str]) -> Figure:
     """Images in the first row, their saliency maps below, each from black, 0, to white, its 99th percentile.
 
     images: uint8 (N, H, W, 3) in RGB.   maps: (N, H, W), of `explain.saliency`.   titles: N strings.
@@ -18,7 +28,7 @@ def draw_saliency(images, maps, titles):
     return figure
 
 
-def draw_grad_cam(images, maps, titles):
+def draw_grad_cam(images: np.ndarray, maps: Array, titles: Iterable[str]) -> Figure:
     """Images in the first row; below them the same, with the Grad-CAM maps over them, smoothly scaled to their size.
 
     images: uint8 (N, H, W, 3) in RGB.   maps: (N, h, w), of `explain.grad_cam`.   titles: N strings.
@@ -30,7 +40,13 @@ def draw_grad_cam(images, maps, titles):
     return figure
 
 
-def draw_explanations(images, saliency_maps, grad_cam_maps, titles, best):
+def draw_explanations(
+    images: Collection[np.ndarray],
+    saliency_maps: Iterable[Array],
+    grad_cam_maps: Iterable[Array],
+    titles: Iterable[str],
+    best: Iterable[Sequence[tuple[str, float]]],
+) -> Figure:
     """A row for each image: the image, its saliency, Grad-CAM over it, and the likeliest classes as bars.
 
     images: uint8 (N, H, W, 3) in RGB.   saliency_maps (N, H, W), grad_cam_maps (N, h, w).   titles: the classes
@@ -57,7 +73,7 @@ def draw_explanations(images, saliency_maps, grad_cam_maps, titles, best):
     return figure
 
 
-def draw_randomisation(image, stages, title):
+def draw_randomisation(image: np.ndarray, stages: Sequence[tuple[str | None, Array, np.ndarray]], title: str) -> Figure:
     """The maps of one image as layer after layer of the model becomes random, with their mean correlations.
 
     image: uint8 (H, W, 3) in RGB.   stages: of `explain.randomisation_check`; the maps shown are of the first image,
@@ -77,12 +93,12 @@ def draw_randomisation(image, stages, title):
     return figure
 
 
-def show_saliency(axes, image, heat):
+def show_saliency(axes: Axes, image: np.ndarray, heat: np.ndarray) -> None:
     """A saliency map (H, W), from black, 0, to white, its 99th percentile."""
     axes.imshow(heat, cmap="gray", vmin=0, vmax=np.percentile(heat, 99) or 1)
 
 
-def show_grad_cam(axes, image, heat):
+def show_grad_cam(axes: Axes, image: np.ndarray, heat: np.ndarray) -> None:
     """An image with a map (h, w) over it, blue where it is 0 and red where it is largest, scaled bilinearly."""
     height, width = image.shape[:2]
     axes.imshow(image)

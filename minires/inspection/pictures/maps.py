@@ -1,10 +1,19 @@
 """The filters of the first layer, and the maps that a layer gives, as images."""
 
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
 from minires.backend import to_numpy
 from minires.inspection.pictures.figures import image_grid
+from minires.types import Array
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
-def draw_filters(weight, columns=8):
+def draw_filters(weight: Array, columns: int = 8) -> Figure:
     """Each filter of a convolution on images as an image: grey is 0, and its largest weight is 0 or 1.
 
         pixel = 1/2 + weight / (2 * max |weight|)     of the filter's own weights
@@ -24,7 +33,7 @@ def draw_filters(weight, columns=8):
     return figure
 
 
-def draw_feature_maps(maps, columns=8, titles=None):
+def draw_feature_maps(maps: Array, columns: int = 8, titles: Iterable[str] | None = None) -> Figure:
     """One image's maps, (H, W, C), side by side, each from black, 0 or less, to yellow, its own largest value.
 
     titles: C strings; None: the channels' numbers. Returns a Figure of C squares.

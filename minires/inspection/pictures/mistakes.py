@@ -1,11 +1,19 @@
 """Where a network goes wrong: the confusion matrix, and the images it is surest and most wrong about."""
 
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from minires.inspection.pictures.figures import image_grid, new_figure
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
-def draw_confusion_matrix(counts, classes):
+
+def draw_confusion_matrix(counts: Sequence[Sequence[int]] | np.ndarray, classes: Sequence[str]) -> Figure:
     """counts[i, j], the images of class i taken for class j, as a table coloured by the share of its row.
 
     counts: of `explain.confusion_matrix`.   classes: their names. Returns a Figure.
@@ -29,7 +37,7 @@ def draw_confusion_matrix(counts, classes):
     return figure
 
 
-def draw_images(images, titles, columns=6):
+def draw_images(images: np.ndarray, titles: Iterable[str], columns: int = 6) -> Figure:
     """Images under their titles. images: uint8 (N, H, W, 3) in RGB; titles: N strings. Returns a Figure."""
     if len(images) == 0:
         raise ValueError("draw_images: no images: give at least one")

@@ -4,7 +4,10 @@ A layer is a module without modules inside. An arrow leads from layer to layer w
 that the other gave; a layer that was handed two has a shortcut, which is drawn as a line around the others.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,6 +17,9 @@ from minires.inspection.pictures.figures import BLUE, GREY, RED, new_figure
 from minires.inspection.watching import watching
 from minires.modes import evaluating
 from minires.module import Module
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 BOX, SIDE_BOX, HEIGHT = 1.42, 1.2, 0.4  # inches
 PITCH, HEADER, GAP = 0.68, 0.3, 0.22
@@ -46,7 +52,7 @@ class Block:
     times: int = 1
 
 
-def draw_network(model, input_shape, fold=True):
+def draw_network(model: Module, input_shape: tuple[int, ...], fold: bool = True) -> Figure:
     """Boxes for the layers of `model`, arrows between them, and on each arrow the shape of one image's array there.
 
     input_shape: (H, W, C) of one image.   fold: draw blocks that are alike and follow each other once.

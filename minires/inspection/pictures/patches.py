@@ -1,14 +1,23 @@
 """im2col step by step: a window slides over the image, and each of its places becomes a row of P."""
 
+from __future__ import annotations
+
 import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
 from minires.backend import im2col
 from minires.inspection.pictures.figures import GREY, RED, new_figure
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
-def draw_im2col(image, weight, columns=2):
+Matrix: TypeAlias = Sequence[Sequence[float]] | np.ndarray
+
+
+def draw_im2col(image: Matrix, weight: Matrix, columns: int = 2) -> Figure:
     """A panel for each window: the image with the window marked, and the rows of P and of y = P Theta so far.
 
     image: (H, W), weight: (KH, KW), numbers of few digits; stride 1, no padding. Returns a Figure.
@@ -27,7 +36,7 @@ def draw_im2col(image, weight, columns=2):
     return figure
 
 
-def im2col_frames(image, weight):
+def im2col_frames(image: Matrix, weight: Matrix) -> list[Figure]:
     """The panels of `draw_im2col` as a list of Figures, for `write_gif`."""
     P, y = _product(image, weight)
     figures = []
