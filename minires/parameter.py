@@ -19,7 +19,7 @@ class Parameter:
         if data.dtype.kind != "f":
             raise TypeError(f"Parameter: data is of {data.dtype}, which has no gradients: use astype(np.float32)")
         self.data = data
-        self.grad = None
+        self.grad: Array | None = None
         self.requires_grad = True
 
     @property

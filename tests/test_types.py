@@ -1,12 +1,17 @@
-"""The type checker can fail: on wrong uses of the public functions, and within functions that have no annotations."""
+"""Every public signature has types, and the checker can fail: on wrong uses, and in functions without annotations."""
 
+import importlib
+import inspect
 import os
+import pkgutil
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+import minires
 
 pytest.importorskip("mypy")
 ROOT = Path(__file__).resolve().parent.parent
@@ -71,3 +76,31 @@ def test_right_uses_pass_and_wrong_ones_do_not(said):
 
 def test_a_body_without_annotations_is_checked_too(said):
     assert any("names.py" in words and "Unsupported operand types" in words for words in said)
+
+
+def public_functions():
+    """(name, function) of every function, and method of a class, that a module of minires offers."""
+    for info in pkgutil.walk_packages(minires.__path__, "minires."):
+        if info.name.endswith("__main__"):
+            continue
+        module = importlib.import_module(info.name)
+        for name, thing in vars(module).items():
+            if name[0] == "_" or getattr(thing, "__module__", None) != module.__name__:
+                continue
+            inside = vars(thing).values() if inspect.isclass(thing) else [thing]
+            for function in (getattr(method, "fget", None) or getattr(method, "__func__", method) for method in inside):
+                if inspect.isfunction(function) and (function.__name__[0] != "_" or function.__name__ == "__init__"):
+                    yield f"{function.__module__}.{function.__qualname__}", inspect.unwrap(function)
+
+
+def test_every_public_signature_has_types():
+    functions = {name: function for name, function in public_functions() if name.startswith("minires.")}
+    assert len(functions) > 400
+    lacking = []
+    for name, function in functions.items():
+        signature = inspect.signature(function)
+        kinds = [each.annotation for each in signature.parameters.values() if each.name not in ("self", "cls")]
+        if inspect.Signature.empty in (*kinds, signature.return_annotation):
+            lacking.append(name)
+    lacking = [name for name in lacking if not name.startswith("minires.textbook.")]  # exercises have it word for word
+    assert not lacking

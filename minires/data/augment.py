@@ -132,7 +132,7 @@ class Augment:
                 images, to_device(rng.integers(0, 2 * self.padding + 1, (n, 2)), device), self.padding
             )
         if self.flip:
-            images = flip(images, to_device(rng.random(n) < 0.5, device))
+            images = flip(images, to_device(np.less(rng.random(n), 0.5), device))
         if self.cutout:
             images = cutout(images, to_device(rng.integers(0, (height, width), (n, 2)), device), self.cutout)
         return images
