@@ -34,41 +34,43 @@ class Sequential(Module):
     def __len__(self) -> int:
         return sum(1 for _ in self.children())
 
-    def forward(self, x: Array, lean: bool = False) -> tuple[Array, Backward]:
-        return in_sequence([(module, [module]) for _, module in self.children()], x, lean)
+    def forward(self, x: Array, lean: bool = False, once: bool = False) -> tuple[Array, Backward]:
+        return in_sequence([(module, [module]) for _, module in self.children()], x, lean, once)
 
 
-def call(function: Operation, x: Array, lean: bool) -> tuple[Any, Backward]:
-    """`function(x)`, a module or another function x -> (y, backward), told of `lean` if that is asked for and known.
+def call(function: Operation, x: Array, lean: bool = False, once: bool = False) -> tuple[Any, Backward]:
+    """`function(x)`, a module or another function x -> (y, backward), told of what is asked for and what it knows.
 
-    lean: one backward pass will follow, and dx will not be looked at. A module that can make use of that says so by a
-    parameter `lean` of its forward, and then hands it on where it knows that the same is true there. All others, those
-    that users write among them, run as ever.
+    once: one backward pass will follow.   lean: one will, and dx will not be looked at.
+    A module that can make use of that says so by parameters `lean` and `once` of its forward, and then hands them on
+    where it knows that the same is true there. All others, those that users write among them, run as ever.
     """
-    if not lean:
+    asked = [name for name, wanted in (("lean", lean), ("once", once)) if wanted]
+    if not asked:
         return function(x)
     forward = function.forward if isinstance(function, Module) else function
-    knows = "lean" in inspect.signature(forward, follow_wrapped=False).parameters
-    return function(x, lean=True) if knows else function(x)
+    known = inspect.signature(forward, follow_wrapped=False).parameters
+    return function(x, **{name: True for name in asked if name in known})
 
 
 def in_sequence(
-    steps: Iterable[tuple[Operation, Sequence[Module]]], x: Array, lean: bool = False
+    steps: Iterable[tuple[Operation, Sequence[Module]]], x: Array, lean: bool = False, once: bool = False
 ) -> tuple[Array, Backward]:
     """y = f_n(... f_2(f_1(x))) for `steps`, pairs of a function x -> (y, backward) and the modules that it uses.
 
     Returns (y, backward); backward(dy) -> dx runs the steps in reverse order.
-    lean: for one backward pass that fills the parameters' gradients and returns None. Steps before the first parameter
-    to be trained keep nothing and are not gone back through; the others let go of their arrays when they have been, so
-    that the peak of memory is where the backward pass begins.
+    once: for one backward pass. Steps let go of their arrays when they have been gone back through, so that the peak of
+    memory is where the backward pass begins.
+    lean: for one that fills the parameters' gradients and returns None. Besides that, steps before the first parameter
+    to be trained keep nothing and are not gone back through.
     """
-    backwards, first = [], lean
+    backwards, first, once = [], lean, lean or once
     for function, modules in steps:
         if first and not any(parameter.requires_grad for module in modules for parameter in module.parameters()):
             with no_grad():
                 x, _ = function(x)
             continue
-        x, backward = call(function, x, first)
+        x, backward = call(function, x, first, once)
         backwards.append(backward)
         first = False
     number = len(backwards)
@@ -81,9 +83,10 @@ def in_sequence(
     def backward_once(dy):
         if len(backwards) < number:
             raise RuntimeError(
-                "a lean backward pass was called twice, but lets go of what it used: call without lean=True"
+                "a backward pass was called twice, but lets go of what it used: call without lean=True or once=True"
             )
         while backwards:
             dy = backwards.pop()(dy)
+        return None if lean else dy
 
-    return x, backward_once if lean else backward_all
+    return x, backward_once if once else backward_all

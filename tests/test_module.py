@@ -363,7 +363,7 @@ class TestLeanBackward:
         x = np.ones((2, 3) if isinstance(model, Sequential) else (2, 8, 8, 3), np.float32)
         y, backward = model(x, lean=True)
         backward(y)
-        with pytest.raises(RuntimeError, match=r"a lean backward pass was called twice, but lets go of what it used"):
+        with pytest.raises(RuntimeError, match=r"a backward pass was called twice, but lets go of what it used"):
             backward(y)
 
     def test_without_it_a_second_backward_pass_is_the_first(self):
@@ -371,9 +371,21 @@ class TestLeanBackward:
         y, backward = model(np.ones((2, 8, 8, 3), np.float32))
         np.testing.assert_array_equal(backward(y), backward(y))
 
+    def test_once_is_half_of_it(self):
+        """dx as ever, but from one backward pass only."""
+        network = Sequential(Sequential(Conv2d(3, 4, 3, rng=0), ReLU()), Conv2d(4, 2, 1, rng=1))
+        x = np.random.default_rng(0).standard_normal((2, 6, 6, 3))
+        y, backward = network.to(np.float64)(x, once=True)
+        network.zero_grad()
+        np.testing.assert_array_equal(backward(y), network(x)[1](y))
+        with pytest.raises(RuntimeError, match="a backward pass was called twice"):
+            backward(y)
+
+    @pytest.mark.parametrize("nested", [False, True], ids=["flat", "nested"])
     @pytest.mark.parametrize("lean", [True, False], ids=["lean", "usual"])
-    def test_lets_go_of_each_layer_once_it_is_behind(self, lean):
+    def test_lets_go_of_each_layer_once_it_is_behind(self, lean, nested):
         network, x = Sequential(*(Watched() for _ in range(4))), X.copy()
+        network = Sequential(network[:1], network[1:]) if nested else network
         Watched.outputs.clear()
         Watched.alive.clear()
         gc.disable()  # freed by their count of references, not some day
