@@ -1,4 +1,4 @@
-"""What every operation refuses in its backward pass: a dy that is not shaped as y."""
+"""What every operation refuses in its backward pass, a dy unlike its y; and what modules refuse when they are made."""
 
 import numpy as np
 import pytest
@@ -76,3 +76,25 @@ def test_bad_sizes_get_a_sentence(call, message):
 def test_a_list_is_no_array(call):
     with pytest.raises(TypeError, match=r"got list: wrap it in np\.asarray"):
         call()
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: layers.Conv2d(3, 4, 3, padding="same"), "Conv2d: padding must be a whole number or a pair of them"),
+        (lambda: layers.Conv2d(3, 4, 3, padding=-1), "Conv2d: padding must be at least 0, got -1"),
+        (lambda: layers.Conv2d(3, 4, 3, stride=0), "Conv2d: stride must be at least 1, got 0"),
+        (lambda: layers.Conv2d(3, 4, 3, algorithm="fft"), "Conv2d: unknown algorithm 'fft': choose auto"),
+        (lambda: layers.Conv2d(3, 4, 0), "Conv2d: kernel_size must be at least 1, got 0"),
+        (lambda: layers.MaxPool2d(0), "MaxPool2d: kernel_size must be at least 1, got 0"),
+        (lambda: layers.MaxPool2d(2, 0), "MaxPool2d: stride must be at least 1, got 0"),
+        (lambda: layers.AvgPool2d(2, padding=2), "AvgPool2d: padding 2 is more than half of kernel_size 2"),
+        (lambda: layers.AvgPool2d(1.5), "AvgPool2d: kernel_size must be a whole number or a pair of them, got 1.5"),
+        (lambda: layers.Dropout(1.0), r"Dropout: p must be in \[0, 1\), got 1.0"),
+        (lambda: layers.Linear(0, 3), "Linear: in_features must be at least 1, got 0"),
+        (lambda: layers.BatchNorm2d(0), "BatchNorm2d: num_features must be at least 1, got 0"),
+    ],
+)
+def test_modules_refuse_when_they_are_made(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()

@@ -6,7 +6,18 @@ import weakref
 import numpy as np
 import pytest
 
-from minires.layers import BatchNormReLU2d, Conv2d, add, batch_norm_relu, concat, conv2d, pad_shortcut
+from minires.layers import (
+    BatchNormReLU2d,
+    Conv2d,
+    add,
+    avg_pool2d,
+    batch_norm_relu,
+    concat,
+    conv2d,
+    flatten,
+    global_avg_pool2d,
+    pad_shortcut,
+)
 from minires.losses import cross_entropy, mse_loss
 from minires.models.blocks import conv_norm_relu
 
@@ -28,6 +39,9 @@ def conv_norm_with(shortcut):
 
 
 LET_GO = {
+    "avg_pool2d": (image, lambda x: avg_pool2d(x, 2)),
+    "global_avg_pool2d": (image, global_avg_pool2d),
+    "flatten": (image, flatten),
     "add": (image, lambda x: add(x, image())),
     "concat": (image, lambda x: concat(x, image())),
     "pad_shortcut": (image, lambda x: pad_shortcut(x, 8, 2)),

@@ -93,14 +93,7 @@ def gradient_sums(
 
 
 def input_gradient(
-    dy: Array,
-    x: Array,
-    mean: Array,
-    inverse_std: Array,
-    scale: Array,
-    dweight: Array,
-    dbias: Array,
-    training: bool,
+    dy: Array, x: Array, mean: Array, inverse_std: Array, scale: Array, dweight: Array, dbias: Array, training: bool
 ) -> Array:
     """dx = scale * (dy - mean(dy) - x_hat * mean(dy * x_hat)), written as  scale * (dy + b * x + c)
 

@@ -73,8 +73,7 @@ def _geometry(x, weight, stride, padding, algorithm):
     stride, padding = pair("conv2d", "stride", stride, least=1), padding_of("conv2d", padding)
     kernel, image = weight.shape[2:], x.shape[1:3]
     output = output_size(image, kernel, stride, padding, "conv2d")
-    if algorithm not in ("auto", "im2col", "winograd"):
-        raise ValueError(f"conv2d: unknown algorithm {algorithm!r}: choose auto, im2col or winograd")
+    _check_algorithm("conv2d", algorithm)
     fits = winograd.fits(x, kernel, stride, padding)
     if algorithm == "winograd" and not fits:
         raise ValueError(
@@ -84,6 +83,11 @@ def _geometry(x, weight, stride, padding, algorithm):
     if algorithm == "auto":
         algorithm = "winograd" if fits and winograd.pays(len(x), weight, output) else "im2col"
     return Geometry(kernel, stride, padding, image, output, algorithm)
+
+
+def _check_algorithm(layer, algorithm):
+    if algorithm not in ("auto", "im2col", "winograd"):
+        raise ValueError(f"{layer}: unknown algorithm {algorithm!r}: choose auto, im2col or winograd")
 
 
 def _check_weight(x, weight, bias):
@@ -123,6 +127,9 @@ class Conv2d(Module):
         algorithm: str = "auto",
     ) -> None:
         check_sizes("Conv2d", in_channels=in_channels, out_channels=out_channels)
+        pair("Conv2d", "stride", stride, least=1)
+        padding_of("Conv2d", padding)
+        _check_algorithm("Conv2d", algorithm)
         rng = np.random.default_rng(rng)
         kernel = pair("Conv2d", "kernel_size", kernel_size, least=1)
         bound = 1 / math.sqrt(in_channels * math.prod(kernel))

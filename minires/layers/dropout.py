@@ -18,8 +18,7 @@ def dropout(x: Array, p: float = 0.5, training: bool = True, rng: Rng = None) ->
     Source: Srivastava et al. 2014, section 4 (scaled in training instead of testing).
     """
     check_float("dropout", x, half=True)
-    if not 0 <= p < 1:
-        raise ValueError(f"dropout: p must be in [0, 1), got {p}")
+    _check_p("dropout", p)
     xp, shape, dtype = array_module(x), x.shape, x.dtype
     if not training or p == 0:
 
@@ -42,10 +41,16 @@ def dropout(x: Array, p: float = 0.5, training: bool = True, rng: Rng = None) ->
     return map_blocks(drop_block, x, kept), backward
 
 
+def _check_p(layer, p):
+    if not 0 <= p < 1:
+        raise ValueError(f"{layer}: p must be in [0, 1), got {p}")
+
+
 class Dropout(Module):
     """`dropout` with a generator of its own, whose state is saved in checkpoints. rng: a Generator or a seed."""
 
     def __init__(self, p: float = 0.5, rng: Rng = None) -> None:
+        _check_p("Dropout", p)
         self.p = p
         self.rng = np.random.default_rng(rng)
 

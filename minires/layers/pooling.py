@@ -129,6 +129,10 @@ def _window(layer, x, kernel_size, stride, padding, half=False):
     """The checked (KH, KW), (rows, columns) of stride, and four-sided padding."""
     check_image(layer, x)
     check_float(layer, x, half=half)
+    return _sizes(layer, kernel_size, stride, padding)
+
+
+def _sizes(layer, kernel_size, stride, padding):
     kernel = pair(layer, "kernel_size", kernel_size, least=1)
     stride = kernel if stride is None else pair(layer, "stride", stride, least=1)
     sides = padding_of(layer, padding)
@@ -142,6 +146,7 @@ def _window(layer, x, kernel_size, stride, padding, half=False):
 
 class _Pool2d(Module):
     def __init__(self, kernel_size: Pair, stride: Pair | None = None, padding: Padding = 0) -> None:
+        _sizes(type(self).__name__, kernel_size, stride, padding)
         self.kernel_size, self.stride, self.padding = kernel_size, stride, padding
 
     def extra_repr(self) -> str:
