@@ -70,7 +70,7 @@ def in_sequence(
             with no_grad():
                 x, _ = function(x)
             continue
-        x, backward = call(function, x, first, once)
+        x, backward = call(function, x, lean=first, once=once)
         backwards.append(backward)
         first = False
     number = len(backwards)

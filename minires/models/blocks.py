@@ -23,7 +23,7 @@ def conv_norm_relu(
 
     lean: nobody looks at dx, which may be None.
     """
-    y, conv_backward = call(conv, x, lean)
+    y, conv_backward = call(conv, x, lean=lean)
     if shortcut is None:
         y, norm_backward = norm(y)
         return y, lambda dy: conv_backward(norm_backward(dy))
