@@ -3,10 +3,7 @@
 import contextlib
 import contextvars
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, NoReturn
-
-if TYPE_CHECKING:
-    from minires.module import Module
+from typing import Any, NoReturn
 
 _keep_backward = contextvars.ContextVar("minires_keep_backward", default=True)
 
@@ -25,8 +22,8 @@ def no_grad() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def evaluating(model: "Module") -> Iterator[None]:
-    """Within this block all modules are in inference mode; afterwards each is in the mode it was in before."""
+def evaluating(model: Any) -> Iterator[None]:
+    """Within this block all modules of a Module are in inference mode; afterwards each is in its mode of before."""
     before = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
