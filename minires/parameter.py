@@ -34,13 +34,17 @@ class Parameter:
         """grad += gradient, unless frozen. A parameter used twice receives both gradients, as the sum rule says.
 
         The first is copied: it may be the very dy that a backward pass was given, which is its caller's.
+        Raises ValueError for a gradient of another shape or dtype, TypeError for what is no array.
         """
+        xp, dtype = array_module(gradient, self.data), self.data.dtype
         if not self.requires_grad:
             return
         if gradient.shape != self.shape:
             raise ValueError(f"add_grad: gradient has shape {gradient.shape}, parameter {self.shape}: must be equal")
+        if gradient.dtype != dtype:
+            raise ValueError(f"add_grad: gradient is {gradient.dtype}, parameter {dtype}: use gradient.astype({dtype})")
         if self.grad is None:
-            self.grad = array_module(gradient).array(gradient, order="C")
+            self.grad = xp.array(gradient, order="C")
         else:
             self.grad = self.grad + gradient
 

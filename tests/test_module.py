@@ -725,6 +725,11 @@ class TestWhatAUserWrites:
         assert parameter.grad.tolist() == [1, 1, 1]
         with pytest.raises(ValueError, match=r"add_grad: gradient has shape \(2,\), parameter \(3,\)"):
             parameter.add_grad(np.ones(2))
+        with pytest.raises(ValueError, match=r"gradient is float32, parameter float64: use gradient.astype\(float64\)"):
+            parameter.add_grad(np.ones(3, np.float32))
+        with pytest.raises(TypeError, match=r"got list: wrap it in np.asarray"):
+            parameter.add_grad([1.0, 1.0, 1.0])
+        assert parameter.grad.tolist() == [1, 1, 1]
 
     def test_help_says_where_to_begin(self):
         done = subprocess.run([sys.executable, "-c", "import minires; help(minires)"], capture_output=True, text=True)
