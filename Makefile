@@ -18,7 +18,7 @@ train: .venv/ready
 	$(BIN)/python examples/train_cifar.py $(ARGS)
 
 test: .venv/ready-dev
-	$(BIN)/python -m pytest --numprocesses auto --dist loadgroup $(ARGS)
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile $(ARGS)
 
 # Packages this old, beside newer ones that they depend on, may call what has been deprecated since.
 test-oldest: .venv-oldest/ready

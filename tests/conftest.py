@@ -8,10 +8,6 @@ import os
 import signal
 import threading
 
-if "PYTEST_XDIST_WORKER" in os.environ:  # one of several processes: it and its children have a share of the cores
-    processes = int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
-
 import numpy as np
 import pytest
 from hypothesis import settings
@@ -34,8 +30,15 @@ tqdm.monitor_interval = 0  # without the thread that redraws bars which have sta
 
 
 def pytest_configure(config):
-    """pytest-randomly draws the order and no more: tests draw numbers from generators that they seed themselves."""
+    """pytest-randomly draws the order and no more: tests draw numbers from generators that they seed themselves.
+
+    One of several processes of pytest-xdist, and the programs that it starts, compute on its share of the cores.
+    """
     config.option.randomly_reset_seed = False
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        share = max(1, backend.get_threads() // int(os.environ["PYTEST_XDIST_WORKER_COUNT"]))
+        os.environ["OMP_NUM_THREADS"] = str(share)
+        backend.set_threads(share)
 
 
 def _process():

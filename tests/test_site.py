@@ -25,8 +25,6 @@ import minires
 for package in ("sphinx", "myst_parser", "furo", "sphinx-mathjax-offline"):
     pytest.importorskip(package, reason=f'the site is built with {package}: pip install -e ".[docs]"')
 
-pytestmark = pytest.mark.xdist_group("site")  # which is built once
-
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 PAGES = sorted(page.relative_to(DOCS).with_suffix("").as_posix() for page in DOCS.rglob("*.md"))
