@@ -5,7 +5,7 @@ to `parameter.grad` and returns `dx`.
 """
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -14,6 +14,8 @@ from minires.modes import keeps_backward, no_backward
 from minires.names import misfits
 from minires.parameter import Parameter
 from minires.types import Array, Backward
+
+_Self = TypeVar("_Self", bound="Module")
 
 
 class Module:
@@ -29,7 +31,11 @@ class Module:
 
     def __call__(self, *inputs: Any, **options: Any) -> tuple[Any, Backward]:
         """-> (y, backward), with backward(dy) -> dx, which also fills `parameter.grad`; usually of one input x."""
-        y, backward = self.forward(*inputs, **options)
+        given = self.forward(*inputs, **options)
+        if not (isinstance(given, tuple) and len(given) == 2 and callable(given[1])):
+            kind = f"a tuple of {len(given)}" if isinstance(given, tuple) else f"a {type(given).__name__} alone"
+            raise TypeError(f"{type(self).__name__}: forward must return y and the function backward, and gave {kind}")
+        y, backward = given
         return (y, backward) if keeps_backward() else (y, no_backward)
 
     def forward(self, x: Any) -> Any:
@@ -100,7 +106,7 @@ class Module:
 
     # Modes ----------------------------------------------------------------------------------------------------
 
-    def train(self, mode: bool = True) -> "Module":
+    def train(self: _Self, mode: bool = True) -> _Self:
         """Training mode: batch norm uses the batch's statistics, dropout drops; what is frozen stays as in eval().
 
         Returns self.
@@ -109,11 +115,11 @@ class Module:
             module.training = mode and not module.frozen
         return self
 
-    def eval(self) -> "Module":
+    def eval(self: _Self) -> _Self:
         """Inference mode: batch norm uses its running statistics, dropout does nothing. Returns self."""
         return self.train(False)
 
-    def freeze(self) -> "Module":
+    def freeze(self: _Self) -> _Self:
         """Train this module no longer: not a bit of its state changes until `unfreeze`. Returns self.
 
         Its parameters receive no gradients, and it is in inference mode whatever the mode of the network: otherwise
@@ -126,7 +132,7 @@ class Module:
             parameter.requires_grad, parameter.grad = False, None
         return self
 
-    def unfreeze(self) -> "Module":
+    def unfreeze(self: _Self) -> _Self:
         """Train this module again, from the next `train()` on. Returns self."""
         for module in self.modules():
             module.frozen = False
@@ -134,7 +140,7 @@ class Module:
             parameter.requires_grad = True
         return self
 
-    def to(self, target: Any) -> "Module":
+    def to(self: _Self, target: Any) -> _Self:
         """Move to a device (`"cpu"`, `"gpu"`) or cast to a dtype (`np.float64`). Returns self.
 
         Casting touches floating-point arrays only; gradients are dropped, since they belong to the old arrays.
@@ -163,7 +169,7 @@ class Module:
         """{key: NumPy array}: a copy of every parameter and buffer under PyTorch's names."""
         return {key: np.array(to_numpy(_value(module, name))) for key, (module, name) in self._state().items()}
 
-    def load_state_dict(self, state: dict[str, Any], strict: bool = True) -> "Module":
+    def load_state_dict(self: _Self, state: dict[str, Any], strict: bool = True) -> _Self:
         """Copy arrays into parameters and buffers, cast to their dtype and moved to their device.
 
         strict: every key must be there and none besides. Raises one ValueError that lists every missing,

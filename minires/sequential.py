@@ -1,7 +1,7 @@
 """Modules one after another, and what is saved where only the gradients of their parameters are wanted."""
 
 import inspect
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, overload
 
 from minires.modes import no_grad
@@ -30,6 +30,9 @@ class Sequential(Module):
     def __getitem__(self, index: int | slice) -> Module:
         modules = [child for _, child in self.children()]
         return Sequential(*modules[index]) if isinstance(index, slice) else modules[index]
+
+    def __iter__(self) -> Iterator[Module]:
+        return (child for _, child in self.children())
 
     def __len__(self) -> int:
         return sum(1 for _ in self.children())
@@ -86,7 +89,8 @@ def in_sequence(
                 "a backward pass was called twice, but lets go of what it used: call without lean=True or once=True"
             )
         while backwards:
-            dy = backwards.pop()(dy)
+            dy = backwards[-1](dy)
+            backwards.pop()  # now, so that a dy which it refused may be followed by a right one
         return None if lean else dy
 
     return x, backward_once if once else backward_all

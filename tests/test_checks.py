@@ -54,6 +54,9 @@ def test_a_gradient_of_another_shape_is_refused(name):
         (lambda: layers.Conv2d(0, 4, 3), "Conv2d: in_channels must be at least 1, got 0"),
         (lambda: layers.Conv2d(3, -4, 3), "Conv2d: out_channels must be at least 1, got -4"),
         (lambda: layers.Linear(0, 3), "Linear: in_features must be at least 1, got 0"),
+        (lambda: layers.BatchNorm2d(3, eps="1"), "BatchNorm2d: eps must be a number from 0 to inf, got '1'"),
+        (lambda: layers.BatchNorm2d(3, momentum=5), "BatchNorm2d: momentum must be a number from 0 to 1, got 5"),
+        (lambda: layers.BatchNormReLU2d(3, momentum=None), "BatchNorm2d: momentum must be a number from 0 to 1"),
         (lambda: layers.BatchNorm2d(0), "BatchNorm2d: num_features must be at least 1, got 0"),
         (
             lambda: layers.conv2d(X, W, padding=(1, (0, 3))),
@@ -98,3 +101,10 @@ def test_a_list_is_no_array(call):
 def test_modules_refuse_when_they_are_made(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_no_gradient_at_all_is_refused(name):
+    _, backward = OPERATIONS[name]()
+    with pytest.raises(TypeError, match="dy is None: a layer that is told of lean=True gives no dx"):
+        backward(None)

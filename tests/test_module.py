@@ -381,6 +381,13 @@ class TestLeanBackward:
         with pytest.raises(RuntimeError, match="a backward pass was called twice"):
             backward(y)
 
+    def test_a_dy_that_was_refused_may_be_followed_by_a_right_one(self):
+        network = Sequential(Sequential(Conv2d(3, 4, 3, rng=0), ReLU()), Conv2d(4, 2, 1, rng=1))
+        y, backward = network(np.ones((2, 6, 6, 3), np.float32), once=True)
+        with pytest.raises(ValueError, match="dy is float64, y float32"):
+            backward(np.ones(y.shape))
+        assert backward(np.ones_like(y)).shape == (2, 6, 6, 3)
+
     @pytest.mark.parametrize("nested", [False, True], ids=["flat", "nested"])
     @pytest.mark.parametrize("lean", [True, False], ids=["lean", "usual"])
     def test_lets_go_of_each_layer_once_it_is_behind(self, lean, nested):
@@ -717,6 +724,19 @@ class TestWhatAUserWrites:
     def test_only_modules_go_into_a_sequential(self):
         with pytest.raises(TypeError, match="Sequential: argument 1 is a ufunc: give modules"):
             Sequential(ReLU(), np.maximum)
+
+    @pytest.mark.parametrize(
+        ("given", "word"),
+        [(X, "a ndarray alone"), (None, "a NoneType alone"), ((X, X), "a tuple of 2"), ((X,), "of 1")],
+    )
+    def test_a_forward_pass_without_a_backward_pass(self, given, word):
+        class Forgetful(Module):
+            def forward(self, x):
+                return given
+
+        for run in (Forgetful(), Sequential(Forgetful(), ReLU())):
+            with pytest.raises(TypeError, match=f"Forgetful: forward must return y and the function backward.*{word}"):
+                run(X)
 
     def test_a_gradient_is_nobody_elses(self):
         parameter, dy = Parameter(np.zeros(3)), np.ones(3)

@@ -33,6 +33,9 @@ optimizer = SGD(model.parameters(), lr=0.1, momentum=0.9)
 optimizer.step()
 Sequential(Conv2d(3, 4, 3, padding=1, rng=0), ReLU())[0:1]
 Parameter(np.ones(3))
+for layer in Sequential(ReLU()):
+    layer.train()
+resnet20().to(np.float64).eval().conv1.stride
 """
 WRONG = {  # a line that is wrong, and the checker's word for it
     "SGD(model.parameters(), lr='0.1')": "arg-type",

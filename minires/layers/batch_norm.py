@@ -3,12 +3,13 @@
 Derivation: docs/layers/batch_norm.md.
 """
 
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from minires.backend import array_module, channel_moments, far_from_zero, map_channels, sum_channels
-from minires.layers.checks import check_float, check_gradient, check_not_empty, check_sizes
+from minires.layers.checks import check_float, check_gradient, check_not_empty, check_number, check_sizes
 from minires.module import Module, Parameter
 from minires.types import Array, Backward
 
@@ -156,6 +157,8 @@ class BatchNorm2d(Module):
 
     def __init__(self, num_features: int, eps: float = 1e-5, momentum: float = 0.1) -> None:
         check_sizes("BatchNorm2d", num_features=num_features)
+        check_number("BatchNorm2d", "eps", eps, 0, math.inf)
+        check_number("BatchNorm2d", "momentum", momentum, 0, 1)
         self.weight = Parameter(np.ones(num_features, np.float32))
         self.bias = Parameter(np.zeros(num_features, np.float32))
         self.register_buffer("running_mean", np.zeros(num_features, np.float32))

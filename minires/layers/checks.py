@@ -47,6 +47,8 @@ def check_not_empty(layer: str, x: Array) -> None:
 
 def check_gradient(layer: str, dy: Array, shape: Shape, dtype: np.dtype) -> None:
     """dy must have the shape and dtype of y: broadcasting, or other bits, would give a wrong gradient in silence."""
+    if dy is None:
+        raise TypeError(f"{layer}: dy is None: a layer that is told of lean=True gives no dx, so leave lean out there")
     array_module(dy)
     if dy.shape != shape:
         raise ValueError(f"{layer}: dy has shape {dy.shape}, y {shape}: they must be equal")
@@ -59,6 +61,16 @@ def check_sizes(layer: str, **sizes: int) -> None:
     for name, size in sizes.items():
         if size < 1:
             raise ValueError(f"{layer}: {name} must be at least 1, got {size}")
+
+
+def check_number(layer: str, name: str, value: Any, least: float, most: float) -> None:
+    """It must be a number from least to most."""
+    if (
+        not isinstance(value, (int, float, np.integer, np.floating))
+        or isinstance(value, bool)
+        or not least <= value <= most
+    ):
+        raise ValueError(f"{layer}: {name} must be a number from {least} to {most}, got {value!r}")
 
 
 def check_float(layer: str, *arrays: Array | None, half: bool = False) -> None:

@@ -20,10 +20,13 @@ def check_ranges(kind: str, options: Mapping[str, Any]) -> None:
     """ValueError for an option out of its range; `kind` is whose it is, for the message."""
     for name in [name for name in options if name in _RANGES]:
         low, high, cure = _RANGES[name]
-        values = options[name] if name == "betas" else [options[name]]
-        if not all(low <= value < high for value in values):  # so that NaN fails, too
+        given = plain(options[name])
+        if name == "betas" and not (isinstance(given, tuple) and len(given) == 2):
+            raise ValueError(f"{kind}: betas is {given!r}, must be two numbers: {cure}")
+        values = given if name == "betas" else [given]
+        if not all(isinstance(value, (int, float)) and low <= value < high for value in values):  # so NaN fails, too
             limit = f"at least {low} and " + ("finite" if high == math.inf else f"below {high}")
-            raise ValueError(f"{kind}: {name} is {options[name]}, must be {limit}: {cure}")
+            raise ValueError(f"{kind}: {name} is {options[name]!r}, must be {limit}: {cure}")
 
 
 def plain(value: Any) -> Any:
