@@ -52,7 +52,7 @@ def gradcheck(
     """Compare backward(dy), for a RANDOM dy, with central differences of sum(y * dy).
 
     function: `function(*inputs) -> (y, backward)`, or a Module, of which a copy is cast to float64 and whose
-    parameters are checked as well.
+    parameters are checked as well, unless they are frozen.
     inputs: arrays. Floating-point ones are copied to float64 and checked; others (labels) are passed on as they are.
     An element passes where |backward - numeric| <= rtol * max(|backward|, |numeric|) + atol * (the largest numeric
     gradient of its array); or + noise, if that is small beside the largest gradient of all. The noise is what rounding
@@ -106,7 +106,7 @@ def gradcheck(
         raise GradcheckError(f"backward gave {len(analytic)} gradients for {len(floats)} differentiable inputs")
     named = [(name, x, dx) for (name, x), dx in zip(floats, analytic, strict=True)]
     if isinstance(function, Module):
-        named += [(name, parameter.data, parameter.grad) for name, parameter in function.named_parameters()]
+        named += [(name, p.data, p.grad) for name, p in function.named_parameters() if p.requires_grad]
 
     def forward():
         return function(*inputs)[0]

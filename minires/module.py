@@ -4,6 +4,7 @@ A module is called as its function is, `y, backward = module(x)`; its `backward(
 to `parameter.grad` and returns `dx`.
 """
 
+from collections import deque
 from collections.abc import Iterator
 from typing import Any, TypeVar
 
@@ -16,6 +17,7 @@ from minires.parameter import Parameter
 from minires.types import Array, Backward
 
 _Self = TypeVar("_Self", bound="Module")
+_CONTAINERS = (dict, list, tuple, set, frozenset, deque)
 
 
 class Module:
@@ -60,6 +62,8 @@ class Module:
 
     def register_buffer(self, name: str, array: Array | None) -> None:
         """An array that is saved and moved with the module but not learned; None where there is none."""
+        if array is not None:
+            device_of(array)
         buffers = self.__dict__.setdefault("_buffers", [])
         if name not in buffers:
             buffers.append(name)
@@ -70,7 +74,7 @@ class Module:
         for name, value in vars(self).items():
             if isinstance(value, Module):
                 yield name, value
-            elif isinstance(value, (list, tuple, dict)) and _hides_modules(value):
+            elif isinstance(value, _CONTAINERS) and _hides_modules(value):
                 raise ValueError(
                     f"{type(self).__name__}.{name} is a {type(value).__name__} of modules, whose parameters would be "
                     "neither trained nor saved: wrap them in Sequential, or give each an attribute of its own"
@@ -199,7 +203,7 @@ def _hides_modules(value):
     """Whether a container holds a Module or a Parameter, however deep."""
     if isinstance(value, dict):
         value = list(value.values())
-    if isinstance(value, (list, tuple)):
+    if isinstance(value, _CONTAINERS):
         return any(_hides_modules(item) for item in value)
     return isinstance(value, (Module, Parameter))
 

@@ -373,3 +373,10 @@ class TestRounding:
             pytest.raises(ValueError, match=r"y is NaN or infinity 1e-06 away from"),
         ):
             gradcheck(operation(np.sqrt, lambda x: 1), np.array([0.0]))
+
+
+def test_frozen_parameters_have_no_gradient_to_check():
+    model, x = Sequential(Linear(3, 4, rng=0), Linear(4, 2, rng=1)), np.random.default_rng(0).random((2, 3))
+    assert gradcheck(model, x).checked == 6 + 16 + 10
+    model[0].freeze()
+    assert gradcheck(model, x).checked == 6 + 10

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import tracemalloc
 import weakref
+from collections import deque
 
 import numpy as np
 import pytest
@@ -756,7 +757,9 @@ class TestWhatAUserWrites:
         for words in ("Where to begin", "minires.layers", "docs/start.md", "x -> (y, backward)"):
             assert words in done.stdout
 
-    @pytest.mark.parametrize("hidden", [{"a": [ReLU()]}, [[ReLU()]], ({"a": (Parameter(np.ones(2)),)},)])
+    @pytest.mark.parametrize(
+        "hidden", [{"a": [ReLU()]}, [[ReLU()]], ({"a": (Parameter(np.ones(2)),)},), {ReLU()}, deque([ReLU()])]
+    )
     def test_modules_in_containers_are_refused_however_deep(self, hidden):
         class Mine(Module):
             def __init__(self):
