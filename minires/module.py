@@ -33,12 +33,12 @@ class Module:
 
     def __call__(self, *inputs: Any, **options: Any) -> tuple[Any, Backward]:
         """-> (y, backward), with backward(dy) -> dx, which also fills `parameter.grad`; usually of one input x."""
-        given = self.forward(*inputs, **options)
-        if not (isinstance(given, tuple) and len(given) == 2 and callable(given[1])):
+        given, kept = self.forward(*inputs, **options), keeps_backward()
+        if not (isinstance(given, tuple) and len(given) == 2 and (callable(given[1]) or not kept)):
             kind = f"a tuple of {len(given)}" if isinstance(given, tuple) else f"a {type(given).__name__} alone"
             raise TypeError(f"{type(self).__name__}: forward must return y and the function backward, and gave {kind}")
         y, backward = given
-        return (y, backward) if keeps_backward() else (y, no_backward)
+        return y, backward if kept else no_backward
 
     def forward(self, x: Any) -> Any:
         raise NotImplementedError(f"{type(self).__name__} must define forward(x) -> (y, backward)")

@@ -12,6 +12,7 @@ from minires.losses import cross_entropy
 from minires.models import MODELS, build, fold, resnet8, resnet18, resnet50
 from minires.models.blocks import BasicBlock
 from minires.models.fold import Rectify
+from minires.modes import no_backward
 from minires.optim import SGD
 from minires.training import train_step
 
@@ -76,10 +77,9 @@ class Otherwise(BasicBlock):
     """Its batch norms do not follow its convolutions."""
 
     def forward(self, x):
-        y, conv_backward = self.conv1(x)
-        y = np.tanh(y)
-        y, norm_backward = self.bn1(y)
-        return y, None
+        y, _ = self.conv1(x)
+        y, _ = self.bn1(np.tanh(y))
+        return y, no_backward
 
 
 class DoublesWeights(Conv2d):
