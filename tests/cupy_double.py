@@ -434,6 +434,8 @@ cuda = types.SimpleNamespace(
         getDeviceProperties=lambda device: {"name": b"a double of a GPU", "totalGlobalMem": 1 << 30},
         memGetInfo=lambda: (1 << 29, 1 << 30),
         deviceSynchronize=lambda: None,
+        driverGetVersion=lambda: 13010,
+        runtimeGetVersion=lambda: 13000,
     ),
     is_available=lambda: True,
 )

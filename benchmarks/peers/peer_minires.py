@@ -3,6 +3,7 @@
 from cases import Network
 
 from minires import models, no_grad, optim
+from minires.backend import to_device
 from minires.layers import conv2d
 from minires.training import train_step
 
@@ -15,19 +16,19 @@ except ImportError:  # this file also runs other checkouts, with benchmarks/agai
         return model
 
 
-def make_step(case, peer="minires"):
-    """A function that does one step of the case and returns its results, a list of arrays.
+def make_step(case, peer="minires", device="cpu"):
+    """A function that does one step of the case on the device and returns its results, a list of arrays there.
 
     Results are [loss] of training, [logits] of inference and [y, dx, dweight] of a convolution.
     """
-    return _network(case) if isinstance(case, Network) else _conv(case)
+    return _network(case, device) if isinstance(case, Network) else _conv(case)
 
 
-def _network(case):
-    model = models.build(case.model, case.num_classes, rng=0).train(case.training)
+def _network(case, device):
+    model = models.build(case.model, case.num_classes, rng=0).train(case.training).to(device)
     optimizer = optim.SGD(model.parameters(), **case.options)
     folded = None if case.training else fold(model)
-    x, labels = case.arrays()
+    x, labels = (to_device(array, device) for array in case.arrays())
 
     def train():
         return [train_step(model, optimizer, x, labels)[0]]

@@ -18,14 +18,19 @@ def make_step(case, peer):
     return (_network if isinstance(case, Network) else _conv)(case, layout)
 
 
-def _network(case, layout):
+def network_of(case, layout):
+    """The case's network, with the weights that minires begins with."""
     depth = int(case.model.removeprefix("resnet"))
     network = TorchImageNetResNet(depth) if case.for_imagenet else TorchResNet(depth)
     network = load_from(network, models.build(case.model, case.num_classes, rng=0))
-    network = network.train(case.training).to(memory_format=layout)
+    return network.train(case.training).to(memory_format=layout)
+
+
+def _network(case, layout):
+    network = network_of(case, layout)
     optimizer = torch.optim.SGD(network.parameters(), **case.options)
     images, labels = case.arrays()
-    x, labels = _images(images, layout), torch.from_numpy(labels)
+    x, labels = images_of(images, layout), torch.from_numpy(labels)
 
     def train():
         optimizer.zero_grad(set_to_none=True)
@@ -43,7 +48,7 @@ def _network(case, layout):
 
 def _conv(case, layout):
     x, weight, dy = case.arrays()
-    x, dy = _images(x, layout).requires_grad_(), _images(dy, layout)
+    x, dy = images_of(x, layout).requires_grad_(), images_of(dy, layout)
     weight = torch.from_numpy(weight).contiguous(memory_format=layout).requires_grad_()
 
     def step():
@@ -54,7 +59,7 @@ def _conv(case, layout):
     return step
 
 
-def _images(x, layout):
+def images_of(x, layout):
     """An array (N, H, W, C) as a tensor (N, C, H, W) of its own, laid out so."""
     return torch.from_numpy(x).permute(0, 3, 1, 2).clone(memory_format=layout)
 

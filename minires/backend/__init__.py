@@ -32,6 +32,7 @@ from minires.backend.primitives.convolution import (
 )
 from minires.backend.primitives.devices import (
     DEVICES,
+    describe,
     empty,
     memory_peak,
     out_of_memory,
@@ -66,6 +67,7 @@ __all__ = [
     "convolve_gradients",
     "convolve_input_gradient",
     "convolve_weight_gradient",
+    "describe",
     "device_of",
     "empty",
     "far_from_zero",

@@ -15,6 +15,7 @@ from typing import IO, Any
 import numpy as np
 
 import minires
+from minires import backend
 from minires.files import write_atomically
 from minires.inspection.pictures.figures import new_figure
 from minires.trainer import HistoryRow
@@ -102,6 +103,7 @@ def environment(device: str) -> dict[str, Any]:
     if cupy is not None:
         versions["cupy"] = cupy.__version__
     machine = {"system": platform.system(), "processor": _processor(), "cores": os.cpu_count()}
+    machine |= backend.describe(device)
     return {"versions": versions, "machine": machine, "device": device, "commit": _commit()}
 
 

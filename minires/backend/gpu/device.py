@@ -52,6 +52,17 @@ def to_numpy(array: Array) -> np.ndarray:
     return _cupy().asnumpy(array)
 
 
+def describe() -> dict[str, str]:
+    """The GPU's name, and the versions of CUDA that its driver and CuPy know."""
+    runtime = _cupy().cuda.runtime
+    name = runtime.getDeviceProperties(runtime.getDevice())["name"].decode()
+    return {"gpu": name, "driver": _version(runtime.driverGetVersion()), "cuda": _version(runtime.runtimeGetVersion())}
+
+
+def _version(number):
+    return f"{number // 1000}.{number % 1000 // 10}"
+
+
 def synchronize() -> None:
     """Wait for the GPU."""
     _cupy().cuda.Device().synchronize()

@@ -68,6 +68,11 @@ def synchronize(device: str) -> None:
         gpu.synchronize()
 
 
+def describe(device: str) -> dict[str, str]:
+    """What a figure measured on the device depends on: of a GPU its name, and the CUDA of driver and CuPy."""
+    return gpu.describe() if device == "gpu" else {}
+
+
 def memory_peak(device: str) -> int:
     """Largest memory in use so far, in bytes: of this process on the CPU, of CuPy's pool on a GPU."""
     return gpu.memory_peak() if device == "gpu" else machine.memory_peak()
