@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from minires.backend.arrays import array_module
-from minires.backend.gpu import kernels
+from minires.backend.gpu import fusing
 from minires.types import Array
 
 
@@ -20,9 +20,9 @@ def elementwise(function: Callable[..., Any], *arrays: Array | None, **named: An
     are Python's: numbers, truth values, None.
     """
     present = [array for array in (*arrays, *named.values()) if hasattr(array, "dtype")]
-    if array_module(*present) is np or not kernels.takes(*present):
+    if array_module(*present) is np or not fusing.takes(*present):
         return function(*arrays, **named)
-    return kernels.fused(function, arrays, named)
+    return fusing.fused(function, arrays, named)
 
 
 def let_through(dy: Array, where: Array, out: Array) -> None:
