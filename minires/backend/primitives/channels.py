@@ -57,8 +57,8 @@ def map_channels(function: Callable[..., Any], arrays: Sequence[Array], vectors:
     y = empty(arrays[0].shape, arrays[0])
     if y.size == 0:
         return y
-    if array_module(*arrays, *vectors) is not np and fusing.takes(*arrays, *vectors):
-        fusing.fill(function, arrays, vectors, y)
+    on_gpu = array_module(*arrays, *vectors) is not np
+    if on_gpu and fusing.takes(*arrays, *vectors) and fusing.fill(function, arrays, vectors, y):
         return y
     (rows_of_y, *rows), W = _rows([y, *arrays])
     tiled = [_tiled(vector, W) for vector in vectors]
@@ -79,7 +79,9 @@ def sum_channels(
         sums = function(*arrays, *vectors, out=empty(arrays[0].shape, arrays[0]))
         return [xp.zeros(arrays[0].shape[-1], arrays[0].dtype) for _ in sums]
     if xp is not np and fusing.takes(*arrays, *vectors):
-        return fusing.sum_channels(function, arrays, vectors)
+        sums = fusing.sum_channels(function, arrays, vectors)
+        if sums is not NotImplemented:
+            return sums
     rows, W = _rows(arrays)
     tiled = [_tiled(vector, W) for vector in vectors]
     ones = xp.ones(len(rows[0]), rows[0].dtype)
