@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 
 from minires import backend, layers
 from minires.backend import DeviceError, array_module, device_of, resolve_device, to_device, to_numpy
-from minires.backend.gpu import fusing
+from minires.backend.gpu import fusing, sums
 from minires.losses import cross_entropy
 from minires.models import resnet8
 from minires.modes import no_grad
@@ -407,6 +407,7 @@ def test_a_gpu_that_cannot_compute(cupy, monkeypatch):
 def test_every_element_wise_function_of_the_library_becomes_a_kernel(cupy, monkeypatch):
     made = {}
     monkeypatch.setattr(fusing, "_made", made)
+    monkeypatch.setattr(sums, "_made", made)
     for case in OPERATIONS:
         run_operation(case, "float32", "gpu")
     for make in OPTIMIZERS.values():

@@ -39,6 +39,11 @@ def contiguous(array: Array) -> Array:
     return array if array.flags.c_contiguous else cupy().ascontiguousarray(array)
 
 
+def address(array: Any) -> int:
+    """Where a CuPy array's numbers begin in the GPU's memory."""
+    return array.data.ptr
+
+
 def cupy() -> Any:
     """CuPy, to which the arrays that got here belong."""
     return sys.modules["cupy"]

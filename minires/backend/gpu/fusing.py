@@ -1,34 +1,23 @@
-"""An element-wise function of the layers as one kernel, or as two that add its values up for each channel.
+"""An element-wise function of the layers as one kernel.
 
 A kernel is made when it is first needed, and remembered by all that it depends on: the function's code, what its
 closure holds, and the dtypes.
 """
 
-import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from types import FunctionType, MethodType, ModuleType
 from typing import Any
 
 import numpy as np
 
 from minires.backend.gpu import source
-from minires.backend.gpu.compiling import INTEGER, compiled, contiguous, cupy, grid, index_type
-from minires.backend.gpu.symbols import BOOL, SCALAR, Program, Symbol, T
+from minires.backend.gpu.compiling import INTEGER, address, compiled, contiguous, cupy, grid, index_type
+from minires.backend.gpu.parameters import Parameters, identity
+from minires.backend.gpu.symbols import BOOL, SCALAR, Symbol, T
 from minires.types import Array
 
-SUM_BLOCKS = 528  # of one sum: four for each of the 132 multiprocessors of an H100 or H200
 SETS = 64  # of arrays, whose addresses fit into a launch
-ACROSS = 16  # columns of a block that adds up the blocks' sums
 _made: dict[Any, Any] = {}
-
-
-def takes(*arrays: Array) -> bool:
-    """Whether kernels are made for these arrays: float32 or float64, all of one, and bool."""
-    return {array.dtype.char for array in arrays} in ({"f"}, {"d"}, {"f", "?"}, {"d", "?"})
-
-
-# Functions -------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -122,7 +111,7 @@ def _kernel_of(function, dtypes, vectors, names, varying, constants):
     or CuPy itself.
     """
     try:
-        key = (_identity(function), dtypes, vectors, *names, None, *varying, *constants)
+        key = (identity(function), dtypes, vectors, *names, None, *varying, *constants)
         if key not in _made:
             _made[key] = None
             _made[key] = _fuse(function, dtypes, vectors, names, varying, constants)
@@ -133,7 +122,7 @@ def _kernel_of(function, dtypes, vectors, names, varying, constants):
 
 def _fuse(function, dtypes, vectors, names, varying, constants):
     has_out = names == ["out"]
-    arrays = _Parameters(dtypes, vectors, "i % channels", has_out)
+    arrays = Parameters(dtypes, vectors, "i % channels", has_out)
     split = len(arrays.symbols) - len(names)
     named = dict(zip(names, arrays.symbols[split:], strict=True)) | dict(constants)
     named |= {name: Symbol(arrays.program, f"s_{name}", SCALAR) for name in varying}
@@ -175,7 +164,8 @@ def _launch_many(made, sets, numbers):
     arrays = [[contiguous(array) for array in one] for one in sets]
     sizes = [one[0].size for one in sets]
     many = np.zeros((), [("arrays", np.uint64, (len(sets[0]), SETS)), ("start", np.int64, SETS + 1)])
-    many["arrays"][:, : len(sets)] = np.array([[array.data.ptr for array in one] for one in arrays], np.uint64).T
+    addresses = [[address(array) for array in one] for one in arrays]
+    many["arrays"][:, : len(sets)] = np.array(addresses, np.uint64).T
     many["start"][1 : len(sets) + 1] = np.cumsum(sizes)
     total, real = sum(sizes), sets[0][0].dtype.char
     if total:
@@ -185,126 +175,3 @@ def _launch_many(made, sets, numbers):
         for number in made.written:
             if copies[number] is not one[number]:
                 one[number][...] = copies[number]
-
-
-class _Parameters:
-    """The arrays that a kernel is given: parameters, a Symbol for each, lines that load them and store what changed.
-
-    dtypes: their characters; False for one that is None, and stays so. The last `vectors` of them have the index
-    `vector_index`, the others i. has_out: there is one more, which is not loaded.
-    """
-
-    def __init__(self, dtypes, vectors, vector_index, has_out=False):
-        self.program, self.symbols, self.parameters, self.loads = Program(), [], [], []
-        for number, dtype in enumerate(dtypes):
-            if not dtype:
-                self.symbols.append(None)
-                continue
-            kind, index = BOOL if dtype == "?" else T, "i" if number < len(dtypes) - vectors else vector_index
-            self.parameters.append(f"{kind} *a{number}")
-            self.loads.append(f"const {kind} x{number} = a{number}[{index}];")
-            self.symbols.append(Symbol(self.program, f"x{number}", kind))
-        if has_out:
-            self.parameters.append(f"T *a{len(dtypes)}")
-            self.symbols.append(Symbol(self.program, "", T))
-
-    def written(self):
-        """Which of the arrays that are there have been assigned to."""
-        present = [symbol for symbol in self.symbols if symbol is not None]
-        return tuple(number for number, symbol in enumerate(present) if symbol.written)
-
-    def stores(self):
-        changed = [(number, symbol) for number, symbol in enumerate(self.symbols) if symbol is not None]
-        return [f"a{number}[i] = {symbol.name};" for number, symbol in changed if symbol.written]
-
-
-_PLAIN = (type(None), bool, int, float, str, type, ModuleType, np.dtype)
-
-
-def _identity(function: Any) -> Any:
-    """What a function's kernel depends on: its code, and what its closure and defaults hold."""
-    if isinstance(function, FunctionType):
-        if function.__closure__ is None and function.__defaults__ is None:
-            return function.__code__
-        held = [cell.cell_contents for cell in function.__closure__ or ()]
-        return function.__code__, *map(_identity, held), *map(_identity, function.__defaults__ or ())
-    if isinstance(function, MethodType):
-        return type(function.__self__), _identity(function.__func__)
-    if isinstance(function, functools.partial):
-        return _identity(function.func), *map(_identity, function.args), *map(_identity, function.keywords.items())
-    if isinstance(function, tuple):
-        return tuple(map(_identity, function))
-    if isinstance(function, _PLAIN):
-        return type(function), function
-    raise TypeError(
-        f"an element-wise function holds a {type(function).__name__} in its closure, which a kernel cannot: make it an "
-        "argument"
-    )
-
-
-# Sums over channels ----------------------------------------------------------------------------------------------
-
-
-def sum_channels(function: Callable[..., Any], arrays: Sequence[Array], vectors: Sequence[Array]) -> Any:
-    """Sums (C,) of what function(*arrays, *vectors, out=room) returns, as in primitives.channels, in two kernels.
-
-    NotImplemented where no kernel can be made.
-    """
-    first, xp = arrays[0], cupy()
-    C, n, real = first.shape[-1], first.size, first.dtype.char
-    dtypes = tuple([array.dtype.char for array in (*arrays, *vectors)])
-    made = _summing(function, dtypes, len(vectors))
-    if made is None:
-        return NotImplemented
-    body, count = made
-    operands = [contiguous(array) for array in (*arrays, *vectors)]  # those that are written into are new
-    across = min(source.THREADS, 1 << (C - 1).bit_length())
-    chunks = -(-C // across)
-    blocks = max(1, min(SUM_BLOCKS // chunks, -(-(n // C) * across // source.THREADS)))
-    partial = xp.empty((blocks, count, C), first.dtype)
-    _launch_sums(body, operands, partial, (blocks, chunks), n // C, C, across, real)
-    if blocks == 1:
-        return list(partial[0])
-    total = xp.empty((count, C), first.dtype)
-    body, _ = _summing(_itself, (real,), 0)
-    _launch_sums(body, [partial], total, (1, -(-count * C // ACROSS)), blocks, count * C, ACROSS, real)
-    return list(total)
-
-
-def _launch_sums(body, operands, result, blocks, rows, columns, across, real):
-    index = index_type(rows * columns)
-    integer = INTEGER[index]
-    kernel = compiled("sums", body, real, index)
-    kernel(blocks, (source.THREADS,), (*operands, result, integer(rows), integer(columns), np.int32(across)))
-
-
-def _summing(function, dtypes, vectors):
-    """(source, how many sums), or None as in _kernel_of"""
-    try:
-        key = ("sums", _identity(function), dtypes, vectors)
-        if key not in _made:
-            _made[key] = None
-            _made[key] = _sum(function, dtypes, vectors)
-        return _made[key]
-    except (AttributeError, TypeError, ValueError):
-        return None
-
-
-def _sum(function, dtypes, vectors):
-    arrays = _Parameters(dtypes, vectors, "c")
-    terms = function(*arrays.symbols, out=Symbol(arrays.program, "", T))
-    terms = [term[0] * term[1] if isinstance(term, tuple) else term for term in terms]
-    added = [f"s{number} += {term.name};" for number, term in enumerate(terms)]
-    count = range(len(terms))
-    body = source.SUMS.format(
-        parameters=", ".join(arrays.parameters),
-        count=len(terms),
-        zeros=", ".join(f"s{k} = 0" for k in count),
-        shares=" ".join(f"shared[{k}][t] = s{k};" for k in count),
-        lines="\n                ".join([*arrays.loads, *arrays.program.lines, *arrays.stores(), *added]),
-    )
-    return body, len(terms)
-
-
-def _itself(x, out):
-    return (x,)

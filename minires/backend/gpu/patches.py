@@ -3,7 +3,7 @@
 import functools
 
 from minires.backend.gpu import source
-from minires.backend.gpu.compiling import BLOCKS, INTEGER, compiled, contiguous, cupy, grid, index_type
+from minires.backend.gpu.compiling import BLOCKS, INTEGER, address, compiled, contiguous, cupy, grid, index_type
 from minires.types import Array, Sides, Size
 
 _NAMES = ("KH", "KW", "SH", "SW", "H", "W", "OH", "OW", "TOP", "LEFT", "C")
@@ -31,7 +31,7 @@ def col2im(patches: Array, size: Size, stride: Size, padding: Sides) -> Array:
 
 def _launch(name, sizes, C, given, result, border):
     real, index = result.dtype.char, index_type(max(given.size, result.size))
-    width = 4 if real == "f" and C % 4 == 0 and given.data.ptr % 16 == 0 else 1
+    width = 4 if real == "f" and C % 4 == 0 and address(given) % 16 == 0 else 1
     n = result.size // width
     if n:
         kernel = compiled(name, _text(name, width, *sizes, C // width), real, index)

@@ -77,12 +77,12 @@ def _cast(program, value, kind):
 def _call(expression, *operands, result=None, out=None):
     """The Symbol of `expression`, in which {0}, {1}, ... are the operands, brought to one type first."""
     program = next(operand.program for operand in operands if isinstance(operand, Symbol))
-    operands = [_of(program, operand) for operand in operands]
-    kinds = [operand.kind for operand in operands]
+    symbols = [_of(program, operand) for operand in operands]
+    kinds = [symbol.kind for symbol in symbols]
     common = T if T in kinds else SCALAR if SCALAR in kinds else T
     if kinds == [BOOL] * len(kinds) and result == BOOL:
         common = BOOL
-    names = [_cast(program, operand, common).name for operand in operands]
+    names = [_cast(program, symbol, common).name for symbol in symbols]
     value = program.add(expression.format(*names), result or common)
     return value if out is None else out.assign(value)
 
@@ -124,19 +124,26 @@ class _Room(Symbol):
     def __init__(self):
         super().__init__(Program(), "", T)
 
-    def assign(self, value):
+    def assign(self, value: Any) -> Symbol:
         self.program = value.program
         return super().assign(value)
 
 
-def _operators(name, function):
-    def forward(self, other):
+def _comparison(name, function):
+    def compare(self: Symbol, other: Any) -> Symbol:
         return function(self, other)
 
-    def reflected(self, other):
+    setattr(Symbol, f"__{name}__", compare)
+
+
+def _operators(name, function):
+    def forward(self: Symbol, other: Any) -> Symbol:
+        return function(self, other)
+
+    def reflected(self: Symbol, other: Any) -> Symbol:
         return function(other, self)
 
-    def in_place(self, other):
+    def in_place(self: Symbol, other: Any) -> Symbol:
         return self.assign(function(self, other))
 
     for prefix, method in (("", forward), ("r", reflected), ("i", in_place)):
@@ -161,4 +168,4 @@ for _name, _of_two in {
     "eq": equal,
     "ne": not_equal,
 }.items():
-    setattr(Symbol, f"__{_name}__", lambda self, other, _of_two=_of_two: _of_two(self, other))
+    _comparison(_name, _of_two)

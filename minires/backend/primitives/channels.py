@@ -12,7 +12,8 @@ import numpy as np
 from minires.backend.arrays import array_module
 from minires.backend.cpu import blocks as cpu
 from minires.backend.cpu import memory
-from minires.backend.gpu import fusing
+from minires.backend.gpu import fusing, sums
+from minires.backend.gpu.parameters import takes
 from minires.backend.primitives.blocks import for_each_block, sum_blocks
 from minires.backend.primitives.devices import empty
 from minires.backend.primitives.elementwise import elementwise
@@ -58,7 +59,7 @@ def map_channels(function: Callable[..., Any], arrays: Sequence[Array], vectors:
     if y.size == 0:
         return y
     on_gpu = array_module(*arrays, *vectors) is not np
-    if on_gpu and fusing.takes(*arrays, *vectors) and fusing.fill(function, arrays, vectors, y):
+    if on_gpu and takes(*arrays, *vectors) and fusing.fill(function, arrays, vectors, y):
         return y
     (rows_of_y, *rows), W = _rows([y, *arrays])
     tiled = [_tiled(vector, W) for vector in vectors]
@@ -76,12 +77,12 @@ def sum_channels(
     """
     xp = array_module(*arrays, *vectors)
     if arrays[0].size == 0:
-        sums = function(*arrays, *vectors, out=empty(arrays[0].shape, arrays[0]))
-        return [xp.zeros(arrays[0].shape[-1], arrays[0].dtype) for _ in sums]
-    if xp is not np and fusing.takes(*arrays, *vectors):
-        sums = fusing.sum_channels(function, arrays, vectors)
-        if sums is not NotImplemented:
-            return sums
+        terms = function(*arrays, *vectors, out=empty(arrays[0].shape, arrays[0]))
+        return [xp.zeros(arrays[0].shape[-1], arrays[0].dtype) for _ in terms]
+    if xp is not np and takes(*arrays, *vectors):
+        found = sums.sum_channels(function, arrays, vectors)
+        if found is not NotImplemented:
+            return found
     rows, W = _rows(arrays)
     tiled = [_tiled(vector, W) for vector in vectors]
     ones = xp.ones(len(rows[0]), rows[0].dtype)

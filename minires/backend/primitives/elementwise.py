@@ -10,6 +10,7 @@ import numpy as np
 
 from minires.backend.arrays import array_module
 from minires.backend.gpu import fusing
+from minires.backend.gpu.parameters import takes
 from minires.types import Array
 
 Set: TypeAlias = tuple[Sequence[Array], Mapping[str, Array]]  # arguments by position, and by name
@@ -22,7 +23,7 @@ def elementwise(function: Callable[..., Any], *arrays: Array | None, **named: An
     are Python's: numbers, truth values, None.
     """
     present = [array for array in (*arrays, *named.values()) if hasattr(array, "dtype")]
-    if array_module(*present) is not np and fusing.takes(*present):
+    if array_module(*present) is not np and takes(*present):
         result = fusing.fused(function, arrays, named)
         if result is not NotImplemented:
             return result
@@ -35,7 +36,7 @@ def elementwise_each(function: Callable[..., Any], sets: list[Set], **named: Any
     Within a set the arrays are of one shape. sets is emptied on the way, so that nothing is kept longer than needed.
     """
     present = [array for arrays, more in sets for array in (*arrays, *more.values())]
-    if len(sets) > 1 and array_module(*present) is not np and fusing.takes(*present):
+    if len(sets) > 1 and array_module(*present) is not np and takes(*present):
         results = fusing.fused_each(function, sets, named)
         if results is not NotImplemented:
             yield from results

@@ -9,8 +9,8 @@ import numpy as np
 from minires.backend.arrays import array_module
 from minires.backend.cpu import memory
 from minires.backend.cpu.patches import Im2col
-from minires.backend.gpu import fusing
 from minires.backend.gpu import patches as gpu
+from minires.backend.gpu.parameters import takes
 from minires.backend.primitives.devices import zeros
 from minires.types import Array, Sides, Size
 
@@ -67,7 +67,7 @@ def borrow_patches(
     if xp is np:
         geometry = (x.shape, x.dtype, kernel, stride, padding, value, rows.start, rows.stop)
         return memory.remembered("im2col", geometry, Im2col)(x)
-    if fusing.takes(x):
+    if takes(x):
         return gpu.im2col(
             x, kernel, stride, padding, value, rows, output_size(x.shape[1:3], kernel, stride, padding)[1]
         )
@@ -108,7 +108,7 @@ def col2im(patches: Array, size: Size, stride: Size = (1, 1), padding: Sides = (
 
     size: (H, W) of the image.
     """
-    if array_module(patches) is not np and fusing.takes(patches):
+    if array_module(patches) is not np and takes(patches):
         return gpu.col2im(patches, size, stride, padding)
     N, OH, OW, KH, KW, C = patches.shape
     (H, W), (SH, SW), ((top, bottom), (left, right)) = size, stride, padding
