@@ -29,7 +29,7 @@ from minires.schedules import OneCycleLR
 from minires.sequential import Sequential
 from minires.training import evaluate, train_step
 
-RATES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3)
+RATES = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3)
 CHOSEN = ("linear", "two_layers", "convolution", "pooling", "batch_norm")  # the deep ones cost minutes a rate
 RATE_COLUMNS = ("network", "seed", "lr", "valid_loss", "valid_acc")
 COLUMNS = ("network", "seed", "parameters", "lr", "train_loss", "train_acc", "test_loss", "test_acc", "seconds")
