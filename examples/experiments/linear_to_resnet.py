@@ -1,11 +1,13 @@
 """From a linear classifier to a residual network, one idea at a time: what does each step buy?
 
-    python examples/experiments/linear_to_resnet.py            about 25 minutes on two cores, less without the deep ones
-    python examples/experiments/linear_to_resnet.py --quick    seconds: does it run?
+    python examples/experiments/linear_to_resnet.py             about 25 minutes on two cores, less without deep ones
+    python examples/experiments/linear_to_resnet.py --choose    which learning rate? About ten minutes
+    python examples/experiments/linear_to_resnet.py --quick     seconds: does it run?
 
 Nine networks, each trained on the same shapes drawn by code, with the same steps and without augmentation. Prints a
-table and writes it as results.csv into --out; a row that stands there is not made again. docs/linear_to_resnet.md shows
-these networks.
+table and writes it as results.csv into --out; a row that stands there is not made again. --choose trains the small ones
+at every rate of RATES and writes rates.csv: there validation images decide, and no test image takes part.
+docs/linear_to_resnet.md shows these networks.
 """
 
 import csv
@@ -27,6 +29,9 @@ from minires.schedules import OneCycleLR
 from minires.sequential import Sequential
 from minires.training import evaluate, train_step
 
+RATES = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3)
+CHOSEN = ("linear", "two_layers", "convolution", "pooling", "batch_norm")  # the deep ones cost minutes a rate
+RATE_COLUMNS = ("network", "seed", "lr", "valid_loss", "valid_acc")
 COLUMNS = ("network", "seed", "parameters", "lr", "train_loss", "train_acc", "test_loss", "test_acc", "seconds")
 
 
@@ -85,7 +90,7 @@ def batch_norm(rng):
     )
 
 
-NETWORKS = {  # name: (a function of a seed, the highest learning rate)
+NETWORKS = {  # name: (a function of a seed, the highest learning rate: of CHOSEN what --choose found, of the rest 0.1)
     "linear": (linear, 0.003),
     "two_layers": (two_layers, 0.03),
     "convolution": (convolution, 0.01),
@@ -124,36 +129,70 @@ def run(args):
     """Train what is missing, print and write the table; returns the exit code."""
     if args.epochs < 1:
         raise ValueError(f"--epochs must be at least 1, got {args.epochs}")
+    if args.choose and args.lr is not None:
+        raise ValueError("--choose tries every rate, and --lr names one: give one of the two")
     if args.threads is not None:
         set_threads(args.threads)
     args.out.mkdir(parents=True, exist_ok=True)
-    path = args.out / "results.csv"
-    rows = list(csv.DictReader(path.read_text(encoding="utf-8").splitlines())) if path.exists() else []
-    done = {(row["network"], int(row["seed"])) for row in rows}
-    images, tests = (600, 200) if args.quick else (5_000, 2_000)
-    dataset = data.make_synthetic(train=images, test=tests)
+    images, others = (600, 200) if args.quick else (5_000, 2_000)
     epochs = 1 if args.quick else args.epochs
-    print(f"{images:,} training and {tests:,} test images, {epochs} epochs, {get_threads()} threads")
-    print(f"{'network':<12} {'seed':>4} {'parameters':>10} {'field':>5} {'train loss':>10} {'train acc':>9} "
-          f"{'test acc':>8} {'seconds':>7}")  # fmt: skip
-    for seed in args.seeds:
-        for name in args.networks:
-            if (name, seed) not in done:
-                rows.append(train(name, seed, dataset, epochs, args.lr))
-                write_csv(path, COLUMNS, rows)
-            show(next(row for row in rows if (row["network"], int(row["seed"])) == (name, seed)))
+    dataset = data.make_synthetic(train=images, test=others)
+    kind = "validation" if args.choose else "test"
+    print(f"{images:,} training and {others:,} {kind} images, {epochs} epochs, {get_threads()} threads")
+    (choose if args.choose else fill_table)(args, dataset, epochs)
     return 0
 
 
-def train(name, seed, dataset, epochs, lr=None):
-    """Train one network; a row of the table."""
-    build, usual_lr = NETWORKS[name]
-    lr = usual_lr if lr is None else lr
-    model = build(seed)
+def fill_table(args, dataset, epochs):
+    """A row for each network and seed, at its own learning rate."""
+    path = args.out / "results.csv"
+    rows = rows_of(path)
+    print(f"{'network':<12} {'seed':>4} {'parameters':>10} {'field':>5} {'train loss':>10} {'train acc':>9} "
+          f"{'test acc':>8} {'seconds':>7}")  # fmt: skip
+    for seed in args.seeds:
+        for name in args.networks or NETWORKS:
+            row = find(rows, network=name, seed=seed)
+            if row is None:
+                row = measured(name, seed, dataset, epochs, args.lr)
+                rows.append(row)
+                write_csv(path, COLUMNS, rows)
+            show(row)
+
+
+def choose(args, dataset, epochs):
+    """Each network at each rate, and how it does on images that are neither trained on nor tested on."""
+    path = args.out / "rates.csv"
+    rows = rows_of(path)
+    validation = data.make_synthetic(train=1, test=len(dataset.test_images), seed=1)  # another seed: other images
+    print(f"{'network':<12} {'seed':>4} {'lr':>6} {'valid loss':>10} {'valid acc':>9}")
+    for seed in args.seeds:
+        for name in args.networks or CHOSEN:
+            for lr in RATES:
+                row = find(rows, network=name, seed=seed, lr=lr)
+                if row is None:
+                    row = tried(name, seed, dataset, validation, epochs, lr)
+                    rows.append(row)
+                    write_csv(path, RATE_COLUMNS, rows)
+                print(f"{name:<12} {seed:>4} {lr:>6} {float(row['valid_loss']):>10.3f} "
+                      f"{float(row['valid_acc']):>9.1%}", flush=True)  # fmt: skip
+
+
+def rows_of(path):
+    """The rows of a table that an earlier run left, or none."""
+    return list(csv.DictReader(path.read_text(encoding="utf-8").splitlines())) if path.exists() else []
+
+
+def find(rows, **wanted):
+    """The row that has these values, or None."""
+    wanted = {key: str(value) for key, value in wanted.items()}
+    return next((row for row in rows if all(str(row[key]) == value for key, value in wanted.items())), None)
+
+
+def train(name, seed, dataset, epochs, lr):
+    """-> a trained network, the training images' means and standard deviations, seconds."""
+    model = NETWORKS[name][0](seed)
     mean, std = data.channel_mean_std(dataset.train_images)
     batches = data.Loader(dataset.train_images, dataset.train_labels, 64, mean, std, shuffle=True, seed=seed)
-    test = data.Loader(dataset.test_images, dataset.test_labels, 500, mean, std)
-    plain = data.Loader(dataset.train_images, dataset.train_labels, 500, mean, std)
     optimizer = SGD(model.parameters(), lr=lr, momentum=0.9, nesterov=True, weight_decay=5e-4)
     schedule = OneCycleLR(lr, epochs * len(batches))
     began = time.perf_counter()
@@ -161,8 +200,22 @@ def train(name, seed, dataset, epochs, lr=None):
         for batch, (x, labels) in enumerate(batches.epoch(epoch)):
             optimizer.lr = schedule(epoch * len(batches) + batch)
             train_step(model.train(), optimizer, x, labels)
-    seconds = time.perf_counter() - began
-    on_train, on_test = evaluate(model, plain, 10), evaluate(model, test, 10)
+    return model, (mean, std), time.perf_counter() - began
+
+
+def tried(name, seed, dataset, validation, epochs, lr):
+    """A row of rates.csv."""
+    model, scale, _ = train(name, seed, dataset, epochs, lr)
+    found = evaluate(model, data.Loader(validation.test_images, validation.test_labels, 500, *scale), 10)
+    return dict(zip(RATE_COLUMNS, (name, seed, lr, f"{found.loss:.4f}", f"{found.accuracy:.4f}"), strict=True))
+
+
+def measured(name, seed, dataset, epochs, lr=None):
+    """A row of results.csv."""
+    lr = NETWORKS[name][1] if lr is None else lr
+    model, scale, seconds = train(name, seed, dataset, epochs, lr)
+    on_train = evaluate(model, data.Loader(dataset.train_images, dataset.train_labels, 500, *scale), 10)
+    on_test = evaluate(model, data.Loader(dataset.test_images, dataset.test_labels, 500, *scale), 10)
     parameters = sum(parameter.size for parameter in model.parameters())
     numbers = (on_train.loss, on_train.accuracy, on_test.loss, on_test.accuracy, seconds)
     return dict(zip(COLUMNS, (name, seed, parameters, lr, *(f"{number:.4f}" for number in numbers)), strict=True))
@@ -181,8 +234,15 @@ def command_line():
     """The parser."""
     parser = Parser(description=__doc__)
     add = parser.add_argument
+    add("--choose", action="store_true", help="try every learning rate on validation images, and write rates.csv")
     add("--quick", action="store_true", help="few images and one epoch: only to see that it runs")
-    add("--networks", nargs="+", choices=list(NETWORKS), default=list(NETWORKS), metavar="NAME", help="default: all")
+    add(
+        "--networks",
+        nargs="+",
+        choices=list(NETWORKS),
+        metavar="NAME",
+        help="default: all; with --choose, the small ones",
+    )
     add("--seeds", nargs="+", type=int, default=[0], metavar="N", help="default: 0")
     add("--epochs", type=int, default=5, metavar="N", help="default: 5")
     add("--lr", type=float, metavar="X", help="another highest learning rate for all of them")

@@ -13,13 +13,15 @@ import numpy as np
 from minires import textbook
 from minires.exercises.exercise import Exercise
 from minires.exercises.generate import backward_body, source, with_backward
-from minires.exercises.mistakes import images, matrices, normalisation, numbers, residual
+from minires.exercises.mistakes import batch_norm, images, matrices, normalisation, numbers, pooling, residual
 from minires.exercises.mistakes.mistake import Mistake
 
 MISTAKES: dict[str, list[Mistake]] = {
     **numbers.MISTAKES,
     **matrices.MISTAKES,
+    **pooling.MISTAKES,
     **images.MISTAKES,
+    **batch_norm.MISTAKES,
     **normalisation.MISTAKES,
     **residual.MISTAKES,
 }

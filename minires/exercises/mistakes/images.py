@@ -1,13 +1,19 @@
-"""Mistakes in pooling and convolution."""
+"""Mistakes in im2col and convolution."""
 
 from minires.exercises.mistakes.mistake import Mistake
 
 _WINDOW = "dpadded[:, i : i + stride * OH : stride, j : j + stride * OW : stride]"
-_PUT = "np.put_along_axis(dflat, winner, dy[..., None], axis=-1)"
 _CUT = "dpadded[:, padding : padding + H, padding : padding + W]"
 _DX = "im2col_backward((dY @ weight_matrix.T).reshape(patches.shape))"
 _DWEIGHT = "(P.T @ dY).reshape(K, K, C, O).transpose(3, 2, 0, 1)"
-_GLOBAL = "dy[:, None, None, :] / (H * W)"
+_OVERWRITTEN = (
+    "np.zeros((N, x.shape[1] + 2 * padding, x.shape[2] + 2 * padding, C), x.dtype)\n"
+    "dpatches = (dY @ weight_matrix.T).reshape(patches.shape)\n"
+    "for i in range(K):\n"
+    "    for j in range(K):\n"
+    "        dx[:, i : i + stride * OH : stride, j : j + stride * OW : stride] = dpatches[:, :, :, i, j]\n"
+    "dx = dx[:, padding : padding + x.shape[1], padding : padding + x.shape[2]]"
+)
 
 
 def _dx_with(weight):
@@ -15,100 +21,6 @@ def _dx_with(weight):
 
 
 MISTAKES = {
-    "global_avg_pool2d": [
-        Mistake(
-            "not_divided",
-            "Each pixel gets all of dy. It has only its share in the mean.",
-            (_GLOBAL, "dy[:, None, None, :]"),
-        ),
-        Mistake(
-            "one_axis",
-            "dy is divided by the number of rows or of columns: the mean is over all pixels.",
-            ("(H * W)", "W"),
-        ),
-        Mistake(
-            "one_axis_h",
-            "dy is divided by the number of rows or of columns: the mean is over all pixels.",
-            ("(H * W)", "H"),
-        ),
-        Mistake(
-            "batch_too",
-            "dy is divided by N, too: each image has a mean of its own.",
-            ("(H * W)", "(N * H * W)"),
-        ),
-        Mistake(
-            "times_x",
-            "dx depends on x. A mean is linear: its slope is the same whatever x is.",
-            (_GLOBAL, "x * dy[:, None, None, :] / (H * W)"),
-        ),
-    ],
-    "avg_pool2d": [
-        Mistake(
-            "not_divided",
-            "Each pixel gets all of its window's dy. It has only its share in the mean.",
-            (" / (K * K)", ""),
-        ),
-        Mistake("one_axis", "dy is divided by K: how many pixels has a window?", ("(K * K)", "K")),
-        Mistake(
-            "tiled",
-            "dy has been laid out as tiles side by side (np.tile). The K x K pixels of one window have the same dy, "
-            "and lie next to each other: a reshape with its axes in that order does the same.",
-            ("dwindows.reshape(x.shape)", "np.tile(dy, (1, K, K, 1)) / (K * K)"),
-        ),
-        Mistake(
-            "corner",
-            "Only one pixel of each window has a gradient: each of them has its share in the mean.",
-            (
-                "dwindows.reshape(x.shape)",
-                "(dwindows * (np.arange(K * K).reshape(1, 1, K, 1, K, 1) == 0)).reshape(x.shape) * K * K",
-            ),
-        ),
-    ],
-    "max_pool2d": [
-        Mistake(
-            "all_equal",
-            "Several equal pixels of one window have each received all of dy. Only the first of them, "
-            "in reading order, counts.",
-            (_PUT, "dflat[...] = (flat == flat.max(axis=-1, keepdims=True)) * dy[..., None]"),
-        ),
-        Mistake(
-            "shared",
-            "dy has been shared among the equal pixels of a window. That is a gradient, too, but not this function's: "
-            "only the first of them, in reading order, counts.",
-            (
-                _PUT,
-                "most = flat == flat.max(axis=-1, keepdims=True)\n"
-                "dflat[...] = most * dy[..., None] / most.sum(axis=-1, keepdims=True)",
-            ),
-        ),
-        Mistake(
-            "last",
-            "Of equal pixels the last has received dy: it must be the first, in reading order.",
-            (_PUT, _PUT.replace("winner", "(K * K - 1 - flat[..., ::-1].argmax(axis=-1))[..., None]")),
-        ),
-        Mistake(
-            "to_all",
-            "Every pixel of a window has received dy. y is the largest of them alone: the others have no influence.",
-            (_PUT, "dflat[...] = dy[..., None]"),
-        ),
-        Mistake(
-            "averaged",
-            "dy is spread over the window: that is average pooling. Here y is the largest pixel alone.",
-            (_PUT, "dflat[...] = dy[..., None] / (K * K)"),
-        ),
-        Mistake(
-            "times_y",
-            "The right pixels have received something, but it is dy times the pixel: the largest is passed on as it "
-            "is, so its slope is 1.",
-            (_PUT, _PUT.replace("dy[..., None]", "(dy * y)[..., None]")),
-        ),
-        Mistake(
-            "axes_mixed",
-            "The numbers are right and some stand in the wrong place: window and pixel have changed places in a "
-            "reshape. Which axes must lie side by side before rows and columns are made of them?",
-            (".transpose(0, 1, 4, 2, 5, 3)", ".transpose(0, 4, 1, 5, 2, 3)"),
-        ),
-    ],
     "im2col": [
         Mistake(
             "overwritten",
@@ -188,6 +100,45 @@ MISTAKES = {
                 "im2col(np.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0))), K, stride, 0)[1]("
                 "(dY @ weight_matrix.T).reshape(patches.shape))[:, : x.shape[1], : x.shape[2]]",
             ),
+        ),
+        Mistake(
+            "overwritten",
+            "Where windows overlap, only the last has left its gradient in dx. A pixel that is in several windows is "
+            "used several times: its gradients add up.",
+            (_DX, _OVERWRITTEN),
+        ),
+        Mistake(
+            "dx_order",
+            "dx comes from a weight that was reshaped without a transpose: its axes are O, C, K, K, and those of a "
+            "patch K, K, C. The numbers fit and stand in the wrong places.",
+            (_DX, "im2col_backward((dY @ weight.reshape(O, K * K * C)).reshape(patches.shape))"),
+        ),
+        Mistake(
+            "dx_order_of_matrix",
+            "dx comes from a weight that was reshaped without a transpose: its axes are O, C, K, K, and those of a "
+            "patch K, K, C. The numbers fit and stand in the wrong places.",
+            (_DX, "im2col_backward((dY @ weight.reshape(K * K * C, O).T).reshape(patches.shape))"),
+        ),
+        Mistake(
+            "dweight_reshaped",
+            "dweight has been reshaped without a transpose: after the matrix product its axes are K, K, C, then O. A "
+            "reshape to O, C, K, K fits and puts the numbers in the wrong places.",
+            (_DWEIGHT, "(P.T @ dY).reshape(O, C, K, K)"),
+        ),
+        Mistake(
+            "dweight_over_batch",
+            "dweight is divided by N. The forward pass has no mean in it: the images' gradients add up.",
+            (_DWEIGHT, f"{_DWEIGHT} / N"),
+        ),
+        Mistake(
+            "dweight_mean",
+            "dweight is a mean over all pixels. The forward pass has no mean in it: their gradients add up.",
+            (_DWEIGHT, f"{_DWEIGHT} / (N * OH * OW)"),
+        ),
+        Mistake(
+            "dbias_over_batch",
+            "dbias is divided by N. The forward pass has no mean in it: the images' gradients add up.",
+            ("dY.sum(axis=0)", "dY.sum(axis=0) / N"),
         ),
         Mistake(
             "dweight_turned",

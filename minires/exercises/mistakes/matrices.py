@@ -4,6 +4,15 @@ from minires.exercises.mistakes.mistake import Mistake
 
 _SUM = "(dp * p).sum(axis=1, keepdims=True)"
 
+
+def _softmax_of(key, hint, axis):
+    """Mistakes in cross-entropy: the probabilities along a wrong axis, of the logits and of the shifted ones."""
+    return [
+        Mistake(f"{key}_{of}", hint, ("np.exp(log_p)", f"np.exp({of}) / np.exp({of}).sum(axis={axis}, keepdims=True)"))
+        for of in ("logits", "shifted")
+    ]
+
+
 MISTAKES = {
     "linear": [
         Mistake(
@@ -117,6 +126,49 @@ MISTAKES = {
             "divided_by_classes",
             "The mean in the forward pass is over the N images, not over the classes or all logits.",
             (" / N", " / (N * classes)"),
+        ),
+        Mistake(
+            "divided_by_classes_alone",
+            "The mean in the forward pass is over the N images, and you have divided by the number of classes.",
+            (" / N", " / classes"),
+        ),
+        Mistake(
+            "label_subtracted",
+            "The label itself has been subtracted, as a number: class 3 takes off 3, from every class of the row. "
+            "What the loss reads is one logit of each row, so 1 is to be taken off, there alone.",
+            ("one_hot) / N", "labels[:, None]) / N"),
+        ),
+        Mistake(
+            "label_subtracted_not_divided",
+            "The label itself has been subtracted, as a number, and the sum has not become a mean. Begin with the "
+            "label: class 3 takes off 3, from every class of the row, but the loss reads one logit of each row.",
+            ("one_hot) / N", "labels[:, None])"),
+        ),
+        *_softmax_of("over_images", "Softmax has run over the images: it must run over the classes of one image.", 0),
+        *_softmax_of("over_all", "Softmax has run over the whole batch: each image has a softmax of its own.", None),
+        Mistake(
+            "not_normalised",
+            "exp of the logits stands where their probabilities should: these add up to 1 in each row.",
+            ("np.exp(log_p)", "np.exp(logits)"),
+        ),
+        Mistake(
+            "not_normalised_shifted",
+            "exp of the shifted logits stands where their probabilities should: these add up to 1 in each row.",
+            ("np.exp(log_p)", "np.exp(shifted)"),
+        ),
+        *(
+            Mistake(
+                key,
+                "This is the slope with respect to the probability, 1/p, and not yet to the logits: the chain rule "
+                "goes on through the softmax. (In the product of the two the 1/p cancels.)",
+                ("(np.exp(log_p) - one_hot) / N", slope),
+            )
+            for key, slope in {
+                "slope_of_log": "-1.0 * one_hot / np.exp(log_p) / N",
+                "slope_of_log_sign": "one_hot / np.exp(log_p) / N",
+                "slope_of_log_everywhere": "-1 / np.exp(log_p) / N",
+                "slope_of_log_not_divided": "-1.0 * one_hot / np.exp(log_p)",
+            }.items()
         ),
         Mistake(
             "label_forgotten",
