@@ -17,7 +17,6 @@ import argparse
 import hashlib
 import signal
 import sys
-import time
 from pathlib import Path
 
 if __name__ == "__main__":  # Ctrl-C while the imports below go on
@@ -100,7 +99,7 @@ def settings_of(given):
         if settings[name] is not None:
             settings[name] = str(Path(settings[name]).resolve())  # --resume may be asked for elsewhere
     settings["weights"] = str(Path(settings["weights"]).resolve())
-    settings.setdefault("out", f"runs/{time.strftime('%Y%m%d-%H%M%S')}-finetune")
+    settings.setdefault("out", runs.new_folder("finetune"))
     return settings
 
 
@@ -166,7 +165,9 @@ def fingerprint(settings):
         files = [path for name in class_folders(root) for path in (root / name).rglob("*")]
         files = {path.relative_to(root).as_posix(): path for path in files if path.is_file() and path.name[0] != "."}
         for name, path in sorted(files.items()):
-            digest.update(f"{len(name)} {name} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+            digest.update(
+                f"{len(name)} {name} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode(errors="surrogateescape")
+            )
         digest.update(b"end of folder\n")
     return digest.hexdigest()
 

@@ -15,7 +15,6 @@ import json
 import math
 import signal
 import sys
-import time
 from pathlib import Path
 
 if __name__ == "__main__":  # Ctrl-C while the imports below go on
@@ -108,7 +107,7 @@ def settings_of(given):
         raise ValueError(f"--momentum and --nesterov are SGD's, not {settings['optimizer']}'s: leave them out")
     if given.get("nesterov") and settings["momentum"] <= 0:
         raise ValueError(f"--nesterov needs --momentum above 0, got {settings['momentum']}")
-    settings.setdefault("out", f"runs/{time.strftime('%Y%m%d-%H%M%S')}-{settings['model']}")
+    settings.setdefault("out", runs.new_folder(settings["model"]))
     return settings
 
 

@@ -39,11 +39,8 @@ def resumed_settings(given: Mapping[str, Any]) -> dict[str, Any]:
         raise ValueError(_no_run(given["resume"], folder))
     loaded = load_with_config(folder / "last.safetensors")
     config = loaded.info["config"]
-    saved = {
-        **SINCE_THEN,
-        **config["settings"],
-        "dataset": config["dataset"]["name"],
-    }  # what "auto" found then, not now
+    saved = {**SINCE_THEN, **config["settings"]}
+    saved["dataset"] = config["dataset"]["name"]  # what "auto" found then, not now
     legs = config.get("legs", [])
     leg = _new_leg(given, saved, legs, config["sizes"]["train"], loaded.position)
     _refuse_changes(given, saved, legs, leg)
@@ -115,6 +112,8 @@ def _stopped_early(saved, legs, position):
 
 def _learning_rate(given, plan):
     """{"schedule", "lr"} of a new leg. Raises ValueError where the schedule before does not say what comes now."""
+    if not 0 <= given.get("lr", 0) < math.inf:
+        raise ValueError(f"--lr must be a number from 0 up, got {given['lr']}")
     if "schedule" in given or "lr" in given:
         return {name: given.get(name, plan[name]) for name in ("schedule", "lr")}
     if plan["schedule"] in HOLD_ON:

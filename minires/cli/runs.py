@@ -1,8 +1,10 @@
 """A run in a folder of its own: begun, stopped, gone on with, tested. What the scripts that train have in common."""
 
+import itertools
 import math
 import signal
 import sys
+import time
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -80,6 +82,13 @@ def out_of_memory(settings: Mapping[str, Any], given: Mapping[str, Any]) -> int:
     return fail(f"out of memory with batch size {size}: {how} --batch-size {max(1, size // 2)}")
 
 
+def new_folder(what: str) -> str:
+    """The name of a folder that is not there yet: runs/<time>-<what>, or for a second run of that second ...-2."""
+    first = f"runs/{time.strftime('%Y%m%d-%H%M%S')}-{what}"
+    names = itertools.chain([first], (f"{first}-{number}" for number in itertools.count(2)))
+    return next(name for name in names if not Path(name).exists())
+
+
 def prepare_device(settings: Mapping[str, Any], tell: Callable[[str], None] = print) -> str:
     """The device to use, announced; threads set."""
     device = backend.resolve_device(settings["device"])
@@ -115,6 +124,7 @@ def train(
 
     loaders: of the training, validation (or None) and test images.   facts: what else config.json shall hold.
     """
+    check_settings(settings)
     resume, new_leg = settings.pop("resume", None), settings.pop("new_leg", False)
     train_loader, val_loader, test_loader = loaders
     if settings["patience"] is not None and val_loader is None:
