@@ -17,7 +17,6 @@ import argparse
 import hashlib
 import signal
 import sys
-import time
 from pathlib import Path
 
 if __name__ == "__main__":  # Ctrl-C while the imports below go on
@@ -25,8 +24,8 @@ if __name__ == "__main__":  # Ctrl-C while the imports below go on
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a fresh clone runs without being installed
 
-from minires import backend, data, models, optim, pretrained, schedules
-from minires.cli import runs
+from minires import backend, data, models, optim, pretrained
+from minires.cli import legs, runs
 from minires.cli.console import Parser, note_assumed
 from minires.cli.settings import FIRST, LAST, add_arguments, make_loaders
 from minires.data.images import Preprocessing, class_folders, read_image_folder
@@ -47,6 +46,7 @@ DEFAULTS = {
     "iterations": None,
     "batch_size": 128,
     "lr": 0.02,
+    "schedule": "cosine",
     "weight_decay": 5e-4,
     "label_smoothing": 0.0,
     "augment": True,
@@ -61,7 +61,7 @@ def main():
 
 def run(given):
     """Do what the command line asks for; returns the exit code."""
-    settings = runs.resumed_settings(given) if "resume" in given else settings_of(given)
+    settings = legs.resumed_settings(given) if "resume" in given else settings_of(given)
     if "freeze" not in settings:
         raise ValueError(f"--resume {given['resume']}: was begun by train_cifar.py: go on with it there")
     device = runs.prepare_device(settings)
@@ -99,7 +99,7 @@ def settings_of(given):
         if settings[name] is not None:
             settings[name] = str(Path(settings[name]).resolve())  # --resume may be asked for elsewhere
     settings["weights"] = str(Path(settings["weights"]).resolve())
-    settings.setdefault("out", f"runs/{time.strftime('%Y%m%d-%H%M%S')}-finetune")
+    settings.setdefault("out", runs.new_folder("finetune"))
     return settings
 
 
@@ -165,7 +165,9 @@ def fingerprint(settings):
         files = [path for name in class_folders(root) for path in (root / name).rglob("*")]
         files = {path.relative_to(root).as_posix(): path for path in files if path.is_file() and path.name[0] != "."}
         for name, path in sorted(files.items()):
-            digest.update(f"{len(name)} {name} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+            digest.update(
+                f"{len(name)} {name} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode(errors="surrogateescape")
+            )
         digest.update(b"end of folder\n")
     return digest.hexdigest()
 
@@ -174,7 +176,7 @@ def refuse_changed_folder(resume, settings, dataset):
     """Raise ValueError if the pictures are not those that the run began with: they would be divided anew."""
     if settings["image_folder"] is None:
         return
-    config = runs.load_with_config(Path(settings["out"]) / "last.safetensors").info["config"]
+    config = legs.load_with_config(Path(settings["out"]) / "last.safetensors").info["config"]
     train = data.limit(dataset.train_labels, dataset.train_labels, settings["limit_train"])[0]
     test = data.limit(dataset.test_labels, dataset.test_labels, settings["limit_test"])[0]
     sizes = config["sizes"]
@@ -236,7 +238,7 @@ def resumed_epoch(settings):
     """How many epochs the run to go on with has finished; None for a new run."""
     if "resume" not in settings:
         return None
-    position = runs.load_with_config(Path(settings["out"]) / "last.safetensors").position
+    position = legs.load_with_config(Path(settings["out"]) / "last.safetensors").position
     return position["epoch"] if position else 0
 
 
@@ -244,10 +246,9 @@ def finetune(settings, dataset, device, state, metadata, preprocessing):
     """Train, or go on training, and test the best model; returns the exit code."""
     model, keeps = build(settings, dataset, state, metadata)
     model.to(device)
-    settings |= {"model": metadata["model"], "recipe": "fine-tuning", "optimizer": "sgd", "schedule": "cosine"}
+    settings |= {"model": metadata["model"], "recipe": "fine-tuning", "optimizer": "sgd"}
     normalisation, test_size = (preprocessing.mean, preprocessing.std), max(1, min(settings["batch_size"], 500))
     loaders = make_loaders(settings, dataset, device, *normalisation, preprocessing.size // 8, test_size)
-    schedule = schedules.CosineAnnealingLR(settings["lr"], settings["epochs"] * len(loaders[0]))
     parts = frozen_parts(model, settings["freeze"])
 
     def freeze_or_not(epoch):
@@ -267,9 +268,7 @@ def finetune(settings, dataset, device, state, metadata, preprocessing):
         "options": metadata["options"],
         "fingerprint": fingerprint(settings),
     }
-    return runs.train(
-        settings, dataset, device, model, make_optimizer(settings, model), schedule, loaders, facts, freeze_or_not
-    )
+    return runs.train(settings, dataset, device, model, make_optimizer(settings, model), loaders, facts, freeze_or_not)
 
 
 def command_line():
@@ -289,14 +288,15 @@ def command_line():
     add("--from-scratch", action="store_true", help="the same network and settings without the weights, to compare")
     add("--epochs", type=int, metavar="N", help="default: 3")
     add_arguments(parser, "--batch-size")
-    add("--lr", type=float, metavar="X", help="learning rate of the first step, then down a cosine; default: 0.02")
+    add("--lr", type=float, metavar="X", help="learning rate, the highest of the schedule; default: 0.02")
+    add("--schedule", choices=legs.KINDS, help="default: cosine, from --lr down to 0")
     add("--weight-decay", type=float, metavar="X", help="default: 5e-4")
     add_arguments(parser, "--label-smoothing")
     add("--augment", action=argparse.BooleanOptionalAction, help="pad, crop and flip training images (default)")
     add_arguments(parser, "--seed", "--val-split", "--limit-train", "--limit-test", "--device", "--threads")
     add("--out", metavar="DIR", help="folder of the run; default: runs/<time>-finetune")
-    add_arguments(parser, "--save-every", "--no-progress")
-    add("--resume", metavar="DIR", help="go on with the run in this folder")
+    add_arguments(parser, "--best", "--patience", "--save-every", "--no-progress")
+    add("--resume", metavar="DIR", help="go on with the run in this folder; longer with more --epochs and --lr")
     return parser
 
 

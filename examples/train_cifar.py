@@ -15,7 +15,6 @@ import json
 import math
 import signal
 import sys
-import time
 from pathlib import Path
 
 if __name__ == "__main__":  # Ctrl-C while the imports below go on
@@ -23,10 +22,11 @@ if __name__ == "__main__":  # Ctrl-C while the imports below go on
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a fresh clone runs without being installed
 
-from minires import backend, data, models, optim, pretrained, schedules
-from minires.cli import runs
+from minires import backend, data, models, optim, pretrained
+from minires.cli import legs, runs
 from minires.cli.console import Parser, evaluation_table, fail, note_assumed, one_of
 from minires.cli.settings import FIRST, LAST, add_arguments, make_loaders
+from minires.cli.testing import test_figures
 from minires.data.images import Preprocessing
 from minires.training import DivergenceError, evaluate, train_step
 
@@ -76,7 +76,7 @@ def run(given):
     if "evaluate" in given:
         work, settings = evaluate_weights, evaluation_settings(given)
     elif "resume" in given:
-        work, settings = train, runs.resumed_settings(given)
+        work, settings = train, legs.resumed_settings(given)
     else:
         work, settings = (overfit_one_batch if given.get("overfit_one_batch") else train), settings_of(given)
     tell = (lambda line: None) if "json" in given else lambda line: print(line, flush=True)
@@ -107,7 +107,7 @@ def settings_of(given):
         raise ValueError(f"--momentum and --nesterov are SGD's, not {settings['optimizer']}'s: leave them out")
     if given.get("nesterov") and settings["momentum"] <= 0:
         raise ValueError(f"--nesterov needs --momentum above 0, got {settings['momentum']}")
-    settings.setdefault("out", f"runs/{time.strftime('%Y%m%d-%H%M%S')}-{settings['model']}")
+    settings.setdefault("out", runs.new_folder(settings["model"]))
     return settings
 
 
@@ -126,18 +126,6 @@ def make_optimizer(settings, model):
     return kinds[settings["optimizer"]](model.parameters(), **common)
 
 
-def make_schedule(settings, iterations):
-    """The learning rate as a function of the iteration; "step" divides it by 10 at 1/2 and 3/4 of the run."""
-    lr = settings["lr"]
-    schedule = {
-        "constant": lambda: schedules.ConstantLR(lr),
-        "step": lambda: schedules.MultiStepLR(lr, (iterations // 2, iterations * 3 // 4)),
-        "cosine": lambda: schedules.CosineAnnealingLR(lr, iterations),
-        "one-cycle": lambda: schedules.OneCycleLR(lr, iterations),
-    }[settings["schedule"]]()
-    return schedules.LinearWarmup(schedule, settings["warmup"], start_factor=0.1) if settings["warmup"] else schedule
-
-
 def build(settings, dataset, device):
     """The network that --model names, for images of 32x32."""
     options = {"shortcut": settings["shortcut"], "small_input": True}
@@ -150,11 +138,10 @@ def train(settings, dataset, device):
     batches = len(loaders[0])
     if settings["epochs"] is None:
         settings["epochs"] = math.ceil(settings["iterations"] / batches)
-    iterations = min(settings["epochs"] * batches, settings["iterations"] or math.inf)
     model = build(settings, dataset, device)
-    optimizer, schedule = make_optimizer(settings, model), make_schedule(settings, iterations)
+    optimizer = make_optimizer(settings, model)
     facts = {"normalisation": {"mean": loaders[0].mean, "std": loaders[0].std}}
-    return runs.train(settings, dataset, device, model, optimizer, schedule, loaders, facts)
+    return runs.train(settings, dataset, device, model, optimizer, loaders, facts)
 
 
 def evaluation_settings(given):
@@ -198,7 +185,7 @@ def evaluate_weights(settings, dataset, device):
     classes = metadata["classes"] or dataset.classes
     evaluation = evaluate(model.to(device), loader, len(classes))
     if settings["json"]:
-        print(json.dumps(runs.test_figures(evaluation, classes, dataset.label)))
+        print(json.dumps(test_figures(evaluation, classes, dataset.label)))
         return 0
     for line in evaluation_table(evaluation, classes, dataset.label):
         print(line)
@@ -242,7 +229,7 @@ def command_line():
     add_arguments(parser, "--batch-size")
     add("--lr", type=float, metavar="X", help="learning rate, the highest of the schedule")
     add("--optimizer", choices=["sgd", "adam", "adamw", "rmsprop"])
-    add("--schedule", choices=["constant", "step", "cosine", "one-cycle"])
+    add("--schedule", choices=legs.KINDS)
     add("--warmup", type=int, metavar="N", help="raise the learning rate from a tenth over the first N iterations")
     add("--momentum", type=float, metavar="X", help="of SGD; default: 0.9")
     add("--nesterov", action=argparse.BooleanOptionalAction, help="Nesterov's momentum")
@@ -254,9 +241,9 @@ def command_line():
     add("--cutout", type=int, metavar="N", help="side of the square cut out of training images; default: 0")
     add_arguments(parser, "--seed", "--val-split", "--limit-train", "--limit-test", "--threads")
     add("--out", metavar="DIR", help="folder of the run; default: runs/<time>-<model>")
-    add_arguments(parser, "--save-every", "--no-progress")
+    add_arguments(parser, "--best", "--patience", "--save-every", "--no-progress")
     does = parser.add_mutually_exclusive_group()
-    does.add_argument("--resume", metavar="DIR", help="go on with the run in this folder")
+    does.add_argument("--resume", metavar="DIR", help="go on with the run in this folder; longer with more --epochs")
     does.add_argument("--evaluate", metavar="FILE", help="test a run's checkpoint, or weights from elsewhere, instead")
     add("--json", action="store_true", help="with --evaluate: the result as a line of JSON, and nothing else")
     does.add_argument("--overfit-one-batch", action="store_true", help="check that one batch can be learned by heart")

@@ -2,9 +2,9 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, Literal
 
 import numpy as np
 
@@ -12,57 +12,18 @@ from minires import checkpoint
 from minires.backend import steps_between_reads, synchronize
 from minires.module import Module
 from minires.optim import Optimizer
+from minires.position import HistoryRow, Position
 from minires.training import DivergenceError, Interrupted, evaluate, train_step
-
-
-class HistoryRow(TypedDict):
-    """What is kept of a finished epoch: the columns of log.csv, in their order.
-
-    iteration: steps so far.   lr: of the last of them.   val_loss, val_acc: None without validation images.
-    seconds: training time so far.   images_per_second: of this epoch's training.
-    """
-
-    epoch: int
-    iteration: int
-    lr: float
-    train_loss: float
-    train_acc: float
-    val_loss: float | None
-    val_acc: float | None
-    seconds: float
-    images_per_second: float
-
-
-@dataclass
-class Position:
-    """Where a run stands: all that is not in the model and the optimizer.
-
-    epoch: epochs finished.   batch: batches done of the next one.   iteration: steps taken in all.
-    loss_sum, correct, seen: sums over the images of the epoch in progress.   seconds: training time so far.
-    epoch_seconds: of them, in the epoch in progress, validation aside.   history: a HistoryRow for each finished epoch.
-    """
-
-    epoch: int = 0
-    batch: int = 0
-    iteration: int = 0
-    loss_sum: float = 0.0
-    correct: int = 0
-    seen: int = 0
-    seconds: float = 0.0
-    epoch_seconds: float = 0.0
-    best_val_acc: float | None = None
-    best_val_loss: float | None = None
-    best_epoch: int = 0
-    history: list[HistoryRow] = field(default_factory=list)
 
 
 class Trainer:
     """A run: `model` trained on `train_loader` by `optimizer`, with the learning rate `schedule(iteration)`.
 
     epochs, iterations: how long; the run ends with the first of the two (iterations None: no such limit).
-    val_loader: after each epoch the model is evaluated on it, and the best by validation accuracy (of equals, by
-    loss) is kept; None: the last counts as the best.   label_smoothing: of the training loss.
-    folder: where last.safetensors and best.safetensors go, with `info` inside.
+    val_loader: after each epoch the model is evaluated on it, and the best is kept, by `best`: "accuracy" (of equals,
+    the lower loss) or "loss" (of equals, the higher accuracy); None: the last counts as the best.
+    patience: None, or the run also ends after so many epochs without a new best, counted from epoch `since`.
+    label_smoothing: of the training loss.   folder: where last.safetensors and best.safetensors go, with `info` inside.
     save_every: iterations between checkpoints within an epoch, or None.
     watcher: an object with `batch(trainer)` after every step and `epoch(trainer, row)` after every epoch, or None.
     before_epoch: None, or called with the epoch's number, from 0, before it begins or goes on, to freeze or unfreeze.
@@ -85,14 +46,21 @@ class Trainer:
         save_every: int | None = None,
         watcher: Any = None,
         before_epoch: Callable[[int], Any] | None = None,
+        best: Literal["accuracy", "loss"] = "accuracy",
+        patience: int | None = None,
+        since: int = 0,
     ) -> None:
+        if best not in ("accuracy", "loss"):
+            raise ValueError(f"Trainer: best is {best!r}: choose 'accuracy' or 'loss'")
         self.model, self.optimizer, self.schedule = model, optimizer, schedule
         self.train_loader, self.val_loader = train_loader, val_loader
         self.epochs, self.iterations, self.num_classes = epochs, iterations, num_classes
         self.label_smoothing, self.folder, self.info = label_smoothing, folder, info or {}
         self.save_every, self.watcher, self.before_epoch = save_every, watcher, before_epoch
+        self.best, self.patience, self.since = best, patience, since
         self.position = Position()
         self.stop_requested = False
+        self.unsaved: dict[str, OSError] = {}  # checkpoints of the finished run that could not be written, and why
         self._unread: list[tuple] = []  # (iteration, loss, right answers, images) still on the device
 
     # Going on ---------------------------------------------------------------------------------------------------
@@ -128,7 +96,15 @@ class Trainer:
     @property
     def finished(self) -> bool:
         """Whether the run has come to its end."""
-        return self.position.epoch >= self.epochs or (self._out_of_iterations() and self.position.batch == 0)
+        if self.position.batch == 0 and (self._out_of_iterations() or self.out_of_patience):
+            return True
+        return self.position.epoch >= self.epochs
+
+    @property
+    def out_of_patience(self) -> bool:
+        """Whether `patience` epochs have passed without a new best."""
+        waited = self.position.epoch - max(self.position.best_epoch, self.since)
+        return self.patience is not None and waited >= self.patience
 
     def run(self) -> None:
         """Train to the end. Raises Interrupted after `stop_requested` was set, with everything saved."""
@@ -214,17 +190,27 @@ class Trainer:
         if self._is_best(evaluation):
             position.best_val_acc, position.best_val_loss = row["val_acc"], row["val_loss"]
             position.best_epoch = position.epoch
-            self.save("best")
-        self.save()
+            self._save_after_epoch("best")
+        self._save_after_epoch("last")
         if self.watcher is not None:
             self.watcher.epoch(self, row)
 
+    def _save_after_epoch(self, name):
+        """Save; once the run is finished a failure ends nothing, as the model in memory is what the file would hold."""
+        try:
+            self.save(name)
+        except OSError as error:
+            if not self.finished:
+                raise
+            self.unsaved[name] = error
+
     def _is_best(self, evaluation):
-        """Higher accuracy, and of equals lower loss; without validation images the latest."""
+        """By `best`, and of equals by the other; without validation images the latest."""
         best = self.position
         if evaluation is None or best.best_val_acc is None or best.best_val_loss is None:
             return True
-        return (evaluation.accuracy, -evaluation.loss) > (best.best_val_acc, -best.best_val_loss)
+        now, before = (evaluation.accuracy, -evaluation.loss), (best.best_val_acc, -best.best_val_loss)
+        return now > before if self.best == "accuracy" else now[::-1] > before[::-1]
 
     def _out_of_iterations(self):
         return self.iterations is not None and self.position.iteration >= self.iterations

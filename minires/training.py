@@ -58,11 +58,15 @@ def train_step(
 
 
 def evaluate(
-    model: Module, loader: Any, num_classes: int, should_stop: Callable[[], bool] = lambda: False
+    model: Module,
+    loader: Any,
+    num_classes: int,
+    should_stop: Callable[[], bool] = lambda: False,
+    look: Callable[[Array, Array, Array], Any] = lambda x, logits, labels: None,
 ) -> Evaluation:
     """An Evaluation of `model` in inference mode on all batches of `loader`; leaves the model as it was.
 
-    Raises Interrupted when should_stop() says so.
+    look(x, logits, labels) is called with every batch. Raises Interrupted when should_stop() says so.
     """
     loss_sum, correct, total = 0.0, np.zeros(num_classes, np.int64), np.zeros(num_classes, np.int64)
     with evaluating(model), no_grad():
@@ -73,6 +77,7 @@ def evaluate(
             logits, _ = folded(x)
             loss, _ = cross_entropy(logits, labels)
             loss_sum += float(loss) * len(x)
+            look(x, logits, labels)
             right, labels = to_numpy(logits.argmax(axis=1) == labels), to_numpy(labels)
             total += np.bincount(labels, minlength=num_classes)
             correct += np.bincount(labels[right], minlength=num_classes)

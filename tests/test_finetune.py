@@ -26,7 +26,7 @@ def finetune_script():
 @pytest.fixture
 def finetune(finetune_script, monkeypatch, capsys):
     """finetune("--flag", ...) -> (exit code, stdout, stderr)."""
-    monkeypatch.setattr(finetune_script.runs.Recorder, "curves", lambda self, history, title: None)  # slower than a run
+    monkeypatch.setattr(finetune_script.runs.Recorder, "picture", lambda self, name, draw: None)  # slower than a run
     return lambda *flags: scripts.call(finetune_script, monkeypatch, capsys, *flags, "--device", "cpu", "--no-progress")
 
 

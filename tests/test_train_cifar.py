@@ -18,6 +18,8 @@ from scripts import table
 from test_data_cifar import make_batches, write_binary
 
 from minires import checkpoint, data, models
+from minires.cli import legs
+from minires.cli.recording import FILES
 from minires.training import evaluate
 
 SCRIPT = Path(__file__).resolve().parent.parent / "examples" / "train_cifar.py"
@@ -73,7 +75,7 @@ def main(example, cifar, monkeypatch, capsys):
 def no_curves(example, request, monkeypatch):
     """Drawing takes longer than these runs do: only the tests marked "curves" draw."""
     if "curves" not in request.keywords:
-        monkeypatch.setattr(example.runs.Recorder, "curves", lambda self, history, title: None)
+        monkeypatch.setattr(example.runs.Recorder, "picture", lambda self, name, draw: None)
 
 
 def one_sentence(err):
@@ -92,8 +94,7 @@ def test_a_run_writes_all_its_files(main, tmp_path):
     out = tmp_path / "run"
     code, printed, _ = main(*FAST, "--out", out)
     assert code == 0
-    names = {"config.json", "log.csv", "train.log", "curves.png", "result.json", "last.safetensors", "best.safetensors"}
-    assert {file.name for file in out.iterdir()} == names
+    assert {file.name for file in out.iterdir()} == set(FILES)
 
     config = json.loads((out / "config.json").read_text())
     assert config["settings"]["batch_size"] == 16
@@ -109,7 +110,8 @@ def test_a_run_writes_all_its_files(main, tmp_path):
         "epoch,iteration,lr,train_loss,train_acc,val_loss,val_acc,seconds,images_per_second"
     )
     assert [(row["epoch"], row["iteration"]) for row in rows] == [("1", "4"), ("2", "8")]
-    assert (out / "curves.png").read_bytes().startswith(b"\x89PNG")
+    for name in ("curves", "confusion", "mistakes"):
+        assert (out / f"{name}.png").read_bytes().startswith(b"\x89PNG")
     result = json.loads((out / "result.json").read_text())
     assert result["test_total"] == 13
     assert result["test_acc"] == result["test_correct"] / 13
@@ -196,7 +198,7 @@ def test_every_optimizer_and_schedule(main, tmp_path, optimizer, schedule):
 def test_recipes_are_defaults_that_flags_override(example):
     paper = example.settings_of({"recipe": "paper"})
     assert (paper["lr"], paper["momentum"], paper["weight_decay"], paper["nesterov"]) == (0.1, 0.9, 1e-4, False)
-    schedule = example.make_schedule(paper, paper["iterations"])
+    schedule = legs.make_schedule(paper, paper["iterations"])
     assert [schedule(i) for i in (0, 31_999, 32_000, 47_999, 48_000, 63_999)] == pytest.approx(
         [0.1, 0.1, 0.01, 0.01, 0.001, 0.001]
     )

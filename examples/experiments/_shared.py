@@ -9,7 +9,8 @@ from pathlib import Path
 
 from minires import checkpoint, data, optim
 from minires.cli import settings as common
-from minires.cli.console import Parser, stopping_on_signals
+from minires.cli.console import Parser
+from minires.cli.progress import stopping_on_signals
 from minires.cli.recording import environment, write_csv
 from minires.files import write_atomically
 from minires.inspection.pictures.figures import new_figure, write_png

@@ -4,27 +4,20 @@ from __future__ import annotations
 
 import argparse
 import math
-import os
-import shlex
-import signal
-import subprocess
 import sys
 import textwrap
-import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
+from minires.columns import display_width, padded, printable
 from minires.names import unknown
 from minires.textbook import softmax
 
 if TYPE_CHECKING:
-    from minires.cli.recording import Recorder
-    from minires.trainer import HistoryRow, Position, Trainer
     from minires.training import Evaluation
 
 FLAGS = {  # what the library's errors advise, and the flag that does it
@@ -35,6 +28,9 @@ FLAGS = {  # what the library's errors advise, and the flag that does it
     "ask for the data set cifar10": "give --dataset cifar10",
     "skip_broken=True": "--skip-broken",
 }
+
+
+MOST_CLASSES = 40  # that a table shows one by one
 
 
 class Parser(argparse.ArgumentParser):
@@ -95,129 +91,6 @@ def likeliest(logits: np.ndarray, number: int) -> list[tuple[int, float]]:
     return [(int(label), float(probabilities[label])) for label in np.argsort(-probabilities, kind="stable")[:number]]
 
 
-class Watcher:
-    """Shows and records how training goes: a bar on a terminal, plain lines elsewhere, one line for each epoch."""
-
-    def __init__(self, recorder: Recorder, config: Mapping[str, Any]) -> None:
-        self.recorder, self.config = recorder, config
-        settings, label = config["settings"], config["dataset"]["label"]
-        self.title = f"{settings['model']} on {label}, seed {settings['seed']}"
-        self.quiet = settings["no_progress"]
-        self.bar: Any = None  # tqdm's, while it is shown
-        self.last_line = time.monotonic()
-
-    def tell(self, text: str) -> None:
-        """Print a line, above the bar if there is one, and keep it in train.log."""
-        if self.bar is None:
-            print(text, flush=True)
-        else:
-            self.bar.write(text)
-        self.recorder.say(text)
-
-    def start(self, trainer: Trainer) -> None:
-        """What is trained on what, and the heads of the columns."""
-        config, settings = self.config, self.config["settings"]
-        sizes = config["sizes"]
-        self.recorder.say(time.strftime("%Y-%m-%d %H:%M:%S"))
-        if config["dataset"]["notice"]:
-            self.recorder.say(config["dataset"]["notice"])
-        self.tell(f"{self.title}: {config['parameters']:,} parameters, {sizes['train']:,} training, {sizes['val']:,} "
-                  f"validation and {sizes['test']:,} test images")  # fmt: skip
-        self.tell(f"{settings['recipe']} recipe: {settings['epochs']} epochs, batch size {settings['batch_size']}, "
-                  f"{settings['optimizer']}, learning rate {settings['lr']:g}, {settings['schedule']}; writing to "
-                  f"{trainer.folder}")  # fmt: skip
-        if trainer.position.iteration:
-            self.tell(f"going on after epoch {trainer.position.epoch}, iteration {trainer.position.iteration:,}")
-        self.tell(" epoch  iteration         lr  train loss  train acc   val loss   val acc   seconds  images/s")
-
-    def batch(self, trainer: Trainer) -> None:
-        """After each step."""
-        position, batches = trainer.position, len(trainer.train_loader)
-        if self.quiet or position.seen == 0:  # a GPU has told nothing yet
-            return
-        seen = position.seen
-        speed = position.seen / max(position.epoch_seconds, 1e-9)
-        steps = min(trainer.epochs * batches, trainer.iterations or math.inf)
-        left = (steps - position.iteration) / position.iteration * position.seconds
-        facts = (
-            f"loss {position.loss_sum / seen:.3f}, acc {position.correct / seen:.1%}, {speed:,.0f} images/s, "
-            f"{clock(left)} left"
-        )
-        if sys.stderr.isatty():
-            self.show_bar(position, batches, trainer.epochs, facts)
-        elif time.monotonic() - self.last_line > 30:
-            self.last_line = time.monotonic()
-            print(
-                f"  epoch {position.epoch + 1}/{trainer.epochs}, batch {position.batch}/{batches}: {facts}", flush=True
-            )
-
-    def show_bar(self, position: Position, batches: int, epochs: int, facts: str) -> None:
-        from tqdm import tqdm
-
-        if self.bar is None:
-            layout = "{desc} |{bar}| {n_fmt}/{total_fmt}{postfix}"  # tqdm puts a comma before the postfix
-            self.bar = tqdm(total=batches, leave=False, dynamic_ncols=True, bar_format=layout, delay=1e-3)
-        self.bar.n = position.batch
-        self.bar.set_description_str(f"epoch {position.epoch + 1}/{epochs}", refresh=False)
-        self.bar.set_postfix_str(facts)
-
-    def epoch(self, trainer: Trainer, row: HistoryRow) -> None:
-        """After each epoch: a line, log.csv and curves.png."""
-        columns = "{epoch:6d} {iteration:10,d} {lr:10.3g} {train_loss:11.4f} {train_acc:10.2%} "
-        columns += f"{'-':>10} {'-':>9}" if row["val_loss"] is None else "{val_loss:10.4f} {val_acc:9.2%}"
-        self.tell((columns + " {seconds:9.1f} {images_per_second:9,.0f}").format_map(row))
-        self.last_line = time.monotonic()
-        self.recorder.log(trainer.position.history)
-        self.recorder.curves(trainer.position.history, self.title)
-
-    def close(self) -> None:
-        """Take the bar away."""
-        if self.bar is not None:
-            self.bar.clear()  # close() alone leaves what a bar with a delay has shown
-            self.bar.close()
-            self.bar = None
-
-
-def clock(seconds: float) -> str:
-    """1:02:03 or 2:03."""
-    minutes, seconds = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
-
-
-class stopping_on_signals:
-    """Within this block Ctrl-C and SIGTERM ask the trainer to stop after its step; a second Ctrl-C stops at once."""
-
-    def __init__(self, trainer: Trainer) -> None:
-        self.trainer = trainer
-        self.received: list[int] = []
-        self.before: dict[int, Any] = {}
-
-    def __enter__(self) -> list[int]:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self.before[number] = signal.signal(number, self.handle)
-        return self.received
-
-    def handle(self, number: int, frame: FrameType | None) -> None:
-        if self.trainer.stop_requested and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        print("\nstopping after this step ...", file=sys.stderr, flush=True)
-        self.trainer.stop_requested = True
-        self.received.append(number)
-
-    def __exit__(self, *error: object) -> None:
-        for number, handler in self.before.items():
-            signal.signal(number, handler)
-
-
-def how_to_go_on(folder: str | Path, recorder: Recorder) -> str:
-    """The command that continues the run, also kept in train.log."""
-    words = [sys.executable, str(Path(sys.argv[0]).resolve()), "--resume", str(Path(folder).resolve())]
-    line = f"to go on: {subprocess.list2cmdline(words) if os.name == 'nt' else shlex.join(words)}"
-    recorder.say(line)
-    return line
-
-
 def in_flags(error: Exception | str) -> str:
     """The sentence of an error of the library, with flags for the arguments it names."""
     text = getattr(error, "for_scripts", str(error))
@@ -242,15 +115,29 @@ def fail(error: Exception | str, code: int = 1) -> int:
     return code
 
 
-def evaluation_table(evaluation: Evaluation, classes: Sequence[str], label: str) -> Iterator[str]:
-    """Lines: loss and accuracy on the test set, then each class."""
+def evaluation_table(
+    evaluation: Evaluation, classes: Sequence[str], label: str, where: str = "--json has all of them"
+) -> Iterator[str]:
+    """Lines of at most 80 columns: loss and accuracy on the test set, then each class.
+
+    Of more than 40 classes the ten with the lowest and the ten with the highest accuracy.   where: the others stand.
+    """
     correct, total = sum(evaluation.class_correct), sum(evaluation.class_total)
     share = f"{evaluation.accuracy:.2%} ({correct:,} of {total:,})"
-    yield f"test loss {evaluation.loss:.4f}   test accuracy {share}   {label}"
-    width = max(map(len, classes))
-    for name, right, of in zip(classes, evaluation.class_correct, evaluation.class_total, strict=True):
-        yield f"  {name:<{width}}  {f'{right / of:7.2%}' if of else '      -'}  {right:5,} of {of:5,}"
+    yield f"test loss {evaluation.loss:.4f}   test accuracy {share}"
+    yield f"on {label}"
+    rows = list(zip(classes, evaluation.class_correct, evaluation.class_total, strict=True))
+    if len(rows) > MOST_CLASSES:
+        rows = sorted((row for row in rows if row[2]), key=lambda row: row[1] / row[2])
+        yield f"  the ten classes with the lowest and the ten with the highest accuracy, of {len(classes):,}; {where}"
+        rows = rows if len(rows) <= 20 else rows[:10] + rows[-10:]
+    numbers = [f"  {f'{right / of:7.2%}' if of else '      -'}  {right:5,} of {of:5,}" for _, right, of in rows]
+    left = 80 - 2 - max(map(len, numbers), default=0)
+    width = min(left, max((display_width(printable(name)) for name, *_ in rows), default=0))
+    for (name, *_), figures in zip(rows, numbers, strict=True):
+        yield f"  {padded(printable(name), width)}{figures}"
 
 
 def none_for_nan(value: float) -> float | None:
-    return None if math.isnan(value) else value
+    """The value as JSON has it: None where it is not finite."""
+    return value if math.isfinite(value) else None

@@ -1,5 +1,7 @@
 """The files of a run besides its checkpoints: config.json, log.csv, train.log, curves.png, result.json."""
 
+from __future__ import annotations
+
 import csv
 import io
 import json
@@ -8,59 +10,125 @@ import platform
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 import minires
 from minires import backend
+from minires.cli.output import note
 from minires.files import write_atomically
-from minires.inspection.pictures.figures import new_figure
-from minires.trainer import HistoryRow
+from minires.inspection.pictures.figures import new_figure, write_png
+from minires.position import HistoryRow
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+FILES = (  # what a run writes into its folder
+    "config.json",
+    "log.csv",
+    "train.log",
+    "curves.png",
+    "confusion.png",
+    "mistakes.png",
+    "result.json",
+    "best.safetensors",
+    "last.safetensors",
+)
 
 
 class Recorder:
-    """Writes into `folder`, which it makes. Raises OSError with the cure where it cannot."""
+    """Writes into `folder`, which it makes. Raises OSError with the cure where it cannot.
 
-    def __init__(self, folder: str | Path) -> None:
+    flag: of the command line, which named the folder: "--out" for a new run, "--resume" for one that goes on.
+    What stands beside the result (train.log, log.csv, pictures) is never worth the run: where one of these cannot be
+    written, it is left out with a note, once for each, and kept in `troubles`, {name: reason}.
+    """
+
+    def __init__(self, folder: str | Path, flag: str = "--out") -> None:
         self.folder = Path(folder)
+        self.troubles: dict[str, str] = {}
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            for left in self.folder.glob(".*.part"):  # by a process that was killed while it wrote
-                left.unlink()
+            for name in FILES:
+                for left in self.folder.glob(f".{name}.*.part"):  # by a process that was killed while it wrote
+                    left.unlink()
             with tempfile.TemporaryFile(dir=self.folder):
                 pass
         except OSError as error:
-            raise OSError(f"--out {folder} cannot be written ({error.strerror}): name another folder") from error
+            cures = {
+                "--out": "name another folder",
+                "--resume": "copy the folder to where you may write, and give --resume the copy",
+            }
+            raise OSError(f"{flag} {folder} cannot be written ({error.strerror}): {cures[flag]}") from error
+
+    def claim(self) -> None:
+        """Begin a new run here. Raises ValueError where the folder holds any file of a run, so that none is lost."""
+        there = [name for name in FILES if os.path.lexists(self.folder / name)]
+        if "last.safetensors" in there:
+            raise ValueError(
+                f"--out {self.folder} already holds a run: go on with --resume {self.folder}, or name another folder"
+            )
+        if there:
+            raise ValueError(f"--out {self.folder} already holds {', '.join(there)} of a run: name another folder")
+        try:
+            open(self.folder / "train.log", "x").close()  # of two processes at once only one gets beyond this
+        except FileExistsError:
+            raise ValueError(f"--out {self.folder}: another run has just begun there: name another folder") from None
 
     def say(self, text: str) -> None:
         """Append a line to train.log."""
-        with open(self.folder / "train.log", "a", encoding="utf-8") as file:
-            file.write(text + "\n")
+
+        def append():
+            with open(self.folder / "train.log", "a", encoding="utf-8", errors="backslashreplace") as file:
+                file.write(text + "\n")
+
+        self._beside_the_result("train.log", append)
 
     def config(self, config: Mapping[str, Any]) -> None:
-        """config.json: every setting, and what it ran on."""
-        self._json("config.json", config)
+        """config.json: every setting, and what it ran on. Raises OSError where it cannot be written."""
+        write_atomically(self.folder / "config.json", _json(config))
 
-    def result(self, result: Mapping[str, Any]) -> None:
-        """result.json: what came out."""
-        self._json("result.json", result)
+    def result(self, result: Mapping[str, Any]) -> bool:
+        """result.json: what came out; whether it could be written."""
+        self._beside_the_result("result.json", lambda: write_atomically(self.folder / "result.json", _json(result)))
+        return "result.json" not in self.troubles
+
+    def keep_result(self, epochs: int) -> None:
+        """Put the result of a run that goes on for longer aside, as result-5-epochs.json."""
+        if (self.folder / "result.json").exists():
+            os.replace(self.folder / "result.json", self.folder / f"result-{epochs}-epochs.json")
 
     def log(self, history: Sequence[HistoryRow]) -> None:
         """log.csv: a line for each finished epoch, complete and on the disk after each."""
-        write_csv(self.folder / "log.csv", HistoryRow.__annotations__, history)
+        path = self.folder / "log.csv"
+        self._beside_the_result("log.csv", lambda: write_csv(path, HistoryRow.__annotations__, history))
 
     def curves(self, history: Sequence[HistoryRow], title: str) -> None:
         """curves.png: loss and accuracy by epoch, training and validation."""
         if history:
-            picture = io.BytesIO()
-            draw_curves(history, title, picture)
-            write_atomically(self.folder / "curves.png", picture.getvalue())
+            self.picture("curves.png", lambda: draw_curves(history, title))
 
-    def _json(self, name, content):
-        write_atomically(self.folder / name, (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
+    def picture(self, name: str, draw: Callable[[], Figure]) -> None:
+        """Write the figure that draw() returns."""
+        self._beside_the_result(name, lambda: write_png(draw(), self.folder / name))
+
+    def _beside_the_result(self, name, write):
+        """write(); whatever goes wrong is noted, the first time for each name."""
+        try:
+            write()
+        except Exception as error:
+            reason = f"{name} is left out ({getattr(error, 'strerror', None) or error or type(error).__name__})"
+            if name not in self.troubles:
+                note(f"{reason}: the run and its result stand")
+            self.troubles[name] = reason
+
+
+def _json(content):
+    return (json.dumps(content, indent=2, allow_nan=False) + "\n").encode()
 
 
 def write_csv(path: str | Path, columns: Iterable[str], rows: Iterable[Sequence[Any] | Mapping[str, Any]]) -> None:
@@ -72,8 +140,8 @@ def write_csv(path: str | Path, columns: Iterable[str], rows: Iterable[Sequence[
     write_atomically(path, text.getvalue().encode())
 
 
-def draw_curves(history: Sequence[Mapping[str, Any]], title: str, file: str | Path | IO[bytes]) -> None:
-    """Draw loss and accuracy by epoch of `history` (each a HistoryRow) as a PNG into `file`."""
+def draw_curves(history: Sequence[Mapping[str, Any]], title: str) -> Figure:
+    """Loss and accuracy by epoch of `history` (each a HistoryRow), training and validation."""
     from matplotlib.ticker import MaxNLocator
 
     figure = new_figure(10, 4.2)
@@ -93,7 +161,7 @@ def draw_curves(history: Sequence[Mapping[str, Any]], title: str, file: str | Pa
         axes.grid(alpha=0.3)
         axes.legend()
     figure.suptitle(title, fontsize=11)
-    figure.savefig(file, format="png")
+    return figure
 
 
 def environment(device: str) -> dict[str, Any]:

@@ -1,31 +1,27 @@
 """A run in a folder of its own: begun, stopped, gone on with, tested. What the scripts that train have in common."""
 
+import itertools
 import math
 import signal
 import sys
+import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 from minires import backend, checkpoint, data
-from minires.cli.console import (
-    Watcher,
-    evaluation_table,
-    fail,
-    how_to_go_on,
-    in_flags,
-    none_for_nan,
-    notice_in_flags,
-    stopping_on_signals,
-)
+from minires.cli.console import fail, in_flags, notice_in_flags
+from minires.cli.legs import plan
+from minires.cli.output import output_is_kept_elsewhere, steady_output
+from minires.cli.progress import Watcher, how_to_go_on, stopping_on_signals
 from minires.cli.recording import Recorder, environment
+from minires.cli.testing import test
 from minires.module import Module
 from minires.optim import Optimizer
 from minires.trainer import Trainer
-from minires.training import Evaluation, Interrupted, evaluate
+from minires.training import Interrupted
 
-FREE_ON_RESUME = {"resume", "device", "data_dir", "data_url", "threads", "save_every", "no_progress"}
 Given = TypeVar("Given")
 
 
@@ -33,6 +29,17 @@ def call(run: Callable[[Given], int], given: Given) -> int:
     """run(given), the flags given -> exit code; every failure is one sentence on stderr and a code that is not 0."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     warnings.filterwarnings("ignore", "(overflow|invalid value|divide by zero) encountered", RuntimeWarning)
+    with steady_output() as output:
+        code = _outcome(run, given)
+        output.flush()
+        if output.lost and not code and not output.kept_elsewhere and not isinstance(output.lost, BrokenPipeError):
+            code = fail(
+                f"the output could not be written ({output.lost.strerror}): free some space, or name another file"
+            )
+        return code
+
+
+def _outcome(run, given):
     try:
         return run(given)
     except KeyboardInterrupt:
@@ -45,8 +52,17 @@ def call(run: Callable[[Given], int], given: Given) -> int:
 
 def check_settings(settings: Mapping[str, Any]) -> None:
     """Raise ValueError for what would fail only once the run has its folder, or would not name its flag."""
-    for name in ("batch_size", "epochs", "iterations", "save_every", "threads", "limit_train", "limit_test"):
-        if settings[name] is not None and settings[name] < 1:
+    for name in (
+        "batch_size",
+        "epochs",
+        "iterations",
+        "save_every",
+        "threads",
+        "limit_train",
+        "limit_test",
+        "patience",
+    ):
+        if settings.get(name) is not None and settings[name] < 1:
             raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {settings[name]}")
     for name in ("lr", "head_lr_multiplier", "weight_decay"):
         if not 0 <= settings.get(name, 0) < math.inf:
@@ -66,32 +82,11 @@ def out_of_memory(settings: Mapping[str, Any], given: Mapping[str, Any]) -> int:
     return fail(f"out of memory with batch size {size}: {how} --batch-size {max(1, size // 2)}")
 
 
-def resumed_settings(given: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of the run to go on with; a flag that would make it another run is refused."""
-    folder = run_folder(given["resume"])
-    if not (folder / "last.safetensors").exists():
-        raise ValueError(f"--resume {given['resume']}: no run there: name a folder that holds a last.safetensors")
-    config = load_with_config(folder / "last.safetensors").info["config"]
-    saved = {**config["settings"], "dataset": config["dataset"]["name"]}  # what "auto" found then, not now
-    changed = [name for name in given if name not in FREE_ON_RESUME and saved.get(name) != given[name]]
-    if changed:
-        flags = ", ".join(f"--{name.replace('_', '-')} {given[name]} (was {saved.get(name)})" for name in changed)
-        raise ValueError(f"--resume goes on with the run's own settings, these differ: {flags}: leave them out")
-    return {**saved, **{name: given[name] for name in given if name in FREE_ON_RESUME}, "out": str(folder)}
-
-
-def load_with_config(path: str | Path) -> checkpoint.Checkpoint:
-    """A checkpoint that this script wrote: it says which run it belongs to."""
-    loaded = checkpoint.load(path)
-    if "config" not in loaded.info:
-        raise checkpoint.CheckpointError(f"{path}: does not say which run it belongs to: give one this script wrote")
-    return loaded
-
-
-def run_folder(path: str | Path) -> Path:
-    """The run's folder, from itself or from a checkpoint in it."""
-    path = Path(path)
-    return path if path.is_dir() else path.parent
+def new_folder(what: str) -> str:
+    """The name of a folder that is not there yet: runs/<time>-<what>, or for a second run of that second ...-2."""
+    first = f"runs/{time.strftime('%Y%m%d-%H%M%S')}-{what}"
+    names = itertools.chain([first], (f"{first}-{number}" for number in itertools.count(2)))
+    return next(name for name in names if not Path(name).exists())
 
 
 def prepare_device(settings: Mapping[str, Any], tell: Callable[[str], None] = print) -> str:
@@ -121,7 +116,6 @@ def train(
     device: str,
     model: Module,
     optimizer: Optimizer,
-    schedule: Callable[[int], float],
     loaders: tuple[data.Loader, data.Loader | None, data.Loader],
     facts: Mapping[str, Any],
     before_epoch: Callable[[int], None] | None = None,
@@ -130,14 +124,57 @@ def train(
 
     loaders: of the training, validation (or None) and test images.   facts: what else config.json shall hold.
     """
-    resume = settings.pop("resume", None)
+    check_settings(settings)
+    resume, new_leg = settings.pop("resume", None), settings.pop("new_leg", False)
     train_loader, val_loader, test_loader = loaders
-    folder = Path(settings["out"])
-    if not resume and (folder / "last.safetensors").exists():
-        raise ValueError(f"--out {folder} already holds a run: go on with --resume {folder}, or name another folder")
-    recorder = Recorder(folder)
-    config = {
+    if settings["patience"] is not None and val_loader is None:
+        raise ValueError("--patience waits for a better validation result: leave it out, or give --val-split 1 or more")
+    folder, length = Path(settings["out"]), plan(settings, len(train_loader))
+    recorder = Recorder(folder, "--resume" if resume else "--out")
+    if not resume:
+        recorder.claim()
+    output_is_kept_elsewhere()  # in train.log
+    config = configuration(settings, dataset, device, model, loaders, facts)
+    trainer = Trainer(
+        model,
+        optimizer,
+        length["schedule"],
+        train_loader,
+        val_loader,
+        epochs=length["epochs"],
+        iterations=length["iterations"],
+        num_classes=len(dataset.classes),
+        label_smoothing=settings["label_smoothing"],
+        folder=folder,
+        info={"config": config},
+        save_every=settings["save_every"],
+        watcher=Watcher(recorder, config),
+        before_epoch=before_epoch,
+        best=settings["best"],
+        patience=settings["patience"],
+        since=length["since"],
+    )
+    if resume:
+        go_on(trainer, recorder, config, new_leg)
+    else:
+        recorder.config(config)
+    return run_to_the_end(trainer, test_loader, recorder, config)
+
+
+def configuration(
+    settings: dict[str, Any],
+    dataset: data.Dataset,
+    device: str,
+    model: Module,
+    loaders: tuple[data.Loader, data.Loader | None, data.Loader],
+    facts: Mapping[str, Any],
+) -> dict[str, Any]:
+    """What config.json holds."""
+    train_loader, val_loader, test_loader = loaders
+    legs = settings.pop("legs", [])
+    return {
         "settings": settings,
+        **({"legs": legs} if legs else {}),
         "dataset": {"name": dataset.name, "label": dataset.label, "notice": settings.pop("notice")},
         "sizes": {
             "train": len(train_loader.images),
@@ -150,82 +187,43 @@ def train(
         "threads": backend.get_threads() if device == "cpu" else None,
         **environment(device),
     }
-    trainer = Trainer(
-        model,
-        optimizer,
-        schedule,
-        train_loader,
-        val_loader,
-        epochs=settings["epochs"],
-        iterations=settings["iterations"],
-        num_classes=len(dataset.classes),
-        label_smoothing=settings["label_smoothing"],
-        folder=folder,
-        info={"config": config},
-        save_every=settings["save_every"],
-        watcher=Watcher(recorder, config),
-        before_epoch=before_epoch,
-    )
-    if resume:
-        loaded = checkpoint.load(folder / "last.safetensors")
-        was = loaded.info["config"]["dataset"]
-        if (was["name"], was["label"]) != (dataset.name, dataset.label):
-            raise ValueError(f"the run was trained on {was['label']}, this is {dataset.label}: name its --data-dir")
-        config["dataset"]["notice"] = was["notice"]
-        trainer.resume(loaded)
-        if trainer.finished:
-            print("this run has come to its end already: only the test is done again; to train longer, start a new run")
+
+
+def go_on(trainer: Trainer, recorder: Recorder, config: dict[str, Any], new_leg: bool) -> None:
+    """Take up the run's last checkpoint; of a run that has ended config.json stays as it is."""
+    loaded = checkpoint.load(trainer.folder / "last.safetensors")
+    was, now = loaded.info["config"]["dataset"], config["dataset"]
+    if (was["name"], was["label"]) != (now["name"], now["label"]):
+        raise ValueError(f"the run was trained on {was['label']}, this is {now['label']}: name its --data-dir")
+    now["notice"] = was["notice"]
+    trainer.resume(loaded)
+    if trainer.finished:
+        how = "--patience with more epochs" if trainer.out_of_patience else "--epochs with more of them"
+        print(f"this run has come to its end already: only the test is done again; to train longer, give {how}")
+        return
+    recorder.keep_result(trainer.position.epoch)
     recorder.config(config)
+    if new_leg:
+        trainer.save()  # so that the new leg is part of what a later --resume goes on with
+
+
+def run_to_the_end(trainer: Trainer, test_loader: data.Loader, recorder: Recorder, config: Mapping[str, Any]) -> int:
+    """Train and test, whatever signals come; returns the exit code."""
+    trained = not trainer.finished
     trainer.watcher.start(trainer)
     with stopping_on_signals(trainer) as received:
         try:
             trainer.run()
             trainer.watcher.close()
-            test(trainer, test_loader, recorder, config)
+            if trained and trainer.out_of_patience:
+                trainer.watcher.tell(f"stopped: {trainer.patience} epochs without a new best validation {trainer.best}")
+            return test(trainer, test_loader, recorder, config, trained)
         except Interrupted:
             trainer.watcher.close()
-            print(f"stopped and saved; {how_to_go_on(folder, recorder)}", flush=True)
+            print(f"stopped and saved; {how_to_go_on(trainer.folder, recorder)}", flush=True)
             return 128 + received[0]
         except KeyboardInterrupt:
             trainer.watcher.close()
-            return fail(f"stopped at once; from the last checkpoint {how_to_go_on(folder, recorder)}", 130)
+            return fail(f"stopped at once; from the last checkpoint {how_to_go_on(trainer.folder, recorder)}", 130)
         finally:
             trainer.watcher.close()
-    return 0
-
-
-def test(trainer: Trainer, test_loader: data.Loader, recorder: Recorder, config: Mapping[str, Any]) -> None:
-    """Evaluate the best model on the test set, once, and write result.json."""
-    best = checkpoint.load(trainer.folder / "best.safetensors")
-    trainer.model.load_state_dict(best.model)
-    classes, position = config["classes"], trainer.position
-    evaluation = evaluate(trainer.model, test_loader, len(classes), lambda: trainer.stop_requested)
-    recorder.result(
-        {
-            **test_figures(evaluation, classes, config["dataset"]["label"]),
-            "model_of_epoch": position.best_epoch,
-            "best_val_acc": position.best_val_acc,
-            "epochs": position.epoch,
-            "iterations": position.iteration,
-            "seconds": position.seconds,
-            "peak_memory_mb": backend.memory_peak(config["device"]) / 1e6,
-        }
-    )
-    tell = trainer.watcher.tell
-    for line in evaluation_table(evaluation, classes, config["dataset"]["label"]):
-        tell(line)
-    chosen = "best on the validation images" if trainer.val_loader else "the last, as there are no validation images"
-    tell(f"model of epoch {position.best_epoch} ({chosen}); {position.seconds:,.0f} s; results in {trainer.folder}")
-
-
-def test_figures(evaluation: Evaluation, classes: Sequence[str], label: str) -> dict[str, Any]:
-    """What a test found, for a JSON file."""
-    by_class = zip(classes, evaluation.class_accuracy, strict=True)
-    return {
-        "test_loss": none_for_nan(evaluation.loss),
-        "test_acc": evaluation.accuracy,
-        "test_correct": sum(evaluation.class_correct),
-        "test_total": sum(evaluation.class_total),
-        "class_acc": {name: none_for_nan(value) for name, value in by_class},
-        "dataset": label,
-    }

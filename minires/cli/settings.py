@@ -15,6 +15,8 @@ LAST = {
     "threads": None,
     "save_every": None,
     "no_progress": False,
+    "best": "accuracy",
+    "patience": None,
 }
 NUMBER = {"type": int, "metavar": "N"}
 ARGUMENTS: dict[str, dict[str, Any]] = {
@@ -35,6 +37,8 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "--limit-test": {**NUMBER, "help": "use the first N test images"},
     "--threads": {**NUMBER, "help": "default: the physical cores this process may use"},
     "--save-every": {**NUMBER, "help": "iterations between checkpoints; default: at each epoch's end"},
+    "--best": {"choices": ["accuracy", "loss"], "help": "of the validation images, chooses the epoch that is tested"},
+    "--patience": {**NUMBER, "help": "stop after N epochs without a new best; default: never"},
     "--no-progress": {"action": "store_true", "help": "no bar, only a line for each epoch"},
 }
 SHORT = {"--batch-size": "-b"}

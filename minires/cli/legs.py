@@ -1,0 +1,204 @@
+"""Going on with a run, as planned or for longer: what is added to its plan is a leg, and stands in config.json.
+
+A run's settings say how it began, and never change. Each leg adds {"from_epoch", "from_iteration", "to_epoch",
+"to_iteration", "schedule", "lr"}; schedule and lr are None where the schedule before holds on.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypedDict
+
+from minires import checkpoint, schedules
+
+FREE_ON_RESUME = {"resume", "device", "data_dir", "data_url", "threads", "save_every", "no_progress", "patience"}
+LONGER = ("epochs", "iterations", "schedule", "lr")
+SINCE_THEN = {"best": "accuracy", "patience": None}  # settings that runs of earlier versions lack
+HOLD_ON = ("constant", "step")  # schedules that say by themselves what comes after their end
+KINDS = ("constant", "step", "cosine", "one-cycle")
+
+
+class Leg(TypedDict):
+    """A part of a run after its first: epochs and iterations before it, those at its end, and its learning rate."""
+
+    from_epoch: int
+    from_iteration: int
+    to_epoch: int
+    to_iteration: int
+    schedule: str | None
+    lr: float | None
+
+
+# Settings -----------------------------------------------------------------------------------------------------------
+
+
+def resumed_settings(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of the run to go on with, `legs` among them; a flag that would make it another run is refused."""
+    folder = run_folder(given["resume"])
+    if not (folder / "last.safetensors").exists():
+        raise ValueError(_no_run(given["resume"], folder))
+    loaded = load_with_config(folder / "last.safetensors")
+    config = loaded.info["config"]
+    saved = {**SINCE_THEN, **config["settings"]}
+    saved["dataset"] = config["dataset"]["name"]  # what "auto" found then, not now
+    legs = config.get("legs", [])
+    leg = _new_leg(given, saved, legs, config["sizes"]["train"], loaded.position)
+    _refuse_changes(given, saved, legs, leg)
+    free = {name: given[name] for name in given if name in FREE_ON_RESUME}
+    return {**saved, **free, "out": str(folder), "legs": legs + ([leg] if leg else []), "new_leg": leg is not None}
+
+
+def _no_run(resume, folder):
+    """Why there is nothing to go on from."""
+    if (folder / "best.safetensors").exists():
+        return (
+            f"--resume {resume}: its last.safetensors is missing, without which it cannot go on: --evaluate its "
+            "best.safetensors, or go on from that with finetune.py --weights"
+        )
+    return f"--resume {resume}: no run there: name a folder that holds a last.safetensors"
+
+
+def _refuse_changes(given, saved, legs, leg):
+    was = {**saved, **_plan_in_force(saved, legs)}
+    free = FREE_ON_RESUME | set(LONGER if leg else ())
+    changed = [name for name in given if name not in free and was.get(name) != given[name]]
+    if changed:
+        flags = ", ".join(f"--{name.replace('_', '-')} {given[name]} (was {was.get(name)})" for name in changed)
+        also = ""
+        if set(changed) <= set(LONGER):
+            also = f"; to train longer give --epochs above {was['epochs']}, and --lr or --schedule for the new part"
+        raise ValueError(f"--resume goes on with the run's own settings, these differ: {flags}: leave them out{also}")
+
+
+def _plan_in_force(saved, legs):
+    """What LONGER's flags would have to say to change nothing."""
+    plan = {name: saved[name] for name in LONGER}
+    for leg in legs:
+        plan |= {"epochs": leg["to_epoch"], "iterations": leg["to_iteration"]}
+        if leg["schedule"] is not None:
+            plan |= {"schedule": leg["schedule"], "lr": leg["lr"]}
+    return plan
+
+
+def _new_leg(given, saved, legs, images, position):
+    """The Leg that the flags ask for, or None where they ask for nothing beyond the plan."""
+    plan, batches = _plan_in_force(saved, legs), math.ceil(images / saved["batch_size"])
+    if position is None or not {"epochs", "iterations"} & set(given):
+        return None
+    planned = min(plan["epochs"] * batches, plan["iterations"] or math.inf)
+    cut = position["iteration"] - position["epoch"] * batches - position["batch"]  # below 0: an epoch was not whole
+    ends = [given["epochs"] * batches + cut] if "epochs" in given else []
+    ends += [given["iterations"]] if "iterations" in given else []
+    end = min(ends)
+    if end <= planned:
+        return None
+    over = (
+        position["iteration"] >= planned or position["epoch"] >= plan["epochs"] or _stopped_early(saved, legs, position)
+    )
+    return Leg(
+        from_epoch=position["epoch"] if over else plan["epochs"],
+        from_iteration=position["iteration"] if over else planned,
+        to_epoch=math.ceil((end - cut) / batches),
+        to_iteration=end,
+        **_learning_rate(given, plan),
+    )
+
+
+def _stopped_early(saved, legs, position):
+    since = legs[-1]["from_epoch"] if legs else 0
+    waited = position["epoch"] - max(position["best_epoch"], since)
+    return position["batch"] == 0 and saved["patience"] is not None and waited >= saved["patience"]
+
+
+def _learning_rate(given, plan):
+    """{"schedule", "lr"} of a new leg. Raises ValueError where the schedule before does not say what comes now."""
+    if not 0 <= given.get("lr", 0) < math.inf:
+        raise ValueError(f"--lr must be a number from 0 up, got {given['lr']}")
+    if "schedule" in given or "lr" in given:
+        return {name: given.get(name, plan[name]) for name in ("schedule", "lr")}
+    if plan["schedule"] in HOLD_ON:
+        return {"schedule": None, "lr": None}
+    raise ValueError(
+        f"--resume: a {plan['schedule']} schedule ends with its {plan['epochs']} epochs: say how the new part goes: "
+        f"--lr X for another {plan['schedule']}, or --schedule constant --lr X"
+    )
+
+
+# The plan -----------------------------------------------------------------------------------------------------------
+
+
+class Plan(TypedDict):
+    """How long a Trainer trains, at which learning rate, and the epoch from which its patience counts."""
+
+    epochs: int
+    iterations: int | None
+    schedule: Callable[[int], float]
+    since: int
+
+
+def plan(settings: Mapping[str, Any], batches: int) -> Plan:
+    """The Plan of a run of `batches` iterations an epoch, its legs included."""
+    legs = settings.get("legs", [])
+    first = min(settings["epochs"] * batches, settings["iterations"] or math.inf)
+    pieces = [(0, make_schedule(settings, int(first)))]
+    for leg in legs:
+        if leg["schedule"] is not None:
+            options = {**settings, "warmup": 0, "schedule": leg["schedule"], "lr": leg["lr"]}
+            length = leg["to_iteration"] - leg["from_iteration"]
+            pieces.append((leg["from_iteration"], make_schedule(options, length)))
+    if not legs:
+        return Plan(epochs=settings["epochs"], iterations=settings["iterations"], schedule=pieces[0][1], since=0)
+    last = legs[-1]
+    schedule = _one_after_another(pieces)
+    return Plan(epochs=last["to_epoch"], iterations=last["to_iteration"], schedule=schedule, since=last["from_epoch"])
+
+
+def make_schedule(settings: Mapping[str, Any], iterations: int) -> Callable[[int], float]:
+    """The learning rate as a function of the iteration; "step" divides it by 10 at 1/2 and 3/4 of the iterations."""
+    lr = settings["lr"]
+    schedule: Callable[[int], float] = {
+        "constant": lambda: schedules.ConstantLR(lr),
+        "step": lambda: schedules.MultiStepLR(lr, (iterations // 2, iterations * 3 // 4)),
+        "cosine": lambda: schedules.CosineAnnealingLR(lr, iterations),
+        "one-cycle": lambda: schedules.OneCycleLR(lr, iterations),
+    }[settings["schedule"]]()
+    warmup = settings.get("warmup", 0)
+    return schedules.LinearWarmup(schedule, warmup, start_factor=0.1) if warmup else schedule
+
+
+def _one_after_another(pieces):
+    """lr(iteration) of the last of the pieces (start, schedule) that has begun, each counting from its own start."""
+
+    def lr(iteration):
+        start, schedule = [piece for piece in pieces if piece[0] <= iteration][-1]
+        return schedule(iteration - start)
+
+    return lr
+
+
+def described(legs: list[Leg]) -> list[str]:
+    """A line for each leg."""
+    lines = []
+    for leg in legs:
+        rate = (
+            "learning rate as it was" if leg["schedule"] is None else f"{leg['schedule']}, learning rate {leg['lr']:g}"
+        )
+        lines.append(f"new leg: epochs {leg['from_epoch'] + 1} to {leg['to_epoch']}, {rate}")
+    return lines
+
+
+# Files --------------------------------------------------------------------------------------------------------------
+
+
+def load_with_config(path: str | Path) -> checkpoint.Checkpoint:
+    """A checkpoint that a script wrote: it says which run it belongs to."""
+    loaded = checkpoint.load(path)
+    if "config" not in loaded.info:
+        raise checkpoint.CheckpointError(f"{path}: does not say which run it belongs to: give one this script wrote")
+    return loaded
+
+
+def run_folder(path: str | Path) -> Path:
+    """The run's folder, from itself or from a checkpoint in it."""
+    path = Path(path)
+    return path if path.is_dir() else path.parent

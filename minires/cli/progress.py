@@ -1,0 +1,152 @@
+"""How a run is shown while it goes on, and how a signal ends it."""
+
+from __future__ import annotations
+
+import math
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from minires.cli.legs import described
+
+if TYPE_CHECKING:
+    from minires.cli.recording import Recorder
+    from minires.position import HistoryRow, Position
+    from minires.trainer import Trainer
+
+
+class Watcher:
+    """Shows and records how training goes: a bar on a terminal, plain lines elsewhere, one line for each epoch."""
+
+    def __init__(self, recorder: Recorder, config: Mapping[str, Any]) -> None:
+        self.recorder, self.config = recorder, config
+        settings, label = config["settings"], config["dataset"]["label"]
+        self.title = f"{settings['model']} on {label}, seed {settings['seed']}"
+        self.quiet = settings["no_progress"]
+        self.bar: Any = None  # tqdm's, while it is shown
+        self.last_line = time.monotonic()
+
+    def tell(self, text: str) -> None:
+        """Print a line, above the bar if there is one, and keep it in train.log."""
+        if self.bar is None:
+            print(text, flush=True)
+        else:
+            self.bar.write(text)
+        self.recorder.say(text)
+
+    def start(self, trainer: Trainer) -> None:
+        """What is trained on what, and the heads of the columns."""
+        config, settings = self.config, self.config["settings"]
+        sizes = config["sizes"]
+        self.recorder.say(time.strftime("%Y-%m-%d %H:%M:%S"))
+        if config["dataset"]["notice"]:
+            self.recorder.say(config["dataset"]["notice"])
+        self.tell(self.title)
+        images = f"{sizes['train']:,} training, {sizes['val']:,} validation, {sizes['test']:,} test"
+        self.tell(f"{config['parameters']:,} parameters; images: {images}")
+        self.tell(f"{settings['recipe']} recipe: {settings['epochs']} epochs, batch size {settings['batch_size']}, "
+                  f"{settings['optimizer']}, learning rate {settings['lr']:g}, {settings['schedule']}")  # fmt: skip
+        for line in described(config.get("legs", [])):
+            self.tell(line)
+        self.tell(f"writing to {trainer.folder}")
+        if trainer.position.iteration:
+            self.tell(f"going on after epoch {trainer.position.epoch}, iteration {trainer.position.iteration:,}")
+        self.tell("epoch iteration       lr train loss train acc val loss val acc seconds images/s")
+
+    def batch(self, trainer: Trainer) -> None:
+        """After each step."""
+        position, batches = trainer.position, len(trainer.train_loader)
+        if self.quiet or position.seen == 0:  # a GPU has told nothing yet
+            return
+        seen = position.seen
+        speed = position.seen / max(position.epoch_seconds, 1e-9)
+        steps = min(trainer.epochs * batches, trainer.iterations or math.inf)
+        left = (steps - position.iteration) / position.iteration * position.seconds
+        facts = (
+            f"loss {position.loss_sum / seen:.3f}, acc {position.correct / seen:.1%}, {speed:,.0f} images/s, "
+            f"{clock(left)} left"
+        )
+        if sys.stderr.isatty():
+            self.show_bar(position, batches, trainer.epochs, facts)
+        elif time.monotonic() - self.last_line > 30:
+            self.last_line = time.monotonic()
+            print(
+                f"  epoch {position.epoch + 1}/{trainer.epochs}, batch {position.batch}/{batches}: {facts}", flush=True
+            )
+
+    def show_bar(self, position: Position, batches: int, epochs: int, facts: str) -> None:
+        from tqdm import tqdm
+
+        if self.bar is None:
+            layout = "{desc} |{bar}| {n_fmt}/{total_fmt}{postfix}"  # tqdm puts a comma before the postfix
+            self.bar = tqdm(total=batches, leave=False, dynamic_ncols=True, bar_format=layout, delay=1e-3)
+        self.bar.n = position.batch
+        self.bar.set_description_str(f"epoch {position.epoch + 1}/{epochs}", refresh=False)
+        self.bar.set_postfix_str(facts)
+
+    def epoch(self, trainer: Trainer, row: HistoryRow) -> None:
+        """After each epoch: a line, log.csv and curves.png."""
+        columns = "{epoch:5d} {iteration:9,d} {lr:8.3g} {train_loss:10.4f} {train_acc:9.2%} "
+        columns += f"{'-':>8} {'-':>7}" if row["val_loss"] is None else "{val_loss:8.4f} {val_acc:7.2%}"
+        self.tell((columns + " {seconds:7.1f} {images_per_second:8,.0f}").format_map(row))
+        self.last_line = time.monotonic()
+        self.recorder.log(trainer.position.history)
+        self.recorder.curves(trainer.position.history, self.title)
+
+    def close(self) -> None:
+        """Take the bar away."""
+        if self.bar is not None:
+            self.bar.clear()  # close() alone leaves what a bar with a delay has shown
+            self.bar.close()
+            self.bar = None
+
+
+def clock(seconds: float) -> str:
+    """1:02:03 or 2:03."""
+    minutes, seconds = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
+
+
+class stopping_on_signals:
+    """Within this block Ctrl-C, SIGTERM and SIGHUP, which a terminal sends when it goes, ask the trainer to stop after
+    its step; a second Ctrl-C stops at once. Windows has SIGBREAK instead of SIGHUP. What `nohup` ignores stays so.
+    """
+
+    def __init__(self, trainer: Trainer) -> None:
+        self.trainer = trainer
+        self.received: list[int] = []
+        self.before: dict[int, Any] = {}
+
+    def __enter__(self) -> list[int]:
+        for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK"):
+            number = getattr(signal, name, None)
+            if number is not None and (name == "SIGINT" or signal.getsignal(number) != signal.SIG_IGN):
+                self.before[number] = signal.signal(number, self.handle)
+        return self.received
+
+    def handle(self, number: int, frame: FrameType | None) -> None:
+        if self.trainer.stop_requested and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        print("\nstopping after this step ...", file=sys.stderr, flush=True)
+        self.trainer.stop_requested = True
+        self.received.append(number)
+
+    def __exit__(self, *error: object) -> None:
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
+
+
+def how_to_go_on(folder: str | Path, recorder: Recorder) -> str:
+    """The command that continues the run, also kept in train.log."""
+    words = [sys.executable, str(Path(sys.argv[0]).resolve()), "--resume", str(Path(folder).resolve())]
+    line = f"to go on: {subprocess.list2cmdline(words) if os.name == 'nt' else shlex.join(words)}"
+    recorder.say(line)
+    return line

@@ -1,0 +1,132 @@
+"""The end of a run: its best model is tested, once, and what it gets wrong is drawn."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from minires import backend, checkpoint, data
+from minires.cli.console import evaluation_table, none_for_nan
+from minires.cli.output import note
+from minires.cli.recording import Recorder
+from minires.columns import cut
+from minires.inspection.explain import confusion_matrix
+from minires.inspection.pictures.mistakes import draw_confusion_matrix, draw_images
+from minires.textbook import softmax
+from minires.trainer import Trainer
+from minires.training import Evaluation, evaluate
+from minires.types import Array
+
+
+def test(
+    trainer: Trainer, test_loader: data.Loader, recorder: Recorder, config: Mapping[str, Any], trained: bool = True
+) -> int:
+    """Evaluate the best model on the test set, once, and write result.json and pictures; returns the exit code.
+
+    trained: whether this process trained the run, so that the last model is at hand where the best one's file is not.
+    The exit code is 0 where the result reached result.json or standard output.
+    """
+    epoch = load_best(trainer, trained)
+    classes, position, label = config["classes"], trainer.position, config["dataset"]["label"]
+    answers = Answers(test_loader, len(classes), config.get("preprocessing", {}).get("order", "RGB"))
+    evaluation = evaluate(trainer.model, test_loader, len(classes), lambda: trainer.stop_requested, answers.add)
+    result = {
+        **test_figures(evaluation, classes, label),
+        "model_of_epoch": epoch,
+        "best_val_acc": position.best_val_acc,
+        "epochs": position.epoch,
+        "iterations": position.iteration,
+        "seconds": position.seconds,
+        "peak_memory_mb": backend.memory_peak(config["device"]) / 1e6,
+    }
+    tell = trainer.watcher.tell
+    for line in evaluation_table(evaluation, classes, label, "result.json has all of them"):
+        tell(line)
+    written = recorder.result(result)
+    if not written:
+        tell(f"the result, to keep: {json.dumps(result)}")
+    recorder.picture("confusion.png", lambda: draw_confusion_matrix(answers.counts(), classes))
+    if answers.mistakes:
+        recorder.picture("mistakes.png", lambda: answers.draw(classes))
+    for error in trainer.unsaved.values():
+        note(f"{error}: the result stands; --resume {trainer.folder} makes up for it")
+    chosen = "best on the validation images" if trainer.val_loader else "the last, as there are no validation images"
+    tell(f"model of epoch {epoch} ({chosen}); {position.seconds:,.0f} s; results in {trainer.folder}")
+    return 0 if written or getattr(sys.stdout, "lost", None) is None else 1
+
+
+def load_best(trainer: Trainer, trained: bool) -> int:
+    """Put the best model into trainer.model; the epoch that it is of."""
+    if "best" in trainer.unsaved:  # it is the one in memory
+        return trainer.position.best_epoch
+    try:
+        trainer.model.load_state_dict(checkpoint.load(trainer.folder / "best.safetensors").model)
+    except (ValueError, OSError) as error:
+        if not trained:
+            raise
+        note(f"the model of the last epoch is tested, since the best one's file cannot be read: {error}")
+        return trainer.position.epoch
+    return trainer.position.best_epoch
+
+
+def test_figures(evaluation: Evaluation, classes: Sequence[str], label: str) -> dict[str, Any]:
+    """What a test found, for a JSON file."""
+    by_class = zip(classes, evaluation.class_accuracy, strict=True)
+    return {
+        "test_loss": none_for_nan(evaluation.loss),
+        "test_acc": evaluation.accuracy,
+        "test_correct": sum(evaluation.class_correct),
+        "test_total": sum(evaluation.class_total),
+        "class_acc": {name: none_for_nan(value) for name, value in by_class},
+        "dataset": label,
+    }
+
+
+class Answers:
+    """Collects, batch by batch, what a model says: all answers, and the images it was surest and most wrong about.
+
+    loader: whose normalisation the images have.   order: of the images' colours.   most: how many mistakes are kept, as
+    tuples (probability, label, answer, pixels) in `mistakes`, the surest first.
+    """
+
+    def __init__(self, loader: data.Loader, num_classes: int, order: str = "RGB", most: int = 18) -> None:
+        self.mean, self.std, self.order = np.array(loader.mean), np.array(loader.std), order
+        self.num_classes, self.most = num_classes, most
+        self.labels: list[np.ndarray] = []
+        self.said: list[np.ndarray] = []
+        self.mistakes: list[tuple[float, int, int, np.ndarray]] = []
+
+    def add(self, x: Array, logits: Array, labels: Array) -> None:
+        """Take in a batch: x (B, H, W, C) as the model got it, logits (B, classes), labels (B,)."""
+        labels = backend.to_numpy(labels)
+        probabilities = softmax(backend.to_numpy(logits).astype(np.float64))[0]
+        said = probabilities.argmax(axis=1)
+        self.labels.append(labels)
+        self.said.append(said)
+        sureness = np.where(said == labels, -1.0, probabilities.max(axis=1))
+        for n in np.argsort(-sureness, kind="stable")[: self.most]:
+            if sureness[n] >= 0:
+                pixels = backend.to_numpy(x[int(n)])
+                self.mistakes.append((float(sureness[n]), int(labels[n]), int(said[n]), pixels))
+        self.mistakes = sorted(self.mistakes, key=lambda mistake: -mistake[0])[: self.most]
+
+    def counts(self) -> np.ndarray:
+        """counts[i, j]: how many images of class i were taken for class j."""
+        return confusion_matrix(np.concatenate(self.labels), np.concatenate(self.said), self.num_classes)
+
+    def draw(self, classes: Sequence[str]) -> Any:
+        """A Figure of the mistakes, each under what it was taken for and what it is."""
+        titles = [
+            f"{cut(classes[said], 18)} {sureness:.0%}\nis {cut(classes[label], 18)}"
+            for sureness, label, said, _ in self.mistakes
+        ]
+        return draw_images(np.stack([self._picture(pixels) for *_, pixels in self.mistakes]), titles)
+
+    def _picture(self, x):
+        """uint8 pixels in RGB from normalised ones."""
+        pixels = np.clip((x * self.std + self.mean) * 255, 0, 255).round().astype(np.uint8)
+        return pixels[:, :, ::-1] if self.order == "BGR" else pixels

@@ -1,0 +1,45 @@
+"""Where a run stands, and what it has come through: all of it that is not in the model and the optimizer."""
+
+from dataclasses import dataclass, field
+from typing import TypedDict
+
+
+class HistoryRow(TypedDict):
+    """What is kept of a finished epoch: the columns of log.csv, in their order.
+
+    iteration: steps so far.   lr: of the last of them.   val_loss, val_acc: None without validation images.
+    seconds: training time so far.   images_per_second: of this epoch's training.
+    """
+
+    epoch: int
+    iteration: int
+    lr: float
+    train_loss: float
+    train_acc: float
+    val_loss: float | None
+    val_acc: float | None
+    seconds: float
+    images_per_second: float
+
+
+@dataclass
+class Position:
+    """Where a run stands: all that is not in the model and the optimizer.
+
+    epoch: epochs finished.   batch: batches done of the next one.   iteration: steps taken in all.
+    loss_sum, correct, seen: sums over the images of the epoch in progress.   seconds: training time so far.
+    epoch_seconds: of them, in the epoch in progress, validation aside.   history: a HistoryRow for each finished epoch.
+    """
+
+    epoch: int = 0
+    batch: int = 0
+    iteration: int = 0
+    loss_sum: float = 0.0
+    correct: int = 0
+    seen: int = 0
+    seconds: float = 0.0
+    epoch_seconds: float = 0.0
+    best_val_acc: float | None = None
+    best_val_loss: float | None = None
+    best_epoch: int = 0
+    history: list[HistoryRow] = field(default_factory=list)
