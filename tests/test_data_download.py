@@ -7,6 +7,7 @@ import io
 import itertools
 import re
 import socket
+import sys
 import tarfile
 import threading
 import time
@@ -187,6 +188,29 @@ def test_a_named_folder_without_data_gives_way_to_the_next_place(server, tmp_pat
     assert find_cifar10(data_dir=tmp_path / "typo") == tmp_path / "named"
     assert f"no CIFAR-10 in {tmp_path / 'typo'}" in capsys.readouterr().err
     assert not (tmp_path / "typo").exists()
+
+
+@pytest.mark.parametrize("write", [write_binary, write_python])
+@pytest.mark.parametrize("how", ["data_dir", "environment"])
+def test_data_that_is_there_needs_no_pooch(tmp_path, monkeypatch, write, how):
+    monkeypatch.setitem(sys.modules, "pooch", None)
+    monkeypatch.setenv("MINIRES_DATA", str(tmp_path) if how == "environment" else "")
+    write(tmp_path, BATCHES)
+    dataset, notice = load("auto", data_dir=tmp_path if how == "data_dir" else None)
+    assert (dataset.name, notice) == ("cifar10", None)
+    np.testing.assert_array_equal(dataset.test_images, BATCHES["test_batch"][0])
+
+
+def test_without_pooch_only_a_download_fails(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pooch", None)
+    monkeypatch.delenv("MINIRES_DATA", raising=False)
+    with pytest.raises(DatasetUnavailable, match=r"mine; downloads need pooch"):
+        find_cifar10(tmp_path / "mine")
+    with pytest.raises(DatasetUnavailable, match=r"no CIFAR-10 in any folder named; downloads need pooch"):
+        find_cifar10()
+    with pytest.raises(DatasetUnavailable, match="downloads are switched off"):
+        find_cifar10(tmp_path / "mine", download=False)
+    assert not (tmp_path / "mine").exists()
 
 
 def test_a_cache_that_cannot_be_written_is_no_damage(server, tmp_path):

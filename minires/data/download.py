@@ -20,6 +20,7 @@ import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 from urllib.parse import urlsplit
 
 from minires.data.cifar import BINARY_FILES, BINARY_FOLDER, PYTHON_FILES, PYTHON_FOLDER, find_layout
@@ -96,9 +97,10 @@ def find_cifar10(
     where a folder cannot be written to.
     """
     cache = _cache()
-    places = [Path(name).expanduser() for name in (data_dir, os.environ.get("MINIRES_DATA")) if name] + [cache]
+    places = [Path(name).expanduser() for name in (data_dir, os.environ.get("MINIRES_DATA")) if name]
     target = places[0] if data_dir is not None else cache
-    if target.is_file():
+    places += [] if cache is None else [cache]
+    if target is not None and target.is_file():
         raise DatasetError(f"{target} is a file: give the folder it is in")
     for place in places:
         # a damaged archive in the cache is replaced, not reported
@@ -106,11 +108,13 @@ def find_cifar10(
             return place
         if place != cache:
             _say(f"no CIFAR-10 in {place}{'' if place.exists() else ': there is no such folder'}")
-    searched = " and ".join(map(str, places))
+    searched = " and ".join(map(str, places)) or "any folder named"
     if not download:
         raise DatasetUnavailable(f"no CIFAR-10 in {searched}, and downloads are switched off; {CURE}")
     sources = SOURCES if data_url is None else ((data_url, None),)
     try:
+        _pooch()
+        target = cast(Path, target)  # with pooch there is a cache
         target.mkdir(parents=True, exist_ok=True)
         archive = _download(target, sources, progress, patient)
         _unpack(target / archive.name, archive)
@@ -133,7 +137,11 @@ def _pooch():
 
 
 def _cache():
-    return Path(_pooch().os_cache("minires"))
+    """The user's cache; None without pooch, which knows where it is: whatever was named is read all the same."""
+    try:
+        return Path(_pooch().os_cache("minires"))
+    except DatasetUnavailable:
+        return None
 
 
 def _say(message):
