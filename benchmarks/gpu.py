@@ -47,7 +47,8 @@ QUICK = ("resnet20-train-128", "resnet20-infer-128")
 WHO = ("minires", "minires-tf32", "pytorch", "pytorch-tf32", "pytorch-float16", "pytorch-bfloat16")
 TOLERANCE = {"float32": 2e-3, "tf32": 2e-2, "float16": 3e-2, "bfloat16": 1e-1}  # of the first losses, or the logits
 TURN = 1.0  # seconds, about
-HEAD = f"{'case':20} {'who':17} {'images/s':>9} {'over TF32':>9} {'ms':>8} {'given':>8} {'MB':>7}\n{'-' * 84}"  # over TF32: images/s over those of pytorch-tf32, what PyTorch's users have once they ask for it
+HEAD = f"{'case':20} {'who':17} {'images/s':>9} {'over TF32':>9} {'ms':>8} {'given':>8} {'MB':>7}\n{'-' * 84}"
+# over TF32: images/s over those of pytorch-tf32, which is what PyTorch's users have once they ask for it
 
 
 class Steps:

@@ -3,7 +3,9 @@
 Derivation: docs/losses.md.
 """
 
-from minires.backend import array_module
+import numpy as np
+
+from minires.backend import array_module, known_at_once
 from minires.layers.checks import check_float, check_not_empty
 from minires.types import Array, Backward
 
@@ -21,7 +23,7 @@ def cross_entropy(
     A logit of -infinity is a class of probability 0; where such a class has t > 0, the loss is infinity. With one of
     +infinity, or -infinity alone, softmax means nothing, and the loss is NaN.
     Raises ValueError for an empty batch, one whose labels are all ignored, shapes that do not fit and labels out of
-    range.
+    range; on a GPU, rather than wait for it, the loss is NaN where labels are all ignored or out of range.
     Source: Goodfellow et al. 2016, section 6.2.2.3; label smoothing: Szegedy et al. 2016, section 7.
     """
     xp = array_module(logits, labels)
@@ -33,8 +35,8 @@ def cross_entropy(
     if not 0 <= smoothing <= 1:
         raise ValueError(f"cross_entropy: label_smoothing must be in [0, 1], got {label_smoothing}")
     t, kept = _targets(xp, labels, logits, ignore_index)
-    N, classes = len(logits) if kept is None else int(kept.sum()), logits.shape[1]
-    if N == 0:
+    N, classes = len(logits) if kept is None else kept.sum().astype(logits.dtype), logits.shape[1]
+    if known_at_once(N) and N == 0:
         raise ValueError(
             f"cross_entropy: every label is ignore_index, {ignore_index}, and the mean of no items means nothing: "
             "leave such a batch out"
@@ -80,18 +82,19 @@ def _targets(xp, labels, logits, ignore_index):
             f"cross_entropy: labels must be {N} integers, shape ({N},), or floats of shape {logits.shape}, "
             f"got {labels.dtype} of shape {labels.shape}"
         )
-    lowest, highest = int(labels.min()), int(labels.max())
-    kept = None
-    if lowest <= ignore_index <= highest:
-        kept = labels != ignore_index
-        others = xp.where(kept, labels, 0)
-        lowest, highest = int(others.min()), int(others.max())
+    labels = labels.astype(np.int64)
+    kept = labels != ignore_index
+    others = xp.where(kept, labels, 0)
+    t = (labels[:, None] == xp.arange(classes)).astype(logits.dtype)
+    if not known_at_once(labels):
+        return xp.where(((others >= 0) & (others < classes))[:, None], t, xp.nan), kept
+    lowest, highest = int(others.min()), int(others.max())
     if lowest < 0 or highest >= classes:
         raise ValueError(
             f"cross_entropy: label {lowest if lowest < 0 else highest} is out of range for {classes} classes: "
             f"labels must be 0 to {classes - 1}"
         )
-    return (labels[:, None] == xp.arange(classes)).astype(logits.dtype), kept
+    return t, None if kept.all() else kept
 
 
 def _check_dloss(name, dloss):

@@ -7,9 +7,15 @@ in NumPy arrays, `matmul` into memory that is not contiguous and `as_strided` be
 The names and signatures are those of CuPy 14, as far as a network could want them.
 """
 
+import ctypes
+import hashlib
 import operator
+import os
+import subprocess
 import sys
+import tempfile
 import types
+from pathlib import Path
 
 import numpy as np
 
@@ -250,6 +256,10 @@ class ndarray:
             c_contiguous=flags.c_contiguous, f_contiguous=flags.f_contiguous, owndata=flags.owndata
         )
 
+    @property
+    def data(self):
+        return types.SimpleNamespace(ptr=self._host.ctypes.data)
+
     def reshape(self, *shape, order="C"):
         return ndarray(_call(self._host.reshape, shape, {"order": order}))
 
@@ -440,3 +450,81 @@ cuda = types.SimpleNamespace(
     is_available=lambda: True,
 )
 lib = types.SimpleNamespace(stride_tricks=types.SimpleNamespace(as_strided=_as_strided))
+
+
+# Kernels of our own: the same text, compiled for this machine's processor, with loops in the place of threads.
+
+
+_LOOPS = """
+#include <cmath>
+using namespace std;
+static int BLOCK_X, BLOCK_Y, BLOCKS_X;
+#define KERNEL extern "C" void
+#define SHARED static
+#define SYNC
+#define FOR_EACH_THREAD(t) for (int t = 0; t < THREADS; t++)
+struct Four { float numbers[4]; };
+extern "C" void stand_at(int x, int y, int blocks) { BLOCK_X = x; BLOCK_Y = y; BLOCKS_X = blocks; }
+"""
+_KERNELS = Path(__file__).resolve().parents[1] / ".pytest_cache" / "kernels"
+_C_TYPES = {
+    np.int32: ctypes.c_int,
+    np.int64: ctypes.c_longlong,
+    np.float32: ctypes.c_float,
+    np.float64: ctypes.c_double,
+}
+
+
+class RawModule:
+    """A module of kernels; raises where the text has not the prelude that this double knows how to replace."""
+
+    def __init__(self, *, code, options=()):
+        from minires.backend.gpu.source import PRELUDE
+
+        if not code.startswith(PRELUDE):
+            raise ValueError("the double compiles kernels that begin with minires.backend.gpu.source.PRELUDE")
+        self._library = ctypes.CDLL(str(_built(_LOOPS + code.removeprefix(PRELUDE))))
+
+    def get_function(self, name):
+        function = getattr(self._library, name)
+        function.restype = None
+
+        def launch(grid, block, args):
+            if (*block, 1, 1)[:3] != (256, 1, 1):
+                raise ValueError(f"the double's blocks have 256 threads, got {block}")
+            for arg in args:
+                if isinstance(arg, ndarray) and not arg._host.flags.c_contiguous:
+                    raise ValueError("a kernel is given a pointer alone: an array must be contiguous")
+            numbers = [
+                ctypes.c_void_p(arg._host.ctypes.data) if isinstance(arg, ndarray) else _C_TYPES[type(arg)](arg)
+                for arg in args
+            ]
+            width, height, _ = (*grid, 1, 1)[:3]
+            for y in range(height):
+                for x in range(width):
+                    self._library.stand_at(x, y, width)
+                    function(*numbers)
+
+        return launch
+
+
+def _built(text):
+    """The shared library of a text, compiled once for all processes."""
+    _KERNELS.mkdir(parents=True, exist_ok=True)
+    library = _KERNELS / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.so"
+    if not library.exists():
+        with tempfile.TemporaryDirectory(dir=_KERNELS) as folder:
+            source, made = Path(folder, "kernel.cpp"), Path(folder, "kernel.so")
+            source.write_text(text)
+            command = ["g++", "-O1", "-shared", "-fPIC", "-std=c++17", "-ffp-contract=off", "-Wall", "-Werror"]
+            unused = [
+                "-Wno-unused-variable",
+                "-Wno-unused-but-set-variable",
+                "-Wno-sign-compare",
+                "-Wno-unused-function",
+            ]
+            done = subprocess.run([*command, *unused, str(source), "-o", str(made)], capture_output=True, text=True)
+            if done.returncode:
+                raise RuntimeError(f"g++ does not compile this kernel:\n{done.stderr}\n{text}")
+            os.replace(made, library)
+    return library

@@ -322,9 +322,15 @@ def test_arrays_of_two_devices_in_one_operation(cupy, mix):
 
 
 def test_a_stray_numpy_call_is_caught(cupy, monkeypatch):
-    monkeypatch.setattr("minires.layers.activations.array_module", lambda *arrays: np)
+    monkeypatch.setattr("minires.losses.array_module", lambda *arrays: np)
     with pytest.raises(TypeError):
-        run_operation(OPERATIONS[0], "float32", "gpu")
+        run_operation(next(case for case in OPERATIONS if case.function is cross_entropy), "float32", "gpu")
+
+
+@pytest.mark.parametrize("labels", [[0, 3], [-1, 0], [-100, -100]])
+def test_wrong_labels_make_the_loss_nan_where_nobody_waits_for_them(cupy, labels):
+    loss, backward = cross_entropy(fake([1, 2, 3], [1, 2, 3]), to_device(np.array(labels), "gpu"))
+    assert np.isnan(float(loss)) and np.isnan(to_numpy(backward())).any()
 
 
 # Devices --------------------------------------------------------------------------------------------------------

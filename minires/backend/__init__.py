@@ -7,6 +7,7 @@ Arrays carry their device: NumPy's live on the CPU, CuPy's on the GPU. Everythin
     to_device(x, "gpu")        the same values on another device
     for_each_block(f, x)       f on slices of the batch, on every core (one slice, the whole batch, on a GPU)
     map_blocks(f, x, ...)      an element-wise f, block by block, into a new array
+    elementwise(f, x, ...)     an element-wise f at once
     im2col, col2im             patches of an image as rows, and the adjoint
     convolve, ...              a convolution and its two gradients
     matmul(a, b)               a product outside of blocks
@@ -34,6 +35,7 @@ from minires.backend.primitives.devices import (
     DEVICES,
     describe,
     empty,
+    known_at_once,
     memory_peak,
     out_of_memory,
     resolve_device,
@@ -43,6 +45,7 @@ from minires.backend.primitives.devices import (
     to_numpy,
     zeros,
 )
+from minires.backend.primitives.elementwise import elementwise, let_through
 from minires.backend.primitives.patches import (
     borrow_padded,
     borrow_patches,
@@ -69,12 +72,15 @@ __all__ = [
     "convolve_weight_gradient",
     "describe",
     "device_of",
+    "elementwise",
     "empty",
     "far_from_zero",
     "for_each_band",
     "for_each_block",
     "get_threads",
     "im2col",
+    "known_at_once",
+    "let_through",
     "map_blocks",
     "map_channels",
     "matmul",

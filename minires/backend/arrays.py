@@ -5,11 +5,14 @@ from types import ModuleType
 
 import numpy as np
 
+from minires.backend.gpu import symbols
 from minires.types import Array
 
 
 def array_module(*arrays: Array | None) -> ModuleType:
     """The module the arrays belong to: `numpy`, or `cupy` for arrays on a GPU.
+
+    In an element-wise function that is to become a kernel it is backend.gpu.symbols, which writes the kernel's lines.
 
     Raises TypeError for anything that is no array, for masked arrays and matrices, and for arrays of two devices at
     once.
@@ -19,6 +22,8 @@ def array_module(*arrays: Array | None) -> ModuleType:
             break
     else:
         return np  # the usual case, quickly
+    if any(isinstance(array, symbols.Symbol) for array in arrays):
+        return symbols
     devices = {device_of(array) for array in arrays if array is not None}
     if len(devices) > 1:
         raise TypeError("arrays of one operation must be on one device, got NumPy and CuPy arrays: move one with to()")

@@ -1,6 +1,6 @@
 """ReLU, sigmoid and tanh. Each derivative is written in y, so that x need not be kept."""
 
-from minires.backend import array_module, map_blocks
+from minires.backend import array_module, let_through, map_blocks
 from minires.layers.checks import check_float, check_gradient
 from minires.module import Module
 from minires.types import Array, Backward
@@ -13,9 +13,8 @@ def relu(x: Array) -> tuple[Array, Backward]:
     dy is: infinity and NaN are kept out, too.
     Source: Nair and Hinton 2010, section 2.
     """
-    xp = array_module(x)
     check_float("relu", x, half=True)
-    y = map_blocks(lambda x, out: xp.maximum(x, 0, out=out), x)
+    y = map_blocks(lambda x, out: array_module(x).maximum(x, 0, out=out), x)
 
     def backward(dy):
         check_gradient("relu", dy, y.shape, y.dtype)
@@ -24,27 +23,16 @@ def relu(x: Array) -> tuple[Array, Backward]:
     return y, backward
 
 
-def let_through(dy: Array, where: Array, out: Array) -> None:
-    """out = dy where `where` is true and 0 elsewhere, also where dy is infinity or NaN, of which 0 times is NaN.
-
-    out must not share memory with dy.
-    """
-    bits = f"i{dy.itemsize}"  # as whole numbers they are as quick to multiply, and 0 times any of those is 0
-    gate = out.view(bits)
-    gate[...] = where  # 1 or 0: quicker than to leave it to the product
-    array_module(dy).multiply(gate, dy.view(bits), out=gate)
-
-
 def sigmoid(x: Array) -> tuple[Array, Backward]:
     """y = 1 / (1 + exp(-x)) = (1 + tanh(x / 2)) / 2, the second of which never overflows
 
     x: any shape, floating-point. Returns y, shaped as x, and backward(dy) -> dx = dy * y * (1 - y), which
     is NaN for an infinite dy where y is 0 or 1, as in PyTorch.
     """
-    xp = array_module(x)
     check_float("sigmoid", x, half=True)
 
     def forward_block(x, out):
+        xp = array_module(x)
         xp.tanh(x * 0.5, out=out)
         xp.multiply(out + 1, 0.5, out=out)
 
@@ -52,7 +40,7 @@ def sigmoid(x: Array) -> tuple[Array, Backward]:
 
     def backward(dy):
         check_gradient("sigmoid", dy, y.shape, y.dtype)
-        return map_blocks(lambda dy, y, out: xp.multiply(dy, y * (1 - y), out=out), dy, y)
+        return map_blocks(lambda dy, y, out: array_module(y).multiply(dy, y * (1 - y), out=out), dy, y)
 
     return y, backward
 
@@ -63,13 +51,12 @@ def tanh(x: Array) -> tuple[Array, Backward]:
     x: any shape, floating-point. Returns y, shaped as x, and backward(dy) -> dx = dy * (1 - y^2), which is NaN
     for an infinite dy where y is -1 or 1, as in PyTorch.
     """
-    xp = array_module(x)
     check_float("tanh", x, half=True)
-    y = map_blocks(lambda x, out: xp.tanh(x, out=out), x)
+    y = map_blocks(lambda x, out: array_module(x).tanh(x, out=out), x)
 
     def backward(dy):
         check_gradient("tanh", dy, y.shape, y.dtype)
-        return map_blocks(lambda dy, y, out: xp.multiply(dy, 1 - y * y, out=out), dy, y)
+        return map_blocks(lambda dy, y, out: array_module(y).multiply(dy, 1 - y * y, out=out), dy, y)
 
     return y, backward
 

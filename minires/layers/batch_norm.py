@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from minires.backend import array_module, channel_moments, far_from_zero, map_channels, sum_channels
+from minires.backend import array_module, channel_moments, elementwise, far_from_zero, map_channels, sum_channels
 from minires.layers.checks import check_float, check_gradient, check_not_empty, check_number, check_sizes
 from minires.module import Module, Parameter
 from minires.types import Array, Backward
@@ -34,14 +34,13 @@ def batch_norm(
     and bias. Raises ValueError for shapes that do not fit and for fewer than two values a channel in training.
     Source: Ioffe and Szegedy 2015, algorithm 1 and section 3.
     """
-    xp = array_module(x, running_mean, running_var, weight, bias)
+    array_module(x, running_mean, running_var, weight, bias)
     check_batch_norm("batch_norm", x, running_mean, running_var, weight, bias, training)
     mean, var = statistics(x, running_mean, running_var, training, momentum)
-    inverse_std = 1 / xp.sqrt(var + x.dtype.type(eps))
-    scale = inverse_std if weight is None else weight * inverse_std
-    shift = -mean * scale if bias is None else bias - mean * scale
+    inverse_std, scale, shift = elementwise(factors, mean, var, weight, bias, eps=float(eps))
 
     def normalise(x, scale, shift, out):
+        xp = array_module(x)
         xp.multiply(x, scale, out=out)
         xp.add(out, shift, out=out)
 
@@ -70,9 +69,26 @@ def statistics(
     mean, var = channel_moments(x)
     if running_mean is not None and running_var is not None:
         count = x.size // x.shape[-1]
-        running_mean += float(momentum) * (mean - running_mean)
-        running_var += float(momentum) * (var * (count / (count - 1)) - running_var)
+        bessel = count / (count - 1)
+        elementwise(move, running_mean, running_var, mean, var, momentum=float(momentum), bessel=bessel)
     return mean, var
+
+
+def move(running_mean: Array, running_var: Array, mean: Array, var: Array, momentum: float, bessel: float) -> tuple[()]:
+    """Move the running statistics, in place, towards those of a batch; var times bessel is unbiased."""
+    running_mean += momentum * (mean - running_mean)
+    running_var += momentum * (var * bessel - running_var)
+    return ()
+
+
+def factors(
+    mean: Array, var: Array, weight: Array | None, bias: Array | None, eps: float
+) -> tuple[Array, Array, Array]:
+    """1 / sqrt(var + eps), and the scale and shift with which y = scale * x + shift."""
+    inverse_std = 1 / array_module(var).sqrt(var + eps)
+    scale = inverse_std if weight is None else weight * inverse_std
+    shift = -mean * scale if bias is None else bias - mean * scale
+    return inverse_std, scale, shift
 
 
 def gradient_sums(
@@ -82,12 +98,12 @@ def gradient_sums(
 
     Where the mean is near 0 the second is sum(dy * x) - mean * sum(dy), and no x - mean has to be made.
     """
-    xp, far = array_module(x), far_from_zero(mean, var)
+    far = far_from_zero(mean, var)
 
     def terms(*blocks, out):
         *inside, x, mean = blocks
         dy = gradient(*inside, out=out)
-        return dy, (dy, xp.subtract(x, mean, out=out) if far else x)
+        return dy, (dy, array_module(x).subtract(x, mean, out=out) if far else x)
 
     total, products = sum_channels(terms, (*arrays, x), (mean,))
     return total, products if far else products - mean * total
@@ -101,14 +117,17 @@ def input_gradient(
     with one number a channel each; the two means are dbias / count and dweight / count. Without training it is
     scale * dy.
     """
-    xp = array_module(x)
     if not training:
-        return map_channels(lambda dy, scale, out: xp.multiply(dy, scale, out=out), (dy,), (scale,))
-    count = x.size // x.shape[-1]
-    b = -inverse_std * dweight / count
-    c = -dbias / count - b * mean
+        return map_channels(lambda dy, scale, out: array_module(dy).multiply(dy, scale, out=out), (dy,), (scale,))
+
+    def line(inverse_std, dweight, dbias, mean, count):
+        b = -inverse_std * dweight / count
+        return b, -dbias / count - b * mean
+
+    b, c = elementwise(line, inverse_std, dweight, dbias, mean, count=x.size // x.shape[-1])
 
     def combine(dy, x, scale, b, c, out):
+        xp = array_module(x)
         xp.multiply(x, b, out=out)
         xp.add(out, c, out=out)
         xp.add(out, dy, out=out)

@@ -3,9 +3,15 @@
 Derivation: docs/layers/batch_norm_relu.md.
 """
 
-from minires.backend import array_module, empty, map_channels
-from minires.layers.activations import let_through
-from minires.layers.batch_norm import BatchNorm2d, check_batch_norm, gradient_sums, input_gradient, statistics
+from minires.backend import array_module, elementwise, empty, let_through, map_channels
+from minires.layers.batch_norm import (
+    BatchNorm2d,
+    check_batch_norm,
+    factors,
+    gradient_sums,
+    input_gradient,
+    statistics,
+)
 from minires.layers.checks import check_float, check_gradient
 from minires.types import Array, Backward
 
@@ -29,18 +35,17 @@ def batch_norm_relu(
     Raises ValueError as `batch_norm` does, and for a shortcut of another shape.
     Source: Ioffe and Szegedy 2015, algorithm 1; He et al. 2015, equation 1 and figure 2.
     """
-    xp = array_module(x, running_mean, running_var, weight, bias, shortcut)
+    array_module(x, running_mean, running_var, weight, bias, shortcut)
     check_batch_norm("batch_norm_relu", x, running_mean, running_var, weight, bias, training)
     branches = (x,) if shortcut is None else (x, shortcut)
     check_float("batch_norm_relu", *branches)
     if shortcut is not None and shortcut.shape != x.shape:
         raise ValueError(f"batch_norm_relu: shortcut has shape {shortcut.shape}, x {x.shape}: they must be equal")
     mean, var = statistics(x, running_mean, running_var, training, momentum)
-    inverse_std = 1 / xp.sqrt(var + x.dtype.type(eps))
-    scale = inverse_std if weight is None else weight * inverse_std
-    shift = -mean * scale if bias is None else bias - mean * scale
+    inverse_std, scale, shift = elementwise(factors, mean, var, weight, bias, eps=float(eps))
 
     def normalise_add_clip(x, *shortcut_scale_shift, out):
+        xp = array_module(x)
         *shortcut, scale, shift = shortcut_scale_shift
         xp.multiply(x, scale, out=out)
         for term in (shift, *shortcut):

@@ -2,8 +2,7 @@
 
 import numpy as np
 
-from minires.backend import array_module, device_of, map_blocks, to_device
-from minires.layers.activations import let_through
+from minires.backend import array_module, device_of, let_through, map_blocks, to_device
 from minires.layers.checks import check_float, check_gradient
 from minires.module import Module
 from minires.types import Array, Backward, Rng
@@ -32,7 +31,7 @@ def dropout(x: Array, p: float = 0.5, training: bool = True, rng: Rng = None) ->
 
     def drop_block(values, kept, out):
         let_through(values, kept, out)
-        xp.multiply(out, scale, out=out)
+        array_module(out).multiply(out, scale, out=out)
 
     def backward(dy):
         check_gradient("dropout", dy, shape, dtype)

@@ -15,14 +15,14 @@ def add(x1: Array, x2: Array) -> tuple[Array, Backward]:
     branches. Both are dy itself, not copies: backward passes change nothing they are given.
     Source: He et al. 2015, equation 1.
     """
-    xp = array_module(x1, x2)
+    array_module(x1, x2)
     check_float("add", x1, x2, half=True)
     if x1.shape != x2.shape:
         raise ValueError(
             f"add: branches have shapes {x1.shape} and {x2.shape}: the shortcut must match its block's output"
         )
     shape, dtype = x1.shape, x1.dtype
-    y = map_blocks(lambda x1, x2, out: xp.add(x1, x2, out=out), x1, x2)
+    y = map_blocks(lambda x1, x2, out: array_module(x1).add(x1, x2, out=out), x1, x2)
 
     def backward(dy):
         check_gradient("add", dy, shape, dtype)

@@ -9,9 +9,8 @@ import copy
 import itertools
 from typing import Any
 
-from minires.backend import array_module, map_blocks
+from minires.backend import array_module, let_through, map_blocks
 from minires.layers import BatchNorm2d, BatchNormReLU2d, Conv2d
-from minires.layers.activations import let_through
 from minires.layers.checks import check_gradient
 from minires.models.blocks import BasicBlock, Bottleneck
 from minires.models.imagenet import ImageNetResNet
@@ -100,9 +99,10 @@ class Rectify(Module):
     """y = max(x + shortcut, 0): what is left of a BatchNormReLU2d. backward(dy) -> dx, or (dx, dshortcut)."""
 
     def forward(self, x: Array, shortcut: Array | None = None) -> tuple[Array, Backward]:
-        xp, branches = array_module(x, shortcut), (x,) if shortcut is None else (x, shortcut)
+        branches = (x,) if shortcut is None else (x, shortcut)
 
         def add_and_clip(x, *shortcut, out):
+            xp = array_module(x)
             xp.maximum(xp.add(x, *shortcut, out=out) if shortcut else x, 0, out=out)
 
         y, has_shortcut = map_blocks(add_and_clip, *branches), shortcut is not None

@@ -1,7 +1,5 @@
 """Adam, and AdamW with its decay beside the gradient."""
 
-import math
-
 from minires.backend import array_module, empty
 from minires.optim.formulas import penalised
 from minires.optim.optimizer import Optimizer, Params
@@ -47,7 +45,7 @@ class Adam(Optimizer):
         exp_avg_sq += (1 - beta2) * g * g
         xp = array_module(w)
         denominator = xp.sqrt(exp_avg_sq, out=empty(w.shape, like=w))
-        denominator /= math.sqrt(1 - beta2**t)
+        denominator /= (1 - beta2**t) ** 0.5
         denominator += eps
         y = empty(w.shape, like=w)
         xp.multiply(exp_avg, lr / (1 - beta1**t), out=y)

@@ -5,7 +5,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from minires.backend import array_module, device_of, to_device, to_numpy
+from minires.backend import array_module, device_of, elementwise, to_device, to_numpy
 from minires.module import Parameter
 from minires.names import misfits
 from minires.optim.options import check_ranges, plain
@@ -126,7 +126,7 @@ class Optimizer:
         arrays = {name: array for name, array in state.items() if name != "step"}
         array_module(w, g, *arrays.values())  # TypeError unless all are on one device
         state["step"] += 1
-        parameter.data = self._update(w, g, t=state["step"], **arrays, **options)
+        parameter.data = elementwise(self._update, w, g, t=state["step"], **arrays, **options)
 
     def _state_of(self, parameter, options):
         """This parameter's state with exactly the arrays that the options call for, zeros where they are new.

@@ -12,8 +12,10 @@ import numpy as np
 from minires.backend.arrays import array_module
 from minires.backend.cpu import blocks as cpu
 from minires.backend.cpu import memory
+from minires.backend.gpu import kernels
 from minires.backend.primitives.blocks import for_each_block, sum_blocks
 from minires.backend.primitives.devices import empty
+from minires.backend.primitives.elementwise import elementwise
 from minires.types import Array
 
 
@@ -55,6 +57,9 @@ def map_channels(function: Callable[..., Any], arrays: Sequence[Array], vectors:
     y = empty(arrays[0].shape, arrays[0])
     if y.size == 0:
         return y
+    if array_module(*arrays, *vectors) is not np and kernels.takes(*arrays, *vectors):
+        kernels.fill(function, arrays, vectors, y)
+        return y
     (rows_of_y, *rows), W = _rows([y, *arrays])
     tiled = [_tiled(vector, W) for vector in vectors]
     _for_each_rows(lambda block: function(*(array[block] for array in rows), *tiled, out=rows_of_y[block]), rows_of_y)
@@ -73,6 +78,8 @@ def sum_channels(
     if arrays[0].size == 0:
         sums = function(*arrays, *vectors, out=empty(arrays[0].shape, arrays[0]))
         return [xp.zeros(arrays[0].shape[-1], arrays[0].dtype) for _ in sums]
+    if xp is not np and kernels.takes(*arrays, *vectors):
+        return kernels.sum_channels(function, arrays, vectors)
     rows, W = _rows(arrays)
     tiled = [_tiled(vector, W) for vector in vectors]
     ones = xp.ones(len(rows[0]), rows[0].dtype)
@@ -93,19 +100,27 @@ def channel_moments(x: Array) -> tuple[Array, Array]:
     (Chan, Golub and LeVeque 1983, equation 1.7).
     """
     count = x.size // x.shape[-1]
+    if array_module(x) is not np:
+        (total,) = sum_channels(lambda x, out: (x,), (x,))
+        return _moments_around(x, total / count)
     total, squares = sum_channels(lambda x, out: (x, (x, x)), (x,))
     mean = total / count
     var = squares / count - mean * mean
-    if far_from_zero(mean, var):
-        xp = array_module(x)
+    return _moments_around(x, mean) if far_from_zero(mean, var) else (mean, var)
 
-        def centered(x, mean, out):
-            xp.subtract(x, mean, out=out)
-            return out, (out, out)
 
-        error, squares = (sums / count for sums in sum_channels(centered, (x,), (mean,)))
-        mean, var = mean + error, squares - error * error
-    return mean, var
+def _moments_around(x, mean):
+    """The moments from sums of x - mean, a mean that rounding has spoiled a little."""
+
+    def centered(x, mean, out):
+        array_module(x).subtract(x, mean, out=out)
+        return out, (out, out)
+
+    def mended(mean, total, squares, count):
+        error = total / count
+        return mean + error, squares / count - error * error
+
+    return elementwise(mended, mean, *sum_channels(centered, (x,), (mean,)), count=x.size // x.shape[-1])
 
 
 def far_from_zero(mean: Array, var: Array) -> bool:

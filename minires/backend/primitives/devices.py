@@ -57,6 +57,11 @@ def zeros(shape: Shape, like: Array) -> Array:
     return array
 
 
+def known_at_once(value: Array | int) -> bool:
+    """Whether a number or array can be looked at without waiting: not one that a GPU has yet to compute."""
+    return not hasattr(value, "dtype") or device_of(value) == "cpu"
+
+
 def steps_between_reads(device: str) -> int:
     """How often to read results that every step leaves on the device: reading makes the CPU wait for a GPU."""
     return 20 if device == "gpu" else 1

@@ -1,0 +1,104 @@
+"""What kernels are written in: CUDA C of a kind that is also plain C, with loops in the place of threads.
+
+A kernel is a sequence of phases, FOR_EACH_THREAD(t) { ... }, with SYNC between those that share memory; nothing but
+SHARED memory outlives a phase. So the tests can compile the same text for a CPU, where the phases are loops, and
+compare every kernel with NumPy on a machine without a GPU.
+"""
+
+THREADS = 256  # of a block
+
+PRELUDE = f"""
+#define KERNEL extern "C" __global__ void __launch_bounds__({THREADS})
+#define SHARED __shared__
+#define SYNC __syncthreads()
+#define FOR_EACH_THREAD(t) for (int t = threadIdx.x, once = 1; once; once = 0)
+#define BLOCK_X blockIdx.x
+#define BLOCK_Y blockIdx.y
+#define BLOCKS_X gridDim.x
+#define INFINITY __int_as_float(0x7f800000)
+#define NAN __int_as_float(0x7fffffff)
+struct __align__(16) Four {{ float numbers[4]; }};
+"""
+
+EACH = f"""
+#define THREADS {THREADS}
+#define FOR_EACH_INDEX(i, n) FOR_EACH_THREAD(t) \\
+    for (Index i = (Index)BLOCK_X * THREADS + t; i < n; i += (Index)BLOCKS_X * THREADS)
+"""
+
+FUSED = """
+KERNEL fused({parameters}, Index n, Index channels) {{
+    FOR_EACH_INDEX(i, n) {{
+        {lines}
+    }}
+}}
+"""
+
+# Sums of each column of a matrix (rows, channels). A block of `across` by THREADS / across threads adds up every so
+# many rows of `across` columns; `halving` them in a fixed order gives the same bits every time.
+SUMS = """
+KERNEL sums({parameters}, T *partial, Index rows, Index channels, int across) {{
+    SHARED T shared[{count}][THREADS];
+    const int down = THREADS / across;
+    FOR_EACH_THREAD(t) {{
+        const Index c = (Index)BLOCK_Y * across + t % across;
+        T {zeros};
+        if (c < channels)
+            for (Index r = (Index)BLOCK_X * down + t / across; r < rows; r += (Index)BLOCKS_X * down) {{
+                const Index i = r * channels + c;
+                {lines}
+            }}
+        {shares}
+    }}
+    SYNC;
+    for (int half = down / 2; half > 0; half /= 2) {{
+        FOR_EACH_THREAD(t) if (t / across < half)
+            for (int k = 0; k < {count}; k++) shared[k][t] += shared[k][t + half * across];
+        SYNC;
+    }}
+    FOR_EACH_THREAD(t) {{
+        const Index c = (Index)BLOCK_Y * across + t;
+        if (t < across && c < channels)
+            for (int k = 0; k < {count}; k++) partial[((Index)BLOCK_X * {count} + k) * channels + c] = shared[k][t];
+    }}
+}}
+"""
+
+# Every pixel of every window: patches (N, OH, OW, KH, KW, C) from x (N, H, W, C), C in Items.
+IM2COL = """
+KERNEL im2col(const Item *x, Item *patches, Index n, T border) {
+    Item outside;
+    for (int k = 0; k < sizeof(Item) / sizeof(T); k++) ((T *)&outside)[k] = border;
+    FOR_EACH_INDEX(at, n) {
+        const int c = at % C, j = at / C % KW, i = at / (C * KW) % KH;
+        const Index pixel = at / (C * KW * KH);
+        const int h = pixel / OW % OH * SH + i - TOP, w = pixel % OW * SW + j - LEFT;
+        const Index image = pixel / (OW * OH);
+        const bool inside = h >= 0 && h < H && w >= 0 && w < W;
+        patches[at] = inside ? x[((image * H + h) * W + w) * C + c] : outside;
+    }
+}
+"""
+
+# The adjoint: every pixel gathers its copies, in the order of the window, so that no two threads write to one place.
+COL2IM = """
+KERNEL col2im(const Item *patches, Item *dx, Index n, T zero) {
+    FOR_EACH_INDEX(at, n) {
+        const int c = at % C, w = at / C % W, h = at / (C * W) % H;
+        const Index image = at / (C * W * H);
+        Item sum;
+        for (int k = 0; k < sizeof(Item) / sizeof(T); k++) ((T *)&sum)[k] = zero;
+        for (int i = 0; i < KH; i++) {
+            const int y = h + TOP - i;
+            if (y < 0 || y % SH || y / SH >= OH) continue;
+            for (int j = 0; j < KW; j++) {
+                const int x = w + LEFT - j;
+                if (x < 0 || x % SW || x / SW >= OW) continue;
+                const Item copy = patches[((((image * OH + y / SH) * OW + x / SW) * KH + i) * KW + j) * C + c];
+                for (int k = 0; k < sizeof(Item) / sizeof(T); k++) ((T *)&sum)[k] += ((const T *)&copy)[k];
+            }
+        }
+        dx[at] = sum;
+    }
+}
+"""
