@@ -13,6 +13,7 @@ from minires.backend import steps_between_reads, synchronize
 from minires.module import Module
 from minires.optim import Optimizer
 from minires.training import DivergenceError, Interrupted, evaluate, train_step
+from minires.types import Array
 
 
 class HistoryRow(TypedDict):
@@ -61,7 +62,8 @@ class Trainer:
 
     epochs, iterations: how long; the run ends with the first of the two (iterations None: no such limit).
     val_loader: after each epoch the model is evaluated on it, and the best by validation accuracy (of equals, by
-    loss) is kept; None: the last counts as the best.   label_smoothing: of the training loss.
+    loss) is kept; None: the last counts as the best.   label_smoothing, class_weights: of the
+    training loss.
     folder: where last.safetensors and best.safetensors go, with `info` inside.
     save_every: iterations between checkpoints within an epoch, or None.
     watcher: an object with `batch(trainer)` after every step and `epoch(trainer, row)` after every epoch, or None.
@@ -81,6 +83,7 @@ class Trainer:
         iterations: int | None = None,
         num_classes: int = 10,
         label_smoothing: float = 0.0,
+        class_weights: Array | None = None,
         info: dict[str, Any] | None = None,
         save_every: int | None = None,
         watcher: Any = None,
@@ -90,6 +93,7 @@ class Trainer:
         self.train_loader, self.val_loader = train_loader, val_loader
         self.epochs, self.iterations, self.num_classes = epochs, iterations, num_classes
         self.label_smoothing, self.folder, self.info = label_smoothing, folder, info or {}
+        self.class_weights = class_weights
         self.save_every, self.watcher, self.before_epoch = save_every, watcher, before_epoch
         self.position = Position()
         self.stop_requested = False
@@ -178,7 +182,7 @@ class Trainer:
     def _step(self, x, labels):
         position = self.position
         self.optimizer.lr = self.schedule(position.iteration)
-        loss, correct = train_step(self.model, self.optimizer, x, labels, self.label_smoothing)
+        loss, correct = train_step(self.model, self.optimizer, x, labels, self.label_smoothing, self.class_weights)
         position.iteration += 1
         position.batch += 1
         self._unread.append((position.iteration, loss, correct, len(x)))

@@ -34,6 +34,12 @@ FLAGS = {  # what the library's errors advise, and the flag that does it
     "make_synthetic()": "--dataset synthetic",
     "ask for the data set cifar10": "give --dataset cifar10",
     "skip_broken=True": "--skip-broken",
+    "splits='none'": "--splits none",
+    "as test_folder": "as --test-folder",
+    "a test_folder": "a --test-folder",
+    "label_columns": "--label-columns",
+    "value_range=(0, ": "--range 0 (",
+    "balance='loss' or 'sampling'": "--balance loss or sampling",
 }
 
 
@@ -247,6 +253,8 @@ def evaluation_table(evaluation: Evaluation, classes: Sequence[str], label: str)
     correct, total = sum(evaluation.class_correct), sum(evaluation.class_total)
     share = f"{evaluation.accuracy:.2%} ({correct:,} of {total:,})"
     yield f"test loss {evaluation.loss:.4f}   test accuracy {share}   {label}"
+    if len(set(evaluation.class_total)) > 1:
+        yield f"balanced accuracy {evaluation.balanced_accuracy:.2%}, the mean of the classes', each counting alike"
     width = max(map(len, classes))
     for name, right, of in zip(classes, evaluation.class_correct, evaluation.class_total, strict=True):
         yield f"  {name:<{width}}  {f'{right / of:7.2%}' if of else '      -'}  {right:5,} of {of:5,}"

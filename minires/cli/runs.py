@@ -20,6 +20,7 @@ from minires.cli.console import (
     stopping_on_signals,
 )
 from minires.cli.recording import Recorder, environment
+from minires.cli.settings import class_weights
 from minires.module import Module
 from minires.optim import Optimizer
 from minires.trainer import Trainer
@@ -160,6 +161,7 @@ def train(
         iterations=settings["iterations"],
         num_classes=len(dataset.classes),
         label_smoothing=settings["label_smoothing"],
+        class_weights=class_weights(settings, train_loader, len(dataset.classes)),
         folder=folder,
         info={"config": config},
         save_every=settings["save_every"],
@@ -224,6 +226,7 @@ def test_figures(evaluation: Evaluation, classes: Sequence[str], label: str) -> 
     return {
         "test_loss": none_for_nan(evaluation.loss),
         "test_acc": evaluation.accuracy,
+        "balanced_acc": evaluation.balanced_accuracy,
         "test_correct": sum(evaluation.class_correct),
         "test_total": sum(evaluation.class_total),
         "class_acc": {name: none_for_nan(value) for name, value in by_class},
