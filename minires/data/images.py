@@ -1,8 +1,9 @@
 """Pictures from files, of any kind that Pillow reads, made ready as a set of weights wants them."""
 
 import io
+import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, TypeVar
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 MOST_PIXELS = 178_000_000  # of one picture; a file of a few bytes may claim any number. Pillow stops a little later
+_warnings = threading.Lock()  # a process has one set of filters of warnings, and pictures are opened in many threads
 LONGEST = 16  # longer sides, in shorter ones: what lies further out is cut off before it is scaled
 
 
@@ -70,7 +72,7 @@ def _opened(path):
     """The picture, opened by Pillow; one with more text in it than Pillow reads is opened without its text."""
     from PIL import Image
 
-    with warnings.catch_warnings():
+    with _warnings, warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         try:
             return Image.open(path)
@@ -88,17 +90,19 @@ def _content(path):
 
 
 def without_text(png: bytes) -> bytes:
-    """A PNG without its texts and colour profile, which may unpack to any size: its pixels are all there.
+    """A PNG without its texts and colour profile, which may unpack to any size: its pixels are all there."""
+    texts = (b"tEXt", b"zTXt", b"iTXt", b"iCCP")
+    return png[:8] + b"".join(png[at:end] for name, at, end in png_chunks(png) if name not in texts)
 
-    A PNG is 8 bytes, then chunks: 4 bytes length, 4 name, content, 4 checksum.
-    """
-    kept, at = [png[:8]], 8
+
+def png_chunks(png: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """(name, start, end) of what a PNG consists of: after 8 bytes, each chunk is 4 bytes length, 4 name, content, 4
+    checksum."""
+    at = 8
     while at + 8 <= len(png):
         end = at + 12 + int.from_bytes(png[at : at + 4], "big")
-        if png[at + 4 : at + 8] not in (b"tEXt", b"zTXt", b"iTXt", b"iCCP"):
-            kept.append(png[at:end])
+        yield png[at + 4 : at + 8], at, end
         at = end
-    return b"".join(kept)
 
 
 def as_rgb(image: "Image", value_range: tuple[float, float] | None = None) -> "Image":

@@ -81,7 +81,6 @@ def find_pictures(
     labels: str | Path | None = None,
     label_columns: Sequence[str] | None = None,
     tell: Tell = print,
-    tick: Callable[[int], None] | None = None,
 ) -> dict[str, Files]:
     """{"train": Files, and "val" and "test" where the folders hold them}; what was left out is told."""
     found: dict[str, Files] = {"train": Files()}
@@ -98,9 +97,9 @@ def find_pictures(
             if part == "test" and test_folder is not None:
                 tell(f"left out: {readable(sub)}, since there is a test_folder")
                 continue
-            _collect(found.setdefault(part, Files()), folder, sub, labels, skipped, tell, tick)
+            _collect(found.setdefault(part, Files()), folder, sub, labels, skipped, tell)
     if test_folder is not None:
-        _collect(found.setdefault("test", Files()), test_folder, "", labels, skipped, tell, tick)
+        _collect(found.setdefault("test", Files()), test_folder, "", labels, skipped, tell)
     for line in skipped.lines():
         tell(line)
     if labels is not None:
@@ -113,23 +112,23 @@ def find_pictures(
     return found
 
 
-def _collect(files, folder, sub, labels, skipped, tell, tick):
+def _collect(files, folder, sub, labels, skipped, tell):
     """Add the pictures of a part's folder to `files`."""
     root, folder = str(_existing(folder)), _existing(Path(folder) / sub)
     prefix = f"{sub}/" if sub else ""
     if labels is not None:
-        for name in pictures_in(folder, skipped, tick=tick):
+        for name in pictures_in(folder, skipped, within=sub):
             files.add(root, prefix + name, "")
         return
     classes = class_folders(folder) if not sub else sub_folders(folder)
     known = {identity(place) for place in (folder, *folder.resolve().parents)}
     known |= {identity(folder / name) for name in classes}
-    astray = pictures_in(folder, skipped, deep=False)
+    astray = pictures_in(folder, skipped, deep=False, within=sub)
     if astray:
         some = ", ".join(readable(prefix + name) for name in astray[:EXAMPLES])
         tell(f"left out: {len(astray):,} pictures that lie in no class's folder: {some}")
     for name in classes:
-        pictures = pictures_in(folder / name, skipped, known, tick=tick)
+        pictures = pictures_in(folder / name, skipped, known, within=prefix + name)
         for picture in pictures:
             files.add(root, f"{prefix}{name}/{picture}", readable(name, 255))
         if not pictures:

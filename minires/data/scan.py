@@ -7,7 +7,7 @@ is an error, and none of it passes in silence: it is left out and counted.
 import os
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -77,12 +77,12 @@ def pictures_in(
     skipped: Skipped,
     known: set[tuple[int, int]] | None = None,
     deep: bool = True,
-    tick: Callable[[int], None] | None = None,
+    within: str = "",
 ) -> list[str]:
     """The paths of the pictures in a folder, relative to it with "/" between names, in order of their names.
 
     Links are followed; a folder is entered once, and not at all where it is among `known`, (device, inode) pairs.
-    deep: folders in it are entered.   tick: called with the number of files found, for a display of progress.
+    deep: folders in it are entered.   within: the folder's own name, for what is said of what was left out.
     Raises DatasetError for a folder that cannot be read.
     """
     entered, found = set(known or ()), []
@@ -93,21 +93,20 @@ def pictures_in(
         with _open(os.path.join(folder, below)) as entries:
             for entry in entries:
                 name = f"{below}/{entry.name}" if below else entry.name
+                shown = os.path.join(within, name)
                 if is_leaving(entry.name):
-                    skipped.add(HIDDEN, name)
+                    skipped.add(HIDDEN, shown)
                 elif _is_folder(entry):
                     place = identity(entry.path)
                     if not deep:
                         continue
                     if place in entered:
-                        skipped.add(LINKS, name)
+                        skipped.add(LINKS, shown)
                     else:
                         entered.add(place)
                         waiting.append(name)
-                elif _is_picture(entry, name, skipped):
+                elif _is_picture(entry, shown, skipped):
                     found.append(name)
-        if tick is not None:
-            tick(len(found))
     return sorted(found, key=lambda name: name.split("/"))
 
 
