@@ -46,7 +46,7 @@ CASES = {
 QUICK = ("resnet20-train-128", "resnet20-infer-128")
 WHO = ("minires", "minires-tf32", "pytorch", "pytorch-tf32", "pytorch-float16", "pytorch-bfloat16")
 TOLERANCE = {"float32": 2e-3, "tf32": 2e-2, "float16": 3e-2, "bfloat16": 1e-1}  # of the first losses, or the logits
-TURN = 1.0  # seconds, about
+TURN = 0.7  # seconds, about
 HEAD = f"{'case':20} {'who':17} {'images/s':>9} {'over TF32':>9} {'ms':>8} {'given':>8} {'MB':>7}\n{'-' * 84}"
 # over TF32: images/s over those of pytorch-tf32, which is what PyTorch's users have once they ask for it
 
@@ -155,7 +155,7 @@ class Process:
         os.environ["CUPY_TF32"] = str(int(who == "minires-tf32"))  # read by CuPy when it is imported
         spawn = multiprocessing.get_context("spawn")
         self.pool = concurrent.futures.ProcessPoolExecutor(1, spawn, _start, (who, double))
-        self.pool.submit(_do, "synchronize").result()
+        self.ready = self.pool.submit(_do, "synchronize")
 
     def __getattr__(self, what):
         return lambda *args: self.pool.submit(_do, what, *args).result()
@@ -164,9 +164,10 @@ class Process:
 def start(names, double):
     """{who: Process} of those that can run here; says which cannot."""
     found = {}
-    for who in names:
+    for who, process in {who: Process(who, double) for who in names}.items():
         try:
-            found[who] = Process(who, double)
+            process.ready.result()
+            found[who] = process
         except concurrent.futures.process.BrokenProcessPool:
             print(f"without {who}: what is missing stands above")
     return found

@@ -495,10 +495,7 @@ class RawModule:
             for arg in args:
                 if isinstance(arg, ndarray) and not arg._host.flags.c_contiguous:
                     raise ValueError("a kernel is given a pointer alone: an array must be contiguous")
-            numbers = [
-                ctypes.c_void_p(arg._host.ctypes.data) if isinstance(arg, ndarray) else _C_TYPES[type(arg)](arg)
-                for arg in args
-            ]
+            numbers = [_argument(arg) for arg in args]
             width, height, _ = (*grid, 1, 1)[:3]
             for y in range(height):
                 for x in range(width):
@@ -506,6 +503,18 @@ class RawModule:
                     function(*numbers)
 
         return launch
+
+
+def _argument(arg):
+    """What C is given: an array's address, a number, or a struct by value."""
+    if isinstance(arg, ndarray):
+        return ctypes.c_void_p(arg._host.ctypes.data)
+    if isinstance(arg, np.ndarray):
+        if arg.dtype.fields is None or arg.nbytes > 4096 - 256:
+            raise ValueError("a kernel takes a small struct from the host, no array")
+        words = type("Words", (ctypes.Structure,), {"_fields_": [("words", ctypes.c_longlong * (arg.nbytes // 8))]})
+        return words.from_buffer_copy(arg.tobytes())
+    return _C_TYPES[type(arg)](arg)
 
 
 def _built(text):

@@ -3,6 +3,7 @@
 import inspect
 import sys
 import types
+from unittest import mock
 
 import cupy_double
 import numpy as np
@@ -19,9 +20,12 @@ from device_cases import (
     run_optimizer,
     run_training,
 )
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from minires import backend, layers
 from minires.backend import DeviceError, array_module, device_of, resolve_device, to_device, to_numpy
+from minires.backend.gpu import fusing
 from minires.losses import cross_entropy
 from minires.models import resnet8
 from minires.modes import no_grad
@@ -395,3 +399,93 @@ def test_a_gpu_that_cannot_compute(cupy, monkeypatch):
     with pytest.raises(DeviceError, match="no kernel image"):
         resolve_device("gpu")
     assert resolve_device("auto") == "cpu"
+
+
+# Kernels ---------------------------------------------------------------------------------------------------------
+
+
+def test_every_element_wise_function_of_the_library_becomes_a_kernel(cupy, monkeypatch):
+    made = {}
+    monkeypatch.setattr(fusing, "_made", made)
+    for case in OPERATIONS:
+        run_operation(case, "float32", "gpu")
+    for make in OPTIMIZERS.values():
+        run_optimizer(make, "float32", "gpu")
+    assert made and all(made.values())
+
+
+def test_what_is_no_kernel_is_called_as_it_is(cupy):
+    numbers = fake(1, 2, 3)
+
+    def holds_an_array(x, out):
+        cupy.multiply(x, numbers, out=out)
+
+    def of_its_own(x):
+        return cupy.exp(x), x.sum()
+
+    assert to_numpy(backend.map_blocks(holds_an_array, numbers)).tolist() == [1, 4, 9]
+    powers, total = backend.elementwise(of_its_own, numbers)
+    assert to_numpy(total) == 6 and np.allclose(to_numpy(powers), np.exp([1, 2, 3]))
+
+
+def test_numbers_may_differ_from_call_to_call(cupy):
+    def line(x, slope, shift):
+        return x * slope + shift if shift else x * slope
+
+    for slope, shift in [(2.0, 1.0), (3.0, 0.0), (0.0, 1.5), (-1.0, 2.0)]:
+        y = backend.elementwise(line, fake(1, 2, 3), slope=slope, shift=shift)
+        assert to_numpy(y).tolist() == [slope * x + shift for x in (1, 2, 3)]
+
+
+def test_what_is_assigned_in_place_is_written_however_it_lies(cupy):
+    def double(x):
+        x *= 2
+        return ()
+
+    grid = to_device(np.arange(6.0).reshape(2, 3), "gpu")
+    assert backend.elementwise(double, grid.T) == ()
+    assert to_numpy(grid).tolist() == [[0, 2, 4], [6, 8, 10]]
+
+
+def test_a_step_of_many_parameters_is_that_of_each(cupy):
+    rng = np.random.default_rng(0)
+    shapes = [(int(size),) for size in rng.integers(1, 400, 150)]  # more than one launch has room for
+    values, gradients = ([rng.standard_normal(shape) for shape in shapes] for _ in range(2))
+    results = []
+    for device in ("cpu", "gpu"):
+        parameters = [Parameter(to_device(value, device)) for value in values]
+        optimizer = OPTIMIZERS["SGD"](parameters)
+        for _ in range(2):
+            for parameter, gradient in zip(parameters, gradients, strict=True):
+                parameter.grad = to_device(gradient, device)
+            optimizer.step()
+        results.append([to_numpy(parameter.data) for parameter in parameters])
+    for ours, theirs in zip(*results, strict=True):
+        np.testing.assert_allclose(theirs, ours, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (7, 3), (1000, 16), (5000, 300), (300, 1025), (3, 2, 5, 64)])
+def test_sums_over_channels_are_numpys(cupy, shape):
+    x = np.random.default_rng(0).standard_normal(shape)
+    total, squares = backend.sum_channels(lambda x, out: (x, (x, x)), (to_device(x, "gpu"),))
+    rows = x.reshape(-1, shape[-1])
+    np.testing.assert_allclose(to_numpy(total), rows.sum(axis=0), atol=1e-10)
+    np.testing.assert_allclose(to_numpy(squares), (rows * rows).sum(axis=0), rtol=1e-12)
+
+
+@settings(max_examples=12)
+@given(st.data())
+def test_patches_and_their_adjoint_are_the_cpus(data):
+    number = st.integers(1, 4)
+    kernel, stride = (data.draw(st.tuples(number, number)) for _ in range(2))
+    padding = tuple(data.draw(st.tuples(*[st.integers(0, 3)] * 2)) for _ in range(2))
+    H, W = (data.draw(st.integers(max(1, k - sum(sides)), 9)) for k, sides in zip(kernel, padding, strict=True))
+    N, C = data.draw(st.integers(1, 3)), data.draw(st.sampled_from([1, 2, 3, 4, 8, 12]))
+    dtype = data.draw(st.sampled_from([np.float32, np.float64]))
+    x = np.random.default_rng(0).standard_normal((N, H, W, C)).astype(dtype)
+    with mock.patch.dict(sys.modules, cupy=cupy_double):
+        patches = backend.im2col(to_device(x, "gpu"), kernel, stride, padding, -2.5)
+        dx = backend.col2im(patches, (H, W), stride, padding)
+    want = backend.im2col(x, kernel, stride, padding, -2.5)
+    np.testing.assert_array_equal(patches.get(), want)
+    np.testing.assert_allclose(dx.get(), backend.col2im(want, (H, W), stride, padding), rtol=1e-5)

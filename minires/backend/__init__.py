@@ -45,7 +45,7 @@ from minires.backend.primitives.devices import (
     to_numpy,
     zeros,
 )
-from minires.backend.primitives.elementwise import elementwise, let_through
+from minires.backend.primitives.elementwise import elementwise, elementwise_each, let_through
 from minires.backend.primitives.patches import (
     borrow_padded,
     borrow_patches,
@@ -73,6 +73,7 @@ __all__ = [
     "describe",
     "device_of",
     "elementwise",
+    "elementwise_each",
     "empty",
     "far_from_zero",
     "for_each_band",

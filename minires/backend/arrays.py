@@ -22,6 +22,9 @@ def array_module(*arrays: Array | None) -> ModuleType:
             break
     else:
         return np  # the usual case, quickly
+    cupy = sys.modules.get("cupy")
+    if cupy is not None and all([array is None or type(array) is cupy.ndarray for array in arrays]):
+        return cupy
     if any(isinstance(array, symbols.Symbol) for array in arrays):
         return symbols
     devices = {device_of(array) for array in arrays if array is not None}

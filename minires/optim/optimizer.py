@@ -5,7 +5,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from minires.backend import array_module, device_of, elementwise, to_device, to_numpy
+from minires.backend import array_module, device_of, elementwise_each, to_device, to_numpy
 from minires.module import Parameter
 from minires.names import misfits
 from minires.optim.options import check_ranges, plain
@@ -111,22 +111,34 @@ class Optimizer:
         """
         for group in self.param_groups:
             options = {name: plain(value) for name, value in group.items() if name != "params"}
+            alike: dict[Any, list[Parameter]] = {}  # those whose update differs in nothing but the arrays
             for parameter in group["params"]:
                 if parameter.grad is not None:
-                    self._step_one(parameter, options)
+                    plainly = parameter.data.ndim < 2 and not options["decay_bias_and_norm"]
+                    steps = self.state[parameter]["step"] if parameter in self.state else 0
+                    alike.setdefault((plainly, steps + 1), []).append(parameter)
+            for (plainly, t), parameters in alike.items():
+                undecayed = {"weight_decay": 0.0, "l1": 0.0} if plainly else {}
+                self._step_together(parameters, t, {**options, **undecayed})
 
-    def _step_one(self, parameter, options):
+    def _step_together(self, parameters, t, options):
+        """Step number t of parameters that have the same options."""
+        sets = [self._arrays_of(parameter, options) for parameter in parameters]
+        updated = elementwise_each(self._update, sets, t=t, **options)
+        for parameter, data in zip(parameters, updated, strict=True):  # one by one: each frees what it replaces
+            self.state[parameter]["step"] = t
+            parameter.data = data
+
+    def _arrays_of(self, parameter, options):
+        """((data, gradient), its arrays of state by name)"""
         w, g = parameter.data, parameter.grad
         if g.shape != w.shape:
             raise ValueError(f"{self.kind}: gradient of shape {g.shape}, its parameter is {w.shape}: they must agree")
         g = g.astype(w.dtype, order="C", copy=False)  # a transposed view would be slow in every line of the update
-        if w.ndim < 2 and not options["decay_bias_and_norm"]:
-            options = {**options, "weight_decay": 0.0, "l1": 0.0}
         state = self._state_of(parameter, options)
         arrays = {name: array for name, array in state.items() if name != "step"}
         array_module(w, g, *arrays.values())  # TypeError unless all are on one device
-        state["step"] += 1
-        parameter.data = elementwise(self._update, w, g, t=state["step"], **arrays, **options)
+        return (w, g), arrays
 
     def _state_of(self, parameter, options):
         """This parameter's state with exactly the arrays that the options call for, zeros where they are new.

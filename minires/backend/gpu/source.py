@@ -34,6 +34,21 @@ KERNEL fused({parameters}, Index n, Index channels) {{
 }}
 """
 
+# The same for many sets of arrays at once: set k has the indices from many.start[k] up to many.start[k + 1]. The
+# struct travels with the launch, which takes 4 kB at most.
+MANY = """
+struct Many {{ void *arrays[{each}][{sets}]; long long start[{sets} + 1]; }};
+KERNEL fused_many(const Many many, int sets{parameters}) {{
+    FOR_EACH_INDEX(at, many.start[sets]) {{
+        int k = 0;
+        for (int step = {half}; step > 0; step /= 2)
+            if (k + step < sets && many.start[k + step] <= at) k += step;
+        const Index i = at - many.start[k];
+        {lines}
+    }}
+}}
+"""
+
 # Sums of each column of a matrix (rows, channels). A block of `across` by THREADS / across threads adds up every so
 # many rows of `across` columns; `halving` them in a fixed order gives the same bits every time.
 SUMS = """

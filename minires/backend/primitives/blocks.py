@@ -7,7 +7,7 @@ import numpy as np
 
 from minires.backend.arrays import array_module
 from minires.backend.cpu import blocks as cpu
-from minires.backend.gpu import kernels
+from minires.backend.gpu import fusing
 from minires.backend.primitives.devices import empty
 from minires.types import Array
 
@@ -51,8 +51,7 @@ def map_blocks(function: Callable[..., Any], *arrays: Array) -> Array:
     """
     _check_one_shape("map_blocks", arrays)
     y = empty(arrays[0].shape, arrays[0])
-    if array_module(*arrays) is not np and kernels.takes(*arrays):
-        kernels.fill(function, arrays, (), y)
+    if array_module(*arrays) is not np and fusing.takes(*arrays) and fusing.fill(function, arrays, (), y):
         return y
     if y.ndim == 0:
         function(*arrays, out=y)

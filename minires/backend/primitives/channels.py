@@ -12,7 +12,7 @@ import numpy as np
 from minires.backend.arrays import array_module
 from minires.backend.cpu import blocks as cpu
 from minires.backend.cpu import memory
-from minires.backend.gpu import kernels
+from minires.backend.gpu import fusing
 from minires.backend.primitives.blocks import for_each_block, sum_blocks
 from minires.backend.primitives.devices import empty
 from minires.backend.primitives.elementwise import elementwise
@@ -57,8 +57,8 @@ def map_channels(function: Callable[..., Any], arrays: Sequence[Array], vectors:
     y = empty(arrays[0].shape, arrays[0])
     if y.size == 0:
         return y
-    if array_module(*arrays, *vectors) is not np and kernels.takes(*arrays, *vectors):
-        kernels.fill(function, arrays, vectors, y)
+    on_gpu = array_module(*arrays, *vectors) is not np
+    if on_gpu and fusing.takes(*arrays, *vectors) and fusing.fill(function, arrays, vectors, y):
         return y
     (rows_of_y, *rows), W = _rows([y, *arrays])
     tiled = [_tiled(vector, W) for vector in vectors]
@@ -78,8 +78,10 @@ def sum_channels(
     if arrays[0].size == 0:
         sums = function(*arrays, *vectors, out=empty(arrays[0].shape, arrays[0]))
         return [xp.zeros(arrays[0].shape[-1], arrays[0].dtype) for _ in sums]
-    if xp is not np and kernels.takes(*arrays, *vectors):
-        return kernels.sum_channels(function, arrays, vectors)
+    if xp is not np and fusing.takes(*arrays, *vectors):
+        sums = fusing.sum_channels(function, arrays, vectors)
+        if sums is not NotImplemented:
+            return sums
     rows, W = _rows(arrays)
     tiled = [_tiled(vector, W) for vector in vectors]
     ones = xp.ones(len(rows[0]), rows[0].dtype)
@@ -101,8 +103,7 @@ def channel_moments(x: Array) -> tuple[Array, Array]:
     """
     count = x.size // x.shape[-1]
     if array_module(x) is not np:
-        (total,) = sum_channels(lambda x, out: (x,), (x,))
-        return _moments_around(x, total / count)
+        return _moments_around(x, x.reshape(-1, x.shape[-1])[0])  # near enough, and there without a pass over x
     total, squares = sum_channels(lambda x, out: (x, (x, x)), (x,))
     mean = total / count
     var = squares / count - mean * mean
@@ -110,7 +111,7 @@ def channel_moments(x: Array) -> tuple[Array, Array]:
 
 
 def _moments_around(x, mean):
-    """The moments from sums of x - mean, a mean that rounding has spoiled a little."""
+    """The moments from sums of x - mean, where `mean` is near the mean, as seen from the spread."""
 
     def centered(x, mean, out):
         array_module(x).subtract(x, mean, out=out)

@@ -3,14 +3,16 @@
 Such a function uses operators and the functions of `array_module` of its arguments, and sees one number of each array.
 """
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from minires.backend.arrays import array_module
-from minires.backend.gpu import kernels
+from minires.backend.gpu import fusing
 from minires.types import Array
+
+Set: TypeAlias = tuple[Sequence[Array], Mapping[str, Array]]  # arguments by position, and by name
 
 
 def elementwise(function: Callable[..., Any], *arrays: Array | None, **named: Any) -> Any:
@@ -20,9 +22,29 @@ def elementwise(function: Callable[..., Any], *arrays: Array | None, **named: An
     are Python's: numbers, truth values, None.
     """
     present = [array for array in (*arrays, *named.values()) if hasattr(array, "dtype")]
-    if array_module(*present) is np or not kernels.takes(*present):
-        return function(*arrays, **named)
-    return kernels.fused(function, arrays, named)
+    if array_module(*present) is not np and fusing.takes(*present):
+        result = fusing.fused(function, arrays, named)
+        if result is not NotImplemented:
+            return result
+    return function(*arrays, **named)
+
+
+def elementwise_each(function: Callable[..., Any], sets: list[Set], **named: Any) -> Iterator[Any]:
+    """function(*arrays, **more, **named) for each (arrays, more) of sets: `elementwise`, on a GPU all in one kernel.
+
+    Within a set the arrays are of one shape. sets is emptied on the way, so that nothing is kept longer than needed.
+    """
+    present = [array for arrays, more in sets for array in (*arrays, *more.values())]
+    if len(sets) > 1 and array_module(*present) is not np and fusing.takes(*present):
+        results = fusing.fused_each(function, sets, named)
+        if results is not NotImplemented:
+            yield from results
+            return
+    del present
+    sets.reverse()
+    while sets:
+        arrays, more = sets.pop()
+        yield elementwise(function, *arrays, **more, **named)
 
 
 def let_through(dy: Array, where: Array, out: Array) -> None:

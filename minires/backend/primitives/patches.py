@@ -9,7 +9,8 @@ import numpy as np
 from minires.backend.arrays import array_module
 from minires.backend.cpu import memory
 from minires.backend.cpu.patches import Im2col
-from minires.backend.gpu import kernels
+from minires.backend.gpu import fusing
+from minires.backend.gpu import patches as gpu
 from minires.backend.primitives.devices import zeros
 from minires.types import Array, Sides, Size
 
@@ -66,8 +67,8 @@ def borrow_patches(
     if xp is np:
         geometry = (x.shape, x.dtype, kernel, stride, padding, value, rows.start, rows.stop)
         return memory.remembered("im2col", geometry, Im2col)(x)
-    if kernels.takes(x):
-        return kernels.im2col(
+    if fusing.takes(x):
+        return gpu.im2col(
             x, kernel, stride, padding, value, rows, output_size(x.shape[1:3], kernel, stride, padding)[1]
         )
     x = _padded_rows(x, padding, value, slice(rows.start * SH, (rows.stop - 1) * SH + KH))
@@ -107,8 +108,8 @@ def col2im(patches: Array, size: Size, stride: Size = (1, 1), padding: Sides = (
 
     size: (H, W) of the image.
     """
-    if array_module(patches) is not np and kernels.takes(patches):
-        return kernels.col2im(patches, size, stride, padding)
+    if array_module(patches) is not np and fusing.takes(patches):
+        return gpu.col2im(patches, size, stride, padding)
     N, OH, OW, KH, KW, C = patches.shape
     (H, W), (SH, SW), ((top, bottom), (left, right)) = size, stride, padding
     shape = (N, top + H + bottom, left + W + right, C)

@@ -1,0 +1,44 @@
+"""From the text of a kernel to something that can be launched."""
+
+import functools
+import sys
+from typing import Any
+
+import numpy as np
+
+from minires.backend.gpu import source
+from minires.types import Array
+
+REAL = {"f": "float", "d": "double"}  # what T is, by the character of the arrays' dtype
+BLOCKS = 2048  # at most, of an element-wise kernel: each thread then does several numbers
+SMALL = 2**31 - 2**24  # indices below fit into 32 bits, with a stride of the whole grid added
+
+INTEGER = {"int": np.int32, "long long": np.int64}
+
+
+@functools.lru_cache(maxsize=4096)
+def compiled(name: str, body: str, real: str, index: str) -> Any:
+    """The kernel `name` of a text, in which T is REAL[real] and Index an integer type; compiled once."""
+    types = f"typedef {REAL[real]} T;\ntypedef {index} Index;\n"
+    module = cupy().RawModule(code=source.PRELUDE + source.EACH + types + body)
+    return module.get_function(name)
+
+
+def index_type(n: int) -> str:
+    """Of indices below n: 32 bits where they do, since those divide faster."""
+    return "int" if n < SMALL else "long long"
+
+
+def grid(n: int, blocks: int = BLOCKS) -> tuple[int]:
+    """How many blocks n indices are for."""
+    return (min(blocks, -(-n // source.THREADS)),)
+
+
+def contiguous(array: Array) -> Array:
+    """The array, or a copy of it that lies in memory as a kernel expects."""
+    return array if array.flags.c_contiguous else cupy().ascontiguousarray(array)
+
+
+def cupy() -> Any:
+    """CuPy, to which the arrays that got here belong."""
+    return sys.modules["cupy"]
