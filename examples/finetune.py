@@ -26,7 +26,7 @@ if __name__ == "__main__":  # Ctrl-C while the imports below go on
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a fresh clone runs without being installed
 
-from minires import backend, models, optim, pretrained, schedules
+from minires import backend, data, models, optim, pretrained, schedules
 from minires.cli import runs
 from minires.cli.console import Parser, in_flags, note_assumed
 from minires.cli.settings import FIRST, LAST, add_arguments, make_loaders
@@ -294,7 +294,11 @@ def command_line():
     add("--range", nargs=2, type=float, metavar=("LOW", "HIGH"), help="black and white of pictures of over 8 bits")
     add("--skip-broken", action="store_true", help="leave damaged pictures out")
     add_arguments(parser, "--balance")
-    add("--dataset", choices=["cifar10", "synthetic"], help="without --image-folder; default: cifar10")
+    add(
+        "--dataset",
+        choices=[name for name in data.DATASETS if name != "auto"],
+        help="without --image-folder; default: cifar10",
+    )
     add_arguments(parser, "--data-dir", "--data-url")
     add("--freeze", choices=["none", "backbone", *STAGES], help="backbone: all but the last layer; layerN: up to it")
     add("--unfreeze-at", type=int, metavar="EPOCH", help="train everything after this many epochs")

@@ -28,7 +28,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "--device": {"choices": backend.DEVICES, "help": "auto takes a GPU if one works (default)"},
     "--data-dir": {
         "metavar": "DIR",
-        "help": "folder with CIFAR-10 (default: $MINIRES_DATA, the user's cache, download)",
+        "help": "folder with CIFAR (default: $MINIRES_DATA, the user's cache, download)",
     },
     "--data-url": {"metavar": "URL", "help": "where to download CIFAR-10's archive from"},
     "--batch-size": {**NUMBER, "help": "default: 128"},
