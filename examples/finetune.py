@@ -2,6 +2,7 @@
 
     python examples/finetune.py --weights resnet20.th                       on CIFAR-10
     python examples/finetune.py --weights resnet50.pth --image-folder DIR   a sub-folder of pictures for each class
+    python examples/finetune.py --weights FILE --image-folder DIR --labels FILE.csv     classes from a table
     python examples/finetune.py --weights FILE --freeze backbone            the last layer alone ("linear probing")
     python examples/finetune.py --weights FILE --freeze backbone --unfreeze-at 1
     python examples/finetune.py --resume runs/NAME                          go on where a run was stopped
@@ -14,7 +15,7 @@ fine-tuned again.
 """
 
 import argparse
-import hashlib
+import math
 import signal
 import sys
 from pathlib import Path
@@ -26,9 +27,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a fre
 
 from minires import backend, data, models, optim, pretrained
 from minires.cli import legs, runs
-from minires.cli.console import Parser, note_assumed
+from minires.cli.console import Parser, in_flags, note_assumed
 from minires.cli.settings import FIRST, LAST, add_arguments, make_loaders
-from minires.data.images import Preprocessing, class_folders, read_image_folder
+from minires.data.folders import read_image_folder
+from minires.data.images import Preprocessing
 
 STAGES = ("layer1", "layer2", "layer3", "layer4")
 DEFAULTS = {
@@ -36,7 +38,12 @@ DEFAULTS = {
     "dataset": "cifar10",
     "image_folder": None,
     "test_folder": None,
+    "splits": "auto",
+    "labels": None,
+    "label_columns": None,
+    "range": None,
     "skip_broken": False,
+    "balance": "none",
     "freeze": "none",
     "unfreeze_at": None,
     "head": "auto",
@@ -52,6 +59,7 @@ DEFAULTS = {
     "augment": True,
     **LAST,
 }
+OF_FOLDERS = ("test_folder", "skip_broken", "splits", "labels", "label_columns", "range")
 
 
 def main():
@@ -95,9 +103,10 @@ def settings_of(given):
         raise ValueError(
             f"--unfreeze-at {settings['unfreeze_at']}: of {settings['epochs']} epochs give one from 1 to {last}"
         )
-    for name in ("image_folder", "test_folder"):
-        if settings[name] is not None:
-            settings[name] = str(Path(settings[name]).resolve())  # --resume may be asked for elsewhere
+    for name in ("test_folder", "labels"):  # --resume may be asked for elsewhere
+        settings[name] = settings[name] and str(Path(settings[name]).resolve())
+    if settings["image_folder"] is not None:
+        settings["image_folder"] = [str(Path(folder).resolve()) for folder in settings["image_folder"]]
     settings["weights"] = str(Path(settings["weights"]).resolve())
     settings.setdefault("out", runs.new_folder("finetune"))
     return settings
@@ -109,9 +118,14 @@ def refuse_contradictions(settings, given):
         if settings["image_folder"] is not None and name in given:
             flag = f"--{name.replace('_', '-')}"
             raise ValueError(f"--image-folder and {flag} {given[name]} name two data sets: leave one of them out")
-    for name in ("test_folder", "skip_broken"):
-        if settings[name] and settings["image_folder"] is None:
+    for name in OF_FOLDERS:
+        if name in given and settings["image_folder"] is None:
             raise ValueError(f"--{name.replace('_', '-')} goes with --image-folder: give both, or neither")
+    if settings["label_columns"] is not None and settings["labels"] is None:
+        raise ValueError("--label-columns goes with --labels: give both, or neither")
+    if settings["range"] is not None and not -math.inf < settings["range"][0] < settings["range"][1] < math.inf:
+        low, high = settings["range"]
+        raise ValueError(f"--range {low:g} {high:g}: give two numbers, the lower one first")
     if settings["from_scratch"] and settings["freeze"] != "none":
         raise ValueError("--from-scratch: random layers that are frozen learn nothing: leave --freeze out")
     if settings["from_scratch"] and settings["head"] == "keep":
@@ -146,30 +160,21 @@ def load_dataset(settings, preprocessing):
         settings["test_folder"],
         seed=settings["seed"],
         skip_broken=settings["skip_broken"],
-        tell=lambda line: print(line, file=sys.stderr, flush=True),
+        tell=lambda line: print(in_flags(line), file=sys.stderr, flush=True),
+        splits=settings.get("splits", "auto"),  # older runs had no such flags
+        labels=settings.get("labels"),
+        label_columns=settings.get("label_columns"),
+        value_range=settings.get("range"),
+        limit_train=settings["limit_train"],
+        limit_test=settings["limit_test"],
+        stream=True,
+        bar=not settings["no_progress"] and sys.stderr.isatty(),
     )
-    sizes = f"{len(dataset.train_images):,} to train and validate, {len(dataset.test_images):,} to test"
+    use = "train and validate" if dataset.val_images is None else "train"
+    validates = "" if dataset.val_images is None else f"{len(dataset.val_images):,} to validate, "
+    sizes = f"{len(dataset.train_images):,} to {use}, {validates}{len(dataset.test_images):,} to test"
     print(f"data: {dataset.label}, {len(dataset.classes)} classes, {sizes}", flush=True)
     return dataset
-
-
-def fingerprint(settings):
-    """SHA-256 of the pictures' files, names and contents; None without --image-folder."""
-    if settings["image_folder"] is None:
-        return None
-    digest = hashlib.sha256()
-    for folder in (settings["image_folder"], settings["test_folder"]):
-        if folder is None:
-            continue
-        root = Path(folder)
-        files = [path for name in class_folders(root) for path in (root / name).rglob("*")]
-        files = {path.relative_to(root).as_posix(): path for path in files if path.is_file() and path.name[0] != "."}
-        for name, path in sorted(files.items()):
-            digest.update(
-                f"{len(name)} {name} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode(errors="surrogateescape")
-            )
-        digest.update(b"end of folder\n")
-    return digest.hexdigest()
 
 
 def refuse_changed_folder(resume, settings, dataset):
@@ -177,19 +182,16 @@ def refuse_changed_folder(resume, settings, dataset):
     if settings["image_folder"] is None:
         return
     config = legs.load_with_config(Path(settings["out"]) / "last.safetensors").info["config"]
-    train = data.limit(dataset.train_labels, dataset.train_labels, settings["limit_train"])[0]
-    test = data.limit(dataset.test_labels, dataset.test_labels, settings["limit_test"])[0]
-    sizes = config["sizes"]
-    same = (config["classes"], sizes["train"] + sizes["val"], sizes["test"]) == (
-        list(dataset.classes),
-        len(train),
-        len(test),
-    )
-    if same and config.get("fingerprint") in (None, fingerprint(settings)):  # older runs have none
+    sizes, parts = config["sizes"], (dataset.train_labels, dataset.val_labels, dataset.test_labels)
+    pictures = sum(len(labels) for labels in parts if labels is not None)
+    same = (config["classes"], sum(sizes.values())) == (list(dataset.classes), pictures)
+    if same and config.get("fingerprint") in (None, dataset.fingerprint):  # older runs have none
         return
     was = f"{len(config['classes'])} classes, {sum(sizes.values()):,} pictures"
-    now = "as many, but others" if same else f"{len(dataset.classes)} classes, {len(train) + len(test):,}"
-    where = " or ".join(folder for folder in (settings["image_folder"], settings["test_folder"]) if folder)
+    now = "as many, but others" if same else f"{len(dataset.classes)} classes, {pictures:,}"
+    folders = settings["image_folder"]
+    folders = [folders] if isinstance(folders, str) else folders  # of older runs
+    where = " or ".join([*folders, *filter(None, [settings["test_folder"]])])
     raise ValueError(
         f"--resume {resume}: {where} has changed since the run began ({was}; now {now}): put it back as it was, or "
         "start a new run"
@@ -266,7 +268,7 @@ def finetune(settings, dataset, device, state, metadata, preprocessing):
     facts = {
         "preprocessing": metadata["preprocessing"],
         "options": metadata["options"],
-        "fingerprint": fingerprint(settings),
+        "fingerprint": dataset.fingerprint,
     }
     return runs.train(settings, dataset, device, model, make_optimizer(settings, model), loaders, facts, freeze_or_not)
 
@@ -276,10 +278,24 @@ def command_line():
     parser = Parser(description=__doc__, argument_default=argparse.SUPPRESS)
     add = parser.add_argument
     add("--weights", metavar="FILE", help="PyTorch's .pth, .pt, .th, safetensors, .npz, Keras's .h5, or a run's own")
-    add("--image-folder", metavar="DIR", help="pictures, one sub-folder for each class; default: CIFAR-10")
+    add(
+        "--image-folder",
+        nargs="+",
+        metavar="DIR",
+        help="pictures, one sub-folder for each class, or train, val, test with one each; default: CIFAR-10",
+    )
     add("--test-folder", metavar="DIR", help="pictures to test on; default: a fifth of each class")
-    add("--skip-broken", action="store_true", help="leave files out that are no pictures or damaged")
-    add("--dataset", choices=["cifar10", "synthetic"], help="without --image-folder; default: cifar10")
+    add("--splits", choices=["auto", "none"], help="none: folders called train, val, test are classes")
+    add("--labels", metavar="FILE.csv", help="a table of pictures and their classes, in place of sub-folders")
+    add("--label-columns", nargs=2, metavar=("FILE", "CLASS"), help="its columns; default: guessed, and said")
+    add("--range", nargs=2, type=float, metavar=("LOW", "HIGH"), help="black and white of pictures of over 8 bits")
+    add("--skip-broken", action="store_true", help="leave damaged pictures out")
+    add_arguments(parser, "--balance")
+    add(
+        "--dataset",
+        choices=[name for name in data.DATASETS if name != "auto"],
+        help="without --image-folder; default: cifar10",
+    )
     add_arguments(parser, "--data-dir", "--data-url")
     add("--freeze", choices=["none", "backbone", *STAGES], help="backbone: all but the last layer; layerN: up to it")
     add("--unfreeze-at", type=int, metavar="EPOCH", help="train everything after this many epochs")

@@ -218,7 +218,10 @@ def command_line():
     add = parser.add_argument
     add_arguments(parser, "--device")
     add(
-        "--dataset", type=one_of("data set", data.DATASETS), metavar="NAME", help="auto (default), cifar10 or synthetic"
+        "--dataset",
+        type=one_of("data set", data.DATASETS),
+        metavar="NAME",
+        help=f"{data.DATASETS[0]} (default), {', '.join(data.DATASETS[1:])}",
     )
     add_arguments(parser, "--data-dir", "--data-url")
     add("--model", type=one_of("model", tuple(models.MODELS)), metavar="NAME", help=", ".join(models.MODELS))

@@ -11,13 +11,19 @@ from minires.types import Array, Backward
 
 
 def cross_entropy(
-    logits: Array, labels: Array, label_smoothing: float = 0.0, ignore_index: int = -100
+    logits: Array,
+    labels: Array,
+    label_smoothing: float = 0.0,
+    ignore_index: int = -100,
+    weight: Array | None = None,
 ) -> tuple[Array, Backward]:
     """loss = mean over n of  -sum_c t[n, c] * log softmax(logits[n])[c],  where 0 * log 0 = 0
 
     logits (N, classes) floating-point. labels: integers (N,) in 0 .. classes - 1, for which t is one-hot, or t itself
     (N, classes), soft or one-hot. label_smoothing s in [0, 1]: t becomes (1 - s) * t + s / classes.
     ignore_index: items with this integer label have no part in the loss, whose mean is over the others.
+    weight (classes,), 0 or more: class c counts weight[c] times, t[n, c] is multiplied by it (after smoothing). With
+    integer labels the mean is over the weights, N is the sum of weight[labels]; with soft ones it is over the items.
     Returns loss, a scalar of the logits' dtype and device, and backward(dloss=1) -> dlogits
     = dloss * (softmax * sum_c t - t) / N, N without the ignored. Stable, since the largest logit is subtracted first.
     A logit of -infinity is a class of probability 0; where such a class has t > 0, the loss is infinity. With one of
@@ -45,6 +51,11 @@ def cross_entropy(
         t = (1 - smoothing) * t + smoothing / classes
     if kept is not None:
         t = xp.where(kept[:, None], t, 0)
+    if weight is not None:
+        weight = _check_weight(xp, weight, logits)
+        if labels.ndim == 1:
+            N = _total_weight(xp, weight, labels, kept)
+        t = t * weight
     shifted = logits - logits.max(axis=1, keepdims=True)
     exponentials = xp.exp(shifted)
     total = exponentials.sum(axis=1, keepdims=True)
@@ -95,6 +106,27 @@ def _targets(xp, labels, logits, ignore_index):
             f"labels must be 0 to {classes - 1}"
         )
     return t, None if kept.all() else kept
+
+
+def _check_weight(xp, weight, logits):
+    """The classes' weights in the logits' dtype."""
+    array_module(logits, weight)
+    if weight.shape != (logits.shape[1],):
+        raise ValueError(
+            f"cross_entropy: weight has shape {weight.shape}, expected ({logits.shape[1]},): a number for each class"
+        )
+    if known_at_once(weight) and not (weight >= 0).all():
+        raise ValueError("cross_entropy: weight must be 0 or more for each class, and some is not")
+    return weight.astype(logits.dtype)
+
+
+def _total_weight(xp, weight, labels, kept):
+    """sum over n of weight[labels[n]], without the ignored."""
+    N = weight[labels if kept is None else xp.where(kept, labels, 0)]
+    N = (N if kept is None else xp.where(kept, N, 0)).sum()
+    if known_at_once(N) and N == 0:
+        raise ValueError("cross_entropy: the weights of all labels are 0, and their mean means nothing: leave it out")
+    return N
 
 
 def _check_dloss(name, dloss):

@@ -188,6 +188,8 @@ _VALUES = {  # steps that put one object on the stack
     pickle.BINSTRING: lambda machine: machine.string(machine.counted("<I")),
     pickle.SHORT_BINBYTES: lambda machine: machine.counted("<B"),
     pickle.BINBYTES: lambda machine: machine.counted("<I"),
+    pickle.BINBYTES8: lambda machine: machine.counted("<Q"),
+    pickle.BYTEARRAY8: lambda machine: machine.counted("<Q"),
     pickle.EMPTY_DICT: lambda machine: {},
     pickle.DICT: lambda machine: machine.dictionary(),
     pickle.EMPTY_LIST: lambda machine: [],

@@ -14,6 +14,7 @@ from minires.module import Module
 from minires.optim import Optimizer
 from minires.position import HistoryRow, Position
 from minires.training import DivergenceError, Interrupted, evaluate, train_step
+from minires.types import Array
 
 
 class Trainer:
@@ -23,7 +24,8 @@ class Trainer:
     val_loader: after each epoch the model is evaluated on it, and the best is kept, by `best`: "accuracy" (of equals,
     the lower loss) or "loss" (of equals, the higher accuracy); None: the last counts as the best.
     patience: None, or the run also ends after so many epochs without a new best, counted from epoch `since`.
-    label_smoothing: of the training loss.   folder: where last.safetensors and best.safetensors go, with `info` inside.
+    label_smoothing, class_weights: of the training loss.
+    folder: where last.safetensors and best.safetensors go, with `info` inside.
     save_every: iterations between checkpoints within an epoch, or None.
     watcher: an object with `batch(trainer)` after every step and `epoch(trainer, row)` after every epoch, or None.
     before_epoch: None, or called with the epoch's number, from 0, before it begins or goes on, to freeze or unfreeze.
@@ -42,6 +44,7 @@ class Trainer:
         iterations: int | None = None,
         num_classes: int = 10,
         label_smoothing: float = 0.0,
+        class_weights: Array | None = None,
         info: dict[str, Any] | None = None,
         save_every: int | None = None,
         watcher: Any = None,
@@ -56,6 +59,7 @@ class Trainer:
         self.train_loader, self.val_loader = train_loader, val_loader
         self.epochs, self.iterations, self.num_classes = epochs, iterations, num_classes
         self.label_smoothing, self.folder, self.info = label_smoothing, folder, info or {}
+        self.class_weights = class_weights
         self.save_every, self.watcher, self.before_epoch = save_every, watcher, before_epoch
         self.best, self.patience, self.since = best, patience, since
         self.position = Position()
@@ -154,7 +158,7 @@ class Trainer:
     def _step(self, x, labels):
         position = self.position
         self.optimizer.lr = self.schedule(position.iteration)
-        loss, correct = train_step(self.model, self.optimizer, x, labels, self.label_smoothing)
+        loss, correct = train_step(self.model, self.optimizer, x, labels, self.label_smoothing, self.class_weights)
         position.iteration += 1
         position.batch += 1
         self._unread.append((position.iteration, loss, correct, len(x)))

@@ -39,18 +39,29 @@ class Evaluation:
         pairs = zip(self.class_correct, self.class_total, strict=True)
         return [correct / total if total else float("nan") for correct, total in pairs]
 
+    @property
+    def balanced_accuracy(self) -> float:
+        """Mean of the accuracies of the classes that have images: what guessing the commonest class cannot raise."""
+        return float(np.nanmean(self.class_accuracy))
+
 
 def train_step(
-    model: Module, optimizer: Optimizer, x: Array, labels: Array, label_smoothing: float = 0.0
+    model: Module,
+    optimizer: Optimizer,
+    x: Array,
+    labels: Array,
+    label_smoothing: float = 0.0,
+    class_weights: Array | None = None,
 ) -> tuple[Array, Array]:
     """One step: forward, loss, backward, update. Returns the mean loss and the number of right answers, as arrays.
 
     A model whose forward has a parameter `lean` is told that its backward pass will be called once, and that dx is not
     wanted. labels: what cross_entropy takes; of soft ones the likeliest class counts as the right answer.
+    class_weights: its weight.
     """
     model.zero_grad()
     logits, model_backward = call(model, x, lean=True)
-    loss, loss_backward = cross_entropy(logits, labels, label_smoothing)
+    loss, loss_backward = cross_entropy(logits, labels, label_smoothing, weight=class_weights)
     model_backward(loss_backward())
     optimizer.step()
     right = labels if labels.ndim == 1 else labels.argmax(axis=1)

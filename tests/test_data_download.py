@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 from test_data_cifar import make_batches, write_binary, write_python
 
-from minires.data import DatasetError, DatasetUnavailable, download, find_cifar10, load, read_cifar10
+from minires.data import CIFAR10, DatasetError, DatasetUnavailable, download, find_cifar10, load, read_cifar10
+from minires.data import archives as archives_module
 
 BATCHES = make_batches()
 
@@ -119,8 +120,8 @@ def server(archives, tmp_path, monkeypatch):
     """A running server, a cache in tmp_path, no $MINIRES_DATA, the tiny archives' checksums and short time-outs."""
     server = Server(archives)
     md5 = {kind: hashlib.md5(content).hexdigest() for kind, content in archives.items()}
-    binary = download.Archive("cifar-10-binary.tar.gz", md5["binary"], "cifar-10-batches-bin", download.BINARY_FILES)
-    python = download.Archive("cifar-10-python.tar.gz", md5["python"], "cifar-10-batches-py", download.PYTHON_FILES)
+    binary = archives_module.Archive("cifar-10-binary.tar.gz", md5["binary"], CIFAR10.binary)
+    python = archives_module.Archive("cifar-10-python.tar.gz", md5["python"], CIFAR10.python)
     monkeypatch.setattr(download, "ARCHIVES", (binary, python))
     monkeypatch.setattr("pooch.os_cache", lambda name: tmp_path / "cache" / name)
     monkeypatch.delenv("MINIRES_DATA", raising=False)
@@ -312,10 +313,10 @@ def test_an_archive_in_the_folder_is_unpacked(server, tmp_path, archives, kind):
 
 def test_a_damaged_archive_is_named_not_unpacked(server, tmp_path, archives):
     (tmp_path / "cifar-10-binary.tar.gz").write_bytes(archives["binary"][:-1])
-    with pytest.raises(DatasetError, match=r"cifar-10-binary.tar.gz: its MD5 is .* delete it") as caught:
+    with pytest.raises(DatasetError, match=r"cifar-10-binary.tar.gz: .* cut short .*get a whole copy") as caught:
         find_cifar10(tmp_path)
     assert not isinstance(caught.value, DatasetUnavailable)
-    with pytest.raises(DatasetError, match="its MD5 is"):  # nor does "auto" hide it behind the shapes
+    with pytest.raises(DatasetError, match="cut short"):  # nor does "auto" hide it behind the shapes
         load("auto", data_dir=tmp_path)
     assert server.requests == [] and len(list(tmp_path.iterdir())) == 1
 
@@ -331,7 +332,7 @@ def test_a_damaged_archive_in_the_cache_is_downloaded_again(server, tmp_path):
 def test_an_interrupted_unpacking_leaves_nothing_that_looks_complete(server, tmp_path, monkeypatch):
     server.use("binary")
     copies = itertools.count()
-    copy = download.shutil.copyfileobj
+    copy = archives_module.shutil.copyfileobj
 
     def interrupted(source, target):
         if next(copies) == 3:
@@ -339,7 +340,7 @@ def test_an_interrupted_unpacking_leaves_nothing_that_looks_complete(server, tmp
             raise KeyboardInterrupt
         copy(source, target)
 
-    monkeypatch.setattr(download.shutil, "copyfileobj", interrupted)
+    monkeypatch.setattr(archives_module.shutil, "copyfileobj", interrupted)
     with pytest.raises(KeyboardInterrupt):
         find_cifar10()
     cache = tmp_path / "cache" / "minires"
@@ -364,10 +365,19 @@ def test_an_interrupted_download_leaves_nothing(server, tmp_path, monkeypatch):
     assert list((tmp_path / "cache" / "minires").iterdir()) == []
 
 
+def test_an_official_archive_in_part(server, tmp_path, archives, monkeypatch):
+    folder = write_binary(tmp_path / "part", BATCHES)
+    (folder / "data_batch_4.bin").unlink()
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "cifar-10-binary.tar.gz").write_bytes(make_archive(folder))
+    with pytest.raises(DatasetError, match=r"tar.gz: the archive lacks cifar-10-batches-bin/data_batch_4.bin; get a"):
+        find_cifar10(tmp_path / "mine")
+
+
 def test_links_and_paths_out_of_the_folder_are_never_written(server, tmp_path, archives, monkeypatch):
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
-        for name in download.BINARY_FILES:
+        for name in CIFAR10.binary.files:
             link = tarfile.TarInfo(f"cifar-10-batches-bin/{name}")
             link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
             tar.addfile(link)
@@ -375,13 +385,11 @@ def test_links_and_paths_out_of_the_folder_are_never_written(server, tmp_path, a
         out.size = 3
         tar.addfile(out, io.BytesIO(b"out"))
     content = buffer.getvalue()
-    hostile = download.Archive(
-        "cifar-10-binary.tar.gz", hashlib.md5(content).hexdigest(), "cifar-10-batches-bin", download.BINARY_FILES
-    )
+    hostile = archives_module.Archive("cifar-10-binary.tar.gz", hashlib.md5(content).hexdigest(), CIFAR10.binary)
     monkeypatch.setattr(download, "ARCHIVES", (hostile,))
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "cifar-10-binary.tar.gz").write_bytes(content)
-    with pytest.raises(DatasetError, match=r"the archive lacks cifar-10-batches-bin/batches.meta.txt, .*delete it"):
+    with pytest.raises(DatasetError, match=r"tar.gz: holds no cifar-10-batches-bin or .*unpack it"):
         find_cifar10(tmp_path / "mine")
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["cifar-10-binary.tar.gz", "mine"]
 

@@ -7,7 +7,8 @@ import pytest
 from PIL import Image
 
 from minires.data.dataset import DatasetError
-from minires.data.images import Preprocessing, open_image, read_image_folder
+from minires.data.folders import read_image_folder
+from minires.data.images import Preprocessing, open_image
 
 RED = (200, 30, 40)
 
@@ -138,11 +139,11 @@ class TestPreprocessing:
 class TestImageFolder:
     PLAIN = Preprocessing((0.5,) * 3, (0.5,) * 3, size=8, resize=8)
 
-    def folder(self, path, counts=(6, 10), kind="PNG"):
+    def folder(self, path, counts=(6, 10), kind="PNG", blue=0):
         for label, count in enumerate(counts):
             (path / f"class-{label}").mkdir(parents=True)
             for index in range(count):
-                color = (100 * label, index, 0)
+                color = (100 * label, index, blue)
                 Image.new("RGB", (9 + index, 12), color).save(path / f"class-{label}" / f"{index:02d}.{kind.lower()}")
         return path
 
@@ -163,7 +164,7 @@ class TestImageFolder:
         assert sorted(seen) == [(0, index) for index in range(6)] + [(1, index) for index in range(10)]
 
     def test_a_test_folder(self, tmp_path):
-        folder, other = self.folder(tmp_path / "a"), self.folder(tmp_path / "b", (3, 4))
+        folder, other = self.folder(tmp_path / "a"), self.folder(tmp_path / "b", (3, 4), blue=9)
         dataset = read_image_folder(folder, self.PLAIN, other)
         assert (len(dataset.train_images), sorted(dataset.test_labels)) == (16, [0, 0, 0, 1, 1, 1, 1])
         (other / "more").mkdir()
@@ -178,15 +179,21 @@ class TestImageFolder:
 
     def test_broken_files_are_listed_and_left_out_only_if_asked(self, tmp_path):
         folder, told = self.folder(tmp_path), []
-        (folder / "class-0" / "notes.txt").write_text("hello")
+        (folder / "class-0" / "notes.png").write_text("hello")
         (folder / "class-1" / "zz.png").write_bytes(b"\x89PNG\r\n\x1a\n")
         (folder / "class-1" / ".DS_Store").write_bytes(b"none of ours")
         with pytest.raises(DatasetError, match=r"2 broken files, listed above: mend them or give skip_broken=True"):
             read_image_folder(folder, self.PLAIN, tell=told.append)
-        assert ["notes.txt" in told[0], "zz.png" in told[1], len(told)] == [True, True, 2]
+        assert [
+            "1 hidden" in told[0] and ".DS_Store" in told[0],
+            "notes.png" in told[1],
+            "zz.png" in told[2],
+            len(told),
+        ] == [True, True, True, 3]
+        told.clear()
         dataset = read_image_folder(folder, self.PLAIN, skip_broken=True, tell=told.append)
         assert len(dataset.train_images) + len(dataset.test_images) == 16
-        assert len(told) == 4
+        assert len([line for line in told if line.startswith("broken: ")]) == 2
 
     @pytest.mark.parametrize(
         ("counts", "match"),
@@ -210,9 +217,6 @@ def test_a_line_is_scaled_no_further_than_it_is_used(tmp_path):
     assert abs(int(pixels.mean()) - 100) <= 1  # the middle: 10,000 // 100
 
 
-def test_what_is_said_of_what_is_no_picture_of_bytes(tmp_path):
-    Image.fromarray(np.ones((4, 4), np.float32)).save(tmp_path / "float.tiff")
-    with pytest.raises(DatasetError, match="floating-point"):
-        open_image(tmp_path / "float.tiff")
+def test_what_is_said_of_a_folder(tmp_path):
     with pytest.raises(DatasetError, match="is a folder: name the pictures in it"):
         open_image(tmp_path)

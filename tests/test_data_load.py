@@ -51,9 +51,14 @@ def test_auto_does_not_hide_damaged_data(tmp_path, monkeypatch, how):
 
 @pytest.mark.parametrize("name, meant", [("cifar-10", "cifar10"), ("CIFAR10", "cifar10"), ("syntetic", "synthetic")])
 def test_an_unknown_name_gets_the_nearest_one(name, meant):
-    with pytest.raises(ValueError, match=f"unknown data set '{name}': did you mean '{meant}'.*auto, cifar10, synth"):
+    with pytest.raises(
+        ValueError,
+        match=f"unknown data set '{name}': did you mean '{meant}'.*auto, cifar10, cifar100, cifar100-coarse, synth",
+    ):
         load(name)
-    with pytest.raises(ValueError, match=r"unknown data set 'xyz': choose one of auto, cifar10, synthetic"):
+    with pytest.raises(
+        ValueError, match=r"unknown data set 'xyz': choose one of auto, cifar10, cifar100, cifar100-coarse, synthetic"
+    ):
         load("xyz")
 
 

@@ -12,7 +12,7 @@ from scripts import one_sentence
 from test_data_cifar import make_batches, write_binary
 
 from minires import checkpoint, models, no_grad, pretrained
-from minires.data import normalize, read_cifar10
+from minires.data import folders, normalize, read_cifar10
 from minires.data.images import Preprocessing
 
 COLORS = {"green": (30, 200, 60), "red": (200, 30, 40), "violet": (150, 40, 200)}
@@ -236,7 +236,7 @@ class TestResume:
         folder, run = tmp_path / "pictures", tmp_path / "run"
         shutil.copytree(pictures, folder)
         with monkeypatch.context() as older:
-            older.setattr(finetune_script, "fingerprint", lambda settings: None)
+            older.setattr(folders, "fingerprint", lambda listing, parts: None)
             finetune("--weights", weights, "--image-folder", folder, "--epochs", 1, "--out", run)
         (folder / "red" / "0.png").unlink()
         code, _, err = finetune("--resume", run)

@@ -27,6 +27,12 @@ FLAGS = {  # what the library's errors advise, and the flag that does it
     "make_synthetic()": "--dataset synthetic",
     "ask for the data set cifar10": "give --dataset cifar10",
     "skip_broken=True": "--skip-broken",
+    "splits='none'": "--splits none",
+    "as test_folder": "as --test-folder",
+    "a test_folder": "a --test-folder",
+    "label_columns": "--label-columns",
+    "value_range=(0, ": "--range 0 (",
+    "balance='loss' or 'sampling'": "--balance loss or sampling",
 }
 
 
@@ -126,6 +132,8 @@ def evaluation_table(
     share = f"{evaluation.accuracy:.2%} ({correct:,} of {total:,})"
     yield f"test loss {evaluation.loss:.4f}   test accuracy {share}"
     yield f"on {label}"
+    if len(set(evaluation.class_total)) > 1:
+        yield f"balanced accuracy {evaluation.balanced_accuracy:.2%}, the mean of the classes', each counting alike"
     rows = list(zip(classes, evaluation.class_correct, evaluation.class_total, strict=True))
     if len(rows) > MOST_CLASSES:
         rows = sorted((row for row in rows if row[2]), key=lambda row: row[1] / row[2])

@@ -16,6 +16,7 @@ from minires.cli.legs import plan
 from minires.cli.output import output_is_kept_elsewhere, steady_output
 from minires.cli.progress import Watcher, how_to_go_on, stopping_on_signals
 from minires.cli.recording import Recorder, environment
+from minires.cli.settings import class_weights
 from minires.cli.testing import test
 from minires.module import Module
 from minires.optim import Optimizer
@@ -145,6 +146,7 @@ def train(
         iterations=length["iterations"],
         num_classes=len(dataset.classes),
         label_smoothing=settings["label_smoothing"],
+        class_weights=class_weights(settings, train_loader, len(dataset.classes)),
         folder=folder,
         info={"config": config},
         save_every=settings["save_every"],

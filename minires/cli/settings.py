@@ -2,9 +2,13 @@
 
 from argparse import ArgumentParser
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from minires import backend, data
+from minires.types import Array
 
 FIRST = {"device": "auto", "dataset": "auto", "data_dir": None, "data_url": None}  # of the defaults of a run
 LAST = {
@@ -26,11 +30,15 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "--device": {"choices": backend.DEVICES, "help": "auto takes a GPU if one works (default)"},
     "--data-dir": {
         "metavar": "DIR",
-        "help": "folder with CIFAR-10 (default: $MINIRES_DATA, the user's cache, download)",
+        "help": "folder with CIFAR (default: $MINIRES_DATA, the user's cache, download)",
     },
     "--data-url": {"metavar": "URL", "help": "where to download CIFAR-10's archive from"},
     "--batch-size": {**NUMBER, "help": "default: 128"},
     "--label-smoothing": {"type": float, "metavar": "X", "help": "default: 0"},
+    "--balance": {
+        "choices": ["none", "loss", "sampling"],
+        "help": "weigh all classes alike: in the loss, or by drawing as many of each; default: none",
+    },
     "--seed": {**NUMBER, "help": "default: 0"},
     "--val-split": {**NUMBER, "help": "training images set aside for validation; default: a tenth"},
     "--limit-train": {**NUMBER, "help": "use the first N training images, validation included"},
@@ -64,19 +72,51 @@ def make_loaders(
     mean, std: to normalise with, of the training images where None.   padding: of the augmentation that `augment` of
     the settings asks for.   test_size: images in a batch of validation and test.
     """
-    train = data.limit(dataset.train_images, dataset.train_labels, settings["limit_train"])
-    test = data.limit(dataset.test_images, dataset.test_labels, settings["limit_test"])
-    limited = data.Dataset(dataset.name, dataset.label, dataset.classes, *train, *test)
-    val_size = len(train[0]) // 10 if settings["val_split"] is None else settings["val_split"]
-    train, val = data.split(limited, val_size, settings["seed"])
+    limited = _limited(dataset, settings)
+    train, val = _train_and_val(limited, settings)
     if mean is None:
         mean, std = data.channel_mean_std(train[0])
     usual, cutout = settings["augment"], settings.get("cutout", 0)
     augment = data.Augment(padding if usual else 0, usual, cutout) if usual or cutout else None
     plain: dict[str, Any] = {"mean": mean, "std": std, "device": device}
     drawn: dict[str, Any] = {"augment": augment, "shuffle": True, "seed": settings["seed"]}
+    drawn["balanced"] = settings.get("balance") == "sampling"
     return (
         data.Loader(train[0], train[1], settings["batch_size"], **drawn, **plain),
-        data.Loader(val[0], val[1], test_size, **plain) if val_size else None,
-        data.Loader(test[0], test[1], test_size, **plain),
+        data.Loader(val[0], val[1], test_size, **plain) if len(val[1]) else None,
+        data.Loader(limited.test_images, limited.test_labels, test_size, **plain),
     )
+
+
+def _limited(dataset, settings):
+    """The data set, of which --limit-train and --limit-test images are used."""
+    train = data.limit(dataset.train_images, dataset.train_labels, settings["limit_train"])
+    test = data.limit(dataset.test_images, dataset.test_labels, settings["limit_test"])
+    parts = dict(zip(("train_images", "train_labels", "test_images", "test_labels"), (*train, *test), strict=True))
+    groups = None if dataset.groups is None else dataset.groups[: settings["limit_train"]]
+    return replace(dataset, **parts, groups=groups)
+
+
+def _train_and_val(dataset, settings):
+    """The images to train and those to validate: the set's own, or --val-split of the former."""
+    if dataset.val_images is None:
+        val_size = len(dataset.train_labels) // 10 if settings["val_split"] is None else settings["val_split"]
+        return data.split(dataset, val_size, settings["seed"])
+    if settings["val_split"] is not None:
+        raise ValueError(
+            f"--val-split {settings['val_split']}: the data has a part to validate of its own: leave the flag out"
+        )
+    return (dataset.train_images, dataset.train_labels), (dataset.val_images, dataset.val_labels)
+
+
+def class_weights(settings: Mapping[str, Any], loader: data.Loader, classes: int) -> Array | None:
+    """What each class counts in the training loss: N / (classes * images of it) with --balance loss, else None.
+
+    The mean of the weights of all N images is 1; a class without images counts 0.
+    """
+    if settings.get("balance") != "loss":
+        return None
+    labels = backend.to_numpy(loader.labels)
+    counts = np.bincount(labels, minlength=classes)
+    weights = np.where(counts > 0, len(labels) / ((counts > 0).sum() * np.maximum(counts, 1)), 0)
+    return backend.to_device(weights.astype(np.float32), loader.device)

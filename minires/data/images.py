@@ -1,66 +1,165 @@
-"""Pictures from files, of any kind that Pillow reads, and folders of them as a data set."""
+"""Pictures from files, of any kind that Pillow reads, made ready as a set of weights wants them."""
 
+import io
+import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
 import numpy as np
 
-from minires.data.dataset import Dataset, DatasetError
+from minires.data.dataset import DatasetError
+from minires.data.scan import readable
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+Result = TypeVar("Result")
 MOST_PIXELS = 178_000_000  # of one picture; a file of a few bytes may claim any number. Pillow stops a little later
+_warnings = threading.Lock()  # a process has one set of filters of warnings, and pictures are opened in many threads
 LONGEST = 16  # longer sides, in shorter ones: what lies further out is cut off before it is scaled
 
 
-def open_image(path: str | Path) -> "Image":
+def open_image(path: str | Path | BinaryIO, value_range: tuple[float, float] | None = None) -> "Image":
     """The picture in a file, upright, as a Pillow image in RGB.
 
-    It is turned as its EXIF orientation says; transparency is laid on white, grey, palette, CMYK and 16-bit pictures
-    are converted; of several frames it is the first. Raises DatasetError for what is no picture, damaged or too large.
+    It is turned as its EXIF orientation says; transparency is laid on white, grey, palette and CMYK pictures are
+    converted; of several frames it is the first. Grey pictures of more than 8 bits are scaled from value_range, (low,
+    high), or else from the range of their type (`deep_range`); what lies outside is black or white.
+    Raises DatasetError for what is no picture, damaged or too large.
     """
-    from PIL import Image, ImageOps
+    return with_image(path, lambda image: as_rgb(image, value_range))
 
-    too_many = f"{path}: it has more pixels than {MOST_PIXELS:,}, the limit: make it smaller first"
+
+def with_image(path: str | Path | BinaryIO, function: Callable[["Image"], Result], name: str | None = None) -> Result:
+    """function(image) of the picture in a file, which Pillow has opened but not decoded; errors are DatasetErrors.
+
+    name: what errors call it, where that is not its path.
+    """
+    from PIL import Image
+
+    name = readable(str(path), 300) if name is None else name
+    too_many = f"{name}: it has more pixels than {MOST_PIXELS:,}, the limit: make it smaller first"
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image = Image.open(path)
-        with image:
+        with _opened(path) as image:
             if image.width * image.height > MOST_PIXELS:
                 raise DatasetError(too_many)
-            if image.mode == "F":
-                raise DatasetError(f"{path}: its pixels are floating-point numbers: convert it to 8 bits a colour")
-            return _as_rgb(ImageOps.exif_transpose(image))
+            return function(image)
     except FileNotFoundError as error:
-        raise DatasetError(f"{path}: no such file: name a picture, such as photo.jpg") from error
+        raise DatasetError(f"{name}: no such file: name a picture, such as photo.jpg") from error
     except IsADirectoryError as error:
-        raise DatasetError(f"{path}: is a folder: name the pictures in it, such as {path}/photo.jpg") from error
+        raise DatasetError(f"{name}: is a folder: name the pictures in it, such as {name}/photo.jpg") from error
     except Image.DecompressionBombError as error:
         raise DatasetError(too_many) from error
+    except NotThisPicture as error:
+        raise DatasetError(f"{name}: {error}") from error
     except DatasetError:
         raise
     except Exception as error:  # Pillow's decoders raise whatever they like
         if isinstance(error, OSError) and error.errno:
-            raise DatasetError(f"{path}: cannot be read ({error.strerror}): check its permissions") from error
+            raise DatasetError(f"{name}: cannot be read ({error.strerror}): check its permissions") from error
         reason = "is not a picture that Pillow reads" if "cannot identify" in str(error) else f"is damaged ({error})"
-        raise DatasetError(f"{path}: {reason}: use another file, or convert it to PNG or JPEG") from error
+        raise DatasetError(f"{name}: {reason}: use another file, or convert it to PNG or JPEG") from error
 
 
-def _as_rgb(image):
+class NotThisPicture(ValueError):
+    """A whole picture that cannot be read as it was asked for; the message says why, and the cure."""
+
+
+def _opened(path):
+    """The picture, opened by Pillow; one with more text in it than Pillow reads is opened without its text."""
     from PIL import Image
 
-    if image.mode.startswith("I;16") or image.mode == "I":  # grey of 16 bits, which convert() would clip
-        pixels = np.asarray(image).astype(np.uint32)
-        image = Image.fromarray((pixels >> (8 if pixels.max(initial=0) > 255 else 0)).astype(np.uint8))
+    with _warnings, warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        try:
+            return Image.open(path)
+        except ValueError as error:
+            if "too large" not in str(error).lower() and "too much memory" not in str(error).lower():
+                raise
+            return Image.open(io.BytesIO(without_text(_content(path))))
+
+
+def _content(path):
+    if hasattr(path, "read"):
+        path.seek(0)
+        return path.read()
+    return Path(path).read_bytes()
+
+
+def without_text(png: bytes) -> bytes:
+    """A PNG without its texts and colour profile, which may unpack to any size: its pixels are all there."""
+    texts = (b"tEXt", b"zTXt", b"iTXt", b"iCCP")
+    return png[:8] + b"".join(png[at:end] for name, at, end in png_chunks(png) if name not in texts)
+
+
+def png_chunks(png: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """(name, start, end) of what a PNG consists of: after 8 bytes, each chunk is 4 bytes length, 4 name, content, 4
+    checksum."""
+    at = 8
+    while at + 8 <= len(png):
+        end = at + 12 + int.from_bytes(png[at : at + 4], "big")
+        yield png[at + 4 : at + 8], at, end
+        at = end
+
+
+def as_rgb(image: "Image", value_range: tuple[float, float] | None = None) -> "Image":
+    """An opened picture, upright and in RGB: see open_image."""
+    from PIL import Image, ImageOps
+
+    deep = deep_range(image)
+    if deep is None and value_range is not None and is_deep_colour(image):
+        raise NotThisPicture("is in colour, of 16 bits: no range can be chosen for it: convert it to 8 bits a colour")
+    image = ImageOps.exif_transpose(image)
+    if deep is not None:
+        image = Image.fromarray(_as_bytes(deep_pixels(image, deep), *(value_range or deep[1:])))
     if "A" in image.getbands() or "transparency" in image.info:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     return image.convert("RGB")
+
+
+def deep_range(image: "Image") -> tuple[str, float, float] | None:
+    """(what its pixels are, lowest, highest) of a grey picture of more than 8 bits, by its type; None for others.
+
+    Floating-point numbers go from 0 to 1, integers from 0 to the largest of their bits; no pixel is looked at.
+    """
+    if image.mode == "F":
+        return "floating-point numbers", 0.0, 1.0
+    if image.mode != "I" and not image.mode.startswith("I;16"):
+        return None
+    tags = getattr(image, "tag_v2", {})  # of a TIFF: 258 bits, 339 kind of number, 2 is signed
+    usual = 16 if image.mode != "I" or image.format in ("PNG", "PPM") else 32
+    bits = int(tags[258][0]) if 258 in tags else usual
+    signed = (int(tags[339][0]) if 339 in tags else 1 if image.format in ("PNG", "PPM", "TIFF") else 2) == 2
+    bits = min(bits, 32)
+    return f"{'signed ' if signed else ''}integers of {bits} bits", 0, 2 ** (bits - signed) - 1
+
+
+def is_deep_colour(image: "Image") -> bool:
+    """Whether Pillow reads the higher bytes alone of a picture of 16 bits a colour."""
+    return image.mode != "I" and any("16" in str(tile[3]) and not image.mode.startswith("I;") for tile in image.tile)
+
+
+def deep_pixels(image: "Image", deep: tuple[str, float, float]) -> np.ndarray:
+    """The numbers of a grey picture of more than 8 bits, (H, W): integers as int64, or float32."""
+    pixels = np.asarray(image)
+    if deep[0] == "integers of 32 bits":
+        pixels = pixels.view(np.uint32)  # Pillow takes them for signed ones
+    return pixels if pixels.dtype.kind == "f" else pixels.astype(np.int64)
+
+
+def _as_bytes(pixels, low, high):
+    """uint8: [low, high] in 256 equal steps for integers, and rounded to the nearest for other numbers."""
+    if pixels.dtype.kind == "f" or low != int(low) or high != int(high):
+        if not np.isfinite(pixels).all():
+            raise NotThisPicture("has pixels that are no finite numbers (NaN or infinity): replace them")
+        scaled = (pixels.astype(np.float64) - low) * (255 / (high - low))
+        return np.clip(np.round(scaled), 0, 255).astype(np.uint8)
+    low, high = int(low), int(high)
+    return ((np.clip(pixels, low, high) - low) * 256 // (high - low + 1)).astype(np.uint8)
 
 
 @dataclass(frozen=True)
@@ -119,78 +218,3 @@ def _middle(image, most):
     width, height = (min(side, most) for side in image.size)
     left, top = (image.width - width) // 2, (image.height - height) // 2
     return image.crop((left, top, left + width, top + height)) if (width, height) != image.size else image
-
-
-def read_image_folder(
-    folder: str | Path,
-    preprocessing: Preprocessing,
-    test_folder: str | Path | None = None,
-    test_share: float = 0.2,
-    seed: int = 0,
-    skip_broken: bool = False,
-    tell: Callable[[str], None] = print,
-) -> Dataset:
-    """The pictures of a folder with one sub-folder for each class, as a Dataset of uint8 (N, size, size, 3).
-
-    Classes are the sub-folders in order of their names; a picture may lie deeper in one. The test part is another such
-    folder, or else `test_share` of each class, drawn with `seed`. Every broken file is told; they raise one
-    DatasetError, or are left out with skip_broken.
-    """
-    folder, rng = Path(folder), np.random.default_rng(seed)
-    classes = class_folders(folder)
-    pictures = _read_classes(folder, classes, preprocessing, skip_broken, tell)
-    if test_folder is None:
-        parts = [_split(of_class, max(1, round(test_share * len(of_class))), rng) for of_class in pictures]
-        train, test = zip(*parts, strict=True)
-    else:
-        if class_folders(test_folder) != classes:
-            raise DatasetError(f"{test_folder}: its sub-folders are not those of {folder}: give them the same names")
-        train, test = pictures, _read_classes(Path(test_folder), classes, preprocessing, skip_broken, tell)
-    label = f"pictures in {folder.name}"
-    return Dataset("folder", label, tuple(classes), *_mixed(train, rng), *_mixed(test, rng))
-
-
-def class_folders(folder: str | Path) -> list[str]:
-    """The sub-folders' names, in order. Raises DatasetError unless there are two or more."""
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise DatasetError(f"{folder}: no such folder: name one that holds a sub-folder of pictures for each class")
-    classes = sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-    if len(classes) < 2:
-        raise DatasetError(f"{folder}: {len(classes)} sub-folders, at least 2 are needed: one for each class")
-    return classes
-
-
-def _read_classes(folder, classes, preprocessing, skip_broken, tell):
-    """[[pixels of each picture of a class] for each class], each in order of the files' names."""
-    pictures: list = []
-    broken = 0
-    for name in classes:
-        pictures.append([])
-        for path in sorted(path for path in (folder / name).rglob("*") if path.is_file() and path.name[0] != "."):
-            try:
-                pictures[-1].append(preprocessing.pixels(open_image(path)))
-            except DatasetError as error:
-                broken += 1
-                tell(f"broken: {error}")
-    if broken and not skip_broken:
-        files = "file" if broken == 1 else "files"
-        raise DatasetError(f"{folder}: {broken} broken {files}, listed above: mend them or give skip_broken=True")
-    for name, of_class in zip(classes, pictures, strict=True):
-        if len(of_class) < 2:
-            raise DatasetError(f"{folder / name}: {len(of_class)} pictures, at least 2 are needed: one is for the test")
-    return pictures
-
-
-def _split(pictures, count, rng):
-    """(the others, `count` of them drawn at random)"""
-    order = rng.permutation(len(pictures))
-    return [pictures[index] for index in sorted(order[count:])], [pictures[index] for index in sorted(order[:count])]
-
-
-def _mixed(pictures, rng):
-    """(images, labels) of all classes in a random order, so that the first N are of all of them."""
-    labels = np.concatenate([np.full(len(of_class), label) for label, of_class in enumerate(pictures)])
-    images = np.stack([picture for of_class in pictures for picture in of_class])
-    order = rng.permutation(len(labels))
-    return images[order], labels[order].astype(np.int64)

@@ -1,15 +1,16 @@
-"""The data set a command line asks for: CIFAR-10, the shapes drawn by code, or whichever can be had."""
+"""The data set a command line asks for: CIFAR-10 or CIFAR-100, the shapes drawn by code, or whichever can be had."""
 
 import textwrap
 from pathlib import Path
 
-from minires.data.cifar import read_cifar10
+from minires.data.cifar import read_cifar
+from minires.data.cifar_kinds import CIFAR10, KINDS
 from minires.data.dataset import Dataset, DatasetUnavailable
 from minires.data.download import find_cifar10
 from minires.data.synthetic import make_synthetic
 from minires.names import unknown
 
-DATASETS = ("auto", "cifar10", "synthetic")
+DATASETS = ("auto", "cifar10", "cifar100", "cifar100-coarse", "synthetic")
 
 
 def load(
@@ -23,6 +24,7 @@ def load(
     """The data set called `name`, and a notice that the caller must show, or None.
 
     name: "cifar10"     CIFAR-10, found or downloaded as `find_cifar10` says, however long the download takes
+          "cifar100"    CIFAR-100 likewise, and "cifar100-coarse" with its 20 superclasses for classes
           "synthetic"   the shapes of `make_synthetic`, drawn with `seed`
           "auto"        CIFAR-10; where there is none and no host delivers it at a fair speed, the synthetic shapes,
                         and then the notice says in a box that these are not CIFAR-10, why, and how to get it
@@ -34,14 +36,15 @@ def load(
         raise ValueError(unknown("data set", name, DATASETS))
     if name == "synthetic":
         return make_synthetic(seed=seed), None
+    kind = KINDS.get(name, CIFAR10)
     try:
-        folder = find_cifar10(data_dir, data_url, download, progress, patient=name == "cifar10")
+        folder = find_cifar10(data_dir, data_url, download, progress, patient=name != "auto", kind=kind)
     except DatasetUnavailable as error:
-        if name == "cifar10":
+        if name != "auto":
             raise
         dataset = make_synthetic(seed=seed)
         return dataset, _notice(dataset, str(error))
-    return read_cifar10(folder), None
+    return read_cifar(folder, kind), None
 
 
 def _notice(dataset, reason):

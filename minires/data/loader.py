@@ -4,8 +4,9 @@ from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
-from minires.backend import resolve_device, to_device
+from minires.backend import resolve_device, to_device, to_numpy
 from minires.data.augment import normalize
+from minires.data.stream import Pictures
 from minires.types import Array
 
 # The purpose of a random stream, the second number of its seed. None is 0: [s] and [s, 0] seed the same stream.
@@ -15,7 +16,8 @@ _SHUFFLE, _AUGMENT = 1, 2
 class Loader:
     """Batches of normalised images and their labels, on one device.
 
-    images         uint8 (N, H, W, C); moved to the device once, as bytes; on the CPU the given array, only read
+    images         uint8 (N, H, W, C); moved to the device once, as bytes; on the CPU the given array, only read. Or
+                   `Pictures`, decoded batch by batch in worker threads
     labels         integers (N,)
     batch_size     images in a batch; the last one of an epoch is smaller where N is no multiple of it
     mean, std      C floats each, of the training set: see channel_mean_std
@@ -24,6 +26,8 @@ class Loader:
     seed           of the order and of the augmentation
     device         "cpu", "gpu" or "auto"
     drop_last      leave a smaller last batch out
+    balanced       with shuffle: an epoch has N images still, but as many of each class, to one: those of a rare class
+                   several times, of a common one only some, others in every epoch
 
     A loader has no state. The order of epoch e comes from a stream seeded with (seed, e), the augmentation of its
     batch b from one seeded with (seed, e, b): any batch can be made without making those before it.
@@ -33,7 +37,7 @@ class Loader:
 
     def __init__(
         self,
-        images: Array,
+        images: Array | Pictures,
         labels: Array,
         batch_size: int,
         mean: Iterable[float],
@@ -43,6 +47,7 @@ class Loader:
         seed: int = 0,
         device: str = "cpu",
         drop_last: bool = False,
+        balanced: bool = False,
     ) -> None:
         if len(images) != len(labels):
             raise ValueError(f"Loader: {len(images)} images and {len(labels)} labels: there must be one for each image")
@@ -57,9 +62,12 @@ class Loader:
             )
         if seed < 0:
             raise ValueError(f"Loader: seed is {seed}, expected 0 or more")
+        if balanced and not shuffle:
+            raise ValueError("Loader: balanced draws the images of an epoch: give shuffle=True as well")
         self.device = resolve_device(device)
-        self.images = to_device(images, self.device)
+        self.images = images if isinstance(images, Pictures) else to_device(images, self.device)
         self.labels = to_device(labels.astype(np.int64), self.device)
+        self.balanced = balanced
         self.batch_size, self.drop_last = batch_size, drop_last
         self.mean, self.std, self.augment = tuple(mean), tuple(std), augment
         self.shuffle, self.seed = shuffle, seed
@@ -81,15 +89,38 @@ class Loader:
         return self._batches(number, start)
 
     def _batches(self, number, start):
-        order = None
-        if self.shuffle:
-            rng = np.random.default_rng([self.seed, _SHUFFLE, number])
-            order = to_device(rng.permutation(len(self.images)), self.device)
-        for b in range(start, len(self)):
-            batch: slice | np.ndarray = slice(b * self.batch_size, (b + 1) * self.batch_size)
-            if order is not None:
-                batch = order[batch]
-            x = normalize(self.images[batch], self.mean, self.std)
+        parts = [slice(b * self.batch_size, (b + 1) * self.batch_size) for b in range(start, len(self))]
+        order = self._order(number)
+        chosen = parts if order is None else [order[part] for part in parts]
+        places = None if order is None else to_device(order, self.device)
+        images = self.images.batches(chosen) if isinstance(self.images, Pictures) else None
+        for b, part in enumerate(parts, start):
+            batch = part if places is None else places[part]
+            pixels = self.images[batch] if images is None else to_device(next(images), self.device)
+            x = normalize(pixels, self.mean, self.std)
             if self.augment is not None:
                 x = self.augment(x, np.random.default_rng([self.seed, _AUGMENT, number, b]))
             yield x, self.labels[batch].copy()  # a slice alone would let the caller write into the set
+
+    def _order(self, number):
+        """The images' numbers in the order of an epoch, on the host; None: as they stand."""
+        if not self.shuffle:
+            return None
+        rng = np.random.default_rng([self.seed, _SHUFFLE, number])
+        return draw_evenly(to_numpy(self.labels), rng) if self.balanced else rng.permutation(len(self.images))
+
+
+def draw_evenly(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """N numbers of images in random order, as many of each class that occurs in labels (N,), to one.
+
+    A class with too few images gives all of them again and again, each time in another order; one with too many gives
+    some of them, drawn without replacement.
+    """
+    classes = rng.permutation(np.unique(labels))  # the first ones get what does not divide evenly
+    drawn = []
+    for place, label in enumerate(classes):
+        count = len(labels) // len(classes) + (place < len(labels) % len(classes))
+        images = np.flatnonzero(labels == label)
+        rounds = [rng.permutation(images) for _ in range(-(-count // len(images)))]
+        drawn += [order[: count - done] for order, done in zip(rounds, range(0, count, len(images)), strict=True)]
+    return rng.permutation(np.concatenate(drawn))
