@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
+from minires.data.class_names import LISTS, read_class_names
+from minires.data.class_names import class_names as known_names
 from minires.names import unknown
 from minires.textbook import softmax
 
@@ -64,18 +66,23 @@ def one_of(what: str, names: Collection[str]) -> Callable[[str], str]:
 
 
 def class_names(metadata: Mapping[str, Any], file: str | Path | None) -> list[str]:
-    """The classes' names: from --classes FILE, from the metadata of the weights, or numbers."""
+    """The classes' names: of --classes (a file, or a list of `minires.data.class_names`), of the weights, or numbers.
+
+    Weights for 1,000 classes without names are taken to be ImageNet's, which is said on standard error.
+    """
     number = metadata["num_classes"]
+    if file is None and metadata["classes"] is None and number == 1000:
+        print("note: the file does not name its 1,000 classes: taken to be ImageNet's, in order", file=sys.stderr)
+        return list(known_names("imagenet"))
     if file is None:
         return metadata["classes"] or [f"class {label}" for label in range(number)]
-    try:
-        names = Path(file).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is no text in UTF-8"
-        raise ValueError(
-            f"--classes {file}: cannot be read ({reason}): give a text file, a name on each line"
-        ) from error
-    names = names[:-1] if names and not names[-1].strip() else names
+    if str(file) in LISTS and not Path(file).exists():
+        names = list(known_names(str(file)))
+    else:
+        try:
+            names = read_class_names(file)
+        except ValueError as error:
+            raise ValueError(f"--classes {error}") from error
     if len(names) != number:
         raise ValueError(f"--classes {file}: {len(names)} names, the weights have {number} classes: give one a line")
     return names

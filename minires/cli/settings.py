@@ -20,7 +20,10 @@ NUMBER = {"type": int, "metavar": "N"}
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "images": {"nargs": "+", "metavar": "IMAGE", "help": "a picture of any kind that Pillow reads"},
     "--weights": {"required": True, "metavar": "FILE", "help": "a file of weights, or the folder of a run"},
-    "--classes": {"metavar": "FILE", "help": "names of the classes, one on each line"},
+    "--classes": {
+        "metavar": "FILE",
+        "help": "names of the classes, one a line; or a list that is here: imagenet, cifar100, ...",
+    },
     "--device": {"choices": backend.DEVICES, "help": "auto takes a GPU if one works (default)"},
     "--data-dir": {
         "metavar": "DIR",
