@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from minires.layers import BatchNorm2d, BatchNormReLU2d
 from minires.models.fold import fold
 from minires.models.imagenet import ImageNetResNet, resnet18, resnet34, resnet50, resnet101, resnet152
 from minires.models.resnet import (
@@ -39,13 +40,21 @@ def build(
     small_input: bool = False,
     variant: str = "torchvision",
     rng: Rng = None,
+    maxpool: bool | None = None,
+    eps: float | None = None,
 ) -> Module:
-    """The model of this name. Only the resnets for CIFAR have a `shortcut`, only those for ImageNet the other options.
+    """The model of this name. Only the resnets for CIFAR have a `shortcut`, only those for ImageNet `small_input`,
+    `variant` and `maxpool`.   eps: of every batch norm; None: the network's own, 1e-5 (1.001e-5 of variant "keras").
 
     Raises ValueError with the nearest name for an unknown one.
     """
     if name not in MODELS:
         raise ValueError(unknown("model", name, MODELS))
     options: dict[str, Any] = {"shortcut": shortcut} if MODELS[name] in RESNETS else {}
-    options |= {"small_input": small_input, "variant": variant} if MODELS[name] in IMAGENET else {}
-    return MODELS[name](num_classes=num_classes, rng=rng, **options)
+    if MODELS[name] in IMAGENET:
+        options |= {"small_input": small_input, "variant": variant, "maxpool": maxpool}
+    model = MODELS[name](num_classes=num_classes, rng=rng, **options)
+    for module in model.modules() if eps is not None else ():
+        if isinstance(module, (BatchNorm2d, BatchNormReLU2d)):
+            module.eps = eps
+    return model
