@@ -23,7 +23,8 @@ import numpy as np
 
 from minires import models, no_grad, pretrained
 from minires.cli import runs
-from minires.cli.console import Parser
+from minires.cli.console import Parser, in_flags
+from minires.cli.weights import add_weights_arguments, known_of_weights
 from minires.data import normalize
 from minires.data.images import Preprocessing
 from minires.layers import Linear
@@ -42,10 +43,11 @@ def run(options):
         raise ValueError(f"{target}: only safetensors are written: name a file that ends with .safetensors")
     if target != "-" and Path(target).exists() and not options["overwrite"]:
         raise ValueError(f"{target}: exists already: name another file, or give --overwrite")
-    state, metadata = pretrained.read(source)
+    known = known_of_weights(options)
+    state, metadata = pretrained.read(source, **known)
     logits = fixed_logits(source, state, metadata)
     what = "logits" if metadata["num_classes"] else "features"
-    print(pretrained.identify(source))
+    print(in_flags(pretrained.identify(source, **known)))
     print(f"checksum       {checksum(logits)} of {logits.size} {what}, {logits.min():.4f} to {logits.max():.4f}")
     if target != "-":
         pretrained.write(target, state, metadata)
@@ -88,6 +90,7 @@ def command_line():
     parser.add_argument("source", metavar="IN", help="a file of weights, or the folder of a run")
     parser.add_argument("target", metavar="OUT", help="a .safetensors file, or - to write none")
     parser.add_argument("--overwrite", action="store_true", help="write over a file that exists")
+    add_weights_arguments(parser)
     return parser
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from minires.cli.console import class_names as names_for
+from minires.cli.weights import class_names as names_for
 from minires.data import CLASSES
 from minires.data.class_names import LISTS, class_names, read_class_names
 

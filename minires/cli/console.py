@@ -19,8 +19,6 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
-from minires.data.class_names import LISTS, read_class_names
-from minires.data.class_names import class_names as known_names
 from minires.names import unknown
 from minires.textbook import softmax
 
@@ -36,6 +34,8 @@ FLAGS = {  # what the library's errors advise, and the flag that does it
     "make_synthetic()": "--dataset synthetic",
     "ask for the data set cifar10": "give --dataset cifar10",
     "skip_broken=True": "--skip-broken",
+    "part=NAME": "--part NAME",
+    "head='new'": "--head new of finetune.py",
 }
 
 
@@ -63,37 +63,6 @@ def one_of(what: str, names: Collection[str]) -> Callable[[str], str]:
         return value
 
     return check
-
-
-def class_names(metadata: Mapping[str, Any], file: str | Path | None) -> list[str]:
-    """The classes' names: of --classes (a file, or a list of `minires.data.class_names`), of the weights, or numbers.
-
-    Weights for 1,000 classes without names are taken to be ImageNet's, which is said on standard error.
-    """
-    number = metadata["num_classes"]
-    if file is None and metadata["classes"] is None and number == 1000:
-        print("note: the file does not name its 1,000 classes: taken to be ImageNet's, in order", file=sys.stderr)
-        return list(known_names("imagenet"))
-    if file is None:
-        return metadata["classes"] or [f"class {label}" for label in range(number)]
-    if str(file) in LISTS and not Path(file).exists():
-        names = list(known_names(str(file)))
-    else:
-        try:
-            names = read_class_names(file)
-        except ValueError as error:
-            raise ValueError(f"--classes {error}") from error
-    if len(names) != number:
-        raise ValueError(f"--classes {file}: {len(names)} names, the weights have {number} classes: give one a line")
-    return names
-
-
-def note_assumed(metadata: Mapping[str, Any]) -> None:
-    """Say on standard error that the preprocessing of weights is only the usual one, where that is so."""
-    if metadata["assumed"]:
-        print(
-            "note: the file does not say how its images were prepared: taken as usual for this network", file=sys.stderr
-        )
 
 
 def likeliest(logits: np.ndarray, number: int) -> list[tuple[int, float]]:
