@@ -26,6 +26,7 @@ CAFFE: dict[str, Any] = {
     "order": "BGR",
     "resize": None,
 }
+STATE_NAMES = ("state_dict", "model_state_dict", "model_state", "model", "network", "net", "weights", "params")
 HEAD = "fc."
 OF_ANOTHER_MODEL = ": build the model that `identify` names, or give head='new' if only the classes differ"
 OF_THE_FILE_ITSELF = ": the file is incomplete, or of a variant that is not known here: check how it was saved"
@@ -174,7 +175,22 @@ def _read_file(path):
         return *npz_file.read_npz(path), "NumPy"
     if start[8:9] == b"{":
         return *safetensors_file.read_safetensors(path), "safetensors"
-    return *torch_file.read_torch(path), "PyTorch"
+    state, info = torch_file.read_torch(path, _wanted)
+    return _unwrapped(state), info, "PyTorch"
+
+
+def _wanted(shapes):
+    """The arrays of a checkpoint but an optimizer's, which are many and no use here."""
+    return [key for key in shapes if not key.startswith("optimizer")] or list(shapes)
+
+
+def _unwrapped(state):
+    """The arrays under the first of the usual names of a state_dict in a checkpoint; else all."""
+    for name in STATE_NAMES:
+        inside = {key.removeprefix(f"{name}."): array for key, array in state.items() if key.startswith(f"{name}.")}
+        if inside:
+            return inside
+    return state
 
 
 def _is_npz(path):
