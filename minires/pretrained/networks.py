@@ -1,6 +1,6 @@
 """The one network of a file that is taken, and all that is to be said of the file's other arrays."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,8 +32,10 @@ class Found:
     notes: tuple[str, ...]
 
 
-def find_network(state: Mapping[str, np.ndarray], part: str | None = None) -> Found:
+def find_network(state: Mapping[str, np.ndarray], part: str | None = None, not_read: Sequence[str] = ()) -> Found:
     """The network of this name in a file's arrays, or the one that `parts.choose` takes.
+
+    not_read: names of what the file holds besides, which are left out, too.
 
     Raises WeightsError where there is none, none of this name, or one of no architecture that is known here.
     """
@@ -52,7 +54,7 @@ def find_network(state: Mapping[str, np.ndarray], part: str | None = None) -> Fo
         taken |= normaliser[2]
     others = {other.prefix for other in parts if other is not chosen}
     beside = [prefix + key for prefix, level in levels for key in level if prefix + key not in taken]
-    left_out = tuple(_shortened(beside, taken, others))
+    left_out = (*_shortened(beside, taken, others), *not_read)
     if left_out:
         notes.append(f"left out: {some(left_out, MOST)}")
     return Found(

@@ -50,8 +50,8 @@ def read(
     own = info.get("format") == checkpoint.FORMAT
     arrays = {key: array for key, array in arrays.items() if not (own and key.startswith("optimizer/"))}
     try:
-        found = find_network(arrays, part)
-        metadata = _metadata(path, found, said(path, info), source, info.get("left_out"))
+        found = find_network(arrays, part, _names(info, "not_read"))
+        metadata = _metadata(path, found, said(path, info), source, _names(info, "left_out"))
         return found.state, overrule(metadata, **(overrides or {}))
     except WeightsError as error:
         text = str(error)
@@ -98,6 +98,11 @@ def _metadata(path, found, known, source, objects):
         "notes": notes,
         **({"run": known["run"]} if "run" in known else {}),
     }
+
+
+def _names(info, key):
+    """A list of names in the info that a reader gave; a file's own text under that key is none."""
+    return info[key] if isinstance(info.get(key), list) else []
 
 
 def _best_of(path):
@@ -187,7 +192,7 @@ def write(path: str | Path, state: Mapping[str, np.ndarray], metadata: Mapping[s
 
 def _read_file(path):
     """(state, info, source) by what the file begins with; its name says nothing certain."""
-    from minires.pretrained import keras_file, npz_file, safetensors_file, torch_file
+    from minires.pretrained import keras_file, npz_file, safetensors_file
 
     try:
         with open(path, "rb") as file:
@@ -200,7 +205,22 @@ def _read_file(path):
         return *npz_file.read_npz(path), "NumPy"
     if start[8:9] == b"{":
         return *safetensors_file.read_safetensors(path), "safetensors"
-    return *torch_file.read_torch(path), "PyTorch"
+    return *_read_torch(path), "PyTorch"
+
+
+def _read_torch(path):
+    """(state, info) without what an optimizer keeps, which is much and no use here: its names are in "not_read"."""
+    from minires.pretrained import torch_file
+
+    not_read: dict[str, None] = {}
+
+    def wanted(shapes):
+        keys = [key for key in shapes if not key.startswith("optim")]
+        not_read.update(dict.fromkeys(key.split(".")[0] for key in shapes if keys and key.startswith("optim")))
+        return keys or list(shapes)
+
+    state, info = torch_file.read_torch(path, wanted)
+    return state, {**info, "not_read": list(not_read)}
 
 
 def _is_npz(path):
