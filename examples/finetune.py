@@ -214,7 +214,7 @@ def build(settings, dataset, state, metadata):
     keeps = settings["head"] == "keep" or (settings["head"] == "auto" and same)
     model = models.build(metadata["model"], classes, rng=settings["seed"], **metadata["options"])
     if not settings["from_scratch"]:
-        pretrained.fill(model, settings["weights"], state, None if keeps else "new")
+        pretrained.fill(model, settings["weights"], state, None if keeps else "new", left_out=metadata["left_out"])
     return model, keeps and not settings["from_scratch"]
 
 

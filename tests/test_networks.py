@@ -479,6 +479,17 @@ def test_bottlenecks_for_cifar():
         find_network(under("module.", state))
 
 
+def test_a_depth_whose_name_is_taken():
+    state = {"conv1.weight": zeros(16, 3, 3, 3), "bn1.weight": zeros(16)}
+    for layer, width in ((1, 16), (2, 32), (3, 64)):
+        for block in range(8):
+            for number in (1, 2):
+                state[f"layer{layer}.{block}.conv{number}.weight"] = zeros(width, width, 3, 3)
+                state[f"layer{layer}.{block}.bn{number}.weight"] = zeros(width)
+    with pytest.raises(pretrained.WeightsError, match="most like resnet50 for CIFAR, but a network of that depth"):
+        find_network(state)
+
+
 @pytest.mark.parametrize(
     ("key", "looks"),
     [

@@ -1,5 +1,8 @@
 """The networks, by name."""
 
+import re
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from minires.layers import BatchNorm2d, BatchNormReLU2d
@@ -43,18 +46,26 @@ def build(
     maxpool: bool | None = None,
     eps: float | None = None,
 ) -> Module:
-    """The model of this name. Only the resnets for CIFAR have a `shortcut`, only those for ImageNet `small_input`,
-    `variant` and `maxpool`.   eps: of every batch norm; None: the network's own, 1e-5 (1.001e-5 of variant "keras").
+    """The model of this name: one of MODELS, or resnetN for CIFAR with another N = 6n + 2.
 
+    Only the resnets for CIFAR have a `shortcut`, only those for ImageNet `small_input`, `variant` and `maxpool`.
+    eps: of every batch norm; None: the network's own, 1e-5 (1.001e-5 of variant "keras").
     Raises ValueError with the nearest name for an unknown one.
     """
-    if name not in MODELS:
+    if name not in MODELS and _other_depth(name) is None:
         raise ValueError(unknown("model", name, MODELS))
-    options: dict[str, Any] = {"shortcut": shortcut} if MODELS[name] in RESNETS else {}
-    if MODELS[name] in IMAGENET:
+    make: Callable[..., Module] = MODELS.get(name) or partial(ResNet, _other_depth(name))
+    options: dict[str, Any] = {"shortcut": shortcut} if name not in MODELS or make in RESNETS else {}
+    if make in IMAGENET:
         options |= {"small_input": small_input, "variant": variant, "maxpool": maxpool}
-    model = MODELS[name](num_classes=num_classes, rng=rng, **options)
-    for module in model.modules() if eps is not None else ():
-        if isinstance(module, (BatchNorm2d, BatchNormReLU2d)):
-            module.eps = eps
+    model = make(num_classes=num_classes, rng=rng, **options)
+    for module in model.modules():
+        if eps is not None and isinstance(module, (BatchNorm2d, BatchNormReLU2d)):
+            module.eps = float(eps)
     return model
+
+
+def _other_depth(name):
+    """The N of a resnetN for CIFAR, from 8 to 1,202; None where there is none."""
+    depth = int(found[1]) if (found := re.fullmatch(r"resnet(\d{1,4})", name)) else 0
+    return depth if 8 <= depth <= 1202 and depth % 6 == 2 else None

@@ -101,7 +101,7 @@ def _linear(where, layer, weight, arrays, prefix):
     rest = {key for key in rest if not key.endswith("num_batches_tracked")}
     if rest:
         return Head(notes=(f"its head {where} has more to it ({', '.join(sorted(rest)[:3])}) and is left out",))
-    notes = ()
+    notes: tuple[str, ...] = ()
     if bias is None:
         bias, notes = np.zeros(len(weight), weight.dtype), (f"its head {where} has no bias: it is 0",)
     if layer.split(".")[0] not in NAMES:

@@ -129,6 +129,10 @@ def _depth(shape, blocks):
     if blocks[3] and (blocks, bottlenecks) not in IMAGENET:
         kind = "bottlenecks" if bottlenecks else "blocks of two convolutions"
         return f"it has {', '.join(map(str, blocks[:3]))} and {blocks[3]} {kind}, as none of the known has them"
+    if not blocks[3] and f"resnet{6 * blocks[0] + 2}" in IMAGENET.values():
+        return "a network of that depth for CIFAR is not known here, since its name means one for ImageNet"
+    if not blocks[3] and blocks[0] > 200:
+        return f"it has {blocks[0]} blocks in a stage, the most that are known is 200"
     if not blocks[3] and blocks != (blocks[0],) * 3 + (0,):
         return f"it has {blocks[0]}, {blocks[1]} and {blocks[2]} blocks, known are as many in each stage"
     return None

@@ -17,7 +17,7 @@ import numpy as np
 
 from minires.names import some, unknown
 from minires.pretrained.errors import WeightsError
-from minires.pretrained.renamings import SOURCES, Rule, numbered, renamed
+from minires.pretrained.renamings import SOURCES, numbered, renamed
 
 TOP = "."  # the name of a network whose keys have no prefix
 AVERAGES = {"ema", "teacher", "swa", "averaged", "polyak"}
@@ -77,7 +77,7 @@ def _is_simple_cnn(state, prefix):
 _SIMPLE_CNN = {"conv1.weight": (32, 3, 3, 3), "conv2.weight": (64, 32, 3, 3)}
 
 
-def _part(state, prefix: str, source: str, rules: tuple[Rule, ...]) -> Part:
+def _part(state, prefix, source, rules):
     arrays, keys = {}, set()
     for key, array in state.items():
         if key.startswith(prefix):

@@ -66,9 +66,22 @@ def probe(
         have = "no classes" if classes is None else f"{classes} classes"
         raise WeightsError(f"{path}: has {have}, the labels go to {labels.max()}: give images of the classes it knows")
     given = dict(overrides or {})
+    networks: dict[str, Any] = {}  # by their options
+
+    def network(read_so):
+        name = repr(read_so["options"])
+        if name not in networks:
+            networks[name] = models.build(read_so["model"], classes, rng=0, **read_so["options"]).eval()
+            fill(networks[name], path, state, hint=OF_THE_FILE_ITSELF)
+        return networks[name]
 
     def judged(readings, count):
-        return [_judged(path, state, metadata, images[:count], labels[:count], reading) for reading in readings]
+        rows = []
+        for reading in readings:
+            read_so = overrule(metadata, **reading)
+            correct = _correct(network(read_so), read_so["preprocessing"], images[:count], labels[:count])
+            rows.append(Row(reading, correct, count))
+        return rows
 
     first = _first_round(metadata, given)
     few = max(1, len(images) // 4)
@@ -129,18 +142,14 @@ def _rank(row):
     return -row.accuracy, len(row.flags), row.flags
 
 
-def _judged(path, state, metadata, images, labels, reading):
-    """The Row of a reading."""
-    metadata = overrule(metadata, **reading)
-    model = models.build(metadata["model"], metadata["num_classes"], rng=0, **metadata["options"])
-    fill(model, path, state, hint=OF_THE_FILE_ITSELF)
-    preprocessing = Preprocessing(**metadata["preprocessing"])
+def _correct(network, preprocessing, images, labels):
+    """How many of the images a network recognises that are prepared so."""
+    preprocessing = Preprocessing(**preprocessing)
     turned = images if preprocessing.order == "RGB" else images[..., ::-1]
     correct = 0
-    model.eval()
     for start in range(0, len(images), BATCH):
         x = normalize(turned[start : start + BATCH], preprocessing.mean, preprocessing.std)
         with no_grad():
-            logits, _ = model(x)
+            logits, _ = network(x)
         correct += int((logits.argmax(axis=1) == labels[start : start + BATCH]).sum())
-    return Row(reading, correct, len(images))
+    return correct

@@ -25,6 +25,8 @@ def _stage(text: str, less: int) -> str:
     return f"layer{int(text) - less}"
 
 
+_SCALE = {"s": "weight", "b": "bias"}
+_LETTER = {"a": 1, "b": 2, "c": 3}
 _RESIDUAL_FUNCTION = {"0": "conv1", "1": "bn1", "3": "conv2", "4": "bn2", "6": "conv3", "7": "bn3"}
 
 SOURCES = (
@@ -120,8 +122,6 @@ SOURCES = (
         ),
     ),
 )
-_SCALE = {"s": "weight", "b": "bias"}
-_LETTER = {"a": 1, "b": 2, "c": 3}
 
 
 def renamed(key: str, rules: tuple[Rule, ...]) -> str:
