@@ -2,25 +2,65 @@
 
 A pickle is a program for a machine with a stack, and a hostile one has the machine call `os.system`. Python's own
 machine cannot be bounded either: a tuple of two tuples of two tuples ..., as the key of a dictionary, keeps it busy
-for ever in 110 bytes. The machine below knows the steps that build plain values, and calls what stands in the table
-that its caller gives it; all else it refuses by name. It takes at most MAX_STEPS steps, each of which makes one object
-or copies bytes of the file: time and memory have bounds.
+for ever in 110 bytes. The machine below knows the steps that build values (`minires.pickle_steps`), and calls what
+stands in the table that its caller gives it. All else it refuses by name or, where the caller wants only a part of
+what is in the file, puts a LeftOut in its place: a name and what it was given, which does nothing. Nothing is imported.
+The machine takes at most MAX_STEPS steps, each of which makes one object or copies bytes of the file: time and memory
+have bounds.
 
 Source: Python, Lib/pickletools.py.
 """
 
-import codecs
 import pickle
-import pickletools
 import struct
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, BinaryIO
 
-MAX_STEPS = 250_000  # a checkpoint of ResNet-152 with Adam's state takes 71,444, a batch of CIFAR-10 20,085
+from minires.pickle_steps import CHANGES, COSTS, NAMES, OF_OBJECTS, VALUES
+
+MAX_STEPS = 4_000_000  # a step may count as several; a checkpoint of ResNet-152 with Adam's state takes 400,000
+MAX_STEPS_OF_DATA = 250_000  # where nothing may be left out; a batch of CIFAR-10 takes 20,085
+# What no honest file needs: who names one of these is refused, though it would not be called.
+HARMFUL_MODULES = frozenset(
+    ("os", "posix", "nt", "sys", "subprocess", "shutil", "socket", "pty", "ctypes", "importlib", "runpy", "marshal")
+)
+HARMFUL = frozenset(
+    f"builtins.{name}" for name in ("eval", "exec", "execfile", "compile", "open", "input", "breakpoint", "__import__")
+)
 
 
 class Refused(pickle.UnpicklingError):
     """A pickle that asks for more than plain values; the message says for what, and the caller adds the cure."""
+
+
+class LeftOut:
+    """What stands where a pickle wants an object, class or function that is not known here.
+
+    name      "module.name" of the class or function
+    args      what it was called with: a tuple
+    content   its attributes and entries: {key: value}, a list's under their numbers
+    """
+
+    __slots__ = ("args", "content", "name")
+
+    def __init__(self, name: str, args: tuple = ()) -> None:
+        self.name, self.args, self.content = name, args, {}
+
+    def __call__(self, *args):
+        return LeftOut(self.name, args)
+
+    def __setitem__(self, key, value):
+        self.content[key] = value
+
+    def __setstate__(self, state):
+        """Attributes: a dictionary, or a pair of one and another for slots; all else is one attribute, `state`."""
+        parts = state if isinstance(state, tuple) and len(state) == 2 else (state,)
+        for part in parts:
+            fill(self, part.items() if isinstance(part, dict) else [("state", part)])
+
+    def extend(self, items: Iterable[Any]) -> None:
+        """Append to what its class made a kind of list."""
+        fill(self, enumerate(items, start=len(self.content)))
 
 
 def read_pickle(
@@ -30,6 +70,7 @@ def read_pickle(
     kinds: str,
     string: Callable[[bytes], Any] = bytes,
     stored: Callable[[Any], Any] | None = None,
+    leave_out: bool = False,
 ) -> Any:
     """-> what the pickle at the position of an open file of `size` bytes builds.
 
@@ -37,29 +78,32 @@ def read_pickle(
     names: {"module.name": what stands in for it}; one with a `__setstate__` is given its state, as in Python.
     kinds: what is read, in words, for the sentence of a refusal.
     string: function of the bytes of a Python 2 string.   stored: function of what stands for an object outside.
+    leave_out: whether a name that is not in the table becomes a LeftOut; HARMFUL ones never do. Then the steps that
+    build objects are taken, and MAX_STEPS of them rather than MAX_STEPS_OF_DATA.
     Raises Refused for whatever else it is asked to build, and any exception for damaged bytes.
     """
-    return _Machine(file, size, names, kinds, string, stored).run()
+    return _Machine(file, size, names, kinds, string, stored, leave_out).run()
 
 
 class _Machine:
     """A stack, the places on it where something began, what was put aside by number, and the steps taken."""
 
-    def __init__(self, file, size, names, kinds, string, stored):
+    def __init__(self, file, size, names, kinds, string, stored, leave_out):
         self.file, self.size, self.names, self.kinds = file, size, names, kinds
-        self.string, self.stored = string, stored
+        self.string, self.stored, self.leave_out = string, stored, leave_out
         self.stack, self.marks, self.memo, self.steps, self.copied = [], [], {}, 0, 0
 
     def run(self):
         while (code := self.read(1)) != pickle.STOP:
-            self.count(1)
-            if code in _VALUES:
-                self.stack.append(_VALUES[code](self))
-            elif code in _CHANGES:
-                _CHANGES[code](self)
+            self.count(COSTS.get(code, 1) if self.leave_out else 1)
+            if code in OF_OBJECTS and not self.leave_out:
+                raise self.refused(f"what the step {NAMES[code]} of its pickle builds")
+            if code in VALUES:
+                self.stack.append(VALUES[code](self))
+            elif code in CHANGES:
+                CHANGES[code](self)
             else:
-                known = {op.code: op for op in pickletools.opcodes}.get(code.decode("latin1"))
-                raise self.refused(f"what the step {known.name if known else code.hex()} of its pickle builds")
+                raise self.refused(f"what the step {NAMES.get(code, code.hex())} of its pickle builds")
         return self.stack.pop()
 
     def read(self, count):
@@ -94,6 +138,10 @@ class _Machine:
         del self.stack[start:]
         return items
 
+    def pop(self):
+        """Take away the uppermost object, or the last mark if nothing stands above it."""
+        (self.marks if self.marks and self.marks[-1] == len(self.stack) else self.stack).pop()
+
     def keep(self, place):
         self.memo[place] = self.stack[-1]
 
@@ -112,18 +160,37 @@ class _Machine:
         """Give an object its state; attributes, such as the versions beside a state_dict, are left out."""
         state = self.stack.pop()
         if hasattr(self.stack[-1], "__setstate__"):
+            self.count_items([state, *state] if isinstance(state, tuple) and len(state) == 2 else [state])
             self.stack[-1].__setstate__(state)
 
     def named(self, module, name):
-        """What stands in for module.name; all that is not in the table is refused."""
+        """What stands in for module.name; of what is not in the table, a LeftOut or a refusal."""
         if not (isinstance(module, str) and isinstance(name, str)):
             raise pickle.UnpicklingError("its pickle names something by what is no text")
-        if f"{module}.{name}" not in self.names:
-            raise self.refused(f"{module}.{name}")
-        return self.names[f"{module}.{name}"]
+        full = f"{module}.{name}"
+        if full in self.names:
+            return self.names[full]
+        plain = full.replace("__builtin__.", "builtins.", 1)
+        if not self.leave_out or plain in HARMFUL or module.split(".")[0] in HARMFUL_MODULES:
+            raise self.refused(full)
+        return LeftOut(full[:100])
 
     def instance(self):
-        raise self.refused(f"{self.line().decode()}.{self.line().decode()}")
+        """INST: the class's name in two lines, its arguments above the last mark."""
+        function = self.named(self.line().decode(), self.line().decode())
+        return self.call(function, tuple(self.since_mark()))
+
+    def object(self):
+        """OBJ: a class and its arguments above the last mark."""
+        function, *arguments = self.since_mark()
+        return self.call(function, tuple(arguments))
+
+    def object_with_names(self):
+        """NEWOBJ_EX: a class, its arguments, and those that have names."""
+        function, arguments, named = self.last(3)
+        self.count_items([named])
+        made = self.call(function, arguments)
+        return fill(made, named.items()) if isinstance(made, LeftOut) else made
 
     def outside(self):
         identity = self.stack.pop()
@@ -135,25 +202,30 @@ class _Machine:
         """The result of a function of the table; copies of its arguments take as long as those are."""
         if not isinstance(arguments, tuple):
             raise pickle.UnpicklingError("its pickle calls a function without arguments")
-        self.count(sum(len(argument) for argument in arguments if isinstance(argument, (list, dict))))
+        self.count(len(arguments))
+        self.count_items(arguments)
         self.copied += sum(len(argument) for argument in arguments if isinstance(argument, str))
         if self.copied > self.size:
             raise Refused(f"its pickle copies more than its {self.size:,} bytes")
         return function(*arguments)
 
+    def count_items(self, containers):
+        """Count what copies of these would take."""
+        self.count(sum(len(items) for items in containers if isinstance(items, (list, dict))))
+
     def count(self, steps):
         self.steps += steps
-        if self.steps > MAX_STEPS:
-            raise Refused(f"its pickle takes more than {MAX_STEPS:,} steps")
+        most = MAX_STEPS if self.leave_out else MAX_STEPS_OF_DATA
+        if self.steps > most:
+            raise Refused(f"its pickle takes more than {most:,} steps")
 
     def refused(self, what):
         return Refused(f"refuses to load {ascii(what[:100])[1:-1]}: only {self.kinds} are read")
 
 
-def fill(dictionary: dict, items: Iterable[tuple[Any, Any]]) -> dict:
-    """Put (key, value) pairs into a dictionary; keys that name nothing here (long numbers, tuples) are left out.
-
-    To hash those could take forever. Returns the dictionary.
+def fill(dictionary: Any, items: Iterable[tuple[Any, Any]]) -> Any:
+    """Put (key, value) pairs into a dictionary or a LeftOut; keys that name nothing here (long numbers, tuples) are
+    left out, since to hash those could take forever. Returns what it was given.
     """
     for key, value in items:
         if isinstance(key, (str, bytes)) or (isinstance(key, int) and abs(key) < 2**31):
@@ -166,61 +238,3 @@ def encode(text: object, encoding: object) -> bytes:
     if not isinstance(text, str) or encoding not in ("latin1", b"latin1"):
         raise Refused("refuses to encode text but to latin1")
     return text.encode("latin1")
-
-
-_VALUES = {  # steps that put one object on the stack
-    pickle.NONE: lambda machine: None,
-    pickle.NEWTRUE: lambda machine: True,
-    pickle.NEWFALSE: lambda machine: False,
-    pickle.BININT1: lambda machine: machine.read(1)[0],
-    pickle.BININT2: lambda machine: machine.number("<H"),
-    pickle.BININT: lambda machine: machine.number("<i"),
-    pickle.INT: lambda machine: int(machine.line()),  # True is 01
-    pickle.LONG: lambda machine: int(machine.line().removesuffix(b"L")),
-    pickle.LONG1: lambda machine: int.from_bytes(machine.counted("<B"), "little", signed=True),
-    pickle.FLOAT: lambda machine: float(machine.line()),
-    pickle.BINFLOAT: lambda machine: machine.number(">d"),
-    pickle.UNICODE: lambda machine: machine.line(machine.size).decode("raw_unicode_escape"),
-    pickle.SHORT_BINUNICODE: lambda machine: machine.counted("<B").decode(),
-    pickle.BINUNICODE: lambda machine: machine.counted("<I").decode(),
-    pickle.STRING: lambda machine: machine.string(codecs.escape_decode(machine.line(machine.size)[1:-1])[0]),
-    pickle.SHORT_BINSTRING: lambda machine: machine.string(machine.counted("<B")),
-    pickle.BINSTRING: lambda machine: machine.string(machine.counted("<I")),
-    pickle.SHORT_BINBYTES: lambda machine: machine.counted("<B"),
-    pickle.BINBYTES: lambda machine: machine.counted("<I"),
-    pickle.BINBYTES8: lambda machine: machine.counted("<Q"),
-    pickle.BYTEARRAY8: lambda machine: machine.counted("<Q"),
-    pickle.EMPTY_DICT: lambda machine: {},
-    pickle.DICT: lambda machine: machine.dictionary(),
-    pickle.EMPTY_LIST: lambda machine: [],
-    pickle.EMPTY_SET: lambda machine: [],
-    pickle.EMPTY_TUPLE: lambda machine: (),
-    pickle.LIST: lambda machine: machine.since_mark(),
-    pickle.TUPLE: lambda machine: tuple(machine.since_mark()),
-    pickle.TUPLE1: lambda machine: tuple(machine.last(1)),
-    pickle.TUPLE2: lambda machine: tuple(machine.last(2)),
-    pickle.TUPLE3: lambda machine: tuple(machine.last(3)),
-    pickle.GET: lambda machine: machine.memo[int(machine.line())],
-    pickle.BINGET: lambda machine: machine.memo[machine.number("<B")],
-    pickle.LONG_BINGET: lambda machine: machine.memo[machine.number("<I")],
-    pickle.GLOBAL: lambda machine: machine.named(machine.line().decode(), machine.line().decode()),
-    pickle.STACK_GLOBAL: lambda machine: machine.named(*machine.last(2)),
-    pickle.REDUCE: lambda machine: machine.call(*machine.last(2)),
-    pickle.BINPERSID: lambda machine: machine.outside(),
-}
-_CHANGES = {  # steps that change what is there
-    pickle.PROTO: lambda machine: machine.read(1),
-    pickle.FRAME: lambda machine: machine.read(8),
-    pickle.INST: lambda machine: machine.instance(),
-    pickle.MARK: lambda machine: machine.marks.append(len(machine.stack)),
-    pickle.APPEND: lambda machine: machine.append(machine.last(1)),
-    pickle.APPENDS: lambda machine: machine.append(machine.since_mark()),
-    pickle.ADDITEMS: lambda machine: machine.append(machine.since_mark()),
-    pickle.SETITEM: lambda machine: machine.set_items(machine.last(2)),
-    pickle.SETITEMS: lambda machine: machine.set_items(machine.since_mark()),
-    pickle.PUT: lambda machine: machine.keep(int(machine.line())),
-    pickle.BINPUT: lambda machine: machine.keep(machine.number("<B")),
-    pickle.LONG_BINPUT: lambda machine: machine.keep(machine.number("<I")),
-    pickle.MEMOIZE: lambda machine: machine.keep(len(machine.memo)),
-    pickle.BUILD: lambda machine: machine.set_state(),
-}

@@ -12,32 +12,38 @@ Source: PyTorch, torch/serialization.py.
 
 import functools
 import io
-import json
 import math
+import pickle
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from minires.pretrained.content import flatten, plain_values
 from minires.pretrained.errors import WeightsError
-from minires.pretrained.files import as_numbers, item_size, opened, read_at, size_of
-from minires.pretrained.torch_pickles import Tensor, read_pickle
+from minires.pretrained.files import as_numbers, opened, read_at, size_of
+from minires.pretrained.pickled_arrays import Array
+from minires.pretrained.torch_pickles import read_pickle
 from minires.pretrained.zip_file import open_zip, read_entry
-
-STATE_NAMES = ("state_dict", "model_state_dict", "model_state", "model", "network", "net", "weights", "params")
-MAX_INFO = 100_000  # characters of JSON
 
 _MAGIC = b"\x8a\x0a" + 0x1950A86A20F9469CFC6C.to_bytes(10, "little")  # as the first pickle spells it
 _MAX_AXES = 32
 
 
-def read_torch(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """-> (state, info) of a PyTorch file: {key: NumPy array} under the keys in it, and a checkpoint's plain values.
+def read_torch(
+    path: str | Path, wanted: Callable[[dict[str, tuple]], Iterable[str]] | None = None
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """-> (state, info) of a PyTorch file, or of a pickle of NumPy arrays.
 
-    state: the tensors of the first entry of STATE_NAMES that is a dictionary with tensors, else those of the
-    checkpoint itself. Parameters are their tensors; bfloat16 becomes float32; tensors of one storage share memory.
-    info: what JSON can hold of the entries around it (epoch, arch, ...), as JSON gives it back, the first MAX_INFO
-    characters; an optimizer's tensors are left out and not even read.
+    state: {path: NumPy array} of every tensor in the file. A path is the keys of the dictionaries that lead to the
+    tensor, joined by ".", a list's items under their numbers: state_dict.module.conv1.weight,
+    optimizer.state.0.momentum_buffer. Nothing is chosen here. Of a whole pickled network, the keys are those of its
+    state_dict. Parameters are their tensors; bfloat16 becomes float32; tensors of one storage share memory.
+    info: what JSON can hold of the entries of the outermost dictionary that hold no tensors (epoch, arch, ...), as JSON
+    gives it back, the first MAX_INFO characters; and "left_out": the names of the classes of objects, and the kinds of
+    tensors (sparse, quantized, float8, ...), that stand in the file and are not read.
+    wanted: function of {path: shape} of all tensors; only those that it returns are read. None: all.
     Raises WeightsError for a file that is missing, damaged, hostile, from a big-endian machine or of another kind.
     """
     with opened(path) as file:
@@ -49,10 +55,17 @@ def read_torch(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]
             content, numbers_of = _open_old(file)
         elif head[257:262] == b"ustar":
             raise WeightsError("is of the tar format of PyTorch's first versions; load it there and save it again")
+        elif head.startswith((pickle.PROTO, b"(dp", b"}q")):
+            content, _ = read_pickle(file, size_of(file))
+            numbers_of = _no_numbers
         else:
             raise WeightsError(f"is not a PyTorch file: it begins with {ascii(head[:12])[1:]}; check where it is from")
-        state, around = _find_state(content)
-        return _fill(state, numbers_of), _plain_values(around)
+        tensors, left_out = flatten(content)
+        if not tensors:
+            raise _nothing_in(content, left_out)
+        if wanted is not None:
+            tensors = {key: tensors[key] for key in wanted({key: tensor.shape for key, tensor in tensors.items()})}
+        return _fill(tensors, numbers_of), plain_values(content) | {"left_out": left_out}
 
 
 def _open_zip(file):
@@ -76,12 +89,12 @@ def _open_zip(file):
 def _open_old(file):
     """-> (object, numbers_of) of the format before 1.6, with numbers_of(key) -> uint8 (n,)."""
     size = size_of(file)
-    (_, _), (version, _), (system, _), (content, dtypes), (keys, _) = [read_pickle(file, size) for _ in range(5)]
+    (_, _), (version, _), (system, _), (content, storages), (keys, _) = [read_pickle(file, size) for _ in range(5)]
     if version != 1001 or not system["little_endian"]:
         raise WeightsError("was written on a big-endian machine or in an unknown version; save it again on another")
     places, at = {}, file.tell()
     for key in keys:
-        count = int.from_bytes(read_at(file, at, 8).tobytes(), "little") * item_size(dtypes[key])
+        count = int.from_bytes(read_at(file, at, 8).tobytes(), "little") * storages[key].item_size
         places[key] = at + 8, count
         at += 8 + count
     if at > size:
@@ -89,30 +102,37 @@ def _open_old(file):
     return content, lambda key: read_at(file, *places[key])
 
 
-def _find_state(content):
-    """-> (state, around): {key: Tensor} and the rest of the checkpoint, by the rule of read_torch."""
+def _no_numbers(key):
+    raise WeightsError("is a pickle whose tensors lie in no file; save it with torch.save")
+
+
+def _nothing_in(content, left_out):
+    """The error for a file without tensors."""
+    if left_out:
+        return WeightsError(
+            f"holds no tensors that are read, only {', '.join(left_out[:3])[:150]}; save the state_dict"
+        )
     if not isinstance(content, dict):
-        raise WeightsError("holds no dictionary of tensors; save model.state_dict()")
-    for name in STATE_NAMES:
-        if state := _tensors(content.get(name)):
-            return state, {key: value for key, value in content.items() if key != name}
-    if state := _tensors(content):
-        return state, {key: value for key, value in content.items() if key not in state}
-    found = ", ".join(ascii(key)[:40] for key in list(content)[:8]) or "nothing"
-    raise WeightsError(f"holds no tensors itself nor under {', '.join(STATE_NAMES)}, only {found}; save the state_dict")
+        return WeightsError("holds no dictionary of tensors; save model.state_dict()")
+    found = ", ".join(ascii(key)[:40] for key in list(content)[:4]) or "nothing"
+    return WeightsError(f"holds no tensors, only {found}; save the state_dict")
 
 
-def _tensors(content):
-    """The entries of a dictionary that are tensors with a name; none where there is no dictionary."""
-    items = content.items() if isinstance(content, dict) else ()
-    return {key: value for key, value in items if isinstance(key, str) and isinstance(value, Tensor)}
-
-
-def _fill(state, numbers_of):
-    """{key: Tensor} -> {key: array}; each storage is read once for each dtype that it is seen in."""
+def _fill(tensors, numbers_of):
+    """{key: Tensor or Array} -> {key: array}; each storage is read once for each dtype that it is seen in."""
     numbers_of = functools.lru_cache(maxsize=1)(numbers_of)  # bfloat16's bytes are of no use once they are float32
     as_dtype = functools.cache(lambda key, dtype: as_numbers(numbers_of(key), dtype))
-    return {key: _view(tensor, as_dtype(tensor.storage.key, tensor.dtype)) for key, tensor in state.items()}
+    pickled = {}
+
+    def filled(item):
+        if isinstance(item, Array):
+            key = id(item.data), item.dtype.real()
+            if key not in pickled:
+                pickled[key] = item.numbers()
+            return item.view(pickled[key])
+        return _view(item, as_dtype(item.storage.key, item.dtype))
+
+    return {key: filled(item) for key, item in tensors.items()}
 
 
 def _view(tensor, numbers):
@@ -134,21 +154,3 @@ def _view(tensor, numbers):
         )
     size = numbers.itemsize
     return np.ndarray(shape, numbers.dtype, numbers, sum(start) * size, [stride * size for stride in strides])
-
-
-def _plain_values(content):
-    """The entries that JSON can hold, as it gives them back, until they take more than MAX_INFO characters."""
-    info: dict = {}
-    room = MAX_INFO
-    for key, value in content.items():
-        text = []
-        try:
-            for piece in json.JSONEncoder(ensure_ascii=False).iterencode([value]):
-                text.append(piece)
-                room -= len(piece)
-                if room < 0:
-                    return info
-            (info[key],) = json.loads("".join(text))
-        except (TypeError, ValueError, RecursionError):  # no value of JSON, one within itself, one too deep
-            room -= 1
-    return info
