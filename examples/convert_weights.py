@@ -34,7 +34,8 @@ from minires.cli.console import Parser, in_flags
 from minires.cli.settings import add_arguments
 from minires.cli.weights import add_weights_arguments, known_of_weights
 from minires.data import normalize
-from minires.data.images import Preprocessing, read_image_folder
+from minires.data.folders import read_image_folder
+from minires.data.images import Preprocessing
 from minires.layers import Linear
 from minires.pretrained.probe import probe
 from minires.pretrained.weights import OF_THE_FILE_ITSELF
