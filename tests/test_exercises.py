@@ -400,7 +400,7 @@ def test_second_hint_on_the_command_line(capsys):
     write("relu", "return dy")
     for arguments in (("relu",), ("exercises/relu.py",)):
         code, out, _ = main(capsys, "check", *arguments)
-        assert code == 1 and f"check {arguments[0]} --more" in out.replace(os.sep, "/") or "check relu --more" in out
+        assert code == 1 and "One hint further: python -m minires.exercises check relu --more" in out
         assert "A small case" not in out
         code, out, _ = main(capsys, "check", "--more", *arguments)
         assert code == 1 and "A small case: x = " in out and "One hint further:" not in out
