@@ -31,12 +31,12 @@ def in_a_folder_of_its_own(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
-def answer(name, body, path="answer.py"):
+def answer(name, body, path="answer.py", more=False):
     """What the judge says of the exercise's file with these lines as its backward pass."""
     Path(path).write_text(
         with_backward(exercise_file(EXERCISES[name]), textwrap.dedent(body).strip()), encoding="utf-8"
     )
-    return judge(EXERCISES[name], path)
+    return judge(EXERCISES[name], path, more)
 
 
 def solution(name):
@@ -245,6 +245,60 @@ HINTS = {  # made by hand, another way than the known mistakes are: (exercise, b
         dy, dgamma1, dbeta1 = bn1_backward(relu1_backward(dy))
         dx, dweight1, _ = conv1_backward(dy)
         return dx, dweight1, dgamma1, dbeta1, dweight2, dgamma2, dbeta2""", "shortcut_forgotten", "add up"),
+    "eps_left_out": ("batch_norm", """
+        m, dx_hat = x[..., 0].size, dy * weight
+        dvar = (dx_hat * (x - mean)).sum(axis=pixels) * -0.5 * var**-1.5
+        dmean = -(dx_hat / np.sqrt(var)).sum(axis=pixels)
+        dx = dx_hat / np.sqrt(var) + dvar * 2 * (x - mean) / m + dmean / m
+        return dx, (dy * x_hat).sum(axis=pixels), dy.sum(axis=pixels)""", "eps_left_out_everywhere", "but for eps"),
+    "m_minus_1": ("batch_norm", """
+        m, dx_hat = x[..., 0].size - 1, dy * weight
+        dx = (dx_hat - dx_hat.sum(axis=pixels) / m - x_hat * (dx_hat * x_hat).sum(axis=pixels) / m) / std
+        return dx, (dy * x_hat).sum(axis=pixels), dy.sum(axis=pixels)""", "m_minus_1", "biased one"),
+    "weight_twice": ("batch_norm", """
+        dx_hat = dy * weight
+        dx = weight / std * (dx_hat - dx_hat.mean(axis=pixels) - x_hat * (dx_hat * x_hat).mean(axis=pixels))
+        return dx, (dy * x_hat).sum(axis=pixels), dy.sum(axis=pixels)""", "weight_twice", "weight twice"),
+    "n_times_h": ("batch_norm", """
+        m = x.shape[0] * x.shape[1]
+        dx = weight / std / m * (m * dy - dy.sum(axis=pixels) - x_hat * (dy * x_hat).sum(axis=pixels))
+        return dx, (dy * x_hat).sum(axis=pixels), dy.sum(axis=pixels)""", "divided_by_rows", "N * H: a channel's mean"),
+    "nearly": ("tanh", "return dy * (1 - y * y) * 1.00001", "nearly", "off by 1e-05 of its size only"),
+    "minus_a_boolean": ("cross_entropy", "return dloss * (np.exp(log_p) + -one_hot) / N", "exception", "1.0 * mask"),
+    "minus_the_label": ("cross_entropy", """
+        p = np.exp(log_p)
+        return dloss * (p - labels[:, None]) / len(p)""", "label_subtracted", "as a number"),
+    "softmax_over_images": ("cross_entropy", """
+        p = np.exp(logits) / np.exp(logits).sum(axis=0)
+        return dloss * (p - one_hot) / N""", "over_images_logits", "over the classes of one image"),
+    "not_divided": ("cross_entropy", "return dloss * (np.exp(logits) - one_hot) / N", "not_normalised", "add up to 1"),
+    "slope_of_log": ("cross_entropy", """
+        p, dlogits = np.exp(log_p), np.zeros_like(logits)
+        dlogits[np.arange(N), labels] = -dloss / p[np.arange(N), labels] / N
+        return dlogits""", "slope_of_log", "goes on through the softmax"),
+    "three_fifths": ("softmax", "return p * (dp - (dp * p).sum(axis=1, keepdims=True)) * 3 / 5", "constant",
+                     "5/3 times too small everywhere."),
+    "ratio": ("mse_loss", "d = dloss * 2 * difference / len(difference) ** 2\nreturn d, -d", "constant constant",
+              "5/3 is C / N here"),
+    "not_transposed": ("conv2d", """
+        dY = dy.reshape(-1, O)
+        dx = im2col_backward((dY @ weight_matrix.T).reshape(patches.shape))
+        return dx, (P.T @ dY).reshape(weight.shape), dY.sum(axis=0)""", "dweight_reshaped", "without a transpose"),
+    "overwritten": ("conv2d", """
+        dY = dy.reshape(-1, O)
+        H, W = x.shape[1:3]
+        dp = np.zeros((N, H + 2 * padding, W + 2 * padding, C))
+        d = (dY @ weight_matrix.T).reshape(patches.shape)
+        for h, w in np.ndindex(OH, OW):
+            dp[:, h * stride : h * stride + K, w * stride : w * stride + K] = d[:, h, w]
+        dx = dp[:, padding : padding + H, padding : padding + W]
+        return dx, (P.T @ dY).reshape(K, K, C, O).transpose(3, 2, 0, 1), dY.sum(axis=0)""",
+        "overwritten_by_windows", "only the last has left"),
+    "dweight_over_n": ("conv2d", """
+        dY = dy.reshape(-1, O)
+        dx = im2col_backward((dY @ weight_matrix.T).reshape(patches.shape))
+        return dx, (P.T @ dY).reshape(K, K, C, O).transpose(3, 2, 0, 1) / len(x), dY.sum(axis=0)""",
+        "dweight_over_batch", "divided by N"),
     "ties": ("max_pool2d", """
         big = np.repeat(np.repeat(y, K, 1), K, 2)
         return np.repeat(np.repeat(dy, K, 1), K, 2) * (x == big)""", "all_equal", "many equal pixels"),
@@ -278,7 +332,81 @@ def test_hint(case):
 def test_a_mistake_nobody_knows():
     found = answer("tanh", "return dy * (1 - y**4)")
     assert found["key"] == "unknown"
-    assert "12 of 12 elements" in said(found) and "by hand" in said(found)
+    assert "12 of 12 elements" in said(found) and "docs/layers/activations.md has an example by hand" in said(found)
+
+
+@pytest.mark.parametrize("name", EXERCISES)
+def test_the_example_by_hand_is_there(name):
+    page = (ROOT / "docs" / EXERCISES[name].page).read_text(encoding="utf-8")
+    assert EXERCISES[name].page in EXERCISES[name].by_hand
+    assert re.search(r"^## By hand$", page, re.M)
+
+
+BLOCK = """
+dy, dshortcut = add_backward({last}(dy))
+dy, dgamma2, dbeta2 = bn2_backward(dy)
+dy, dweight2, _ = conv2_backward(dy)
+dy, dgamma1, dbeta1 = bn1_backward(relu1_backward(dy))
+dx, dweight1, _ = conv1_backward(dy)
+return dx + dshortcut, dweight1, dgamma1, dbeta1, dweight2, dgamma2, dbeta2
+"""
+
+
+@pytest.mark.parametrize("last", ["", "np.abs", "2 * relu2_backward", "np.sin"])  # a known one, others, and none
+def test_no_hint_is_given_seven_times(last):
+    found = answer("basic_block", BLOCK.format(last=last))
+    hints = [line.strip() for line in found["lines"] if line.startswith("  Hint: ")]
+    assert len(found["key"].split()) == 7  # all seven are wrong
+    assert len(set(hints)) == len(hints) == 1, said(found)
+    assert sum(" is wrong in " in line for line in found["lines"]) == 7
+
+
+# The second hint ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", EXERCISES)
+def test_second_hint(name):
+    """For whoever has written nothing, made a known mistake, or whose file does not run: numbers, no code."""
+    exercise = EXERCISES[name]
+    bodies = ["raise NotImplementedError", wrong_body(exercise, MISTAKES[name][0]), "return nothing"]
+    for body in bodies:
+        found = answer(name, body, more=True)
+        first = answer(name, body)
+        lines = found["lines"][len(first["lines"]) :]
+        assert found["lines"][: len(first["lines"])] == first["lines"] and found["key"] == first["key"]
+        assert lines[0] == "One hint further." and any(line.startswith("  A small case: ") for line in lines)
+        wrong = [gradient for gradient in exercise.gradients if f"\n{gradient} is wrong" in said(first)]
+        for gradient in exercise.gradients:
+            assert any(re.match(rf"  {gradient}: right is ", line) for line in lines) == (
+                gradient in (wrong or exercise.gradients)
+            )
+        assert max(map(len, lines)) < 700, "too long for a hint"
+        no_solution_in(found, name, body)
+
+
+def test_second_hint_has_the_readers_numbers():
+    """By hand: relu of (1, -1.5, 1), and linear's dweight, which is a sum over the two rows."""
+    lines = answer("relu", "return dy * y", more=True)["lines"]
+    assert "  A small case: x = [1.0, -1.5, 1.0]; y = [1.0, 0.0, 1.0]; dy = [-0.7, -0.2, 1.7]" in lines
+    lines = answer("linear", "return dy @ weight, dy.T @ x * 2, dy.sum(axis=0)", more=True)["lines"]
+    case = next(line for line in lines if "A small case" in line)
+    x, dy = (np.array(ast.literal_eval(re.search(rf" {name} = (.*?)(;|$)", case)[1])) for name in ("x", "dy"))
+    right, yours = re.search(r"dweight: right is (.*), yours (.*)", lines[-1]).groups()
+    np.testing.assert_allclose(ast.literal_eval(right), dy[0] * x[0] + dy[1] * x[1], rtol=1e-3)
+    np.testing.assert_allclose(ast.literal_eval(yours), 2 * (dy[0] * x[0] + dy[1] * x[1]), rtol=1e-3)
+
+
+def test_second_hint_on_the_command_line(capsys):
+    write("relu", "return dy")
+    for arguments in (("relu",), ("exercises/relu.py",)):
+        code, out, _ = main(capsys, "check", *arguments)
+        assert code == 1 and "One hint further: python -m minires.exercises check relu --more" in out
+        assert "A small case" not in out
+        code, out, _ = main(capsys, "check", "--more", *arguments)
+        assert code == 1 and "A small case: x = " in out and "One hint further:" not in out
+    write("relu", solution("relu"))
+    code, out, _ = main(capsys, "check", "relu", "--more")
+    assert code == 0 and "small case" not in out
 
 
 def test_gradcheck_has_the_last_word(monkeypatch):

@@ -91,10 +91,10 @@ def batch_norm(rng):
 
 
 NETWORKS = {  # name: (a function of a seed, the highest learning rate: of CHOSEN what --choose found, of the rest 0.1)
-    "linear": (linear, 0.003),
+    "linear": (linear, 0.001),
     "two_layers": (two_layers, 0.03),
-    "convolution": (convolution, 0.01),
-    "pooling": (pooling, 0.03),
+    "convolution": (convolution, 0.03),
+    "pooling": (pooling, 0.1),
     "batch_norm": (batch_norm, 0.1),
     "plain20": (lambda rng: plain20(rng=rng), 0.1),
     "resnet20": (lambda rng: resnet20(rng=rng), 0.1),

@@ -1,4 +1,4 @@
-"""python -m minires.exercises [list | start NAME | check [NAME or FILE ...]]: see docs/exercises.md."""
+"""python -m minires.exercises [list | start NAME | check [--more] [NAME or FILE ...]]: see docs/exercises.md."""
 
 import argparse
 import os
@@ -38,7 +38,7 @@ def _answer(options):
     if options.command == "start":
         return start(options.name, options.again)
     if options.command == "check":
-        return check(options.names, options.seconds)
+        return check(options.names, options.seconds, options.more)
     return show()
 
 
@@ -66,20 +66,20 @@ def start(name: str, again: bool) -> int:
     return 0
 
 
-def check(wanted: Sequence[str], seconds: float) -> int:
-    """One answer after the other. 0 if all pass."""
+def check(wanted: Sequence[str], seconds: float, more: bool = False) -> int:
+    """One answer after the other. 0 if all pass.   more: each with the second hint."""
     files = [_name_and_file(item) for item in wanted]
     files = files or [(name, folder.file_of(name)) for name in folder.started(EXERCISES)]
     if not files:
         raise folder.FolderError(f"nothing is started in {folder.FOLDER}: begin with {COMMAND} start relu")
     answers = []
     for name, path in files:
-        answers.append(judge_in_process(name, path, seconds))
-        _say(name, path, answers[-1])
+        answers.append(judge_in_process(name, path, seconds, more))
+        _say(name, path, answers[-1], more)
     return 0 if all(answer["state"] == "passed" for answer in answers) else 1
 
 
-def _say(name, path, answer):
+def _say(name, path, answer, more):
     state = answer["state"]
     verdict = {"passed": "passed", "unwritten": "not written yet", "wrong": "not right yet"}[state]
     print(f"{name}: {_styled(verdict, style=state)}")
@@ -92,6 +92,8 @@ def _say(name, path, answer):
         print("\n".join(f"    | {line[:84]}" for line in lines[:10]))
         if len(lines) > 10:
             print("    | ...")
+    if state == "wrong" and not more:
+        print(f"  One hint further: {COMMAND} check {path if path != folder.file_of(name) else name} --more")
     if state == "passed":
         if not folder.passed(name, path):
             print(f"  ({folder.PASSED} cannot be written: the list will not show it as done.)")
@@ -148,6 +150,7 @@ def _parser():
     checking.add_argument(
         "names", nargs="*", metavar="NAME", help="a name or a file; without one, all that are started"
     )
+    checking.add_argument("--more", action="store_true", help="a second hint, and a small case to do by hand")
     checking.add_argument("--seconds", type=_seconds, default=20, help="time limit for each (20)")
     return parser
 

@@ -6,8 +6,7 @@ the first image alone, dy not used.
 """
 
 from collections.abc import Sequence
-from itertools import combinations, permutations, product
-from math import prod
+from itertools import permutations, product
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from minires.exercises.exercise import Exercise
 from minires.exercises.mistakes import MISTAKES, wrong_gradients
 from minires.exercises.mistakes.mistake import Mistake
 from minires.exercises.structure import is_an_input
+from minires.exercises.wording import constants, fraction_text, plain_factor
 
 
 class Question:
@@ -67,6 +67,7 @@ def diagnose(question: Question) -> tuple[str, str]:
         _sign,
         _input,
         _without_dy,
+        _nearly,
         _constant,
         _another,
         _turned,
@@ -78,10 +79,7 @@ def diagnose(question: Question) -> tuple[str, str]:
         answer = ask(question)
         if answer:
             return answer
-    return "unknown", (
-        f"No mistake known here gives these numbers. Take {question.exercise.name} by hand for an array of one or "
-        f"two numbers, such as [0.5, -2], and print {question.name} beside it."
-    )
+    return "unknown", f"No mistake known here gives these numbers. {question.exercise.by_hand}"
 
 
 def _known(question):
@@ -129,44 +127,36 @@ def _ratio(given, right):
     return c if c and same(given, c * right) else None
 
 
+def _nearly(question):
+    off = float(np.linalg.norm(question.given - question.right) / np.linalg.norm(question.right))
+    if off < 1e-3:
+        return "nearly", (
+            f"{question.name} is off by {off:.1g} of its size only: the formula is right but for something small, such "
+            "as eps left out or put in another place than in the forward pass, or a constant that has been rounded."
+        )
+    return None
+
+
 def _constant(question):
     c = _ratio(question.given, question.right)
     if c is None:
         return None
     sign = " with the wrong sign, and" if c < 0 else ""
     size, way = (abs(c), "large") if abs(c) > 1 else (1 / abs(c), "small")
-    what = f"{question.name} is right but for a factor: it comes{sign} {size:.6g} times too {way} everywhere."
-    names, there = _constants(size, question.run.case), size
+    number = fraction_text(size)
+    what = f"{question.name} is right but for a factor: it comes{sign} {number} times too {way} everywhere."
+    names, there = constants(size, question.run.case), size
     if question.elsewhere:
         there = abs(_ratio(*question.of(question.elsewhere)) or 0)
-        there = max(there, 1 / there) if there else 0
-        names = [name for name in names if name in _constants(there, question.elsewhere.case)]
+        there = 1 / there if there and way == "small" else there
+        names = [name for name in names if name in constants(there, question.elsewhere.case)]
     if not names:
         plain = abs(there - size) < 1e-6 * size and abs(size - round(size)) < 1e-6 * size and size < 20
-        return "constant", f"{what} {_plain_factor(round(size), way)}" if plain else what
+        return "constant", f"{what} {plain_factor(round(size), way)}" if plain else what
     hint = "a sum where there should be a mean?" if way == "large" else "a mean where there should be a sum?"
-    if not names[0][0].isalpha():
-        hint = "a factor forgotten, or one too many?"
-    return "constant", f"{what} {size:.6g} is {names[0]} here: {hint}"
-
-
-def _plain_factor(k, way):
-    """What may be missing where a gradient is k times too large or small, whatever the shapes are."""
-    if way == "large":
-        inner = ", the derivative of an inner function perhaps" if k == 2 else ""
-        return f"Is a 1/{k} missing{inner}?"
-    return f"Is a factor of {k} missing{', the derivative of a square perhaps' if k == 2 else ''}?"
-
-
-def _constants(size, case):
-    """Names of a number: products of sizes, the shortest first."""
-    sizes = [(letter, n) for letter, n in case.sizes.items() if letter.isalpha() and n > 1]
-    named = {"1 / (1 - p)": 1 / (1 - case.options["p"])} if "p" in case.options else {}
-    for count in (1, 2, 3, 4):
-        for some in combinations(sizes, count):
-            named[" * ".join(letter for letter, _ in some)] = float(prod(n for _, n in some))
-    named |= {f"{letter} * {letter}": float(n * n) for letter, n in sizes}
-    return [name for name, value in named.items() if abs(value - size) < 1e-6 * size]
+    if "/" in names[0]:
+        hint = "a factor forgotten, one too many, or another number than the one to divide by?"
+    return "constant", f"{what} {number} is {names[0]} here: {hint}"
 
 
 def _another(question):
@@ -206,11 +196,11 @@ def _first_image(question):
 
 
 def _not_linear(question):
-    doubled, _ = question.of(question.run, 2 * question.run.dy)
-    if not same(doubled, 2 * question.given):
+    other, _ = question.of(question.run, -2 * question.run.dy)
+    if not same(other, -2 * question.given):
         return "not_linear", (
-            f"Twice the {question.dy} does not give twice the {question.name}, but a backward pass is linear: "
-            f"is {question.dy} squared or compared somewhere, or a number added that does not depend on it?"
+            f"-2 times {question.dy} does not give -2 times {question.name}, but a backward pass is linear: is "
+            f"{question.dy} squared or compared somewhere, or a number added that does not depend on it?"
         )
     return None
 

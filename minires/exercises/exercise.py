@@ -15,7 +15,7 @@ class Case:
     """One check: `Case("N=3 C=4 O=5", stride=2)` gives the sizes of the axes and the other arguments.
 
     Sizes differ from one another, so that a length tells which axis it is. values: "normal", or "ties" for small
-    integers, many of them equal (there the textbook decides, not gradcheck).
+    integers, many of them equal (there the textbook decides, not gradcheck), or "short" for numbers of one digit.
     """
 
     def __init__(self, sizes: str, values: str = "normal", **options: Any) -> None:
@@ -48,6 +48,14 @@ class Exercise:
         """What backward returns, in order: ("dx", "dweight", "dbias")."""
         return tuple((self._signature()[2] or self._signature()[3]).split(", "))
 
+    @property
+    def by_hand(self) -> str:
+        """What to do where no mistake is known."""
+        return (
+            f"docs/{self.page} has an example by hand: put its numbers into your function and see where they part. "
+            f"`check {self.name} --more` prints a small one, with what you give and what is right."
+        )
+
     def axes(self, gradient: str) -> list[str]:
         return self.arrays[gradient[1:]].split()
 
@@ -74,4 +82,6 @@ def _array(name, shape, case, rng, dtype):
     if case.values == "ties":
         return rng.integers(0, 3, shape).astype(dtype)
     values = rng.standard_normal(shape)
+    if case.values == "short":  # of few digits, never 0, of either sign
+        values = rng.integers(1, 5, shape) * np.resize([0.5, -0.5], shape)
     return (np.abs(values) + 0.5 if name == "running_var" else values).astype(dtype)

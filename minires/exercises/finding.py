@@ -4,11 +4,14 @@ from collections.abc import Sequence
 
 
 class Finding(Exception):
-    """Something that is not right: `key` names it in one word, `lines` say it to the reader."""
+    """Something that is not right: `key` names it in one word, `lines` say it to the reader.
 
-    def __init__(self, key: str, *lines: str) -> None:
+    wrong: names of the gradients that are wrong, where it is these.
+    """
+
+    def __init__(self, key: str, *lines: str, wrong: Sequence[str] = ()) -> None:
         super().__init__(key)
-        self.key, self.lines = key, lines
+        self.key, self.lines, self.wrong = key, lines, list(wrong)
 
 
 def shape_text(shape: Sequence[int | str]) -> str:

@@ -1,4 +1,4 @@
-"""Is a reader's file right? `python -m minires.exercises.judge NAME FILE ANSWER SECONDS`, or judge(exercise, path).
+"""Is a reader's file right? judge(exercise, path), or `-m minires.exercises.judge NAME FILE ANSWER SECONDS [more]`.
 
 This runs code that may do anything. So it has a process of its own (see runner.py); there, after SECONDS, it writes
 into the file ANSWER where it was, and ends.
@@ -11,7 +11,7 @@ import os
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -19,18 +19,24 @@ import numpy as np
 
 from minires.exercises.catalogue import EXERCISES
 from minires.exercises.diagnose import Question, diagnose, known_mistakes, same
-from minires.exercises.exercise import Case, Exercise
-from minires.exercises.finding import Finding, shape_text
+from minires.exercises.exercise import Exercise
+from minires.exercises.finding import Finding
+from minires.exercises.further import SMALL, further
 from minires.exercises.reading import reading
+from minires.exercises.run import Run, afresh
 from minires.exercises.structure import check_arrays, check_dtypes, gradients_of
+from minires.exercises.wording import together
 from minires.gradcheck import GradcheckError, gradcheck
-from minires.types import Backward
 
 MOST_ELEMENTS = 40  # of each array, for gradcheck
 
 
-def judge(exercise: Exercise, path: str | Path) -> dict[str, Any]:
-    """What is said of the file, as {"state": "passed", "unwritten" or "wrong", "key": ..., "lines": [...]}."""
+def judge(exercise: Exercise, path: str | Path, more: bool = False) -> dict[str, Any]:
+    """What is said of the file, as {"state": "passed", "unwritten" or "wrong", "key": ..., "lines": [...]}.
+
+    more: with the second hint (minires/exercises/further.py).
+    """
+    function = None
     try:
         function = load(exercise, Path(path))
         for number, case in enumerate(exercise.cases):
@@ -39,7 +45,8 @@ def judge(exercise: Exercise, path: str | Path) -> dict[str, Any]:
         checked = _gradcheck(function, exercise, path)
     except Finding as finding:
         state = "unwritten" if finding.key == "unwritten" else "wrong"
-        return {"state": state, "key": finding.key, "lines": list(finding.lines)}
+        lines = [*finding.lines, *(_further(function, exercise, finding, path) if more else [])]
+        return {"state": state, "key": finding.key, "lines": lines}
     return {"state": "passed", "key": "passed", "lines": [checked]}
 
 
@@ -54,60 +61,14 @@ def load(exercise: Exercise, path: str | Path) -> Callable[..., Any]:
         raise Finding(
             "no_function",
             f"The file has no function {exercise.name}: its name and its forward pass must stay as they were.",
-            _afresh(exercise),
+            afresh(exercise),
         )
     return function
 
 
-class Run:
-    """The reader's pass and the right one at one case, with inputs of their own for each call."""
-
-    def __init__(
-        self,
-        function: Callable[..., Any],
-        exercise: Exercise,
-        case: Case,
-        path: str | Path,
-        dtype: type[np.floating] = np.float64,
-    ) -> None:
-        self.function, self.exercise, self.case, self.path, self.dtype = function, exercise, case, path, dtype
-        self.inputs = exercise.inputs(case, dtype)
-        y, self._right_backward = exercise.function(**self.inputs)
-        self.dy = np.random.default_rng(len(exercise.name)).standard_normal(np.shape(y)).astype(np.asarray(y).dtype)[()]
-        self.y = np.asarray(y)
-
-    def __str__(self) -> str:
-        arrays = [f"{name} {shape_text(x.shape)}" for name, x in self.inputs.items() if isinstance(x, np.ndarray)]
-        options = [f"{name} = {x}" for name, x in self.inputs.items() if not isinstance(x, np.ndarray)]
-        ties = ["many equal pixels"] if self.case.values == "ties" else []
-        return ", ".join(arrays + options + ties)
-
-    def right(self, dy: np.ndarray | np.floating | None = None) -> list[np.ndarray]:
-        gradients = self._right_backward(self.dy if dy is None else dy)
-        return list(gradients) if isinstance(gradients, tuple) else [gradients]
-
-    def expected(self) -> dict[str, np.ndarray]:
-        """The right gradients by name."""
-        return {name: np.asarray(dx) for name, dx in zip(self.exercise.gradients, self.right(), strict=True)}
-
-    def gradients(self, dy: np.ndarray | np.floating | None = None) -> list[Any]:
-        """The reader's gradients, of a pass of its own."""
-        inputs = self.exercise.inputs(self.case, self.dtype)
-        _, backward = self.forward(inputs)
-        with reading(self.path, "the backward pass ended with an error"):
-            returned = backward(np.array(self.dy if dy is None else dy)[()])
-        return gradients_of(returned, self.exercise.gradients)
-
-    def forward(self, inputs: Mapping[str, Any]) -> tuple[Any, Backward]:
-        with reading(self.path, "the forward pass ended with an error"):
-            result = self.function(**inputs)
-        if not isinstance(result, tuple) or len(result) != 2 or not callable(result[1]):
-            raise Finding(
-                "not_y_backward",
-                f"{self.exercise.name} must return two things, its result and backward (the function, not called): "
-                f"it returned a {type(result).__name__}.",
-            )
-        return result
+def _further(function, exercise, finding, path):
+    run = Run(function, exercise, SMALL[exercise.name], path) if function else None
+    return further(exercise, finding.wrong or exercise.gradients, run)
 
 
 def _check_case(function, exercise, case, other, path):
@@ -129,7 +90,7 @@ def _check_forward(run):
         raise Finding(
             "forward",
             "The forward pass does not give what it gave: only the backward pass is to be written.",
-            _afresh(run.exercise),
+            afresh(run.exercise),
         )
     _unchanged(inputs, run.inputs, "forward")
 
@@ -180,9 +141,8 @@ def _with_square_matrices(finding, function, exercise, path):
     except Finding as there:
         if there.key in ("exception", "shape"):
             return finding
-        return Finding(
-            there.key, *finding.lines, f"Where the matrices are square ({run}) it runs, and says more:", *there.lines
-        )
+        says_more = f"Where the matrices are square ({run}) it runs, and says more:"
+        return Finding(there.key, *finding.lines, says_more, *there.lines, wrong=there.wrong)
     return finding
 
 
@@ -195,17 +155,17 @@ def _check_values(run, elsewhere):
     if not wrong:
         check_dtypes(given, run.expected())
         return
-    keys, lines = [], [f"With {run}:"]
     mistaken = known_mistakes(run.exercise, run)
-    for i in wrong:
-        key, hint = diagnose(Question(run.exercise, i, run, elsewhere, mistaken))
-        keys.append(key)
-        lines += [_worst(names[i], np.asarray(given[i], np.float64), np.asarray(right[i])), f"  Hint: {hint}"]
+    diagnosed = [(names[i], *diagnose(Question(run.exercise, i, run, elsewhere, mistaken))) for i in wrong]
+    worst = {names[i]: _worst(names[i], np.asarray(given[i], np.float64), np.asarray(right[i])) for i in wrong}
+    lines = [f"With {run}:"]
+    for hint, about in together([(name, hint) for name, _, hint in diagnosed]):
+        lines += [*(worst[name] for name in about), f"  Hint: {hint}"]
     fine = [name for i, name in enumerate(names) if i not in wrong]
     if fine:
         lines.append(f"{' and '.join([', '.join(fine[:-1]), fine[-1]] if fine[1:] else fine)} "
                      f"{'are' if fine[1:] else 'is'} right.")  # fmt: skip
-    raise Finding(" ".join(keys), *lines)
+    raise Finding(" ".join(key for _, key, _ in diagnosed), *lines, wrong=[name for name, _, _ in diagnosed])
 
 
 def _runs(run):
@@ -257,10 +217,6 @@ def _gradcheck(function, exercise, path):
     )
 
 
-def _afresh(exercise):
-    return f"python -m minires.exercises start {exercise.name} --again writes the file anew and keeps yours beside it."
-
-
 class Quiet:
     """Standard output that takes the first letters only, so that an endless loop that prints fills no disk."""
 
@@ -293,13 +249,13 @@ def _limit(seconds, file):
 
 
 def main() -> None:
-    name, path, answer, seconds = sys.argv[1:]
+    name, path, answer, seconds, *more = sys.argv[1:]
     sys.argv = [path]
     sys.stdout, sys.stderr = Quiet(sys.stdout, 4000), Quiet(sys.stderr, 4000)
     warnings.simplefilter("ignore")
     with open(answer, "w", encoding="utf-8") as file:
         limit = _limit(float(seconds), file)
-        result = judge(EXERCISES[name], path)
+        result = judge(EXERCISES[name], path, more=bool(more))
         limit.cancel()
         faulthandler.cancel_dump_traceback_later()
         json.dump(result, file)

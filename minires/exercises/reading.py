@@ -43,6 +43,8 @@ def _of_exception(message, path):
         yield "Save it as text, in UTF-8."
     elif "truth value of an array" in message:
         yield "if decides once, for the whole array. np.where, or a product with a mask, decides number by number."
+    elif "boolean negative" in message or "boolean subtract" in message:
+        yield "True and False are no numbers to NumPy here: 1.0 * mask has 1 and 0 in their place."
     elif name in _called(path):
         yield f"{name}(...) gives two things, its result and backward: is that meant? The result is there already."
 

@@ -12,11 +12,12 @@ from typing import Any
 import minires
 
 
-def judge_in_process(name: str, path: str | Path, seconds: float) -> dict[str, Any]:
-    """The judge's answer, with what the file printed as "printed"."""
+def judge_in_process(name: str, path: str | Path, seconds: float, more: bool = False) -> dict[str, Any]:
+    """The judge's answer, with what the file printed as "printed".   more: with the second hint."""
     with tempfile.TemporaryDirectory() as folder:
         answer = Path(folder) / "answer"
         command = [sys.executable, "-m", "minires.exercises.judge", name, str(path), str(answer), str(seconds)]
+        command += ["more"] if more else []
         try:
             done = subprocess.run(
                 command,

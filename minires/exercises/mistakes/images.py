@@ -3,6 +3,7 @@
 from minires.exercises.mistakes.mistake import Mistake
 
 _WINDOW = "dpadded[:, i : i + stride * OH : stride, j : j + stride * OW : stride]"
+_AT = "dpadded[:, h * stride : h * stride + K, w * stride : w * stride + K]"
 _CUT = "dpadded[:, padding : padding + H, padding : padding + W]"
 _DX = "im2col_backward((dY @ weight_matrix.T).reshape(patches.shape))"
 _DWEIGHT = "(P.T @ dY).reshape(K, K, C, O).transpose(3, 2, 0, 1)"
@@ -13,6 +14,14 @@ _OVERWRITTEN = (
     "    for j in range(K):\n"
     "        dx[:, i : i + stride * OH : stride, j : j + stride * OW : stride] = dpatches[:, :, :, i, j]\n"
     "dx = dx[:, padding : padding + x.shape[1], padding : padding + x.shape[2]]"
+)
+_OVERWRITTEN_BY_WINDOWS = (
+    _OVERWRITTEN.replace("for i in range(K)", "for h in range(OH)")
+    .replace("for j in range(K)", "for w in range(OW)")
+    .replace(
+        "dx[:, i : i + stride * OH : stride, j : j + stride * OW : stride] = dpatches[:, :, :, i, j]",
+        "dx[:, h * stride : h * stride + K, w * stride : w * stride + K] = dpatches[:, h, w]",
+    )
 )
 
 
@@ -27,6 +36,14 @@ MISTAKES = {
             "Where windows overlap, only the last has left its gradient. A pixel that is in several windows is used "
             "several times: its gradients add up.",
             ("+= dpatches", "= dpatches"),
+        ),
+        Mistake(
+            "overwritten_by_windows",
+            "Where windows overlap, only the last has left its gradient. A pixel that is in several windows is used "
+            "several times: its gradients add up.",
+            ("for i in range(K)", "for h in range(OH)"),
+            ("for j in range(K)", "for w in range(OW)"),
+            (f"{_WINDOW} += dpatches[:, :, :, i, j]", f"{_AT} = dpatches[:, h, w]"),
         ),
         Mistake(
             "stride_dropped",
@@ -106,6 +123,12 @@ MISTAKES = {
             "Where windows overlap, only the last has left its gradient in dx. A pixel that is in several windows is "
             "used several times: its gradients add up.",
             (_DX, _OVERWRITTEN),
+        ),
+        Mistake(
+            "overwritten_by_windows",
+            "Where windows overlap, only the last has left its gradient in dx. A pixel that is in several windows is "
+            "used several times: its gradients add up.",
+            (_DX, _OVERWRITTEN_BY_WINDOWS),
         ),
         Mistake(
             "dx_order",

@@ -1,0 +1,166 @@
+"""The second hint, of `check --more`: how the result depends on each array, and a case small enough for paper.
+
+It says where an array stands in the forward pass, not what the backward pass is; and it gives numbers, not code.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from minires.exercises.exercise import Case, Exercise
+from minires.exercises.finding import Finding
+
+_PIXELS = {
+    "dweight": "weight[c] multiplies the normalised x at every pixel of every image, so dweight[c] is a sum over "
+    "these.",
+    "dbias": "bias[c] is added at every pixel of every image, so dbias[c] is a sum over these.",
+}
+_LAST = (
+    "Go through the lines of the forward pass from the last to the first, and hand on what each backward pass gives."
+)
+
+DEPENDENCE: dict[str, dict[str, str]] = {
+    "relu": {"dx": "y[i] depends on x[i] alone. Move x[i] a little: does y[i] move as much, or not at all?"},
+    "sigmoid": {
+        "dx": "With e = exp(-x) it is y = 1 / (1 + e). Derive that as a quotient, then get rid of e: what is 1 - y?"
+    },
+    "tanh": {"dx": "y = sinh(x) / cosh(x). As a quotient its slope is 1 less a square: the square of what?"},
+    "add": {
+        "dx1": "Let x1[i] grow by 0.1: by how much does y[i] grow?",
+        "dx2": "Let x2[i] grow by 0.1: by how much does y[i] grow?",
+    },
+    "linear": {
+        "dx": "x[n, c] stands in y[n, o] for every o, times weight[o, c]. So dx[n, c] is a sum over o.",
+        "dweight": "weight[o, c] stands in y[n, o] for every n, times x[n, c]. So dweight[o, c] is a sum over n.",
+        "dbias": "bias[o] is added to y[n, o] for every n. So dbias[o] is a sum over n.",
+    },
+    "mse_loss": {
+        "dprediction": "The loss is a sum of squares over their number, and each prediction stands in one "
+        "square. Derive (prediction - target)**2 / number.",
+        "dtarget": "target stands in the same square as prediction, with a minus.",
+    },
+    "softmax": {
+        "dlogits": "logits[n, k] moves every p[n, c] of its row: up where c is k, down through the denominator "
+        "for all c. Derive p[n, c] with respect to logits[n, k] as a quotient, multiply by dp[n, c], and add up "
+        "over c."
+    },
+    "cross_entropy": {
+        "dlogits": "For one row the loss is log(sum of exp(logits)) - logits[label]. Derive the first term with "
+        "respect to each logit: what have you got? The second has one logit in it. Then comes the mean over the rows."
+    },
+    "dropout": {"dx": "y[i] is x[i] times a number that the forward pass has drawn, and that still stands there."},
+    "concat": {
+        "dx1": "y[..., k] is x1[..., k] for the first C1 channels.",
+        "dx2": "y[..., C1 + k] is x2[..., k].",
+    },
+    "global_avg_pool2d": {"dx": "y[n, c] is a sum of H * W pixels divided by their number. Each stands in it once."},
+    "avg_pool2d": {
+        "dx": "x[n, h, w, c] stands in one window only, (h // K, w // K), and what comes out of that is a mean "
+        "of K * K."
+    },
+    "max_pool2d": {
+        "dx": "y[n, oh, ow, c] is one pixel of its window, and winner says which. What does that one get, what "
+        "the others?"
+    },
+    "im2col": {
+        "dx": "patches[n, oh, ow, i, j] was read at the padded pixel (oh * stride + i, ow * stride + j). Go "
+        "through the same loop and write there what was read. And a pixel that several windows have read?"
+    },
+    "conv2d": {
+        "dx": "The product of P and weight_matrix is a linear layer: first the gradient of P, as there. From "
+        "patches to x leads im2col's backward pass.",
+        "dweight": "The gradient of weight_matrix, whose axes are (K K C, O), is a product of P and dY. Split "
+        "its first axis into three, and only then change their order.",
+        "dbias": "bias[o] is added at every pixel of every image, so dbias[o] is a sum over these.",
+    },
+    "batch_norm_inference": {"dx": "With all else constant, y is a straight line in x. What is its slope?", **_PIXELS},
+    "batch_norm": {
+        "dx": "x reaches y three ways: directly, over std; through mean, which is taken off every pixel; and "
+        "through var, which divides every pixel. Write down the three, with sums over the channel's pixels, and "
+        "add them up.",
+        **_PIXELS,
+    },
+    "batch_norm_relu": {
+        "dx": "Backwards: ReLU, sum, batch norm. Each one's backward pass has its name in the forward pass.",
+        "dweight": "It comes out of batch norm's backward pass, which wants what has come back as far as that, not dy.",
+        "dbias": "It comes out of batch norm's backward pass, which wants what has come back as far as that, not dy.",
+        "dshortcut": "The sum hands on what reaches it, to both of its terms alike.",
+    },
+    "pad_shortcut": {
+        "dx": "y[n, oh, ow, before + c] is x[n, oh * stride, ow * stride, c]. All other numbers of y are 0 "
+        "whatever x is."
+    },
+    "basic_block": {
+        "dx": f"x goes two ways: into the first convolution, and into the sum. {_LAST}",
+        "dweight1": _LAST,
+        "dgamma1": _LAST,
+        "dbeta1": _LAST,
+        "dweight2": "Between it and y lie the second batch norm, the sum and the last ReLU, and nothing else.",
+        "dgamma2": "Between it and y lie the sum and the last ReLU, and nothing else: make it right first.",
+        "dbeta2": "Between it and y lie the sum and the last ReLU, and nothing else: make it right first.",
+    },
+}
+
+
+_NUMBERS, _WINDOWS = Case("N=1 C=3", "short"), Case("N=1 H=2 W=4 C=1 K=2 OH=1 OW=2", "short")
+_NORM = Case("N=4 H=1 W=1 C=1", "short")
+
+SMALL = {  # arrays so small that one can do them by hand
+    "relu": _NUMBERS,
+    "sigmoid": _NUMBERS,
+    "tanh": _NUMBERS,
+    "add": _NUMBERS,
+    "linear": Case("N=2 C=3 O=1", "short"),
+    "mse_loss": _NUMBERS,
+    "softmax": Case("N=1 classes=3", "short"),
+    "cross_entropy": Case("N=2 classes=3", "short"),
+    "dropout": Case("N=1 C=4", "short", p=0.5, rng=1),
+    "concat": Case("N=1 C1=2 C2=1", "short"),
+    "global_avg_pool2d": Case("N=1 H=2 W=2 C=1", "short"),
+    "avg_pool2d": _WINDOWS,
+    "max_pool2d": _WINDOWS,
+    "im2col": Case("N=1 H=3 W=3 C=1 K=2 OH=2 OW=2", "short", stride=1, padding=0),
+    "conv2d": Case("N=1 H=3 W=3 C=1 O=1 K=2 OH=2 OW=2", "short", stride=1, padding=0),
+    "batch_norm_inference": _NORM,
+    "batch_norm": _NORM,
+    "batch_norm_relu": _NORM,
+    "pad_shortcut": Case("N=1 H=3 W=3 C=1 OH=2 OW=2 out_channels=3", "short", stride=2),
+    "basic_block": Case("N=1 H=2 W=2 C=1 3=3", "short"),
+}
+
+
+def further(exercise: Exercise, wrong: Sequence[str], run: Any) -> list[str]:
+    """The lines of the second hint.
+
+    wrong: names of the gradients it is about.   run: the reader's pass at SMALL's case, or None where it cannot be.
+    """
+    hints: dict[str, list[str]] = {}
+    for name in wrong:
+        hints.setdefault(DEPENDENCE[exercise.name][name], []).append(name)
+    lines = ["One hint further."]
+    lines += [f"  {', '.join(names)}: {hint}" for hint, names in hints.items()]
+    return [*lines, *(_small_case(wrong, run) if run else [])]
+
+
+def _small_case(wrong, run):
+    given = [*run.inputs.items(), ("y", run.y), (run.exercise.upstream, run.dy)]
+    yield "  A small case: " + "; ".join(f"{name} = {_text(value)}" for name, value in given)
+    try:
+        yours = dict(zip(run.exercise.gradients, run.gradients(), strict=True))
+    except Finding:
+        yours = {}
+    for name in wrong:
+        right = f"right is {_text(run.expected()[name])}"
+        yield f"  {name}: {right}, yours {_text(yours[name])}" if name in yours else f"  {name}: {right}"
+
+
+def _text(value):
+    """An array as lists of numbers of few digits, axes of length 1 left out."""
+    if np.asarray(value).dtype.kind in "iub":
+        return str(np.squeeze(value).tolist())
+    try:
+        rounded = [float(f"{number:.4g}") + 0.0 for number in np.ravel(np.asarray(value, np.float64))]
+    except (TypeError, ValueError):
+        return "no array of numbers"
+    return str(np.reshape(rounded, np.squeeze(value).shape).tolist())

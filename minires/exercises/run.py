@@ -1,0 +1,71 @@
+"""The reader's pass at one case, beside the right one."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from minires.exercises.exercise import Case, Exercise
+from minires.exercises.finding import Finding, shape_text
+from minires.exercises.reading import reading
+from minires.exercises.structure import gradients_of
+from minires.types import Backward
+
+
+class Run:
+    """The reader's pass and the right one at one case, with inputs of their own for each call."""
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        exercise: Exercise,
+        case: Case,
+        path: str | Path,
+        dtype: type[np.floating] = np.float64,
+    ) -> None:
+        self.function, self.exercise, self.case, self.path, self.dtype = function, exercise, case, path, dtype
+        self.inputs = exercise.inputs(case, dtype)
+        y, self._right_backward = exercise.function(**self.inputs)
+        dy = np.random.default_rng(len(exercise.name)).standard_normal(np.shape(y))
+        dy = np.round(dy, 1) if case.values == "short" else dy
+        self.dy = np.asarray(dy, np.asarray(y).dtype)[()]
+        self.y = np.asarray(y)
+
+    def __str__(self) -> str:
+        arrays = [f"{name} {shape_text(x.shape)}" for name, x in self.inputs.items() if isinstance(x, np.ndarray)]
+        options = [f"{name} = {x}" for name, x in self.inputs.items() if not isinstance(x, np.ndarray)]
+        ties = ["many equal pixels"] if self.case.values == "ties" else []
+        return ", ".join(arrays + options + ties)
+
+    def right(self, dy: np.ndarray | np.floating | None = None) -> list[np.ndarray]:
+        gradients = self._right_backward(self.dy if dy is None else dy)
+        return list(gradients) if isinstance(gradients, tuple) else [gradients]
+
+    def expected(self) -> dict[str, np.ndarray]:
+        """The right gradients by name."""
+        return {name: np.asarray(dx) for name, dx in zip(self.exercise.gradients, self.right(), strict=True)}
+
+    def gradients(self, dy: np.ndarray | np.floating | None = None) -> list[Any]:
+        """The reader's gradients, of a pass of its own."""
+        inputs = self.exercise.inputs(self.case, self.dtype)
+        _, backward = self.forward(inputs)
+        with reading(self.path, "the backward pass ended with an error"):
+            returned = backward(np.array(self.dy if dy is None else dy)[()])
+        return gradients_of(returned, self.exercise.gradients)
+
+    def forward(self, inputs: Mapping[str, Any]) -> tuple[Any, Backward]:
+        with reading(self.path, "the forward pass ended with an error"):
+            result = self.function(**inputs)
+        if not isinstance(result, tuple) or len(result) != 2 or not callable(result[1]):
+            raise Finding(
+                "not_y_backward",
+                f"{self.exercise.name} must return two things, its result and backward (the function, not called): "
+                f"it returned a {type(result).__name__}.",
+            )
+        return result
+
+
+def afresh(exercise: Exercise) -> str:
+    """How to get the exercise's file back."""
+    return f"python -m minires.exercises start {exercise.name} --again writes the file anew and keeps yours beside it."
