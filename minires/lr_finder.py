@@ -39,8 +39,13 @@ class RangeTest:
 
     @property
     def suggested(self) -> float:
-        """A third of `lowest`: the highest rate to train with."""
+        """A third of `lowest`, a rate to hold; a schedule that comes down again may go up to `lowest` itself."""
         return self.lowest / 3
+
+    @property
+    def fall(self) -> float:
+        """By what share of the first mean the mean has fallen; below a tenth the test says little."""
+        return 1 - min(self.means) / self.means[0]
 
 
 def lr_find(
@@ -87,7 +92,8 @@ def _raise_rate(model, optimizer, loader, start, end, iterations, label_smoothin
     with np.errstate(all="ignore"):  # it is meant to explode
         for i in range(iterations):
             optimizer.lr = start * (end / start) ** (i / (iterations - 1))
-            loss = float(train_step(model, optimizer, *next(batches), label_smoothing)[0])
+            x, labels = next(batches)
+            loss = float(train_step(model, optimizer, x, labels, label_smoothing)[0])
             weighted, weights = SMOOTHING * weighted + loss, SMOOTHING * weights + 1
             mean = weighted / weights
             if not math.isfinite(loss) or (losses and mean > EXPLODED * losses[0]):

@@ -1,4 +1,4 @@
-"""A clone, named minires as git names it, installed as the README says: what `import minires` finds in the folder above."""
+"""A clone, named minires as git names it, installed as the README says: `import minires` from the folder above it."""
 
 import shutil
 import subprocess

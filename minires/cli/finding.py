@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 STEPS = 200
+CLEAR = 0.1  # by what share the loss must fall for the test to say something
 LINES = 12  # of the table on standard output
 FILES = ("lr_find.csv", "lr_find.png")
 
@@ -63,8 +64,9 @@ def lines(found: RangeTest) -> list[str]:
         "learning rate       loss  mean so far",
         *(f"{lr:13.2g} {loss:10.4f} {mean:12.4f}" for lr, loss, mean in rows),
         f"ended: {found.ended}",
-        f"the mean is lowest at {found.lowest:.2g}: try a third of that, --lr {found.suggested:.2g},",
-        "and in short runs three times more and three times less",
+        f"the mean is lowest at {found.lowest:.2g}, {found.fall:.0%} below the first: up to there a schedule may go",
+        f"that comes down again; for a rate that is held try a third, --lr {found.suggested:.2g}",
+        *([] if found.fall >= CLEAR else ["that is little: the test says more with more --iterations"]),
     ]
 
 
