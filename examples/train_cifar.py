@@ -3,11 +3,13 @@
     python examples/train_cifar.py                                    a first result in about ten minutes
     python examples/train_cifar.py --model resnet20 --epochs 10       a better one
     python examples/train_cifar.py --recipe paper --model resnet56    He et al. 2015, section 4.2
+    python examples/train_cifar.py --find-lr                          which learning rate?
     python examples/train_cifar.py --resume runs/NAME                 go on where a run was stopped
     python examples/train_cifar.py --evaluate runs/NAME/best.safetensors
 
-What a run writes into its folder: config.json, log.csv, train.log, curves.png, result.json, last.safetensors (to go
-on from) and best.safetensors (the model that did best on the validation images).
+What a run writes into its folder: config.json, log.csv, train.log, curves.png, result.json, confusion.png and
+mistakes.png (what the network takes for what), last.safetensors (to go on from) and best.safetensors (the model that
+did best on the validation images). compare.py puts several runs side by side.
 """
 
 import argparse
@@ -25,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a fre
 import numpy as np
 
 from minires import backend, data, models, optim, pretrained
-from minires.cli import legs, runs
+from minires.cli import finding, legs, runs
 from minires.cli.console import Parser, evaluation_table, fail, one_of
 from minires.cli.settings import FIRST, LAST, add_arguments, make_loaders
 from minires.cli.testing import test_figures
@@ -85,7 +87,8 @@ def run(given):
     elif "resume" in given:
         work, settings = train, legs.resumed_settings(given)
     else:
-        work, settings = (overfit_one_batch if given.get("overfit_one_batch") else train), settings_of(given)
+        work = overfit_one_batch if given.get("overfit_one_batch") else find_lr if given.get("find_lr") else train
+        settings = settings_of(given)
     tell = (lambda line: None) if "json" in given else lambda line: print(line, flush=True)
     if settings["recipe"] not in RECIPES:
         raise ValueError(f"--resume {given['resume']}: was begun by finetune.py: go on with it there")
@@ -114,7 +117,7 @@ def settings_of(given):
         raise ValueError(f"--momentum and --nesterov are SGD's, not {settings['optimizer']}'s: leave them out")
     if given.get("nesterov") and settings["momentum"] <= 0:
         raise ValueError(f"--nesterov needs --momentum above 0, got {settings['momentum']}")
-    settings.setdefault("out", runs.new_folder(settings["model"]))
+    settings.setdefault("out", runs.new_folder(settings["model"] + ("-find-lr" if given.get("find_lr") else "")))
     return settings
 
 
@@ -200,6 +203,15 @@ def evaluate_weights(settings, dataset, device):
     return 0
 
 
+def find_lr(settings, dataset, device):
+    """--find-lr: how the training loss behaves while the learning rate grows; a table, a picture, and what to try."""
+    loader = make_loaders(settings, dataset, device)[0]
+    model = build(settings, dataset, device)
+    asked = settings["iterations"] != RECIPES[settings["recipe"]].get("iterations")
+    steps = settings["iterations"] if asked else None
+    return finding.find_lr(settings, dataset, model, make_optimizer(settings, model), loader, steps)
+
+
 def overfit_one_batch(settings, dataset, device, most=200, goal=0.02):
     """--overfit-one-batch: a network that works can learn one batch by heart. A check of the code, not of the model."""
     settings = {**settings, "augment": False, "cutout": 0, "weight_decay": 0.0}
@@ -257,6 +269,9 @@ def command_line():
     does.add_argument("--resume", metavar="DIR", help="go on with the run in this folder; longer with more --epochs")
     does.add_argument("--evaluate", metavar="FILE", help="test a run's checkpoint, or weights from elsewhere, instead")
     add("--json", action="store_true", help="with --evaluate: the result as a line of JSON, and nothing else")
+    does.add_argument(
+        "--find-lr", action="store_true", help="look for a learning rate: raise it until the loss explodes"
+    )
     does.add_argument("--overfit-one-batch", action="store_true", help="check that one batch can be learned by heart")
     add_weights_arguments(parser)
     return parser

@@ -249,3 +249,63 @@ def test_the_experiment(tmp_path, monkeypatch, capsys):
     assert all(row["it is"] != row["the network says"] for row in mistakes)
     rows = scripts.table(out / "randomisation.csv")
     assert [float(row["mean correlation"]) for row in rows if row["layers made random, down to"] == "none"] == [1, 1]
+
+
+class TestFonts:
+    LETTER = "\u732b"  # a cat, in Chinese
+
+    @pytest.fixture
+    def font(self, tmp_path, monkeypatch):
+        """A font that draws nothing but that letter, as a square, and is installed while the test runs."""
+        builder = pytest.importorskip("fontTools.fontBuilder").FontBuilder(1000, isTTF=True)
+        pen = pytest.importorskip("fontTools.pens.ttGlyphPen").TTGlyphPen(None)
+        for place, point in enumerate([(100, 0), (100, 800), (900, 800), (900, 0)]):
+            (pen.lineTo if place else pen.moveTo)(point)
+        pen.closePath()
+        square = pen.glyph()
+        builder.setupGlyphOrder([".notdef", "cat"])
+        builder.setupCharacterMap({ord(self.LETTER): "cat"})
+        builder.setupGlyf({".notdef": square, "cat": square})
+        builder.setupHorizontalMetrics({".notdef": (1000, 0), "cat": (1000, 0)})
+        builder.setupHorizontalHeader(ascent=800, descent=-200)
+        builder.setupNameTable({"familyName": "One Letter", "styleName": "Regular"})
+        builder.setupOS2()
+        builder.setupPost()
+        builder.save(tmp_path / "one.ttf")
+        from matplotlib.font_manager import fontManager
+
+        from minires.inspection.pictures import fonts
+
+        before = list(fontManager.ttflist)
+        fontManager.addfont(tmp_path / "one.ttf")
+        fonts._families_for.cache_clear()
+        yield
+        fontManager.ttflist[:] = before
+        fontManager._findfont_cached.cache_clear()
+        fonts._families_for.cache_clear()
+
+    def draw(self, path, names):
+        pictures.write_png(pictures.draw_confusion_matrix([[3, 1], [0, 2]], names), path)
+        return np.asarray(scripts.picture(path).convert("L"))
+
+    def test_a_letter_that_no_font_draws_is_named_in_one_line(self, tmp_path, capsys):
+        self.draw(tmp_path / "a.png", [self.LETTER * 3, "dog"])
+        err = capsys.readouterr().err
+        assert err.count("\n") == 1 and err.startswith(f"note: a.png: no font of this machine draws {self.LETTER}: ")
+
+    def test_a_font_that_draws_it_is_found(self, font, tmp_path, capsys):
+        drawn = self.draw(tmp_path / "a.png", [self.LETTER * 3, "dog"])
+        assert capsys.readouterr().err == ""
+        other = self.draw(tmp_path / "b.png", ["dog", "dog"])
+        assert (drawn[: len(drawn) // 2] < 50).sum() > (
+            other[: len(other) // 2] < 50
+        ).sum() + 200  # three black squares
+
+    def test_names_with_dollars_are_no_formulas(self, tmp_path, capsys):
+        self.draw(tmp_path / "a.png", ["$5 or $x^", "\\frac$$"])
+        assert capsys.readouterr().err == ""
+
+    def test_many_classes_stay_a_picture_of_bounded_size(self, tmp_path):
+        counts = np.eye(300, dtype=int)
+        figure = pictures.draw_confusion_matrix(counts, [f"class {number}" for number in range(300)])
+        assert max(figure.get_size_inches()) <= 12 and len(figure.axes[0].get_xticks()) <= 40

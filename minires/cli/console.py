@@ -7,11 +7,11 @@ import math
 import sys
 import textwrap
 from collections.abc import Callable, Collection, Iterator, Sequence
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
+from minires.cli.meant import flag_for
 from minires.columns import display_width, padded, printable
 from minires.names import unknown
 from minires.textbook import softmax
@@ -50,8 +50,8 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         if "unrecognized arguments: -" in message:
             wrong = message.partition(": ")[2].split()[0]
-            near = get_close_matches(wrong, self._option_string_actions, 1)
-            message += f": did you mean {near[0]}?" if near else ""
+            near = flag_for(wrong, self._option_string_actions)
+            message = f"unrecognized argument: {wrong}" + (f": did you mean {near}?" if near else "")
         self.exit(2, f"error: {message} (see --help)\n")
 
 

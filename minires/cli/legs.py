@@ -95,12 +95,14 @@ def _new_leg(given, saved, legs, images, position):
     over = (
         position["iteration"] >= planned or position["epoch"] >= plan["epochs"] or _stopped_early(saved, legs, position)
     )
+    schedule, lr = _learning_rate(given, plan)
     return Leg(
         from_epoch=position["epoch"] if over else plan["epochs"],
         from_iteration=position["iteration"] if over else planned,
         to_epoch=math.ceil((end - cut) / batches),
         to_iteration=end,
-        **_learning_rate(given, plan),
+        schedule=schedule,
+        lr=lr,
     )
 
 
@@ -111,13 +113,13 @@ def _stopped_early(saved, legs, position):
 
 
 def _learning_rate(given, plan):
-    """{"schedule", "lr"} of a new leg. Raises ValueError where the schedule before does not say what comes now."""
+    """(schedule, lr) of a new leg. Raises ValueError where the schedule before does not say what comes now."""
     if not 0 <= given.get("lr", 0) < math.inf:
         raise ValueError(f"--lr must be a number from 0 up, got {given['lr']}")
     if "schedule" in given or "lr" in given:
-        return {name: given.get(name, plan[name]) for name in ("schedule", "lr")}
+        return given.get("schedule", plan["schedule"]), given.get("lr", plan["lr"])
     if plan["schedule"] in HOLD_ON:
-        return {"schedule": None, "lr": None}
+        return None, None
     raise ValueError(
         f"--resume: a {plan['schedule']} schedule ends with its {plan['epochs']} epochs: say how the new part goes: "
         f"--lr X for another {plan['schedule']}, or --schedule constant --lr X"
@@ -156,12 +158,13 @@ def plan(settings: Mapping[str, Any], batches: int) -> Plan:
 def make_schedule(settings: Mapping[str, Any], iterations: int) -> Callable[[int], float]:
     """The learning rate as a function of the iteration; "step" divides it by 10 at 1/2 and 3/4 of the iterations."""
     lr = settings["lr"]
-    schedule: Callable[[int], float] = {
+    make: dict[str, Callable[[], Callable[[int], float]]] = {
         "constant": lambda: schedules.ConstantLR(lr),
         "step": lambda: schedules.MultiStepLR(lr, (iterations // 2, iterations * 3 // 4)),
         "cosine": lambda: schedules.CosineAnnealingLR(lr, iterations),
         "one-cycle": lambda: schedules.OneCycleLR(lr, iterations),
-    }[settings["schedule"]]()
+    }
+    schedule = make[settings["schedule"]]()
     warmup = settings.get("warmup", 0)
     return schedules.LinearWarmup(schedule, warmup, start_factor=0.1) if warmup else schedule
 

@@ -69,7 +69,7 @@ def steady_output() -> Iterator[SteadyStream]:
     """Within this block sys.stdout and sys.stderr are SteadyStreams; gives the first of them."""
     before = sys.stdout, sys.stderr
     output, errors = SteadyStream(sys.stdout, "output"), SteadyStream(sys.stderr, "errors")
-    sys.stdout, sys.stderr = output, errors  # type: ignore[assignment]
+    sys.stdout, sys.stderr = output, errors
     try:
         yield output
     finally:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Iterable
+import sys
+import warnings
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from minires.files import write_atomically
+from minires.inspection.pictures.fonts import fit_fonts
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -39,15 +42,30 @@ def image_grid(number: int, columns: int, width: float, height: float) -> tuple[
     return figure, axes[:number]
 
 
-def write_png(figure: Figure, path: str | Path, colours: int | None = None) -> None:
+def write_png(
+    figure: Figure, path: str | Path, colours: int | None = None, text: Mapping[str, str] | None = None
+) -> None:
     """Write a figure as a PNG.   colours: at most 256, for a file of a third of the size; None: all of them.
 
+    text: entries of the file's metadata. Letters that no font of the machine draws are named on standard error.
     Raises OSError where it cannot be written; a file that stood there before is then as it was.
     """
-    picture = _as_image(figure)
+    from PIL.PngImagePlugin import PngInfo
+
+    _say_what_no_font_draws(fit_fonts(figure), path)
+    picture, info = _as_image(figure), PngInfo()
     if colours is not None:
         picture = picture.quantize(colours)
-    write_atomically(path, _encoded(picture, "PNG", optimize=True))
+    for key, value in (text or {}).items():
+        info.add_text(key, value)
+    write_atomically(path, _encoded(picture, "PNG", optimize=True, pnginfo=info))
+
+
+def _say_what_no_font_draws(letters, path):
+    if letters:
+        some = letters if len(letters) <= 20 else f"{letters[:20]} and {len(letters) - 20} more"
+        cure = "install one that does, such as Noto Sans CJK"
+        print(f"note: {Path(path).name}: no font of this machine draws {some}: {cure}", file=sys.stderr)
 
 
 def write_gif(figures: Iterable[Figure], path: str | Path, seconds: float = 1.0) -> None:
@@ -67,7 +85,9 @@ def write_gif(figures: Iterable[Figure], path: str | Path, seconds: float = 1.0)
 def _as_image(figure):
     from PIL import Image
 
-    figure.canvas.draw()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)
+        figure.canvas.draw()
     return Image.fromarray(np.asarray(figure.canvas.buffer_rgba())[:, :, :3])
 
 

@@ -1,0 +1,91 @@
+"""Compare runs: a table, in what their settings differ, and one picture.
+
+    python examples/compare.py runs/*
+    python examples/compare.py runs/first runs/second --out both.png
+
+The best by validation accuracy stands first. The picture is comparison.png beside the runs, unless --out names another
+file; only a picture that this script has made is replaced.
+"""
+
+import signal
+import sys
+from pathlib import Path
+
+if __name__ == "__main__":  # Ctrl-C while the imports below go on
+    signal.signal(signal.SIGINT, lambda *_: sys.exit(130))
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a fresh clone runs without being installed
+
+from minires.cli import runs
+from minires.cli.comparing import MOST_DRAWN, differences, draw_comparison, ordered, read_run, table
+from minires.cli.console import Parser
+from minires.cli.legs import run_folder
+from minires.cli.output import note
+from minires.columns import listed, printable
+from minires.inspection.pictures import write_png
+
+MARK = {"Software": "minires, examples/compare.py"}
+
+
+def main():
+    """Run the command line; returns the exit code."""
+    return runs.call(run, vars(command_line().parse_args()))
+
+
+def run(options):
+    """Read, print and draw; the exit code."""
+    names = [Path(name) for name in options["runs"] if not made_here(name)]
+    folders = list(dict.fromkeys(run_folder(name) if name.suffix == ".safetensors" else name for name in names))
+    found = ordered(readable(folders))
+    if not found:
+        raise ValueError(f"no run in {listed(map(str, folders), 200)}: name folders that train_cifar.py has written")
+    for line in table(found):
+        print(line)
+    for number, line in enumerate(differences(found)):
+        print(line if number else f"\n{line}")
+    drawn = [run for run in found if run.history]
+    if drawn:
+        path = Path(options["out"] or folders[0].resolve().parent / "comparison.png")
+        write_picture(drawn, path)
+        more = f", the first {MOST_DRAWN} of {len(drawn)} runs" if len(drawn) > MOST_DRAWN else ""
+        print(f"\nwrote {path}{more}")
+    return 0
+
+
+def readable(folders):
+    """The runs in these folders; what holds none is noted."""
+    found = []
+    for folder in folders:
+        try:
+            found.append(read_run(folder))
+        except ValueError as error:
+            note(f"{printable(str(folder))} {error}: left out")
+    return found
+
+
+def write_picture(found, path):
+    """Draw the runs into a file that is new, or that this script has made."""
+    if path.exists() and not made_here(path):
+        raise ValueError(f"{path} is there, and not a picture of this script: name another file with --out")
+    write_png(draw_comparison(found), path, text=MARK)
+
+
+def made_here(path):
+    """Whether a file says, in its first entries, that this script has made it."""
+    path = Path(path)
+    if not path.is_file():
+        return False
+    with open(path, "rb") as file:
+        return MARK["Software"].encode() in file.read(1000)
+
+
+def command_line():
+    """The parser."""
+    parser = Parser(description=__doc__)
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="folder of a run, or a checkpoint in it")
+    parser.add_argument("--out", metavar="FILE", help="the picture; default: comparison.png beside the first run")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
