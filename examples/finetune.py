@@ -15,7 +15,6 @@ fine-tuned again.
 """
 
 import argparse
-import math
 import signal
 import sys
 import time
@@ -29,6 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a fre
 from minires import backend, data, models, optim, pretrained, schedules
 from minires.cli import runs
 from minires.cli.console import Parser, in_flags, note_assumed
+from minires.cli.pictures import check_range
 from minires.cli.settings import FIRST, LAST, add_arguments, make_loaders
 from minires.data.folders import read_image_folder
 from minires.data.images import Preprocessing
@@ -123,9 +123,8 @@ def refuse_contradictions(settings, given):
             raise ValueError(f"--{name.replace('_', '-')} goes with --image-folder: give both, or neither")
     if settings["label_columns"] is not None and settings["labels"] is None:
         raise ValueError("--label-columns goes with --labels: give both, or neither")
-    if settings["range"] is not None and not -math.inf < settings["range"][0] < settings["range"][1] < math.inf:
-        low, high = settings["range"]
-        raise ValueError(f"--range {low:g} {high:g}: give two numbers, the lower one first")
+    if settings["range"] is not None:
+        check_range(settings["range"])
     if settings["from_scratch"] and settings["freeze"] != "none":
         raise ValueError("--from-scratch: random layers that are frozen learn nothing: leave --freeze out")
     if settings["from_scratch"] and settings["head"] == "keep":
@@ -291,7 +290,7 @@ def command_line():
     add("--splits", choices=["auto", "none"], help="none: folders called train, val, test are classes")
     add("--labels", metavar="FILE.csv", help="a table of pictures and their classes, in place of sub-folders")
     add("--label-columns", nargs=2, metavar=("FILE", "CLASS"), help="its columns; default: guessed, and said")
-    add("--range", nargs=2, type=float, metavar=("LOW", "HIGH"), help="black and white of pictures of over 8 bits")
+    add_arguments(parser, "--range")
     add("--skip-broken", action="store_true", help="leave damaged pictures out")
     add_arguments(parser, "--balance")
     add(

@@ -212,5 +212,6 @@ def _of_a_run(header):
     preprocessing = config.get("preprocessing") or {**config["normalisation"], "size": 32, "resize": 32}
     dataset, test_images = config["dataset"], config["sizes"]["test"]
     run = {"dataset": dataset["name"], "label": dataset["label"], "test_images": test_images}
+    run["range"] = config["settings"].get("range")
     known = {"model": config["settings"]["model"], "classes": config["classes"], "preprocessing": preprocessing}
     return {**known, "source": "minires", "run": run}
