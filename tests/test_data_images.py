@@ -291,7 +291,7 @@ class TestDeepPixels:
         assert "the first of them is 2,501" in line and "value_range=(0, 2501)" in line
         told.clear()
         read_image_folder(tmp_path, plain, tell=told.append, value_range=(0, 2501))
-        assert told == ["note: 12 pictures have integers of 16 bits: 0 becomes black and 2,501 white, in all of them"]
+        assert told == ["note: 12 pictures have integers of 16 bits: 0 becomes black and 2,501 white, in all"]
 
     def test_a_range_that_changes_nothing_and_one_that_cannot(self, tmp_path):
         told = []

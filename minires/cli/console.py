@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -38,7 +39,6 @@ FLAGS = {  # what the library's errors advise, and the flag that does it
     "as test_folder": "as --test-folder",
     "a test_folder": "a --test-folder",
     "label_columns": "--label-columns",
-    "value_range=(0, ": "--range 0 (",
     "balance='loss' or 'sampling'": "--balance loss or sampling",
 }
 
@@ -229,7 +229,7 @@ def in_flags(error: Exception | str) -> str:
     text = getattr(error, "for_scripts", str(error))
     for argument, flag in FLAGS.items():
         text = text.replace(argument, flag)
-    return text
+    return re.sub(r"value_range=\((\S+), (\S+)\)", r"--range \1 \2", text)
 
 
 def notice_in_flags(notice: str) -> str:

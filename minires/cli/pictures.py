@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from minires.data.images import deep_range, open_image, with_image
+from minires.data.inspect import plain
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -32,7 +33,7 @@ def open_and_say(name: str, value_range: tuple[float, float] | None) -> "Image":
     if deep is not None:
         low, high = value_range or deep[1:]
         print(
-            f"note: {name}: {deep[0]}: {low:,g} is black and {high:,g} white; --range LOW HIGH says otherwise",
+            f"note: {name}: {deep[0]}: {plain(low)} is black and {plain(high)} white; --range LOW HIGH says otherwise",
             file=sys.stderr,
         )
     return image
