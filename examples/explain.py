@@ -17,10 +17,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a fre
 from minires import backend, pretrained
 from minires.cli import runs
 from minires.cli.console import Parser, fail, likeliest
+from minires.cli.pictures import chosen_range, open_and_say
 from minires.cli.settings import add_arguments
 from minires.cli.weights import add_weights_arguments, class_names, known_of_weights, note_assumed
 from minires.data import normalize
-from minires.data.images import DatasetError, Preprocessing, open_image
+from minires.data.images import DatasetError, Preprocessing
 from minires.inspection import pictures
 from minires.inspection.explain import grad_cam, input_gradient
 from minires.names import unknown
@@ -40,10 +41,11 @@ def run(options):
     device = backend.resolve_device(options["device"])
     model.to(device)
     note_assumed(metadata)
+    value_range = chosen_range(options["range"], metadata)
     code, rows = 0, []
     for name in options["images"]:
         try:
-            image = open_image(name)
+            image = open_and_say(name, value_range)
         except DatasetError as error:
             code = fail(error)
             continue
@@ -89,6 +91,7 @@ def command_line():
     add_arguments(parser, "images", "--weights", "--classes")
     add("--class", metavar="NAME", help="the class to explain; default: each picture's likeliest")
     add("--out", default="explained.png", metavar="PNG", help="default: explained.png")
+    add_arguments(parser, "--range")
     add_arguments(parser, "--device", default="auto")
     add_weights_arguments(parser)
     return parser

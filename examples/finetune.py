@@ -15,7 +15,6 @@ fine-tuned again.
 """
 
 import argparse
-import math
 import signal
 import sys
 from dataclasses import replace
@@ -31,6 +30,7 @@ import numpy as np
 from minires import backend, data, models, optim, pretrained
 from minires.cli import legs, runs
 from minires.cli.console import Parser, in_flags
+from minires.cli.pictures import check_range
 from minires.cli.settings import FIRST, LAST, add_arguments, make_loaders
 from minires.cli.weights import add_weights_arguments, known_of_weights, note_assumed
 from minires.data.folders import read_image_folder
@@ -127,9 +127,8 @@ def refuse_contradictions(settings, given):
             raise ValueError(f"--{name.replace('_', '-')} goes with --image-folder: give both, or neither")
     if settings["label_columns"] is not None and settings["labels"] is None:
         raise ValueError("--label-columns goes with --labels: give both, or neither")
-    if settings["range"] is not None and not -math.inf < settings["range"][0] < settings["range"][1] < math.inf:
-        low, high = settings["range"]
-        raise ValueError(f"--range {low:g} {high:g}: give two numbers, the lower one first")
+    if settings["range"] is not None:
+        check_range(settings["range"])
     if settings["from_scratch"] and settings["freeze"] != "none":
         raise ValueError("--from-scratch: random layers that are frozen learn nothing: leave --freeze out")
     if settings["from_scratch"] and settings["head"] == "keep":
@@ -296,7 +295,7 @@ def command_line():
     add("--splits", choices=["auto", "none"], help="none: folders called train, val, test are classes")
     add("--labels", metavar="FILE.csv", help="a table of pictures and their classes, in place of sub-folders")
     add("--label-columns", nargs=2, metavar=("FILE", "CLASS"), help="its columns; default: guessed, and said")
-    add("--range", nargs=2, type=float, metavar=("LOW", "HIGH"), help="black and white of pictures of over 8 bits")
+    add_arguments(parser, "--range")
     add("--skip-broken", action="store_true", help="leave damaged pictures out")
     add_arguments(parser, "--balance")
     add(

@@ -18,10 +18,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a fre
 from minires import backend, no_grad, pretrained
 from minires.cli import runs
 from minires.cli.console import Parser, fail, likeliest
+from minires.cli.pictures import chosen_range, open_and_say
 from minires.cli.settings import add_arguments
 from minires.cli.weights import add_weights_arguments, class_names, known_of_weights, note_assumed
 from minires.data import normalize
-from minires.data.images import DatasetError, Preprocessing, open_image
+from minires.data.images import DatasetError, Preprocessing
 from minires.files import write_atomically
 from minires.inspection.pictures.figures import new_figure
 
@@ -43,10 +44,11 @@ def run(options):
     if options["plot"] and len(options["images"]) > 1:
         raise ValueError(f"--plot draws one picture, got {len(options['images'])}: give them one at a time")
     note_assumed(metadata)
+    value_range = chosen_range(options["range"], metadata)
     code = 0
     for name in options["images"]:
         try:
-            image = open_image(name)
+            image = open_and_say(name, value_range)
         except DatasetError as error:
             code = fail(error)
             continue
@@ -105,6 +107,7 @@ def command_line():
     add("--top", type=int, default=5, metavar="N", help="how many classes; default: 5")
     add("--json", action="store_true", help="a line of JSON for each picture")
     add("--plot", metavar="FILE", help="draw the picture and its classes, as a PNG or whatever the name says")
+    add_arguments(parser, "--range")
     add_arguments(parser, "--device", default="auto")
     add_weights_arguments(parser)
     return parser

@@ -220,3 +220,134 @@ def test_a_line_is_scaled_no_further_than_it_is_used(tmp_path):
 def test_what_is_said_of_a_folder(tmp_path):
     with pytest.raises(DatasetError, match="is a folder: name the pictures in it"):
         open_image(tmp_path)
+
+
+class TestDeepPixels:
+    """One rule for a set, by the type of its pixels."""
+
+    RAMP = np.linspace(0, 1, 64)[None, :].repeat(8, 0)
+
+    def row(self, path, *value_range):
+        """The first row, as bytes."""
+        pixels = np.asarray(open_image(path, *value_range))
+        assert (pixels[..., 0] == pixels[..., 1]).all() and (pixels == pixels[0]).all()
+        return pixels[0, :, 0]
+
+    def save(self, tmp_path, values, name="a.png"):
+        Image.fromarray(values).save(tmp_path / name)
+        return tmp_path / name
+
+    @pytest.mark.parametrize("name", ["a.png", "a.tif", "a.pgm"])
+    @pytest.mark.parametrize("largest", [65535, 4095, 1023, 300, 250])
+    def test_sixteen_bits_are_taken_alike(self, tmp_path, name, largest):
+        values = np.round(self.RAMP * largest).astype(np.uint16)
+        np.testing.assert_array_equal(self.row(self.save(tmp_path, values, name)), values[0] >> 8)
+
+    def test_a_range(self, tmp_path):
+        values = np.round(self.RAMP * 4095).astype(np.uint16)
+        path = self.save(tmp_path, values)
+        np.testing.assert_array_equal(self.row(path, (0, 4095)), values[0] >> 4)
+        np.testing.assert_allclose(self.row(path, (1000.0, 2000.5)), np.clip((values[0] - 1000.0) / 1000.5, 0, 1) * 255,
+                                   atol=0.51)  # fmt: skip
+        np.testing.assert_array_equal(self.row(path, (0, 100))[[0, 1, 2]], [0, round(65 * 2.55), 255])
+        assert set(self.row(path, (5000, 6000))) == {0} and set(self.row(path, (-9, -5))) == {255}
+
+    def test_floating_point_numbers_go_from_0_to_1(self, tmp_path):
+        path = self.save(tmp_path, self.RAMP.astype(np.float32), "a.tif")
+        np.testing.assert_array_equal(self.row(path), np.round(self.RAMP[0].astype(np.float32) * 255.0))
+        wide = self.save(tmp_path, (self.RAMP * 3 - 1).astype(np.float32), "b.tif")
+        np.testing.assert_allclose(self.row(wide), np.clip(self.RAMP[0] * 3 - 1, 0, 1) * 255, atol=0.51)
+        np.testing.assert_allclose(self.row(wide, (-1, 2)), self.RAMP[0] * 255, atol=0.51)
+
+    @pytest.mark.parametrize("value", [np.nan, np.inf])
+    def test_no_number(self, tmp_path, value):
+        values = self.RAMP.astype(np.float32)
+        values[3, 3] = value
+        with pytest.raises(DatasetError, match=r"a\.tif: has pixels that are no finite numbers"):
+            open_image(self.save(tmp_path, values, "a.tif"))
+
+    @pytest.mark.parametrize(
+        ("dtype", "largest"), [(np.int32, 2**31 - 1), (np.uint32, 2**32 - 1), (np.int16, 2**15 - 1)]
+    )
+    def test_integers_never_wrap(self, tmp_path, dtype, largest):
+        tifffile = _write_tiff(tmp_path / "a.tif", np.round(self.RAMP * largest).astype(dtype))
+        row = self.row(tifffile)
+        assert (row[0], row[-1]) == (0, 255)
+        np.testing.assert_allclose(row, self.RAMP[0] * 255.99, atol=1)
+
+    def test_a_folder_says_it_once(self, tmp_path):
+        for number in range(6):
+            values = np.full((8, 8), 500 * number, np.uint16)
+            for name in ("cat", "dog"):
+                (tmp_path / name).mkdir(exist_ok=True)
+                Image.fromarray(values + (name == "dog")).save(tmp_path / name / f"{number}.png")
+        told = []
+        plain = Preprocessing((0.5,) * 3, (0.5,) * 3, size=8, resize=8)
+        dataset = read_image_folder(tmp_path, plain, tell=told.append)
+        everything = np.concatenate([dataset.train_images, dataset.test_images])
+        assert sorted(everything[:, 0, 0, 0].tolist()) == sorted([500 * number // 256 for number in range(6)] * 2)
+        (line,) = told
+        assert "12 pictures have integers of 16 bits: 0 becomes black and 65,535 white" in line
+        assert "the first of them is 2,501" in line and "value_range=(0, 2501)" in line
+        told.clear()
+        read_image_folder(tmp_path, plain, tell=told.append, value_range=(0, 2501))
+        assert told == ["note: 12 pictures have integers of 16 bits: 0 becomes black and 2,501 white, in all"]
+
+    def test_a_range_that_changes_nothing_and_one_that_cannot(self, tmp_path):
+        told = []
+        plain = Preprocessing((0.5,) * 3, (0.5,) * 3, size=8, resize=8)
+        folder = TestImageFolder().folder(tmp_path, (4, 4))
+        read_image_folder(folder, plain, tell=told.append, value_range=(0, 100))
+        assert told == ["note: no picture has more than 8 bits, so that the range changes nothing"]
+
+
+def _write_tiff(path, values):
+    """A TIFF as other programs write it: one strip, its numbers as they are; 339 says signed or not."""
+    import struct
+
+    height, width = values.shape
+    data = values.astype(values.dtype.newbyteorder("<")).tobytes()
+    tags = [(256, 4, width), (257, 4, height), (258, 3, values.itemsize * 8), (259, 3, 1), (262, 3, 1), (273, 4, 8),
+            (277, 3, 1), (278, 4, height), (279, 4, len(data)),
+            (339, 3, 2 if values.dtype.kind == "i" else 1)]  # fmt: skip
+    entries = b"".join(struct.pack("<HHII", tag, kind, 1, value) for tag, kind, value in tags)
+    directory = struct.pack("<H", len(tags)) + entries + struct.pack("<I", 0)
+    path.write_bytes(b"II*\0" + struct.pack("<I", 8 + len(data)) + data + directory)
+    return path
+
+
+class TestTexts:
+    """A PNG whose text unpacks to more than Pillow reads is read; its pixels are whole."""
+
+    @pytest.mark.parametrize("kind", ["zTXt", "iTXt", "iCCP", "many"])
+    def test_any_kind(self, tmp_path, kind):
+        import zlib
+
+        from PIL.PngImagePlugin import PngInfo
+
+        pixels = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
+        image, info, options = Image.fromarray(pixels), PngInfo(), {}
+        if kind == "zTXt":
+            info.add_text("prompt", "x" * 3_000_000, zip=True)
+        elif kind == "iTXt":
+            info.add_itxt("prompt", "x" * 3_000_000, zip=True)
+        elif kind == "iCCP":
+            info.add(b"iCCP", b"profile\0\0" + zlib.compress(bytes(3_000_000)))
+        else:
+            for number in range(80):
+                info.add_text(f"prompt {number}", "x" * 1_000_000, zip=True)
+        image.save(tmp_path / "a.png", pnginfo=info, **options)
+        np.testing.assert_array_equal(open_image(tmp_path / "a.png"), pixels)
+        with open(tmp_path / "a.png", "rb") as file:
+            np.testing.assert_array_equal(open_image(file), pixels)
+
+    def test_cut_short_it_is_damaged(self, tmp_path):
+        from PIL.PngImagePlugin import PngInfo
+
+        info = PngInfo()
+        info.add_text("prompt", "x" * 3_000_000, zip=True)
+        noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 40, 3), np.uint8))
+        noise.save(tmp_path / "a.png", pnginfo=info)
+        (tmp_path / "a.png").write_bytes((tmp_path / "a.png").read_bytes()[:-1000])
+        with pytest.raises(DatasetError, match=r"a\.png: is damaged"):
+            open_image(tmp_path / "a.png")

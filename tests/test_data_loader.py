@@ -166,3 +166,43 @@ def test_wrong_arguments_are_named():
         with pytest.raises(ValueError, match=f"start is {start}, expected 0 to 2"):
             Loader(images, labels, 2, MEAN, STD).epoch(0, start)
     assert list(Loader(images, labels, 2, MEAN, STD).epoch(0, 2)) == []
+
+
+class TestBalanced:
+    """Images of a rare class come again and again, so that every class is drawn alike."""
+
+    LABELS = np.repeat([0, 1, 3], [40, 7, 3])  # class 2 has no image
+
+    def epoch(self, number, seed=0, start=0, batch_size=8):
+        images = np.zeros((50, 2, 2, 3), np.uint8)
+        images[:, 0, 0, 0] = np.arange(50)  # which image it is
+        loader = Loader(
+            images, self.LABELS, batch_size, (0,) * 3, (1 / 255,) * 3, shuffle=True, seed=seed, balanced=True
+        )
+        batches = list(loader.epoch(number, start))
+        drawn = np.concatenate([x[:, 0, 0, 0] for x, _ in batches]).round().astype(int)
+        np.testing.assert_array_equal(self.LABELS[drawn], np.concatenate([labels for _, labels in batches]))
+        return drawn
+
+    def test_as_many_of_each_class(self):
+        for number in range(5):
+            drawn = self.epoch(number)
+            counts = np.bincount(self.LABELS[drawn], minlength=4)
+            assert len(drawn) == 50 and counts[2] == 0 and set(counts[[0, 1, 3]]) == {16, 17}
+            times = np.bincount(drawn, minlength=50)
+            assert times[:40].max() == 1  # of the common class none twice
+            for rare in (times[40:47], times[47:]):
+                assert rare.max() - rare.min() <= 1  # of a rare one all equally often
+
+    def test_seed_and_epoch_decide(self):
+        assert self.epoch(1).tolist() == self.epoch(1).tolist()
+        assert len({tuple(self.epoch(number, seed)) for number in (1, 2) for seed in (0, 1)}) == 4
+        np.testing.assert_array_equal(self.epoch(1, start=2), self.epoch(1)[16:])
+
+    def test_over_epochs_every_image_is_seen(self):
+        seen = set().union(*(self.epoch(number).tolist() for number in range(12)))
+        assert seen == set(range(50))
+
+    def test_needs_shuffle(self):
+        with pytest.raises(ValueError, match="balanced draws the images of an epoch: give shuffle=True"):
+            Loader(*make_set(4), 2, MEAN, STD, balanced=True)

@@ -161,6 +161,120 @@ class TestImageFolder:
         assert finetune(*flags, "--skip-broken", "--out", tmp_path / "run")[0] == 0
 
 
+class TestFoldersAsPeopleHaveThem:
+    FLAGS = ("--epochs", 1, "--batch-size", 8, "--lr", 0.01)
+
+    @pytest.fixture
+    def unequal(self, pictures, tmp_path):
+        """20 pictures of red, 4 of green."""
+        folder = tmp_path / "unequal"
+        shutil.copytree(pictures / "red", folder / "red")
+        (folder / "green").mkdir()
+        for index in range(4):
+            shutil.copy(pictures / "green" / f"{2 * index}.png", folder / "green")
+        return folder
+
+    def test_parts(self, finetune, weights, pictures, tmp_path):
+        for number, name in enumerate(("test", "train", "Valid")):
+            for color in COLORS:
+                (tmp_path / "set" / name / color).mkdir(parents=True)
+                for index in range(6 * number, 6 * number + 6):
+                    kind = "jpg" if index % 2 else "png"
+                    shutil.copy(pictures / color / f"{index}.{kind}", tmp_path / "set" / name / color)
+        flags = ("--weights", weights, "--image-folder", tmp_path / "set", *self.FLAGS)
+        code, printed, err = finetune(*flags, "--out", tmp_path / "run")
+        assert code == 0, err
+        assert "18 to train, 18 to validate, 18 to test" in printed
+        assert "split already: train to learn from, Valid to validate, test to test (--splits none" in err
+        config = json.loads((tmp_path / "run" / "config.json").read_text())
+        assert (config["sizes"], config["classes"]) == ({"train": 18, "val": 18, "test": 18}, sorted(COLORS))
+        code, _, err = finetune(*flags, "--val-split", 3)
+        assert (code, "a part to validate of its own: leave the flag out" in err.splitlines()[-1]) == (1, True)
+        assert finetune("--resume", tmp_path / "run")[0] == 0
+        code, _, err = finetune(*flags[:2], "--image-folder", tmp_path / "set", tmp_path / "set" / "none")
+        assert (code, "no such folder" in err) == (1, True)
+
+    def test_asked_in_flags(self, finetune, weights, pictures, tmp_path):
+        shutil.copytree(pictures, tmp_path / "set" / "train")
+        shutil.copytree(pictures, tmp_path / "set" / "extra")
+        code, _, err = finetune("--weights", weights, "--image-folder", tmp_path / "set")
+        assert code == 1
+        assert "Give --splits none if they are classes" in one_sentence(err) and "as --test-folder" in err
+
+    @pytest.mark.parametrize("balance", ["none", "loss", "sampling"])
+    def test_unequal_classes(self, finetune, weights, unequal, tmp_path, balance):
+        flags = ("--weights", weights, "--image-folder", unequal, "--balance", balance, "--val-split", 0, *self.FLAGS)
+        code, printed, err = finetune(*flags, "--out", tmp_path / "run")
+        assert code == 0, err
+        assert "from 3 pictures to learn from (green) to 16 (red)" in err and "--balance loss or sampling" in err
+        result = json.loads((tmp_path / "run" / "result.json").read_text())
+        assert set(result["class_acc"]) == {"green", "red"}
+        assert result["balanced_acc"] == pytest.approx(sum(result["class_acc"].values()) / 2)
+        assert f"balanced accuracy {result['balanced_acc']:.2%}" in printed
+        assert json.loads((tmp_path / "run" / "config.json").read_text())["settings"]["balance"] == balance
+        if balance == "none":
+            assert finetune("--resume", tmp_path / "run")[0] == 0
+            code, _, err = finetune("--resume", tmp_path / "run", "--balance", "loss")
+            assert (code, "--balance loss (was none)" in err) == (1, True)
+
+    def test_balance_by_the_loss_is_the_loss_of_as_many(self, unequal):
+        """N / (classes * images of the class): the weights of all images add up to N."""
+        from minires.cli.settings import class_weights
+        from minires.data import Loader
+
+        labels = np.array([0] * 3 + [2] * 9)
+        loader = Loader(np.zeros((12, 2, 2, 3), np.uint8), labels, 4, (0.5,) * 3, (0.5,) * 3)
+        weights = class_weights({"balance": "loss"}, loader, 3)
+        np.testing.assert_allclose(weights, [12 / 6, 0, 12 / 18])
+        assert weights[labels].sum() == pytest.approx(12)
+        assert class_weights({"balance": "none"}, loader, 3) is None
+
+    def test_a_table(self, finetune, weights, pictures, tmp_path):
+        rows = ["name;colour;who"]
+        (tmp_path / "flat").mkdir()
+        for color in COLORS:
+            for path in sorted((pictures / color).iterdir()):
+                shutil.copy(path, tmp_path / "flat" / f"{color[0]}{path.name}")
+                rows.append(f"{color[0]}{path.stem};{color};me")
+        table = tmp_path / "labels.csv"
+        table.write_text("\n".join(rows), encoding="utf-8-sig")
+        flags = ("--weights", weights, "--image-folder", tmp_path / "flat", "--labels", table, *self.FLAGS)
+        code, _, err = finetune(*flags)
+        assert code == 1
+        assert "which column holds the classes? Of name, colour, who name two with --label-columns, such as" in err
+        code, printed, err = finetune(*flags, "--label-columns", "name", "colour", "--out", tmp_path / "run")
+        assert code == 0, err
+        assert "3 classes" in printed and "60 of 60 pictures are in it" in err
+        assert finetune("--resume", tmp_path / "run")[0] == 0
+
+    def test_deep_pictures_and_what_predicts_them(self, finetune, script, weights, tmp_path):
+        rng = np.random.default_rng(0)
+        for label, name in enumerate(("dark", "light")):
+            (tmp_path / "set" / name).mkdir(parents=True)
+            for index in range(8):
+                values = rng.integers(100 + 3000 * label, 1000 + 3000 * label, (40, 40)).astype(np.uint16)
+                Image.fromarray(values).save(tmp_path / "set" / name / f"{index}.png")
+        flags = ("--weights", weights, "--image-folder", tmp_path / "set", *self.FLAGS)
+        code, _, err = finetune(*flags, "--out", tmp_path / "a")
+        assert code == 0, err
+        assert "integers of 16 bits: 0 becomes black and 65,535 white" in err and "give --range 0 39" in err
+        code, _, err = finetune(*flags, "--range", 0, 4095, "--out", tmp_path / "b")
+        assert code == 0, err
+        assert "4,095 white" in err
+        picture = tmp_path / "set" / "light" / "0.png"
+        code, _, err = script("predict", picture, "--weights", tmp_path / "b", "--device", "cpu")
+        assert code == 0 and "0 is black and 4,095 white" in err
+        code, _, err = script("predict", picture, "--weights", tmp_path / "a", "--device", "cpu")
+        assert code == 0 and "65,535 white; --range LOW HIGH" in err
+
+    def test_says_no_more_than_it_must(self, finetune, weights, pictures, tmp_path):
+        flags = ("--weights", weights, "--image-folder", pictures, "--limit-train", 12, "--limit-test", 6, *self.FLAGS)
+        code, printed, err = finetune(*flags, "--out", tmp_path / "run")
+        assert code == 0, err
+        assert "12 to train and validate, 6 to test" in printed
+        assert [line for line in err.splitlines() if "prepared" not in line and "unequal" not in line] == []
+
+
 class TestResume:
     def test_goes_on_with_the_same_bits(self, finetune, weights, cifar, tmp_path, monkeypatch, finetune_script):
         mine = shutil.copy(weights, tmp_path / "mine.safetensors")
@@ -280,6 +394,13 @@ class Signalled:
         (("--weights", "x", "--from-scratch", "--head", "keep"), "--head keep its last layer: leave one of them out"),
         (("--weights", "x", "--skip-broken"), "--skip-broken goes with --image-folder"),
         (("--weights", "x", "--test-folder", "y"), "--test-folder goes with --image-folder"),
+        (("--weights", "x", "--labels", "y.csv"), "--labels goes with --image-folder"),
+        (("--weights", "x", "--image-folder", "y", "--label-columns", "a", "b"), "--label-columns goes with --labels"),
+        (
+            ("--weights", "x", "--image-folder", "y", "--range", 5, 5),
+            "--range 5 5: give two numbers, the lower one first",
+        ),
+        (("--weights", "x", "--image-folder", "y", "--range", 0, "nan"), "--range 0 nan: give two numbers"),
         (("--weights", "x", "--from-scratch", "--freeze", "backbone"), "leave --freeze out"),
         (("--weights", "x", "--epochs", 0), "--epochs must be at least 1, got 0"),
         (("--weights", "x", "--lr", "nan"), "--lr must be a number from 0 up, got nan"),

@@ -175,6 +175,48 @@ def test_the_usual_ignore_index_is_the_default():
     assert cross_entropy(logits, np.array([3, -100]))[0] == cross_entropy(logits[:1], np.array([3]))[0]
 
 
+WEIGHT = np.array([0.5, 2.0, 0.0, 1.25])
+
+
+@pytest.mark.parametrize("kind", ["integers", "ignored", "soft", "one-hot integers"])
+@pytest.mark.parametrize("smoothing", [0, 0.1])
+def test_weight_as_pytorch(torch, kind, smoothing):
+    rng = np.random.default_rng(0)
+    logits, labels = rng.standard_normal((5, 4)), np.array([2, 1, 0, 3, 1])
+    if kind == "ignored":
+        labels = np.array([2, -100, 0, 3, -100])
+    elif kind == "soft":
+        labels = rng.dirichlet(np.ones(4), 5)
+    elif kind == "one-hot integers":
+        labels = np.eye(4, dtype=int)[labels]
+    tensor = torch.tensor(logits, requires_grad=True)
+    target = torch.tensor(labels * 1.0 if labels.ndim == 2 else labels)
+    options = {"label_smoothing": smoothing}
+    theirs = torch.nn.functional.cross_entropy(tensor, target, weight=torch.tensor(WEIGHT), **options)
+    theirs.backward(torch.tensor(0.3, dtype=torch.float64))
+    loss, backward = cross_entropy(logits, labels, **options, weight=WEIGHT)
+    assert loss == pytest.approx(theirs.item(), rel=1e-12)
+    np.testing.assert_allclose(backward(0.3), tensor.grad.numpy(), rtol=1e-12, atol=1e-16)
+    gradcheck(lambda logits: cross_entropy(logits, labels, **options, weight=WEIGHT), logits)
+
+
+def test_equal_weights_change_nothing_and_the_dtype_stays():
+    logits, labels = np.random.default_rng(0).standard_normal((5, 4)).astype(np.float32), np.array([2, 1, 0, 3, 1])
+    plain, plain_backward = cross_entropy(logits, labels)
+    loss, backward = cross_entropy(logits, labels, weight=np.full(4, 3.0))
+    np.testing.assert_allclose(loss, plain, rtol=1e-6)
+    np.testing.assert_allclose(backward(), plain_backward(), rtol=1e-5, atol=1e-8)
+    assert loss.dtype == backward().dtype == np.float32
+
+
+def test_a_weight_of_two_is_an_item_that_is_there_twice():
+    logits, labels = np.random.default_rng(0).standard_normal((3, 3)), np.array([0, 1, 2])
+    twice = np.array([0, 1, 1, 2])
+    assert cross_entropy(logits, labels, weight=np.array([1.0, 2, 1]))[0] == pytest.approx(
+        cross_entropy(logits[twice], labels[twice])[0], rel=1e-12
+    )
+
+
 @pytest.mark.parametrize("kind", ["u1", "i1", ">i4", ">u2", "u8", "i8"])
 def test_labels_of_any_integer_kind(kind):
     logits, labels = np.random.default_rng(0).standard_normal((3, 4)), np.array([3, 0, 2]).astype(kind)
@@ -217,6 +259,13 @@ Z, L = np.zeros((2, 3)), np.array([0, 1])
         (lambda: cross_entropy(Z, L - 100), "label -99 is out of range"),
         (lambda: cross_entropy(Z, L * 0 - 100), "every label is ignore_index, -100, and the mean of no items"),
         (lambda: cross_entropy(Z, Z, ignore_index=1), "ignore_index 1 is for integer labels .*: give an item"),
+        (
+            lambda: cross_entropy(Z, L, weight=np.ones(2)),
+            r"weight has shape \(2,\), expected \(3,\): a number for each",
+        ),
+        (lambda: cross_entropy(Z, L, weight=np.array([1, -1, 1.0])), "weight must be 0 or more for each class"),
+        (lambda: cross_entropy(Z, L, weight=np.array([1, np.nan, 1.0])), "weight must be 0 or more for each class"),
+        (lambda: cross_entropy(Z, L, weight=np.array([0, 0, 1.0])), "the weights of all labels are 0"),
         (lambda: mse_loss(Z, Z[:, :1]), r"prediction has shape \(2, 3\), target \(2, 1\): must be equal"),
         (lambda: mse_loss(Z, Z.astype(np.float32)), "mse_loss: arrays of different dtypes"),
         (lambda: mse_loss(Z.astype(int), Z.astype(int)), "mse_loss: needs floating-point arrays, got int64"),

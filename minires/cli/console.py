@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import re
 import sys
 import textwrap
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -30,7 +31,6 @@ FLAGS = {  # what the library's errors advise, and the flag that does it
     "as test_folder": "as --test-folder",
     "a test_folder": "a --test-folder",
     "label_columns": "--label-columns",
-    "value_range=(0, ": "--range 0 (",
     "balance='loss' or 'sampling'": "--balance loss or sampling",
     "part=NAME": "--part NAME",
     "head='new'": "--head new of finetune.py",
@@ -77,7 +77,7 @@ def in_flags(error: Exception | str) -> str:
     text = getattr(error, "for_scripts", str(error))
     for argument, flag in FLAGS.items():
         text = text.replace(argument, flag)
-    return text
+    return re.sub(r"value_range=\((\S+), (\S+)\)", r"--range \1 \2", text)
 
 
 def notice_in_flags(notice: str) -> str:

@@ -57,6 +57,12 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
         "choices": ["none", "loss", "sampling"],
         "help": "weigh all classes alike: in the loss, or by drawing as many of each; default: none",
     },
+    "--range": {
+        "nargs": 2,
+        "type": float,
+        "metavar": ("LOW", "HIGH"),
+        "help": "what is black and white in pictures of more than 8 bits; default: as their type says",
+    },
     "--seed": {**NUMBER, "help": "default: 0"},
     "--val-split": {**NUMBER, "help": "training images set aside for validation; default: a tenth"},
     "--limit-train": {**NUMBER, "help": "use the first N training images, validation included"},

@@ -152,14 +152,14 @@ def deep_pixels(image: "Image", deep: tuple[str, float, float]) -> np.ndarray:
 
 
 def _as_bytes(pixels, low, high):
-    """uint8: [low, high] in 256 equal steps for integers, and rounded to the nearest for other numbers."""
-    if pixels.dtype.kind == "f" or low != int(low) or high != int(high):
-        if not np.isfinite(pixels).all():
-            raise NotThisPicture("has pixels that are no finite numbers (NaN or infinity): replace them")
-        scaled = (pixels.astype(np.float64) - low) * (255 / (high - low))
-        return np.clip(np.round(scaled), 0, 255).astype(np.uint8)
-    low, high = int(low), int(high)
-    return ((np.clip(pixels, low, high) - low) * 256 // (high - low + 1)).astype(np.uint8)
+    """uint8, low becomes 0 and high 255: 256 equal steps of many integers, else rounded to the nearest."""
+    if pixels.dtype.kind != "f" and low == int(low) and high == int(high) and high - low >= 255:
+        low, high = int(low), int(high)
+        return ((np.clip(pixels, low, high) - low) * 256 // (high - low + 1)).astype(np.uint8)
+    if not np.isfinite(pixels).all():
+        raise NotThisPicture("has pixels that are no finite numbers (NaN or infinity): replace them")
+    scaled = (pixels.astype(np.float64) - low) * (255 / (high - low))
+    return np.clip(np.round(scaled), 0, 255).astype(np.uint8)
 
 
 @dataclass(frozen=True)

@@ -141,14 +141,19 @@ def say_depth(contents: Contents, value_range: tuple[float, float] | None, tell:
             tell(f"note: {number:,} pictures have {kind}: the higher byte of each is read")
             continue
         black, white = value_range or (low, high)
-        told = f"note: {number:,} pictures have {kind}: {black:,} becomes black and {white:,} white, in all of them"
+        told = f"note: {number:,} pictures have {kind}: {plain(black)} becomes black and {plain(white)} white, in all"
         largest = _largest(contents.first, kind)
         if value_range is None and largest is not None and not high / 4 < largest <= high:
             told += (
-                f"; the largest number in the first of them is {largest:,}: if that is white, give "
-                f"value_range=(0, {largest:g})"
+                f"; the largest number in the first of them is {plain(largest)}: where that is white, give "
+                f"value_range=(0, {plain(largest).replace(',', '')})"
             )
         tell(told)
+
+
+def plain(number: float) -> str:
+    """A number without a point where it is whole: 4,095 or 0.5."""
+    return f"{int(number):,}" if number == int(number) else f"{number:g}"
 
 
 def _largest(paths, kind):

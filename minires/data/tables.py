@@ -153,7 +153,7 @@ def _columns(shown, header, body, known, wanted):
     """(column of the pictures, column of the classes)."""
     if wanted is not None:
         return tuple(_column(shown, header, name) for name in wanted)
-    hits = [sum(known.find(row[column]) is not None for row in body[:1000]) for column in range(len(header))]
+    hits = [len({known.find(row[column]) for row in body[:1000]} - {None}) for column in range(len(header))]
     file = hits.index(max(hits))
     if not hits[file]:
         raise DatasetError(

@@ -63,6 +63,7 @@ def _of_a_run(header):
     preprocessing = {"order": "RGB", "interpolation": "bilinear", **preprocessing}
     dataset, test_images = config["dataset"], config["sizes"]["test"]
     run = {"dataset": dataset["name"], "label": dataset["label"], "test_images": test_images}
+    run["range"] = config["settings"].get("range")
     known = {"model": config["settings"]["model"], "classes": config["classes"], "preprocessing": preprocessing}
     return {**known, "options": config.get("options", {}), "source": "minires", "run": run, "open": ()}
 
