@@ -10,7 +10,8 @@ import pickle
 import pickletools
 
 NAMES = {op.code.encode("latin1"): op.name for op in pickletools.opcodes}
-_CONTAINER, _MEMO, _MARK = 6, 8, 2  # simple steps that take as much memory
+COST_OF_ENTRY = 6  # an entry of a dictionary that is copied: as many simple steps take as much memory
+_CONTAINER, _MARK = 6, 2
 
 VALUES = {  # steps that put one object on the stack
     pickle.NONE: lambda machine: None,
@@ -83,6 +84,6 @@ COSTS = {  # steps that count as more than one
     **dict.fromkeys((pickle.FROZENSET, pickle.TUPLE, pickle.TUPLE1, pickle.TUPLE2, pickle.TUPLE3), _CONTAINER),
     **dict.fromkeys((pickle.REDUCE, pickle.NEWOBJ, pickle.NEWOBJ_EX, pickle.INST, pickle.OBJ), 2 * _CONTAINER),
     **dict.fromkeys((pickle.GLOBAL, pickle.STACK_GLOBAL), 4 * _CONTAINER),
-    **dict.fromkeys((pickle.PUT, pickle.BINPUT, pickle.LONG_BINPUT, pickle.MEMOIZE), _MEMO),
+    **{pickle.MEMOIZE: 8, pickle.LONG_BINPUT: 4, pickle.PUT: 4},
     pickle.MARK: _MARK,
 }

@@ -16,7 +16,7 @@ import struct
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, BinaryIO
 
-from minires.pickle_steps import CHANGES, COSTS, NAMES, OF_OBJECTS, VALUES
+from minires.pickle_steps import CHANGES, COST_OF_ENTRY, COSTS, NAMES, OF_OBJECTS, VALUES
 
 MAX_STEPS = 4_000_000  # a step may count as several; a checkpoint of ResNet-152 with Adam's state takes 400,000
 MAX_STEPS_OF_DATA = 250_000  # where nothing may be left out; a batch of CIFAR-10 takes 20,085
@@ -149,12 +149,17 @@ class _Machine:
         self.stack[-1].extend(items)
 
     def set_items(self, items):
-        fill(self.stack[-1], zip(items[::2], items[1::2], strict=True))
+        fill(self.stack[-1], self.pairs(items))
 
     def dictionary(self):
         """A dictionary of what is above the last mark: key, value, key, value, ..."""
-        items = self.since_mark()
-        return fill({}, zip(items[::2], items[1::2], strict=True))
+        return fill({}, self.pairs(self.since_mark()))
+
+    def pairs(self, items):
+        """The keys and values that are in a row in `items`, which are counted first."""
+        self.count(2 * len(items) if self.leave_out else 0)
+        keys_and_values = iter(items)
+        return zip(keys_and_values, keys_and_values, strict=True)
 
     def set_state(self):
         """Give an object its state; attributes, such as the versions beside a state_dict, are left out."""
@@ -211,7 +216,7 @@ class _Machine:
 
     def count_items(self, containers):
         """Count what copies of these would take."""
-        self.count(sum(len(items) for items in containers if isinstance(items, (list, dict))))
+        self.count(COST_OF_ENTRY * sum(len(items) for items in containers if isinstance(items, (list, dict))))
 
     def count(self, steps):
         self.steps += steps

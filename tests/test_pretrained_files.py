@@ -365,6 +365,8 @@ PUT, GET = b"q\x00", b"h\x00"
 DOUBLED = b")" + (PUT + GET + b"\x86") * 60  # a tuple of two tuples of two tuples ...: 2**60 in all
 LONG_TEXT, LONG_LIST = text("x" * 20_000), b"](" + b"NN\x86" * 5000 + b"e"
 
+PAIRS = b"](" + b"".join(b"M%sN\x86" % struct.pack("<H", i) for i in range(5000)) + b"e"
+
 PICKLES = {
     "text of 4 GiB": b"X\xff\xff\xff\xff",
     "bytes of 4 GiB": b"B\xff\xff\xff\xff",
@@ -387,6 +389,14 @@ PICKLES = {
     "a name of 2**60 tuples": DOUBLED + GET + b"\x93",
     "a shape of 2**60 tuples": tensor(storage("0", 1), (7,)).replace(b"(" + number(7) + b"t", DOUBLED),
     "one list copied": LONG_LIST + PUT + b"](" + (named("collections", "OrderedDict") + GET + b"\x85R") * 5000 + b"e",
+    "one list of entries copied": PAIRS + PUT + b"](" + (named("collections", "OrderedDict") + GET + b"\x85R") * 3000,
+    "attributes copied": PAIRS + PUT + b"](" + (named("a", "B") + b")\x81" + GET + b"b") * 3000,
+    "tuples of objects": named("a", "B") + PUT + b"](" + (GET + b")\x81" + GET + b"R") * 100_000 + b"e",
+    "objects with attributes": named("a", "B") + PUT + b"](" + (GET + b")\x81}N\x86b") * 100_000 + b"e",
+    "many names": b"](" + b"".join(b"ca\n%d\n" % i for i in range(100_000)) + b"e",
+    "much kept": b"N" + b"\x94" * 1_000_000,
+    "many dictionaries": b"](" + b"}" * 1_000_000 + b"e",
+    "many marks and keys": b"}(" + b"".join(b"J%sN" % struct.pack("<i", i) for i in range(700_000)) + b"u",
     "one text copied": LONG_TEXT + PUT + b"](" + (named("_codecs", "encode") + GET + text("latin1") + b"\x86R") * 5000,
     "one text shown often": LONG_TEXT + PUT + b"](" + GET * 20_000 + b"e",
     "a call of many arguments": named("torch", "Size") + b"(" + b"N" * 100_000 + b"tR",
@@ -576,4 +586,4 @@ def test_only_so_much_is_kept_beside_the_state(tmp_path):
     entries = {"first": text("y" * 100), "long": text("x" * MAX_INFO), "last": number(3)}
     (tmp_path / "a.pth").write_bytes(torch_file_of(dictionary(**entries, state_dict=STATE)))
     state, info = read_torch(tmp_path / "a.pth")
-    assert list(state) == ["state_dict.b"] and info == {"first": "y" * 100, "left_out": []}
+    assert list(state) == ["state_dict.b"] and info == {"first": "y" * 100, "last": 3, "left_out": []}

@@ -87,18 +87,26 @@ def _word(key):
 
 
 def plain_values(content: Any) -> dict[str, Any]:
-    """The entries of a dictionary that JSON can hold, as it gives them back, until they take MAX_INFO characters."""
+    """The entries of a dictionary that JSON can hold, as it gives them back; together at most MAX_INFO characters.
+
+    One that is too long for what is left is passed over; after ten times MAX_INFO characters nothing more is tried.
+    """
     info: dict = {}
-    room = MAX_INFO
+    room, trials = MAX_INFO, 10 * MAX_INFO
     for key, value in content.items() if isinstance(content, dict) else ():
-        text = []
+        text, length = [], 0
         try:
             for piece in json.JSONEncoder(ensure_ascii=False).iterencode([value]):
                 text.append(piece)
-                room -= len(piece)
-                if room < 0:
-                    return info
-            (info[_word(key)],) = json.loads("".join(text))
+                length += len(piece)
+                if length > min(room, trials):
+                    break
+            else:
+                room -= length
+                (info[_word(key)],) = json.loads("".join(text))
         except (TypeError, ValueError, RecursionError):  # no value of JSON, one within itself, one too deep
-            room -= 1
+            pass
+        trials -= length + 1
+        if trials < 0:
+            break
     return info

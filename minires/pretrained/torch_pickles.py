@@ -134,7 +134,12 @@ def _left_out(name):
 
 
 def _same(value=()):
-    """torch.Size, set and bytearray: the tuple, list or bytes that they are made from."""
+    """torch.Size and set: the tuple or list that they are made from."""
+    return value
+
+
+def _bytes(value=b"", encoding=None):
+    """bytes and bytearray, of bytes or of text that stands for them."""
     return value
 
 
@@ -165,8 +170,7 @@ NAMES = {
     "collections.Counter": _dictionary,
     "collections.defaultdict": _default_dictionary,
     **{f"{module}.{kind}": _same for module in ("builtins", "__builtin__") for kind in ("set", "frozenset", "list")},
-    "builtins.bytearray": _same,
-    "__builtin__.bytearray": lambda text=b"", encoding=None: text,
+    **{f"{module}.{kind}": _bytes for module in ("builtins", "__builtin__") for kind in ("bytes", "bytearray")},
     "builtins.complex": _complex,
     "__builtin__.complex": _complex,
     "_codecs.encode": pickles.encode,
