@@ -35,7 +35,9 @@ def find_head(part: Part, levels: Iterable[tuple[str, Mapping[str, np.ndarray]]]
     """The head of a part, looked for at its own prefix, then at each one above (`levels` of `parts.scopes`)."""
     if "fc.weight" in part.arrays:
         return Head(name="fc")
-    width, notes, heads = features(part.arrays), [], []
+    width = features(part.arrays)
+    notes: list[str] = []
+    heads: list[Head] = []
     for prefix, level in levels:
         for name, arrays in _candidates(level):
             head = _judged(prefix, name, arrays, width, part)
