@@ -16,8 +16,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a fre
 
 from minires import backend, pretrained
 from minires.cli import runs
-from minires.cli.console import Parser, class_names, fail, likeliest, note_assumed
+from minires.cli.console import Parser, fail, likeliest
 from minires.cli.settings import add_arguments
+from minires.cli.weights import add_weights_arguments, class_names, known_of_weights, note_assumed
 from minires.data import normalize
 from minires.data.images import DatasetError, Preprocessing, open_image
 from minires.inspection import pictures
@@ -32,7 +33,7 @@ def main():
 
 def run(options):
     """Explain every picture that can be read; the exit code is 1 if one could not."""
-    model, metadata = pretrained.build(options["weights"])
+    model, metadata = pretrained.build(options["weights"], **known_of_weights(options))
     classes = class_names(metadata, options["classes"])
     label = None if options["class"] is None else label_of(options["class"], classes)
     preprocessing = Preprocessing(**metadata["preprocessing"])
@@ -89,6 +90,7 @@ def command_line():
     add("--class", metavar="NAME", help="the class to explain; default: each picture's likeliest")
     add("--out", default="explained.png", metavar="PNG", help="default: explained.png")
     add_arguments(parser, "--device", default="auto")
+    add_weights_arguments(parser)
     return parser
 
 

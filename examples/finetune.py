@@ -18,6 +18,7 @@ import hashlib
 import signal
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 if __name__ == "__main__":  # Ctrl-C while the imports below go on
@@ -25,10 +26,13 @@ if __name__ == "__main__":  # Ctrl-C while the imports below go on
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a fresh clone runs without being installed
 
+import numpy as np
+
 from minires import backend, data, models, optim, pretrained, schedules
 from minires.cli import runs
-from minires.cli.console import Parser, note_assumed
+from minires.cli.console import Parser
 from minires.cli.settings import FIRST, LAST, add_arguments, make_loaders
+from minires.cli.weights import add_weights_arguments, known_of_weights, note_assumed
 from minires.data.images import Preprocessing, class_folders, read_image_folder
 
 STAGES = ("layer1", "layer2", "layer3", "layer4")
@@ -66,7 +70,7 @@ def run(given):
         raise ValueError(f"--resume {given['resume']}: was begun by train_cifar.py: go on with it there")
     device = runs.prepare_device(settings)
     weights = Path(settings["out"]) / "last.safetensors" if "resume" in given else settings["weights"]
-    state, metadata = pretrained.read(weights)
+    state, metadata = pretrained.read(weights, **({} if "resume" in given else known_of_weights(settings)))
     announce(weights, metadata)
     preprocessing = Preprocessing(**metadata["preprocessing"])
     dataset = load_dataset(settings, preprocessing)
@@ -136,9 +140,7 @@ def load_dataset(settings, preprocessing):
                 f"--dataset {settings['dataset']}: its images are 32x32, these weights are for {preprocessing.size}x"
                 f"{preprocessing.size}: give an --image-folder, or weights of a network for CIFAR"
             )
-        if preprocessing.order == "BGR":
-            raise ValueError("these weights expect blue, green, red: give an --image-folder, which can be turned")
-        return dataset
+        return dataset if preprocessing.order == "RGB" else turned(dataset)
     settings["notice"] = None
     dataset = read_image_folder(
         settings["image_folder"],
@@ -151,6 +153,12 @@ def load_dataset(settings, preprocessing):
     sizes = f"{len(dataset.train_images):,} to train and validate, {len(dataset.test_images):,} to test"
     print(f"data: {dataset.label}, {len(dataset.classes)} classes, {sizes}", flush=True)
     return dataset
+
+
+def turned(dataset):
+    """The data set with its channels in the order blue, green, red."""
+    train, test = (np.ascontiguousarray(images[..., ::-1]) for images in (dataset.train_images, dataset.test_images))
+    return replace(dataset, train_images=train, test_images=test)
 
 
 def fingerprint(settings):
@@ -206,7 +214,7 @@ def build(settings, dataset, state, metadata):
     keeps = settings["head"] == "keep" or (settings["head"] == "auto" and same)
     model = models.build(metadata["model"], classes, rng=settings["seed"], **metadata["options"])
     if not settings["from_scratch"]:
-        pretrained.fill(model, settings["weights"], state, None if keeps else "new")
+        pretrained.fill(model, settings["weights"], state, None if keeps else "new", left_out=metadata["left_out"])
     return model, keeps and not settings["from_scratch"]
 
 
@@ -297,6 +305,7 @@ def command_line():
     add("--out", metavar="DIR", help="folder of the run; default: runs/<time>-finetune")
     add_arguments(parser, "--save-every", "--no-progress")
     add("--resume", metavar="DIR", help="go on with the run in this folder")
+    add_weights_arguments(parser)
     return parser
 
 

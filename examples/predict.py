@@ -17,8 +17,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a fre
 
 from minires import backend, no_grad, pretrained
 from minires.cli import runs
-from minires.cli.console import Parser, class_names, fail, likeliest, note_assumed
+from minires.cli.console import Parser, fail, likeliest
 from minires.cli.settings import add_arguments
+from minires.cli.weights import add_weights_arguments, class_names, known_of_weights, note_assumed
 from minires.data import normalize
 from minires.data.images import DatasetError, Preprocessing, open_image
 from minires.files import write_atomically
@@ -34,7 +35,7 @@ def run(options):
     """Predict every picture that can be read; the exit code is 1 if one could not."""
     if options["top"] < 1:
         raise ValueError(f"--top {options['top']}: give 1 or more")
-    model, metadata = pretrained.build(options["weights"])
+    model, metadata = pretrained.build(options["weights"], **known_of_weights(options))
     classes = class_names(metadata, options["classes"])
     preprocessing = Preprocessing(**metadata["preprocessing"])
     device = backend.resolve_device(options["device"])
@@ -105,6 +106,7 @@ def command_line():
     add("--json", action="store_true", help="a line of JSON for each picture")
     add("--plot", metavar="FILE", help="draw the picture and its classes, as a PNG or whatever the name says")
     add_arguments(parser, "--device", default="auto")
+    add_weights_arguments(parser)
     return parser
 
 

@@ -23,10 +23,13 @@ if __name__ == "__main__":  # Ctrl-C while the imports below go on
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a fresh clone runs without being installed
 
+import numpy as np
+
 from minires import backend, data, models, optim, pretrained, schedules
 from minires.cli import runs
-from minires.cli.console import Parser, evaluation_table, fail, note_assumed, one_of
+from minires.cli.console import Parser, evaluation_table, fail, one_of
 from minires.cli.settings import FIRST, LAST, add_arguments, make_loaders
+from minires.cli.weights import KNOWN, add_weights_arguments, known_of_weights, note_assumed
 from minires.data.images import Preprocessing
 from minires.training import DivergenceError, evaluate, train_step
 
@@ -73,6 +76,10 @@ def run(given):
     """Do what the command line asks for; returns the exit code."""
     if "json" in given and "evaluate" not in given:
         raise ValueError("--json goes with --evaluate: a run writes result.json into its folder")
+    for name in ("part", *KNOWN):
+        if name in given and "evaluate" not in given:
+            flag = {"order": "channel-order"}.get(name, name)
+            raise ValueError(f"--{flag} is of a file of weights: give it with --evaluate, or leave it out")
     if "evaluate" in given:
         work, settings = evaluate_weights, evaluation_settings(given)
     elif "resume" in given:
@@ -159,7 +166,7 @@ def train(settings, dataset, device):
 
 def evaluation_settings(given):
     """The settings of --evaluate: the data set that a run's checkpoint was trained on, under the flags given."""
-    model, metadata = pretrained.build(given["evaluate"])
+    model, metadata = pretrained.build(given["evaluate"], **known_of_weights(given))
     has = {"model": metadata["model"], "shortcut": metadata["options"].get("shortcut")}
     for name in ("model", "shortcut"):
         if given.get(name, has[name]) != has[name]:
@@ -177,7 +184,7 @@ def evaluate_weights(settings, dataset, device):
     """--evaluate: test loss, accuracy and the table of classes for a file of weights."""
     model, metadata = settings["weights"]
     preprocessing = Preprocessing(**metadata["preprocessing"])
-    if metadata["num_classes"] != len(dataset.classes) or (preprocessing.size, preprocessing.order) != (32, "RGB"):
+    if metadata["num_classes"] != len(dataset.classes) or preprocessing.size != 32:
         raise ValueError(
             f"--evaluate {settings['evaluate']}: {metadata['model']} for {metadata['num_classes']} classes and "
             f"{preprocessing.size}x{preprocessing.size} pixels cannot be tested on {dataset.label}: predict.py takes it"
@@ -186,6 +193,7 @@ def evaluate_weights(settings, dataset, device):
     if metadata["classes"] is None:
         print(f"note: the file does not name its classes: taken in the order of {dataset.label}", file=sys.stderr)
     images, labels = data.limit(dataset.test_images, dataset.test_labels, settings["limit_test"])
+    images = images if preprocessing.order == "RGB" else np.ascontiguousarray(images[..., ::-1])
     trained = metadata.get("run", {"label": dataset.label, "test_images": len(images)})
     if dataset.label != trained["label"]:
         print(f"note: the model was trained on {trained['label']}", file=sys.stderr)
@@ -260,6 +268,7 @@ def command_line():
     does.add_argument("--evaluate", metavar="FILE", help="test a run's checkpoint, or weights from elsewhere, instead")
     add("--json", action="store_true", help="with --evaluate: the result as a line of JSON, and nothing else")
     does.add_argument("--overfit-one-batch", action="store_true", help="check that one batch can be learned by heart")
+    add_weights_arguments(parser)
     return parser
 
 

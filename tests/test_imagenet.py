@@ -12,7 +12,7 @@ import pytest
 from minires.gradcheck import gradcheck
 from minires.inspection.summary import summary
 from minires.layers import BatchNorm2d, Conv2d
-from minires.models import IMAGENET, ImageNetResNet, build, resnet18, resnet50
+from minires.models import IMAGENET, ImageNetResNet, build, resnet18, resnet34, resnet50
 from minires.models.imagenet import Bottleneck
 from minires.modes import no_grad
 
@@ -22,6 +22,9 @@ NETWORKS = {
     "resnet18": (18, {}),
     "resnet50": (50, {}),
     "resnet50, keras": (50, {"variant": "keras"}),
+    "resnet50, v1": (50, {"variant": "v1"}),
+    "resnet18, 3x3 and a max pool": (18, {"small_input": True, "maxpool": True}),
+    "resnet18, 7x7 without one": (18, {"maxpool": False}),
 }
 
 
@@ -53,7 +56,7 @@ def in_pytorch(torch):
     spec.loader.exec_module(module)
 
     def make(model, depth, variant="torchvision", **options):
-        options |= {"keras": variant == "keras", "num_classes": len(model.fc.weight.data)}
+        options |= {"keras": variant == "keras", "v1": variant == "v1", "num_classes": len(model.fc.weight.data)}
         network = module.TorchImageNetResNet(depth, **options).double()
         state = {key: torch.tensor(array) for key, array in model.state_dict().items()}
         theirs = {key: value for key, value in network.state_dict().items() if "num_batches_tracked" not in key}
@@ -225,7 +228,8 @@ def test_the_table_of_a_network():
     ("call", "message"),
     [
         (lambda: ImageNetResNet(20), "depth must be one of 18, 34, 50, 101, 152, got 20"),
-        (lambda: resnet50(variant="caffe"), "unknown variant 'caffe': choose one of torchvision, keras"),
+        (lambda: resnet50(variant="caffe"), "unknown variant 'caffe': choose one of torchvision, keras, v1"),
+        (lambda: resnet34(variant="v1"), "v1 has depths 50, 101, 152, got 34: use variant='torchvision'"),
         (lambda: resnet18(variant="keras"), "keras has depths 50, 101, 152, got 18: use variant='torchvision'"),
         (lambda: resnet18(num_classes=0), "num_classes must be at least 1, got 0"),
         (lambda: features_backward(None, None, None, None), "four gradients.*got .None, None, None, None.: give at"),
@@ -240,3 +244,16 @@ def test_bad_input(call, message):
 
 def features_backward(*dmaps):
     return small(NO_WEIGHTS, return_features=True)(np.ones((1, 16, 16, 3), np.float32))[1](dmaps)
+
+
+@pytest.mark.parametrize("name", ["resnet8", "resnet18"])
+def test_eps_is_every_batch_norms(torch, name):
+    """Against PyTorch's batch norm on the last one's input, and everywhere by its attribute."""
+    model = of_consequence(build(name, 3, eps=1e-2, rng=0)).eval()
+    norms = [module for module in model.modules() if isinstance(module, BatchNorm2d)]
+    assert {norm.eps for norm in norms} == {1e-2} and len(norms) > 6
+    x, norm = normal(2, 4, 4, len(norms[0].weight.data)), norms[0]
+    arrays = (norm.running_mean, norm.running_var, norm.weight.data, norm.bias.data)
+    theirs = torch.nn.functional.batch_norm(torch.tensor(x).permute(0, 3, 1, 2), *map(torch.tensor, arrays), eps=1e-2)
+    np.testing.assert_allclose(norm(x)[0], theirs.relu().permute(0, 2, 3, 1).numpy(), rtol=1e-12, atol=1e-12)
+    assert {m.eps for m in build(name, 3, rng=0).modules() if isinstance(m, BatchNorm2d)} == {1e-5}

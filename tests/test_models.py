@@ -75,7 +75,7 @@ def test_initial_convolutions_have_the_papers_variance():
 
 
 @pytest.mark.parametrize("shape", [(1, 32, 32, 3), (2, 8, 8, 3), (1, 11, 7, 3), (3, 5, 5, 3)])
-@pytest.mark.parametrize("shortcut", ["A", "B"])
+@pytest.mark.parametrize("shortcut", ["A", "A-end", "B"])
 def test_odd_sizes_and_a_batch_of_one(shape, shortcut):
     x = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
     model = ResNet(8, shortcut=shortcut, rng=0)
@@ -86,7 +86,7 @@ def test_odd_sizes_and_a_batch_of_one(shape, shortcut):
     assert all(parameter.grad.shape == parameter.shape for parameter in model.parameters())
 
 
-@pytest.mark.parametrize("shortcut", ["A", "B", "none"])
+@pytest.mark.parametrize("shortcut", ["A", "A-end", "B", "none"])
 @pytest.mark.parametrize("training", [True, False], ids=["training", "inference"])
 def test_gradients_of_a_whole_network(shortcut, training):
     model = ResNet(8, num_classes=3, shortcut=shortcut, rng=0).train(training)
@@ -111,7 +111,7 @@ def trained(shortcut, dtype):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("shortcut", ["A", "B", "none"])
+@pytest.mark.parametrize("shortcut", ["A", "A-end", "B", "none"])
 def test_inference_without_gradients_is_inference(shortcut, dtype):
     """Under no_grad() a network may compute in another order; it changes nothing, neither x nor the model."""
     model, x = trained(shortcut, dtype), np.random.default_rng(0).standard_normal((3, 10, 9, 3)).astype(dtype)
@@ -128,7 +128,7 @@ def test_inference_without_gradients_is_inference(shortcut, dtype):
         np.testing.assert_array_equal(array, before[key])
 
 
-@pytest.mark.parametrize("shortcut", ["A", "B", "none"])
+@pytest.mark.parametrize("shortcut", ["A", "A-end", "B", "none"])
 def test_training_without_gradients_is_training(shortcut):
     """The batch's statistics, and the running ones moved."""
     x = np.random.default_rng(0).standard_normal((3, 10, 9, 3))

@@ -30,6 +30,8 @@ NETWORKS = [
     ("resnet20", {"shortcut": "B"}),
     ("resnet32", {"shortcut": "A"}),
     ("resnet110", {"shortcut": "A"}),
+    ("resnet14", {"shortcut": "B"}),
+    ("resnet26", {"shortcut": "A"}),
     ("simple_cnn", {}),
     ("resnet18", {"small_input": False, "variant": "torchvision"}),
     ("resnet18", {"small_input": True, "variant": "torchvision"}),

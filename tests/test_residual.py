@@ -73,6 +73,14 @@ def test_pad_shortcut(check_operation, N, H, W, C, more, stride):
         assert y[n, oh, ow, o] == (x[n, oh * stride, ow * stride, c] if 0 <= c < C else 0)
 
 
+@given(small, small, small, small, st.integers(0, 5), st.integers(1, 3))
+def test_pad_shortcut_at_the_end(check_operation, N, H, W, C, more, stride):
+    x = normal(N, H, W, C)
+    check_operation(lambda x: pad_shortcut(x, C + more, stride, at_end=True), x)
+    y, _ = pad_shortcut(x, C + more, stride, at_end=True)
+    np.testing.assert_array_equal(y, np.concatenate([x[:, ::stride, ::stride], np.zeros((*y.shape[:3], more))], -1))
+
+
 def test_pytorch(torch):
     """add, concat and the shortcut as published PyTorch code writes them."""
     x1, x2 = normal(2, 5, 6, 4), normal(2, 5, 6, 4, seed=1)

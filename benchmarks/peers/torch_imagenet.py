@@ -34,10 +34,11 @@ class BasicBlock(nn.Module):
 
 class Bottleneck(nn.Module):
     expansion = 4
+    stride_first = False
 
     def __init__(self, in_channels, channels, stride, keras):
         super().__init__()
-        first, second = (stride, 1) if keras else (1, stride)
+        first, second = (stride, 1) if keras or self.stride_first else (1, stride)
         self.conv1 = nn.Conv2d(in_channels, channels, 1, first, bias=keras)
         self.bn1 = _norm(channels, keras)
         self.conv2 = nn.Conv2d(channels, channels, 3, second, padding=1, bias=keras)
@@ -52,13 +53,20 @@ class Bottleneck(nn.Module):
         return F.relu(self.bn3(self.conv3(y)) + (self.downsample(x) if self.downsample else x))
 
 
-class TorchImageNetResNet(nn.Module):
-    """Input (N, 3, H, W). keras: the network of keras.applications, with its zeros around conv1 and the max pool."""
+class StrideFirst(Bottleneck):
+    stride_first = True
 
-    def __init__(self, depth, num_classes=1000, small_input=False, keras=False):
+
+class TorchImageNetResNet(nn.Module):
+    """Input (N, 3, H, W). keras: the network of keras.applications, with its zeros around conv1 and the max pool.
+
+    v1: the stride of a bottleneck is its first convolution's.   maxpool: None for none with small_input.
+    """
+
+    def __init__(self, depth, num_classes=1000, small_input=False, keras=False, v1=False, maxpool=None):
         super().__init__()
-        block = Bottleneck if depth >= 50 else BasicBlock
-        self.small_input, self.keras = small_input, keras
+        block = (StrideFirst if v1 else Bottleneck) if depth >= 50 else BasicBlock
+        self.pools, self.keras = not small_input if maxpool is None else maxpool, keras
         kernel, stride = (3, 1) if small_input else (7, 2)
         self.conv1 = nn.Conv2d(3, 64, kernel, stride, padding=0 if keras else kernel // 2, bias=keras)
         self.bn1 = _norm(64, keras)
@@ -79,7 +87,7 @@ class TorchImageNetResNet(nn.Module):
         if self.keras:
             x = F.pad(x, [self.conv1.kernel_size[0] // 2] * 4)
         y = F.relu(self.bn1(self.conv1(x)))
-        if not self.small_input:
+        if self.pools:
             y = F.max_pool2d(F.pad(y, [1] * 4), 3, 2) if self.keras else F.max_pool2d(y, 3, 2, padding=1)
         maps = []
         for layer in (self.layer1, self.layer2, self.layer3, self.layer4):

@@ -34,6 +34,8 @@ FLAGS = {  # what the library's errors advise, and the flag that does it
     "make_synthetic()": "--dataset synthetic",
     "ask for the data set cifar10": "give --dataset cifar10",
     "skip_broken=True": "--skip-broken",
+    "part=NAME": "--part NAME",
+    "head='new'": "--head new of finetune.py",
 }
 
 
@@ -61,32 +63,6 @@ def one_of(what: str, names: Collection[str]) -> Callable[[str], str]:
         return value
 
     return check
-
-
-def class_names(metadata: Mapping[str, Any], file: str | Path | None) -> list[str]:
-    """The classes' names: from --classes FILE, from the metadata of the weights, or numbers."""
-    number = metadata["num_classes"]
-    if file is None:
-        return metadata["classes"] or [f"class {label}" for label in range(number)]
-    try:
-        names = Path(file).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is no text in UTF-8"
-        raise ValueError(
-            f"--classes {file}: cannot be read ({reason}): give a text file, a name on each line"
-        ) from error
-    names = names[:-1] if names and not names[-1].strip() else names
-    if len(names) != number:
-        raise ValueError(f"--classes {file}: {len(names)} names, the weights have {number} classes: give one a line")
-    return names
-
-
-def note_assumed(metadata: Mapping[str, Any]) -> None:
-    """Say on standard error that the preprocessing of weights is only the usual one, where that is so."""
-    if metadata["assumed"]:
-        print(
-            "note: the file does not say how its images were prepared: taken as usual for this network", file=sys.stderr
-        )
 
 
 def likeliest(logits: np.ndarray, number: int) -> list[tuple[int, float]]:

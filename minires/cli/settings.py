@@ -1,10 +1,11 @@
 """What the scripts take: flags that several of them have, their defaults, and the loaders that settings ask for."""
 
-from argparse import ArgumentParser
+from argparse import ArgumentParser, _ArgumentGroup
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from minires import backend, data
+from minires.pretrained.readings import PREPROCESSINGS, VARIANTS
 
 FIRST = {"device": "auto", "dataset": "auto", "data_dir": None, "data_url": None}  # of the defaults of a run
 LAST = {
@@ -17,10 +18,27 @@ LAST = {
     "no_progress": False,
 }
 NUMBER = {"type": int, "metavar": "N"}
+THREE: dict[str, Any] = {"type": float, "nargs": 3, "metavar": ("R", "G", "B")}
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "images": {"nargs": "+", "metavar": "IMAGE", "help": "a picture of any kind that Pillow reads"},
     "--weights": {"required": True, "metavar": "FILE", "help": "a file of weights, or the folder of a run"},
-    "--classes": {"metavar": "FILE", "help": "names of the classes, one on each line"},
+    "--classes": {
+        "metavar": "FILE",
+        "help": "names of the classes, one a line; or a list that is here: imagenet, cifar100, ...",
+    },
+    "--part": {"metavar": "NAME", "help": "which one, where the file holds several networks"},
+    "--preprocessing": {"metavar": "NAME", "help": f"how its images were prepared: {', '.join(PREPROCESSINGS)}"},
+    "--mean": {**THREE, "help": "of its images' channels, from 0 to 1 or to 255"},
+    "--std": {**THREE, "help": "likewise"},
+    "--channel-order": {"dest": "order", "type": str.upper, "choices": ["RGB", "BGR"], "help": "default: RGB"},
+    "--size": {**NUMBER, "help": "side of the square that the network sees"},
+    "--resize": {**NUMBER, "help": "the shorter side is scaled to this before the square is cut out"},
+    "--interpolation": {"choices": ["bilinear", "bicubic"], "help": "how pictures are scaled"},
+    "--variant": {
+        "action": "append",
+        "metavar": "NAME",
+        "help": f"what the arrays leave open, can be given again: {', '.join(VARIANTS)}, eps=NUMBER",
+    },
     "--device": {"choices": backend.DEVICES, "help": "auto takes a GPU if one works (default)"},
     "--data-dir": {
         "metavar": "DIR",
@@ -40,7 +58,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 SHORT = {"--batch-size": "-b"}
 
 
-def add_arguments(parser: ArgumentParser, *names: str, **more: Any) -> None:
+def add_arguments(parser: ArgumentParser | _ArgumentGroup, *names: str, **more: Any) -> None:
     """Add these of ARGUMENTS to a parser, in this order.   more: what else argparse shall know of them."""
     for name in names:
         parser.add_argument(*([SHORT[name]] if name in SHORT else []), name, **ARGUMENTS[name], **more)

@@ -56,12 +56,13 @@ def concat(*xs: Array) -> tuple[Array, Backward]:
     return y, backward
 
 
-def pad_shortcut(x: Array, out_channels: int, stride: Pair = 1) -> tuple[Array, Backward]:
+def pad_shortcut(x: Array, out_channels: int, stride: Pair = 1, at_end: bool = False) -> tuple[Array, Backward]:
     """Shortcut A: every stride-th pixel, with zero channels added, half of them on either side.
 
     x (N, H, W, C). Returns y (N, ceil(H / stride), ceil(W / stride), out_channels), whose channels `before` to
     `before + C` are x[:, ::stride, ::stride], before = (out_channels - C) // 2, and
     backward(dy) -> dx, which is dy's part at the pixels kept and 0 at the others.
+    at_end: all zeros come after the channels of x, before = 0, as some programs have it.
     Source: He et al. 2015, section 3.3, option A.
     """
     check_image("pad_shortcut", x)
@@ -72,7 +73,7 @@ def pad_shortcut(x: Array, out_channels: int, stride: Pair = 1) -> tuple[Array, 
         raise ValueError(
             f"pad_shortcut: {C} input channels cannot become {out_channels}: use option B to make them fewer"
         )
-    before = (out_channels - C) // 2
+    before = 0 if at_end else (out_channels - C) // 2
     kept = x[:, ::SH, ::SW]
     y = zeros((*kept.shape[:3], out_channels), like=x)
     y[..., before : before + C] = kept

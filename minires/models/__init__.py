@@ -1,7 +1,11 @@
 """The networks, by name."""
 
+import re
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
+from minires.layers import BatchNorm2d, BatchNormReLU2d
 from minires.models.fold import fold
 from minires.models.imagenet import ImageNetResNet, resnet18, resnet34, resnet50, resnet101, resnet152
 from minires.models.resnet import (
@@ -39,13 +43,29 @@ def build(
     small_input: bool = False,
     variant: str = "torchvision",
     rng: Rng = None,
+    maxpool: bool | None = None,
+    eps: float | None = None,
 ) -> Module:
-    """The model of this name. Only the resnets for CIFAR have a `shortcut`, only those for ImageNet the other options.
+    """The model of this name: one of MODELS, or resnetN for CIFAR with another N = 6n + 2.
 
+    Only the resnets for CIFAR have a `shortcut`, only those for ImageNet `small_input`, `variant` and `maxpool`.
+    eps: of every batch norm; None: the network's own, 1e-5 (1.001e-5 of variant "keras").
     Raises ValueError with the nearest name for an unknown one.
     """
-    if name not in MODELS:
+    if name not in MODELS and _other_depth(name) is None:
         raise ValueError(unknown("model", name, MODELS))
-    options: dict[str, Any] = {"shortcut": shortcut} if MODELS[name] in RESNETS else {}
-    options |= {"small_input": small_input, "variant": variant} if MODELS[name] in IMAGENET else {}
-    return MODELS[name](num_classes=num_classes, rng=rng, **options)
+    make: Callable[..., Module] = MODELS.get(name) or partial(ResNet, _other_depth(name))
+    options: dict[str, Any] = {"shortcut": shortcut} if name not in MODELS or make in RESNETS else {}
+    if make in IMAGENET:
+        options |= {"small_input": small_input, "variant": variant, "maxpool": maxpool}
+    model = make(num_classes=num_classes, rng=rng, **options)
+    for module in model.modules():
+        if eps is not None and isinstance(module, (BatchNorm2d, BatchNormReLU2d)):
+            module.eps = float(eps)
+    return model
+
+
+def _other_depth(name):
+    """The N of a resnetN for CIFAR, from 8 to 1,202; None where there is none."""
+    depth = int(found[1]) if (found := re.fullmatch(r"resnet(\d{1,4})", name)) else 0
+    return depth if 8 <= depth <= 1202 and depth % 6 == 2 else None

@@ -40,6 +40,7 @@ class BasicBlock(Module):
     """y = relu(F(x) + shortcut(x)),  F = bn2 . conv2 . relu . bn1 . conv1   (He et al. 2015, figure 2).
 
     shortcut "A": the identity, or every second pixel with zero channels added where the shape changes.
+    shortcut "A-end": the same with all zero channels after x's own, not half of them on either side.
     shortcut "B": the identity, or a 1x1 convolution and batch norm where the shape changes.
     shortcut "none": no shortcut and no sum, y = relu(F(x)): the plain twin.
     """
@@ -60,8 +61,8 @@ class BasicBlock(Module):
         """-> (y, backward): x in the shape of the block's output."""
         if not self.changes_shape:
             return x, lambda dy: dy
-        if self.kind == "A":
-            return pad_shortcut(x, self.out_channels, self.stride)
+        if self.kind in ("A", "A-end"):
+            return pad_shortcut(x, self.out_channels, self.stride, at_end=self.kind == "A-end")
         return self.downsample(x)
 
     def forward(self, x: Array) -> tuple[Array, Backward]:
@@ -85,17 +86,19 @@ class Bottleneck(Module):
 
     conv1 (1x1) leads to `channels`, conv2 (3x3) works there, conv3 (1x1) leads to 4 * channels. The shortcut is the
     identity, or a 1x1 convolution and batch norm where the shape changes.
-    variant "torchvision": the stride is conv2's.   "keras": it is conv1's, convolutions have biases, KERAS_NORM.
+    variant "torchvision": the stride is conv2's.   "v1": it is conv1's, as in the first published weights (Caffe).
+    "keras": it is conv1's, convolutions have biases, KERAS_NORM.
     Source: He et al. 2015, figure 5; the stride in conv2: torchvision, "ResNet v1.5".
     """
 
     def __init__(self, in_channels: int, channels: int, stride: int, variant: str, rng: Rng) -> None:
         keras, out_channels = variant == "keras", 4 * channels
+        strides = (1, stride) if variant == "torchvision" else (stride, 1)
         options: dict[str, Any] = {"bias": keras, "rng": rng}
         norm = KERAS_NORM if keras else {}
-        self.conv1 = Conv2d(in_channels, channels, 1, stride if keras else 1, **options)
+        self.conv1 = Conv2d(in_channels, channels, 1, strides[0], **options)
         self.bn1 = BatchNormReLU2d(channels, **norm)  # with the ReLU after it
-        self.conv2 = Conv2d(channels, channels, 3, 1 if keras else stride, padding=1, **options)
+        self.conv2 = Conv2d(channels, channels, 3, strides[1], padding=1, **options)
         self.bn2 = BatchNormReLU2d(channels, **norm)
         self.conv3 = Conv2d(channels, out_channels, 1, **options)
         self.bn3 = BatchNormReLU2d(out_channels, **norm)  # with the sum and the ReLU after it

@@ -28,7 +28,7 @@ from minires.types import Array, Backward, Rng
 
 BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 WITH_BOTTLENECKS = (50, 101, 152)
-VARIANTS = ("torchvision", "keras")
+VARIANTS = ("torchvision", "keras", "v1")
 
 
 class ImageNetResNet(Module):
@@ -36,10 +36,12 @@ class ImageNetResNet(Module):
 
     Input (N, H, W, 3), output (N, num_classes). depth: a key of BLOCKS. rng: a Generator or a seed.
     small_input: conv1 is 3x3 at stride 1 and there is no max pool: for images of 32x32 pixels.
+    maxpool: whether there is a max pool after conv1; None: as small_input says.
     return_features: the output is C2 to C5, a tuple of what layer1 to layer4 give, with H and W of a 4th, 8th, 16th and
     32nd of the image's (small_input: 1st to 8th). backward takes a tuple of their gradients, None where there is none,
     and returns dx. fc is there and not used.
-    variant "torchvision": names, shapes, order and meaning of torchvision's state_dict.   "keras": ResNet50, 101 and
+    variant "torchvision": names, shapes, order and meaning of torchvision's state_dict.   "v1": the same with the
+    stride of a bottleneck in its first 1x1 convolution.   "keras": ResNet50, 101 and
     152 of keras.applications, under the same names, with `conv1.bias` and so on besides; see Bottleneck. Its zeros
     around conv1 are torchvision's padding, at even sizes too; around the max pool, after a ReLU, zeros and minus
     infinity come to the same. (Its running variance is the biased one, here it is the unbiased one, as PyTorch's.)
@@ -56,6 +58,7 @@ class ImageNetResNet(Module):
         return_features: bool = False,
         variant: str = "torchvision",
         rng: Rng = None,
+        maxpool: bool | None = None,
     ) -> None:
         _check(depth, variant)
         check_sizes("ImageNetResNet", num_classes=num_classes)
@@ -63,7 +66,8 @@ class ImageNetResNet(Module):
         kernel, stride = (3, 1) if small_input else (7, 2)
         self.conv1 = Conv2d(3, 64, kernel, stride, padding=kernel // 2, bias=keras, rng=rng)
         self.bn1 = BatchNormReLU2d(64, **(KERAS_NORM if keras else {}))
-        self.maxpool = None if small_input else MaxPool2d(3, 2, padding=1)
+        pools = not small_input if maxpool is None else maxpool
+        self.maxpool = MaxPool2d(3, 2, padding=1) if pools else None
         block, kind, wider = (Bottleneck, variant, 4) if depth in WITH_BOTTLENECKS else (BasicBlock, "B", 1)
 
         def stage(in_channels, channels, blocks, stride):
@@ -125,9 +129,9 @@ def _check(depth, variant):
         raise ValueError(f"ImageNetResNet: depth must be one of {', '.join(map(str, BLOCKS))}, got {depth}")
     if variant not in VARIANTS:
         raise ValueError(f"ImageNetResNet: unknown variant {variant!r}: choose one of {', '.join(VARIANTS)}")
-    if variant == "keras" and depth not in WITH_BOTTLENECKS:
+    if variant != "torchvision" and depth not in WITH_BOTTLENECKS:
         depths = ", ".join(map(str, WITH_BOTTLENECKS))
-        raise ValueError(f"ImageNetResNet: keras has depths {depths}, got {depth}: use variant='torchvision'")
+        raise ValueError(f"ImageNetResNet: {variant} has depths {depths}, got {depth}: use variant='torchvision'")
 
 
 def _check_gradients(dmaps, kinds):
@@ -148,9 +152,10 @@ def resnet18(
     return_features: bool = False,
     variant: str = "torchvision",
     rng: Rng = None,
+    maxpool: bool | None = None,
 ) -> ImageNetResNet:
     """ImageNetResNet with 18 layers, 11,689,512 parameters. rng: a NumPy Generator or a seed."""
-    return ImageNetResNet(18, num_classes, small_input, return_features, variant, rng)
+    return ImageNetResNet(18, num_classes, small_input, return_features, variant, rng, maxpool)
 
 
 def resnet34(
@@ -159,9 +164,10 @@ def resnet34(
     return_features: bool = False,
     variant: str = "torchvision",
     rng: Rng = None,
+    maxpool: bool | None = None,
 ) -> ImageNetResNet:
     """ImageNetResNet with 34 layers, 21,797,672 parameters. rng: a NumPy Generator or a seed."""
-    return ImageNetResNet(34, num_classes, small_input, return_features, variant, rng)
+    return ImageNetResNet(34, num_classes, small_input, return_features, variant, rng, maxpool)
 
 
 def resnet50(
@@ -170,9 +176,10 @@ def resnet50(
     return_features: bool = False,
     variant: str = "torchvision",
     rng: Rng = None,
+    maxpool: bool | None = None,
 ) -> ImageNetResNet:
     """ImageNetResNet with 50 layers, 25,557,032 parameters. rng: a NumPy Generator or a seed."""
-    return ImageNetResNet(50, num_classes, small_input, return_features, variant, rng)
+    return ImageNetResNet(50, num_classes, small_input, return_features, variant, rng, maxpool)
 
 
 def resnet101(
@@ -181,9 +188,10 @@ def resnet101(
     return_features: bool = False,
     variant: str = "torchvision",
     rng: Rng = None,
+    maxpool: bool | None = None,
 ) -> ImageNetResNet:
     """ImageNetResNet with 101 layers, 44,549,160 parameters. rng: a NumPy Generator or a seed."""
-    return ImageNetResNet(101, num_classes, small_input, return_features, variant, rng)
+    return ImageNetResNet(101, num_classes, small_input, return_features, variant, rng, maxpool)
 
 
 def resnet152(
@@ -192,6 +200,7 @@ def resnet152(
     return_features: bool = False,
     variant: str = "torchvision",
     rng: Rng = None,
+    maxpool: bool | None = None,
 ) -> ImageNetResNet:
     """ImageNetResNet with 152 layers, 60,192,808 parameters. rng: a NumPy Generator or a seed."""
-    return ImageNetResNet(152, num_classes, small_input, return_features, variant, rng)
+    return ImageNetResNet(152, num_classes, small_input, return_features, variant, rng, maxpool)

@@ -21,7 +21,7 @@ from minires.module import Module
 from minires.sequential import Sequential, in_sequence
 from minires.types import Array, Backward, Rng
 
-SHORTCUTS = ("A", "B", "none")
+SHORTCUTS = ("A", "B", "none", "A-end")
 
 
 class ResNet(Module):

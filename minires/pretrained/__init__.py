@@ -6,6 +6,7 @@ print(identify("resnet50.pth"))               what is in there
 """
 
 from minires.pretrained.errors import WeightsError
-from minires.pretrained.weights import build, fill, identify, load, read, write
+from minires.pretrained.identity import identify
+from minires.pretrained.weights import build, fill, load, read, write
 
 __all__ = ["WeightsError", "build", "fill", "identify", "load", "read", "write"]

@@ -1,7 +1,6 @@
 """Reading, recognising, loading and writing weights, whatever the format of the file."""
 
-import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -9,56 +8,101 @@ from typing import Any
 import numpy as np
 
 from minires import checkpoint, models
-from minires.data.images import Preprocessing
 from minires.files import write_atomically
 from minires.module import Module
-from minires.pretrained.architectures import normalised, recognise
+from minires.names import misfits, some
 from minires.pretrained.errors import WeightsError
 from minires.pretrained.files import opened
+from minires.pretrained.metadata import FORMAT, said, written
+from minires.pretrained.networks import find_network
+from minires.pretrained.readings import FIELDS, check_options, open_questions, overrule, usual_preprocessing
 from minires.pretrained.zip_file import open_zip
 from minires.types import Rng
 
-FORMAT = "minires-weights-1"
-IMAGENET: dict[str, Any] = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
-CAFFE: dict[str, Any] = {
-    "mean": (103.939 / 255, 116.779 / 255, 123.68 / 255),
-    "std": (1 / 255,) * 3,
-    "order": "BGR",
-    "resize": None,
-}
-STATE_NAMES = ("state_dict", "model_state_dict", "model_state", "model", "network", "net", "weights", "params")
 HEAD = "fc."
+MOST_KEYS = 6  # of each kind of misfit
 OF_ANOTHER_MODEL = ": build the model that `identify` names, or give head='new' if only the classes differ"
 OF_THE_FILE_ITSELF = ": the file is incomplete, or of a variant that is not known here: check how it was saved"
 
 
-def read(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+def read(
+    path: str | Path, part: str | None = None, overrides: Mapping[str, Any] | None = None
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """(state, metadata) of a weights file: PyTorch's (.pth, .pt, .th), safetensors, .npz, Keras's HDF5, or a run's own.
 
     path: the file, or a run's folder, which stands for the best.safetensors in it.
+    part: the name of one of several networks in it; None takes the one that `parts.choose` does, and says so.
+    overrides: what its owner knows better than the file, the arguments of `readings.overrule`.
     state: {key: NumPy array} under torchvision's names and in PyTorch's shapes, in the dtype of the file.
-    metadata: {"model", "options", "num_classes", "classes" (their names, or None), "preprocessing" (the fields of a
-    Preprocessing), "assumed" (whether that is only the usual one for such a network), "source"}.
+    metadata:
+        "model", "options", "num_classes"    for `models.build`; num_classes is None without a head
+        "classes", "source"                  the classes' names, or None; the kind of file
+        "preprocessing"                      the fields of a Preprocessing
+        "assumptions"                        what of all this is only usual: fields of a Preprocessing, names of ASSUMED
+        "assumed"                            whether anything of the preprocessing is
+        "part", "parts", "head", "left_out"  names in the file: of the network taken and of all, of its last layer (or
+                                             None), of what was not taken
+        "notes"                              what is to be said of that, a list of sentences
     Raises WeightsError for a file that is missing, damaged, of another kind, or of no network that is known here.
     """
     path = _best_of(Path(path))
-    state, info, source = _read_file(path)
-    state = normalised({key: array for key, array in state.items() if not key.startswith("optimizer/")})
+    arrays, info, source = _read_file(path)
+    own = info.get("format") == checkpoint.FORMAT
+    arrays = {key: array for key, array in arrays.items() if not (own and key.startswith("optimizer/"))}
     try:
-        architecture = recognise(state)
+        found = find_network(arrays, part, _names(info, "not_read"))
+        metadata = _metadata(path, found, said(path, info), source, _names(info, "left_out"))
+        return found.state, overrule(metadata, **(overrides or {}))
     except WeightsError as error:
-        raise WeightsError(f"{path}: {error}") from None
-    metadata = {**asdict(architecture), "classes": None, "source": source}
-    known = _known(path, info)
-    if (known.get("model") or architecture.model).replace("plain", "resnet") != architecture.model:
-        raise WeightsError(f"{path}: says it is {known['model']}, its arrays are {architecture.model}'s: it is damaged")
-    names, number = known.get("classes"), architecture.num_classes
+        text = str(error)
+        raise WeightsError(text if text.startswith(f"{path}: ") else f"{path}: {text}") from error.__cause__
+
+
+def _metadata(path, found, known, source, objects):
+    """The metadata of `read`, from what was found in the arrays of a file and what it says itself."""
+    architecture = found.architecture
+    model, number = architecture.model, architecture.num_classes
+    if (known.get("model") or model).replace("plain", "resnet") != model:
+        raise WeightsError(f"{path}: says it is {known['model']}, its arrays are {model}'s: it is damaged")
+    names = known.get("classes")
     if names is not None and number is not None and len(names) != number:
-        raise WeightsError(f"{path}: {len(names)} names of classes, its last layer has {number}: it is damaged")
-    assumed = "preprocessing" not in known
-    metadata |= {"preprocessing": asdict(usual_preprocessing(architecture.options))}
-    metadata |= {key: value for key, value in known.items() if value}
-    return state, {**metadata, "assumed": assumed}
+        if not known.get("maybe"):
+            raise WeightsError(f"{path}: {len(names)} names of classes, its last layer has {number}: it is damaged")
+        names = None
+    usual = asdict(usual_preprocessing(architecture.options))
+    fixed = {**(found.normaliser or {}), **known.get("preprocessing", {})}
+    try:
+        options = check_options(model, architecture.options, known.get("options", {}))
+    except ValueError as error:
+        raise WeightsError(f"{path}: its metadata is damaged ({error}): give another copy of the file") from error
+    still_open = known.get("open", open_questions(model, architecture.options))
+    assumptions = [name for name in FIELDS if name not in fixed]
+    assumptions += [name for name in still_open if name != "classes"]
+    assumptions += ["classes"] if names is None and number is not None else []
+    left_out = [*found.left_out, *known.get("left_out", [])]
+    notes = list(found.notes)
+    if objects:
+        notes.append(f"left out, as no arrays: {some(objects, 6)}")
+    return {
+        "model": known.get("model") or model,
+        "num_classes": number,
+        "options": {**architecture.options, **options},
+        "classes": names,
+        "source": known.get("source") or source,
+        "preprocessing": {**usual, **fixed},
+        "assumptions": tuple(assumptions),
+        "part": found.part,
+        "parts": found.parts,
+        "head": found.head,
+        "left_out": left_out,
+        "notes": notes,
+        **({"run": known["run"]} if "run" in known else {}),
+    }
+
+
+def _names(info, key):
+    """A list of names in the info that a reader gave; a file's own text under that key is none."""
+    return info[key] if isinstance(info.get(key), list) else []
 
 
 def _best_of(path):
@@ -71,46 +115,37 @@ def _best_of(path):
     return best
 
 
-def identify(path: str | Path) -> str:
-    """What a weights file holds, as text of a few lines: network, classes, source, preprocessing. Raises as `read`."""
-    state, metadata = read(path)
-    preprocessing = Preprocessing(**metadata["preprocessing"])
-    options = "".join(f", {name} {value}" for name, value in metadata["options"].items() if value)
-    numbers = sum(array.size for key, array in state.items() if ".running_" not in key)
-    heads = "no head" if metadata["num_classes"] is None else f"{metadata['num_classes']:,} classes"
-    names = f": {', '.join(metadata['classes'][:10])}" if metadata["classes"] else ""
-    cut = "scaled to it" if preprocessing.resize is None else f"cut out after scaling to {preprocessing.resize}"
-    mean, std = (", ".join(f"{number:.4f}" for number in getattr(preprocessing, name)) for name in ("mean", "std"))
-    return (
-        f"model          {metadata['model']}{options}, {numbers:,} parameters\n"
-        f"classes        {heads}{names}\n"
-        f"source         {metadata['source']}\n"
-        f"preprocessing  {preprocessing.size}x{preprocessing.size} {cut}, {preprocessing.interpolation}, "
-        f"{preprocessing.order}, mean ({mean}), std ({std})"
-        f"{'; assumed, the file does not say' if metadata['assumed'] else ''}"
-    )
-
-
-def build(path: str | Path, rng: Rng = None) -> tuple[Module, dict[str, Any]]:
+def build(
+    path: str | Path, rng: Rng = None, part: str | None = None, overrides: Mapping[str, Any] | None = None
+) -> tuple[Module, dict[str, Any]]:
     """(model, metadata): the network that a file belongs to, with the file's weights. Raises as `read` and `load`."""
-    state, metadata = read(path)
+    state, metadata = read(path, part, overrides)
     classes = metadata["num_classes"]
     if classes is None:
-        raise WeightsError(f"{path}: has no head, so it predicts nothing: fine-tune it, or load it with head='new'")
+        why = "".join(f" ({note})" for note in metadata["notes"] if " head " in note)
+        raise WeightsError(
+            f"{path}: has no head, so it predicts nothing{why}: fine-tune it, or load it with head='new'"
+        )
     model = models.build(metadata["model"], classes, rng=rng, **metadata["options"])
-    fill(model, path, state, hint=OF_THE_FILE_ITSELF)
+    fill(model, path, state, hint=OF_THE_FILE_ITSELF, left_out=metadata["left_out"])
     return model, metadata
 
 
-def load(model: Module, path: str | Path, head: str | None = None) -> dict[str, Any]:
+def load(
+    model: Module,
+    path: str | Path,
+    head: str | None = None,
+    part: str | None = None,
+    overrides: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
     """Fill `model` with a file's weights, cast to its dtype and moved to its device; returns the metadata.
 
     Every array must be there, in its shape, and none besides. head="new" leaves the model's last layer, `fc`, as it
-    is, for other classes. Raises WeightsError that lists every missing, unexpected and misshapen key, or names an array
-    that is not finite, and changes nothing then; else as `read`.
+    is, for other classes. Raises WeightsError that names missing, unexpected and misshapen keys, or an array that is
+    not finite, and changes nothing then; else as `read`.
     """
-    state, metadata = read(path)
-    fill(model, path, state, head)
+    state, metadata = read(path, part, overrides)
+    fill(model, path, state, head, left_out=metadata["left_out"])
     return metadata
 
 
@@ -120,8 +155,11 @@ def fill(
     state: dict[str, np.ndarray],
     head: str | None = None,
     hint: str = OF_ANOTHER_MODEL,
+    left_out: Sequence[str] = (),
 ) -> None:
-    """`load` of what `read` gave for `path`; `hint` is what to do where the keys do not fit."""
+    """`load` of what `read` gave for `path`; `hint` is what to do where the keys do not fit, among which `left_out`
+    are then named, too: what is missing may be there under another name.
+    """
     if head not in (None, "new"):
         raise ValueError(f"load: unknown head {head!r}: give 'new' to leave the model's own, or None")
     if head == "new":
@@ -130,39 +168,31 @@ def fill(
     for key, array in state.items():
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             raise WeightsError(f"{path}: {key} holds NaN or infinity: its training diverged, or the file is damaged")
-    try:
-        model.load_state_dict(state)
-    except ValueError as error:
-        raise WeightsError(f"{path}: {error}{'' if head else hint}") from error
+    shapes, own_shapes = ({key: np.shape(array) for key, array in each.items()} for each in (state, model.state_dict()))
+    if wrong := misfits(shapes, own_shapes, "the model", MOST_KEYS):
+        wrong = misfits({**shapes, **dict.fromkeys(left_out, ())}, own_shapes, "the model", MOST_KEYS)
+        raise WeightsError(f"{path}: {wrong}{'' if head else hint}")
+    model.load_state_dict(state)
 
 
 def write(path: str | Path, state: Mapping[str, np.ndarray], metadata: Mapping[str, Any]) -> None:
     """Write weights with their metadata as a safetensors file that `read` takes, and any reader of safetensors.
 
-    The keys are those of torchvision's state_dict with its counts, `num_batches_tracked`, which are 0.
-    Raises OSError where it cannot be written; a file that stood there before is then as it was.
+    What is assumed is written as that: a guess does not become a fact. The keys are those of torchvision's state_dict
+    with its counts, `num_batches_tracked`, which are 0. Raises OSError where it cannot be written; a file that stood
+    there before is then as it was.
     """
     from safetensors.numpy import save
 
-    known = {key: metadata[key] for key in ("model", "classes", "preprocessing", "source")}
-    if metadata["assumed"]:
-        del known["preprocessing"]
     arrays = {key: np.ascontiguousarray(array) for key, array in state.items()}
     means = [key for key in arrays if key.endswith("running_mean")]
     arrays |= {key.replace("running_mean", "num_batches_tracked"): np.array(0, np.int64) for key in means}
-    write_atomically(path, save(arrays, {"format": FORMAT, "minires": json.dumps(known)}))
-
-
-def usual_preprocessing(options: Mapping[str, Any]) -> Preprocessing:
-    """The Preprocessing that most weights of a network with these options were trained with."""
-    if "small_input" not in options or options["small_input"]:
-        return Preprocessing(**IMAGENET, size=32, resize=32)
-    return Preprocessing(**(CAFFE if options["variant"] == "keras" else IMAGENET))
+    write_atomically(path, save(arrays, {"format": FORMAT, "minires": written(metadata)}))
 
 
 def _read_file(path):
     """(state, info, source) by what the file begins with; its name says nothing certain."""
-    from minires.pretrained import keras_file, npz_file, safetensors_file, torch_file
+    from minires.pretrained import keras_file, npz_file, safetensors_file
 
     try:
         with open(path, "rb") as file:
@@ -176,59 +206,25 @@ def _read_file(path):
         return *npz_file.read_npz(path), "NumPy"
     if start[8:9] == b"{":
         return *safetensors_file.read_safetensors(path), "safetensors"
-    state, info = torch_file.read_torch(path, _wanted)
-    return _unwrapped(state), info, "PyTorch"
+    return *_read_torch(path), "PyTorch"
 
 
-def _wanted(shapes):
-    """The arrays of a checkpoint but an optimizer's, which are many and no use here."""
-    return [key for key in shapes if not key.startswith("optimizer")] or list(shapes)
+def _read_torch(path):
+    """(state, info) without what an optimizer keeps, which is much and no use here: its names are in "not_read"."""
+    from minires.pretrained import torch_file
 
+    not_read: dict[str, None] = {}
 
-def _unwrapped(state):
-    """The arrays under the first of the usual names of a state_dict in a checkpoint; else all."""
-    for name in STATE_NAMES:
-        inside = {key.removeprefix(f"{name}."): array for key, array in state.items() if key.startswith(f"{name}.")}
-        if inside:
-            return inside
-    return state
+    def wanted(shapes):
+        keys = [key for key in shapes if not key.startswith("optim")]
+        not_read.update(dict.fromkeys(key.split(".")[0] for key in shapes if keys and key.startswith("optim")))
+        return keys or list(shapes)
+
+    state, info = torch_file.read_torch(path, wanted)
+    return state, {**info, "not_read": list(not_read)}
 
 
 def _entries(path):
     """The names of a zip file's entries."""
     with opened(path) as file:
         return open_zip(file).namelist()
-
-
-def _known(path, info):
-    """What a file's own metadata says of it, as far as this library wrote it."""
-    written_by = {FORMAT: _of_weights, checkpoint.FORMAT: _of_a_run}.get(info.get("format"))
-    if written_by is None:
-        return {}
-    try:
-        known = {"model": "", "classes": None, **written_by(json.loads(info["minires"]))}
-        Preprocessing(**known.get("preprocessing", IMAGENET))
-        names = known["classes"]
-        if not isinstance(known["model"], str) or not (names is None or all(isinstance(name, str) for name in names)):
-            raise ValueError("names that are no text")
-        return known
-    except (KeyError, TypeError, ValueError, RecursionError) as error:
-        raise WeightsError(f"{path}: its metadata is damaged ({error!r}): give another copy of the file") from error
-
-
-def _of_weights(header):
-    """The metadata that `write` wrote."""
-    known = {key: header[key] for key in ("model", "classes", "source")}
-    return {**known, "preprocessing": header["preprocessing"]} if "preprocessing" in header else known
-
-
-def _of_a_run(header):
-    """The metadata of a checkpoint; of one that a run wrote, "run" says what it was trained and tested on."""
-    config = header["info"].get("config")
-    if config is None:
-        return {}
-    preprocessing = config.get("preprocessing") or {**config["normalisation"], "size": 32, "resize": 32}
-    dataset, test_images = config["dataset"], config["sizes"]["test"]
-    run = {"dataset": dataset["name"], "label": dataset["label"], "test_images": test_images}
-    known = {"model": config["settings"]["model"], "classes": config["classes"], "preprocessing": preprocessing}
-    return {**known, "source": "minires", "run": run}

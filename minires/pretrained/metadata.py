@@ -1,0 +1,90 @@
+"""What a file says of its weights beside them: as this library writes it, and the names of classes in a checkpoint."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from minires import checkpoint
+from minires.data.images import Preprocessing
+from minires.pretrained.errors import WeightsError
+from minires.pretrained.readings import ASSUMED, FIELDS, IMAGENET
+
+FORMAT = "minires-weights-1"
+CLASSES = ("classes", "class_names", "class_to_idx", "CLASSES")  # what checkpoints call them
+
+
+def said(path: str | Path, info: Mapping[str, Any]) -> dict[str, Any]:
+    """What the metadata of a file say, of {"model", "classes", "source", "preprocessing", "options", "run", ...}.
+
+    "open": names of ASSUMED that are still assumed, where the file knows.   Raises WeightsError for damaged ones.
+    """
+    written_by = {FORMAT: _of_weights, checkpoint.FORMAT: _of_a_run}.get(str(info.get("format")))
+    if written_by is None:
+        return _of_others(info)
+    try:
+        known = {"model": "", "classes": None, **written_by(json.loads(info["minires"]))}
+        Preprocessing(**{**IMAGENET, **known.get("preprocessing", {})})
+        names, options = known["classes"], known.get("options", {})
+        if not isinstance(known["model"], str) or not (names is None or all(isinstance(name, str) for name in names)):
+            raise ValueError("names that are no text")
+        if not isinstance(options, dict) or not all(isinstance(name, str) for name in known.get("left_out", [])):
+            raise ValueError("options or names that are none")
+        return known
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        raise WeightsError(f"{path}: its metadata is damaged ({error!r}): give another copy of the file") from error
+
+
+def written(metadata: Mapping[str, Any]) -> str:
+    """The metadata of weights as `said` reads them; what is assumed stays so."""
+    assumptions = metadata.get("assumptions", FIELDS if metadata["assumed"] else ())
+    known = {key: metadata[key] for key in ("model", "classes", "source")}
+    preprocessing = {name: value for name, value in metadata["preprocessing"].items() if name not in assumptions}
+    if preprocessing:
+        known["preprocessing"] = preprocessing
+    known |= {key: metadata[key] for key in ("options", "left_out") if metadata.get(key)}
+    return json.dumps({**known, "assumed": [name for name in assumptions if name in ASSUMED]})
+
+
+def _of_weights(header):
+    """The metadata that `written` wrote."""
+    known = {key: header[key] for key in ("model", "classes", "source")}
+    known |= {key: header[key] for key in ("preprocessing", "options", "left_out") if key in header}
+    still_open = header.get("assumed", [])
+    return {**known, "open": tuple(name for name in ASSUMED if name in still_open)}
+
+
+def _of_a_run(header):
+    """The metadata of a checkpoint; of one that a run wrote, "run" says what it was trained and tested on."""
+    config = header["info"].get("config")
+    if config is None:
+        return {"open": ()}
+    preprocessing = config.get("preprocessing") or {**config["normalisation"], "size": 32, "resize": 32}
+    preprocessing = {"order": "RGB", "interpolation": "bilinear", **preprocessing}
+    dataset, test_images = config["dataset"], config["sizes"]["test"]
+    run = {"dataset": dataset["name"], "label": dataset["label"], "test_images": test_images}
+    known = {"model": config["settings"]["model"], "classes": config["classes"], "preprocessing": preprocessing}
+    return {**known, "options": config.get("options", {}), "source": "minires", "run": run, "open": ()}
+
+
+def _of_others(info):
+    """The names of classes and the preprocessing in other files, where they are what they are called."""
+    known: dict[str, Any] = {}
+    preprocessing = info.get("preprocessing")
+    if isinstance(preprocessing, dict) and preprocessing:
+        try:
+            Preprocessing(**{**IMAGENET, **preprocessing})
+            known["preprocessing"] = preprocessing
+        except (TypeError, ValueError):
+            pass
+    meta = info.get("meta")
+    places = [info, meta] if isinstance(meta, dict) else [info]
+    names = next((found for place in places for name in CLASSES if (found := _names(place.get(name)))), None)
+    return {**known, "classes": names, "maybe": True} if names else known
+
+
+def _names(value):
+    """A list of texts, or a dictionary {text: number from 0 up}, as a list of names; else None."""
+    if isinstance(value, dict) and sorted(map(str, value.values())) == sorted(map(str, range(len(value)))):
+        value = [name for name, _ in sorted(value.items(), key=lambda item: int(item[1]))]
+    return value if isinstance(value, list) and value and all(isinstance(name, str) for name in value) else None

@@ -1,0 +1,118 @@
+"""The one network of a file that is taken, and all that is to be said of the file's other arrays."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from minires.names import some
+from minires.pretrained.architectures import Architecture, nothing_known, recognise
+from minires.pretrained.errors import WeightsError
+from minires.pretrained.heads import find_head
+from minires.pretrained.normalisers import find_normaliser
+from minires.pretrained.parts import Part, choose, find_parts, scopes
+
+MOST = 6  # names of what was left out
+
+
+@dataclass(frozen=True)
+class Found:
+    """state: the network's arrays under torchvision's names.   part, parts: its name and those of all in the file.
+    head: where its last layer stands in the file, or None.   normaliser: {"mean", "std"}, or None.
+    left_out: names of what was not taken.   notes: what is to be said of all this, sentences.
+    """
+
+    state: dict[str, np.ndarray]
+    architecture: Architecture
+    part: str
+    parts: tuple[str, ...]
+    head: str | None
+    normaliser: dict[str, tuple[float, ...]] | None
+    left_out: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def find_network(state: Mapping[str, np.ndarray], part: str | None = None, not_read: Sequence[str] = ()) -> Found:
+    """The network of this name in a file's arrays, or the one that `parts.choose` takes.
+
+    not_read: names of what the file holds besides, which are left out, too.
+
+    Raises WeightsError where there is none, none of this name, or one of no architecture that is known here.
+    """
+    parts = find_parts(state)
+    if not parts:
+        raise WeightsError(nothing_known(state))
+    chosen = choose(parts, part) if part else choose(_known(parts) or parts)
+    levels = list(scopes(chosen, parts, state))
+    head, normaliser = find_head(chosen, levels), find_normaliser(levels)
+    arrays = {**_with_statistics(chosen), **head.arrays}
+    architecture = recognise(arrays)
+    notes = [*_note_of_parts(chosen, parts), *head.notes]
+    taken = chosen.keys | head.keys
+    if normaliser:
+        notes.append(f"mean and std are those of {normaliser[0]}, which is in the file")
+        taken |= normaliser[2]
+    others = {other.prefix for other in parts if other is not chosen}
+    beside = [prefix + key for prefix, level in levels for key in level if prefix + key not in taken]
+    left_out = (*_shortened(beside, taken, others), *not_read)
+    if left_out:
+        notes.append(f"left out: {some(left_out, MOST)}")
+    return Found(
+        arrays,
+        architecture,
+        chosen.name,
+        tuple(each.name for each in parts),
+        head.name,
+        normaliser[1] if normaliser else None,
+        left_out,
+        tuple(notes),
+    )
+
+
+def _known(parts):
+    """Those that are of an architecture that is known."""
+    known = []
+    for part in parts:
+        try:
+            recognise(part.arrays)
+        except WeightsError:
+            continue
+        known.append(part)
+    return known
+
+
+def _note_of_parts(chosen: Part, parts: list[Part]) -> list[str]:
+    if len(parts) == 1:
+        return []
+    others = some([part.name for part in parts if part is not chosen], 4)
+    return [f"took {chosen.name} of {len(parts)} networks in the file, not {others}: part=NAME chooses another"]
+
+
+def _shortened(keys: Iterable[str], taken: frozenset[str], others: set[str]) -> list[str]:
+    """The beginnings of keys that say what was left out, each once: as short as they can be without what was taken."""
+    inside = {key[:end] for key in taken for end in _ends(key)} | {
+        prefix[:end] for prefix in others for end in _ends(prefix)
+    }
+    names: dict[str, None] = {}
+    for key in keys:
+        if key.endswith("num_batches_tracked"):
+            continue
+        name = next((key[:end] for end in _ends(key) if key[:end] not in inside), key)
+        names[name] = None
+    return list(names)
+
+
+def _ends(key):
+    """Where the beginnings of a dotted key end: after each of its words."""
+    return [place for place, letter in enumerate(key) if letter == "."] + [len(key)]
+
+
+def _with_statistics(part: Part) -> dict[str, np.ndarray]:
+    """A part's arrays; Detectron's norms are a scale and a shift, for which a mean of 0 and a variance of 1 stand."""
+    arrays = dict(part.arrays)
+    if part.source == "Detectron":
+        for key in [key for key in arrays if key.split(".")[-2][:2] == "bn" or ".downsample.1." in key]:
+            name, size = key.rpartition(".")[0], arrays[key].shape
+            arrays.setdefault(f"{name}.running_mean", np.zeros(size, np.float32))
+            arrays.setdefault(f"{name}.running_var", np.full(size, 1 - 1e-5, np.float32))
+    return arrays

@@ -1,0 +1,154 @@
+"""The networks in a file, found by their structure: wherever the keys of one stand, under whatever prefix.
+
+    state_dict.module.encoder_q.conv1.weight     the network "state_dict.module.encoder_q"
+    state_dict.module.encoder_k.conv1.weight     the network "state_dict.module.encoder_k"
+    state_dict.module.queue                      beside them
+
+Which of several is taken, where nobody says: an average over training before the network itself ("ema", "teacher",
+"swa"), and that before one that follows it or fights it ("encoder_k", "momentum", "target", "attacker", ...);
+of equals the one with the shorter name, then the first.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from minires.names import some, unknown
+from minires.pretrained.errors import WeightsError
+from minires.pretrained.renamings import SOURCES, numbered, renamed
+
+TOP = "."  # the name of a network whose keys have no prefix
+AVERAGES = {"ema", "teacher", "swa", "averaged", "polyak"}
+FOLLOWERS = {"k", "key", "momentum", "target", "attacker", "old", "previous", "decoder", "discriminator"}
+_BODY = re.compile(r"(conv\d+|bn\d+|layer\d+)(\.|$)")
+_NUMBERED = re.compile(r"(?:^|\.)(\d{1,3})\.0\.conv1\.weight$")
+
+
+@dataclass(frozen=True)
+class Part:
+    """A network in a file.
+
+    prefix: what its keys have in common, with the dot after it.   source: whose names they are.
+    arrays: {key under torchvision's names: array}, without its head.   keys: those of the file that these are.
+    """
+
+    prefix: str
+    source: str
+    arrays: dict[str, np.ndarray]
+    keys: frozenset[str]
+
+    @property
+    def name(self) -> str:
+        return self.prefix.removesuffix(".") or TOP
+
+
+def find_parts(state: Mapping[str, np.ndarray]) -> list[Part]:
+    """The networks in a file's arrays, in the order in which they stand there."""
+    parts: dict[str, Part] = {}
+    for key in state:
+        anchored = _anchor(key, state)
+        if anchored is not None and anchored[0] not in parts:
+            parts[anchored[0]] = _part(state, *anchored)
+    return list(parts.values())
+
+
+def _anchor(key, state):
+    """(prefix, source, rules) where a key is one that tells a network."""
+    for source in SOURCES:
+        if key == source.anchor or key.endswith("." + source.anchor):
+            return key.removesuffix(source.anchor), source.name, source.rules
+    if found := _NUMBERED.search(key):
+        prefix, first = key[: found.start(1)], int(found[1])
+        if first > 1 and f"{prefix}0.weight" in state and f"{prefix}{first - 1}.0.conv1.weight" not in state:
+            return prefix, "numbers of an nn.Sequential", numbered(first)
+    prefix = key.removesuffix("conv2.weight")
+    if prefix != key and prefix[-1:] in ("", ".") and _is_simple_cnn(state, prefix):
+        return prefix, "simple_cnn", ()
+    return None
+
+
+def _is_simple_cnn(state, prefix):
+    shapes = [tuple(state[prefix + name].shape) if prefix + name in state else None for name in _SIMPLE_CNN]
+    return shapes == list(_SIMPLE_CNN.values())
+
+
+_SIMPLE_CNN = {"conv1.weight": (32, 3, 3, 3), "conv2.weight": (64, 32, 3, 3)}
+
+
+def _part(state, prefix, source, rules):
+    arrays, keys = {}, set()
+    for key, array in state.items():
+        if key.startswith(prefix):
+            name = renamed(key[len(prefix) :], rules)
+            if _BODY.match(name) or (name in ("fc.weight", "fc.bias") and source == "Detectron"):
+                keys.add(key)
+                if not name.endswith("num_batches_tracked"):
+                    arrays[name] = array
+    return Part(prefix, source, arrays, frozenset(keys))
+
+
+def choose(parts: list[Part], name: str | None = None) -> Part:
+    """The part of this name, or, with None, the one that the rule above takes.
+
+    name: a part's whole name, or enough of it that no other fits: "teacher" for "teacher.module.backbone".
+    Raises WeightsError that lists the parts where none or several fit.
+    """
+    if name is None:
+        return min(parts, key=_rank)
+    asked = name.strip(".") or TOP
+    names = [part.name for part in parts]
+    for fits in (_is, _has):
+        fitting = [part for part in parts if fits(part.name, asked)]
+        if len(fitting) == 1:
+            return fitting[0]
+        if fitting:
+            found = some([part.name for part in fitting], 6)
+            raise WeightsError(f"part {name!r} fits {len(fitting)} of its networks ({found}): give one whole name")
+    raise WeightsError(unknown("part", name, names[:12]))
+
+
+def _is(name, asked):
+    return name == asked
+
+
+def _has(name, asked):
+    """Whether the words of `asked` stand one after the other in a name."""
+    return f".{asked}." in f".{name}."
+
+
+def _rank(part):
+    words = {word for component in part.name.split(".") for word in re.split(r"[_\-]", component.lower())}
+    kind = 0 if words & AVERAGES else 2 if words & FOLLOWERS else 1
+    return kind, len(part.prefix)
+
+
+def scopes(part: Part, parts: list[Part], state: Mapping[str, np.ndarray]) -> Iterator[tuple[str, dict]]:
+    """(prefix, {key after it: array}) of what stands beside a part: at its own prefix, then at each one above.
+
+    What belongs to another part, or stands beside it alone, is in none of them; nothing is in two.
+    """
+    others = [other for other in parts if other is not part]
+    away = tuple(filter(None, (_territory(other, part) for other in others)))
+    seen = set(part.keys).union(*(other.keys for other in others))
+    prefix = part.prefix
+    while True:
+        level = {}
+        for key, array in state.items():
+            if key.startswith(prefix) and key not in seen and not key.startswith(away):
+                level[key[len(prefix) :]] = array
+        seen.update(prefix + name for name in level)
+        yield prefix, level
+        if not prefix:
+            return
+        prefix = prefix[: prefix[:-1].rfind(".") + 1]
+
+
+def _territory(other, part):
+    """The shortest prefix of `other` that is none of `part`'s: what stands there belongs to it; "" if there is none."""
+    mine, theirs = part.prefix.split(".")[:-1], other.prefix.split(".")[:-1]
+    shared = next(
+        (n for n, (a, b) in enumerate(zip(mine, theirs, strict=False)) if a != b), min(len(mine), len(theirs))
+    )
+    return ".".join([*theirs[: shared + 1], ""]) if len(theirs) > shared else ""

@@ -1,0 +1,142 @@
+"""The names that well-known sources give to the layers of a ResNet, and what each is called here: torchvision's way.
+
+A source is told by one key that each of its networks has, the weight of the first convolution of the first block.
+Whatever stands before that name in the file is a prefix, which wrappers and checkpoints have added.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+_LAYERS = r"(weight|bias|running_mean|running_var|num_batches_tracked)"
+Rule = tuple[str, str | Callable[[re.Match], str]]
+
+
+@dataclass(frozen=True)
+class Source:
+    """anchor: the end of the key that tells it.   rules: (pattern, replacement), each for the whole of a key."""
+
+    name: str
+    anchor: str
+    rules: tuple[Rule, ...]
+
+
+def _stage(text: str, less: int) -> str:
+    return f"layer{int(text) - less}"
+
+
+_SCALE = {"s": "weight", "b": "bias"}
+_LETTER = {"a": 1, "b": 2, "c": 3}
+_RESIDUAL_FUNCTION = {"0": "conv1", "1": "bn1", "3": "conv2", "4": "bn2", "6": "conv3", "7": "bn3"}
+
+SOURCES = (
+    Source(
+        "torchvision",
+        "layer1.0.conv1.weight",
+        (
+            (r"(stem|layer0)\.(conv1|bn1)\.(.*)", r"\2.\3"),
+            (rf"layer0\.0\.{_LAYERS}", r"conv1.\1"),
+            (rf"layer0\.1\.{_LAYERS}", r"bn1.\1"),
+            (r"(layer\d+\.\d+)\.(?:shortcut|downsample)\.conv\.(.*)", r"\1.downsample.0.\2"),
+            (r"(layer\d+\.\d+)\.(?:shortcut|downsample)\.(?:bn|norm)\.(.*)", r"\1.downsample.1.\2"),
+            (r"(layer\d+\.\d+)\.shortcut\.(.*)", r"\1.downsample.\2"),
+        ),
+    ),
+    Source(
+        "Hugging Face transformers",
+        "encoder.stages.0.layers.0.layer.0.convolution.weight",
+        (
+            (r"embedder\.embedder\.convolution\.(.*)", r"conv1.\1"),
+            (r"embedder\.embedder\.normalization\.(.*)", r"bn1.\1"),
+            (
+                r"encoder\.stages\.(\d+)\.layers\.(\d+)\.layer\.(\d+)\.convolution\.(.*)",
+                lambda m: f"{_stage(m[1], -1)}.{m[2]}.conv{int(m[3]) + 1}.{m[4]}",
+            ),
+            (
+                r"encoder\.stages\.(\d+)\.layers\.(\d+)\.layer\.(\d+)\.normalization\.(.*)",
+                lambda m: f"{_stage(m[1], -1)}.{m[2]}.bn{int(m[3]) + 1}.{m[4]}",
+            ),
+            (
+                r"encoder\.stages\.(\d+)\.layers\.(\d+)\.shortcut\.(convolution|normalization)\.(.*)",
+                lambda m: f"{_stage(m[1], -1)}.{m[2]}.downsample.{int(m[3] == 'normalization')}.{m[4]}",
+            ),
+        ),
+    ),
+    Source(
+        "Detectron2",
+        "res2.0.conv1.weight",
+        (
+            (r"stem\.conv1\.norm\.(.*)", r"bn1.\1"),
+            (r"stem\.conv1\.(.*)", r"conv1.\1"),
+            (r"stem\.bn1\.(.*)", r"bn1.\1"),
+            (r"res(\d)\.(\d+)\.conv(\d)\.norm\.(.*)", lambda m: f"{_stage(m[1], 1)}.{m[2]}.bn{m[3]}.{m[4]}"),
+            (r"res(\d)\.(\d+)\.shortcut\.norm\.(.*)", lambda m: f"{_stage(m[1], 1)}.{m[2]}.downsample.1.{m[3]}"),
+            (r"res(\d)\.(\d+)\.shortcut\.(.*)", lambda m: f"{_stage(m[1], 1)}.{m[2]}.downsample.0.{m[3]}"),
+            (r"res(\d)\.(\d+)\.(.*)", lambda m: f"{_stage(m[1], 1)}.{m[2]}.{m[3]}"),
+        ),
+    ),
+    Source(
+        "Detectron",
+        "res2_0_branch2a_w",
+        (
+            (r"conv1_w", "conv1.weight"),
+            (r"res_conv1_bn_([sb])", lambda m: f"bn1.{_SCALE[m[1]]}"),
+            (r"res(\d)_(\d+)_branch2([abc])_w", lambda m: f"{_stage(m[1], 1)}.{m[2]}.conv{_LETTER[m[3]]}.weight"),
+            (
+                r"res(\d)_(\d+)_branch2([abc])_bn_([sb])",
+                lambda m: f"{_stage(m[1], 1)}.{m[2]}.bn{_LETTER[m[3]]}.{_SCALE[m[4]]}",
+            ),
+            (r"res(\d)_(\d+)_branch1_w", lambda m: f"{_stage(m[1], 1)}.{m[2]}.downsample.0.weight"),
+            (r"res(\d)_(\d+)_branch1_bn_([sb])", lambda m: f"{_stage(m[1], 1)}.{m[2]}.downsample.1.{_SCALE[m[3]]}"),
+            (r"(?:pred|fc1000)_w", "fc.weight"),
+            (r"(?:pred|fc1000)_b", "fc.bias"),
+        ),
+    ),
+    Source(
+        "stages called conv2_x to conv5_x",
+        "conv2_x.0.residual_function.0.weight",
+        (
+            (rf"conv1\.0\.{_LAYERS}", r"conv1.\1"),
+            (rf"conv1\.1\.{_LAYERS}", r"bn1.\1"),
+            (
+                r"conv(\d)_x\.(\d+)\.residual_function\.([013467])\.(.*)",
+                lambda m: f"{_stage(m[1], 1)}.{m[2]}.{_RESIDUAL_FUNCTION[m[3]]}.{m[4]}",
+            ),
+            (r"conv(\d)_x\.(\d+)\.shortcut\.(.*)", lambda m: f"{_stage(m[1], 1)}.{m[2]}.downsample.{m[3]}"),
+        ),
+    ),
+    Source(
+        "pytorchcv",
+        "stage1.unit1.body.conv1.conv.weight",
+        (
+            (r"init_block\.(?:conv\.)?bn\.(.*)", r"bn1.\1"),
+            (r"init_block\.(?:conv\.)?conv\.(.*)", r"conv1.\1"),
+            (
+                r"stage(\d)\.unit(\d+)\.body\.conv(\d)\.(conv|bn)\.(.*)",
+                lambda m: f"layer{m[1]}.{int(m[2]) - 1}.{m[4]}{m[3]}.{m[5]}",
+            ),
+            (
+                r"stage(\d)\.unit(\d+)\.identity_conv\.(conv|bn)\.(.*)",
+                lambda m: f"layer{m[1]}.{int(m[2]) - 1}.downsample.{int(m[3] == 'bn')}.{m[4]}",
+            ),
+        ),
+    ),
+)
+
+
+def renamed(key: str, rules: tuple[Rule, ...]) -> str:
+    """The key by the first of the rules that fits the whole of it, else as it is."""
+    for pattern, replacement in rules:
+        if found := re.fullmatch(pattern, key):
+            return found.expand(replacement) if isinstance(replacement, str) else replacement(found)
+    return key
+
+
+def numbered(first: int) -> tuple[Rule, ...]:
+    """The rules of a network that became an nn.Sequential of its children, whose layer1 has this number."""
+
+    def stage(found):
+        number = int(found[1]) - first + 1
+        return f"layer{number}.{found[2]}" if 1 <= number <= 4 else found[0]
+
+    return ((rf"0\.{_LAYERS}", r"conv1.\1"), (rf"1\.{_LAYERS}", r"bn1.\1"), (r"(\d{1,3})\.(\d+\..*)", stage))

@@ -1,0 +1,63 @@
+"""The names of well-known classes, and lists of names that users write."""
+
+import pytest
+
+from minires.cli.weights import class_names as names_for
+from minires.data import CLASSES
+from minires.data.class_names import LISTS, class_names, read_class_names
+
+
+@pytest.mark.parametrize(
+    ("name", "number", "first", "last"),
+    [
+        ("imagenet", 1000, "tench", "toilet tissue"),
+        ("cifar100", 100, "apple", "worm"),
+        ("cifar100-coarse", 20, "aquatic_mammals", "vehicles_2"),
+        ("cifar10", 10, "airplane", "truck"),
+    ],
+)
+def test_the_lists(name, number, first, last):
+    names = class_names(name)
+    assert (len(names), names[0], names[-1]) == (number, first, last)
+    assert all(text and text == text.strip() for text in names)
+
+
+def test_some_names_stand_where_they_should():
+    names = class_names("imagenet")
+    assert [names[label] for label in (207, 281, 407, 817, 980)] == [
+        "golden retriever", "tabby", "ambulance", "sports car", "volcano"]  # fmt: skip
+    assert class_names("cifar10") == CLASSES
+    assert list(class_names("cifar100")) == sorted(class_names("cifar100"))
+
+
+def test_an_unknown_list():
+    with pytest.raises(ValueError, match=r"unknown list of class names 'cifar-100': did you mean 'cifar100'\?"):
+        class_names("cifar-100")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_marks_and_ends_of_lines_are_no_part_of_a_name(tmp_path, encoding, end):
+    (tmp_path / "names.txt").write_bytes(f"airplane{end}猫 {end}Äpfel{end}{end}".encode(encoding))
+    assert read_class_names(tmp_path / "names.txt") == ["airplane", "猫", "Äpfel"]
+
+
+def test_a_file_that_is_no_list(tmp_path):
+    (tmp_path / "names.txt").write_bytes(b"\xff\xffx")
+    with pytest.raises(ValueError, match=r"names\.txt: cannot be read \(it is no text in UTF-8\): give a text file"):
+        read_class_names(tmp_path / "names.txt")
+    with pytest.raises(ValueError, match=r"none\.txt: cannot be read \(No such file"):
+        read_class_names(tmp_path / "none.txt")
+
+
+def test_names_for_weights_that_have_none(tmp_path, capsys):
+    weights = {"model": "resnet18", "num_classes": 1000, "classes": None}
+    assert names_for(weights, None)[0] == "tench"
+    assert "taken to be ImageNet's" in capsys.readouterr().err
+    assert names_for({**weights, "num_classes": 10}, None)[:2] == ["class 0", "class 1"]
+    assert names_for({**weights, "num_classes": 100}, "cifar100")[-1] == "worm"
+    with pytest.raises(ValueError, match=r"--classes cifar100: 100 names, the weights have 10 classes"):
+        names_for({**weights, "num_classes": 10}, "cifar100")
+    (tmp_path / "two.txt").write_text("\ufeffa\nb\n", encoding="utf-8")
+    assert names_for({**weights, "num_classes": 2}, tmp_path / "two.txt") == ["a", "b"]
+    assert set(LISTS) == {"cifar10", "cifar100", "cifar100-coarse", "imagenet"}
