@@ -92,11 +92,11 @@ def plain_values(content: Any) -> dict[str, Any]:
     One that is too long for what is left is passed over; after ten times MAX_INFO characters nothing more is tried.
     """
     info: dict = {}
-    room, trials = MAX_INFO, 10 * MAX_INFO
+    room, trials, encoder = MAX_INFO, 10 * MAX_INFO, json.JSONEncoder(ensure_ascii=False)
     for key, value in content.items() if isinstance(content, dict) else ():
         text, length = [], 0
         try:
-            for piece in json.JSONEncoder(ensure_ascii=False).iterencode([value]):
+            for piece in encoder.iterencode([value]):
                 text.append(piece)
                 length += len(piece)
                 if length > min(room, trials):

@@ -10,6 +10,7 @@ from typing import BinaryIO
 import numpy as np
 
 from minires.pretrained.errors import WeightsError
+from minires.pretrained.kinds import TELL_TALE, foreign
 
 DTYPES = (
     "float64", "float32", "float16", "bfloat16",
@@ -19,13 +20,26 @@ DTYPES = (
 
 @contextlib.contextmanager
 def opened(path: str | Path) -> Iterator[BufferedReader]:
-    """The file at `path`, open for reading; whatever goes wrong within becomes a WeightsError that names it."""
-    path = Path(path)
-    try:
-        if not path.is_file():
+    """The file at `path`, open for reading; whatever goes wrong within becomes a WeightsError that names it.
+
+    So does what is plainly no file of weights (`kinds.foreign`).
+    """
+    with named(path):
+        if not Path(path).is_file():
             raise WeightsError("no such file; give the path of a weights file, or download it")
         with open(path, "rb") as file:
+            if what := foreign(path, file.read(TELL_TALE)):
+                raise WeightsError(what)
+            file.seek(0)
             yield file
+
+
+@contextlib.contextmanager
+def named(path: str | Path) -> Iterator[None]:
+    """Whatever goes wrong within becomes a WeightsError that names the file at `path`."""
+    path = Path(path)
+    try:
+        yield
     except WeightsError as error:
         raise WeightsError(f"{path}: {error}") from error.__cause__
     except OSError as error:

@@ -37,13 +37,27 @@ def find_head(part: Part, levels: Iterable[tuple[str, Mapping[str, np.ndarray]]]
         return Head(name="fc")
     width = features(part.arrays)
     notes: list[str] = []
+    heads: list[Head] = []
     for prefix, level in levels:
         for name, arrays in _candidates(level):
             head = _judged(prefix, name, arrays, width, part)
-            if head.arrays:
-                return Head(head.arrays, head.name, head.keys, (*notes, *head.notes))
-            notes += head.notes
-    return Head(notes=tuple(notes))
+            heads += [head] if head.arrays else []
+            notes += head.notes if not head.arrays else []
+        unusual = _unusual(level)
+        if not heads and len(unusual) > 1:
+            names = ", ".join(prefix + name for name in unusual[:3])
+            notes.append(f"its head is one of several layers ({names}), none of which is taken")
+    if not heads:
+        return Head(notes=tuple(notes))
+    first, *others = heads
+    if after := next((head for head in others if _follows(head, first)), None):
+        return Head(notes=(f"its head is more than one linear layer ({first.name}, {after.name}) and is left out",))
+    return Head(first.arrays, first.name, first.keys, first.notes)
+
+
+def _follows(head, first):
+    """Whether one linear layer takes as many numbers as the other gives: then both are one head."""
+    return head.arrays["fc.weight"].shape[1] == first.arrays["fc.weight"].shape[0]
 
 
 def features(arrays: Mapping[str, np.ndarray]) -> int | None:
@@ -61,13 +75,21 @@ def _candidates(level):
     for key, array in level.items():
         groups.setdefault(key.split(".")[0], {})[key] = array
     usual = [name for name in NAMES if name in groups]
-    others = [
-        name
-        for name, arrays in groups.items()
-        if name not in NAMES and not _PROJECTION.search(name.lower()) and not name.startswith(_BOOKKEEPING)
-        and [key.rpartition(".")[2] for key in arrays] in (["weight", "bias"], ["bias", "weight"])
-    ]  # fmt: skip
+    others = _unusual(level)
     return [(name, groups[name]) for name in usual + (others if len(others) == 1 else [])]
+
+
+def _unusual(level):
+    """The names of single layers with a weight and a bias that may be a head, though not by their names."""
+    groups: dict = {}
+    for key in level:
+        groups.setdefault(key.split(".")[0], []).append(key.rpartition(".")[2])
+    return [
+        name
+        for name, endings in groups.items()
+        if sorted(endings) == ["bias", "weight"] and name not in NAMES
+        and not _PROJECTION.search(name.lower()) and not name.startswith(_BOOKKEEPING)
+    ]  # fmt: skip
 
 
 def _judged(prefix, name, arrays, width, part):
@@ -77,10 +99,9 @@ def _judged(prefix, name, arrays, width, part):
         return Head()
     if len(layers) != 1 or any(key.endswith("running_mean") for key in arrays):
         what = ", ".join(f"{prefix}{layer} {tuple(array.shape)}" for layer, array in list(layers.items())[:3])
-        more = ", ..." if len(layers) > 3 else ""
-        return Head(
-            notes=(f"its head {prefix}{name} is no single linear layer ({what}{more}) and is left out",) * bool(layers)
-        )
+        why = f"no single linear layer ({what}{', ...' if len(layers) > 3 else ''})"
+        why = why if layers else f"of no kind that is known here ({', '.join(list(arrays)[:3])})"
+        return Head(notes=(f"its head {prefix}{name} is {why} and is left out",))
     ((layer, weight),) = layers.items()
     where = prefix + layer
     if weight.ndim == 4 and weight.shape[2:] == (1, 1):

@@ -10,11 +10,12 @@ An array's path says what it is, in every layout that Keras has written:
                                                         of model.layers, where a projection stands before the last
                                                         convolution of its block
 
-Nothing in a file is run; the description of the model in it is not even read.
+An archive of Keras 3 (.keras) has the last of these in it, beside config.json and metadata.json. Nothing in a file is
+run; the description of the model in it is not even read.
 """
 
+import io
 import re
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,16 @@ import numpy as np
 
 from minires.names import misfits, some
 from minires.pretrained.errors import WeightsError
+from minires.pretrained.files import opened, size_of
+from minires.pretrained.hdf5_arrays import check_storage, read_array
+from minires.pretrained.kinds import zip_archive
+from minires.pretrained.zip_file import open_zip, read_entry
 
 BLOCKS = {"resnet50": (3, 4, 6, 3), "resnet101": (3, 4, 23, 3), "resnet152": (3, 8, 36, 3)}
 FEATURES = 2048
 EPSILON, OLDER_EPSILON = 1.001e-5, 1e-3
 MOST_OBJECTS = 100_000
+ARCHIVED = "model.weights.h5"  # in an archive of Keras 3
 _ENDINGS = {
     **dict.fromkeys(("kernel", "W", "gamma"), "weight"),
     **dict.fromkeys(("bias", "b", "beta"), "bias"),
@@ -51,36 +57,46 @@ def read_keras(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]
     2019 belong to networks whose batch norms had epsilon 1e-3 in place of 1.001e-5: running_var is given the
     difference, which makes inference the same.
     Raises WeightsError for a file that is missing, damaged or of other layers, and for arrays that it does not hold
-    whole and uncompressed, as Keras writes them: what is read is never larger than the file (float16 aside: twice).
+    whole, as Keras writes them, or in chunks packed by gzip within the bounds of `hdf5_arrays.check_storage`.
     """
     try:
         import h5py
     except ImportError as error:
-        raise WeightsError(f'{path}: files of Keras are read with h5py: pip install "minires[convert]"') from error
-    if not Path(path).is_file():
-        raise WeightsError(f"{path}: no such file: give an .h5 file that Keras has written")
-    try:
-        with h5py.File(path, "r") as file:
-            return _read(path, _layers(path, file))
-    except WeightsError:
-        raise
-    except Exception as error:  # damage makes h5py raise nearly anything
-        if zipfile.is_zipfile(path):
-            raise WeightsError(f"{path}: an archive: unpack it and give the model.weights.h5 in it") from error
-        raise WeightsError(f"{path}: damaged or no HDF5 file ({error}): download or save it again") from error
+        raise WeightsError(f"{path}: files of Keras are read with h5py: pip install h5py") from error
+    with opened(path) as file:
+        content, size = _hdf5_of(file)
+        try:
+            with h5py.File(content, "r") as tree:
+                return _read(_layers(tree), size)
+        except WeightsError:
+            raise
+        except Exception as error:  # damage makes h5py raise nearly anything
+            reason = str(error).splitlines()[0][:150] if str(error) else type(error).__name__
+            raise WeightsError(f"damaged or no HDF5 file ({reason}): download or save it again") from error
 
 
-def _read(path, layers):
-    """-> (state, info) from {layer: {name: dataset}}."""
+def _hdf5_of(file):
+    """-> (path or file, size): an HDF5 file itself, or the one in an archive of Keras 3, unpacked into memory."""
+    if file.read(2) != b"PK":
+        return file.name, size_of(file)
+    with open_zip(file) as archive:
+        if ARCHIVED not in archive.namelist():
+            raise WeightsError(zip_archive(archive.namelist()))
+        content = read_entry(archive, ARCHIVED).tobytes()
+    return io.BytesIO(content), len(content)
+
+
+def _read(layers, size):
+    """-> (state, info) from {layer: {name: dataset}} in a file of `size` bytes."""
     since = _older_names()
     older = not layers.keys().isdisjoint(since)
     layers = {since.get(layer, layer): arrays for layer, arrays in layers.items()}
     by_name = not layers.keys().isdisjoint(_places("resnet152"))
     if not by_name:
-        layers = _named_by_order(path, layers)
+        layers = _named_by_order(layers)
     architecture = min(BLOCKS, key=lambda name: len(layers.keys() ^ _places(name).keys()))
-    datasets, classes = _fitted(path, layers, architecture)
-    _check_storage(path, datasets)
+    datasets, classes = _fitted(layers, architecture)
+    check_storage(datasets.values(), size)
     state = {key: _converted(dataset) for key, dataset in datasets.items()}
     if older:
         for key in [key for key in state if key.endswith("running_var")]:
@@ -139,7 +155,7 @@ def _older_names():
 # The file -------------------------------------------------------------------------------------------------------
 
 
-def _layers(path, file):
+def _layers(file):
     """{layer: {our name: dataset}} of all arrays in the file, but for whole numbers (random generators' states).
 
     Links, which may lead into other files, are not followed.
@@ -151,7 +167,7 @@ def _layers(path, file):
         return len(objects) > MOST_OBJECTS or None  # None goes on
 
     if file.visititems(visit):
-        raise WeightsError(f"{path}: more than {MOST_OBJECTS:,} groups and arrays: save the network alone")
+        raise WeightsError(f"more than {MOST_OBJECTS:,} groups and arrays: save the network alone")
     known = _places("resnet152").keys() | _older_names().keys()
     layers: dict = {}
     for name, item in objects:
@@ -162,9 +178,7 @@ def _layers(path, file):
         arrays = layers.setdefault(layer, {})
         ours = _our_name(last)
         if ours in arrays:
-            raise WeightsError(
-                f"{path}: {arrays[ours].name} and /{name} are both {ours} of one layer: save one network"
-            )
+            raise WeightsError(f"{arrays[ours].name} and /{name} are both {ours} of one layer: save one network")
         arrays[ours] = item
     return layers
 
@@ -175,7 +189,7 @@ def _our_name(theirs):
     return _NUMBERED.get(bare) or next((ours for end, ours in _ENDINGS.items() if bare.endswith(end)), bare)
 
 
-def _named_by_order(path, layers):
+def _named_by_order(layers):
     """The layers under Keras's names: the nth convolution of the file is the nth of the network, as is the nth norm."""
     numbered = sorted((layer for layer in layers if layer.endswith("/vars")), key=_number)
     convolutions = [layer for layer in numbered if _dimensions(layers[layer]) == 4]
@@ -186,8 +200,7 @@ def _named_by_order(path, layers):
             renamed = dict(zip(convolutions, names[::2], strict=True)) | dict(zip(norms, names[1::2], strict=False))
             return {renamed.get(layer, layer): arrays for layer, arrays in layers.items()}
     raise WeightsError(
-        f"{path}: holds {some(layers, 5) or 'no arrays'}: only ResNet-50, 101 and 152 (v1) of keras.applications "
-        "are read"
+        f"holds {some(layers, 5) or 'no arrays'}: only ResNet-50, 101 and 152 (v1) of keras.applications are read"
     )
 
 
@@ -204,7 +217,7 @@ def _dimensions(arrays):
 # Its arrays -----------------------------------------------------------------------------------------------------
 
 
-def _fitted(path, layers, architecture):
+def _fitted(layers, architecture):
     """-> ({our key: dataset}, classes): all that the network needs, in its shapes, and nothing besides."""
     places, shapes, classes = _places(architecture), _shapes(architecture), None
     found = {f"{places[layer][0]}.{name}": layers[layer][name] for layer in places for name in layers.get(layer, ())}
@@ -217,8 +230,7 @@ def _fitted(path, layers, architecture):
     got = dict.fromkeys(others) | {key if key in shapes else d.name: _our_shape(d) for key, d in found.items()}
     if problems := misfits(got, shapes, "the model", most=5):
         raise WeightsError(
-            f"{path}: does not fit {architecture} ({problems}): save the network with one Dense layer as its head, "
-            "or none"
+            f"does not fit {architecture} ({problems}): save the network with one Dense layer as its head, or none"
         )
     return found, classes
 
@@ -227,24 +239,7 @@ def _our_shape(dataset):
     return tuple(dataset.shape[axis] for axis in _AXES.get(dataset.ndim, range(dataset.ndim)))
 
 
-def _check_storage(path, datasets):
-    """All arrays must be floating-point numbers that stand in the file as they are: then none can outgrow it."""
-    for dataset in datasets.values():
-        if dataset.dtype.kind != "f" or dataset.dtype.itemsize > 8:
-            raise WeightsError(f"{path}: {dataset.name} holds {dataset.dtype}: give numbers of 16, 32 or 64 bits")
-        if dataset.is_virtual or dataset.external or dataset.chunks:
-            raise WeightsError(
-                f"{path}: {dataset.name} is compressed, cut into chunks or in another file, which Keras never does "
-                "and which could unpack to any size: load the file in Keras and save it again"
-            )
-        if dataset.id.get_storage_size() != dataset.nbytes:
-            raise WeightsError(f"{path}: {dataset.name} is not whole: download or save the file again")
-    size, total = Path(path).stat().st_size, sum(dataset.nbytes for dataset in datasets.values())
-    if total > size:
-        raise WeightsError(f"{path}: arrays of {total:,} bytes in a file of {size:,}: download or save it again")
-
-
 def _converted(dataset):
     """The array in PyTorch's order of axes."""
     dtype = np.promote_types(dataset.dtype, np.float32)
-    return np.ascontiguousarray(dataset[()].transpose(_AXES[dataset.ndim]), dtype)
+    return np.ascontiguousarray(read_array(dataset).transpose(_AXES[dataset.ndim]), dtype)

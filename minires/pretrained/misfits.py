@@ -17,7 +17,8 @@ _PLACE = re.compile(
 FAMILIES = (  # a sign in the keys, and what has it
     (r"(^|\.)(cls_token|patch_embed|pos_embed)|\.attn\.|self_attn|attention", "a transformer"),
     (r"(^|\.)conv_stem|_expand_conv|_depthwise_conv|(^|\.)_blocks\.", "an EfficientNet"),
-    (r"dwconv|depthwise_conv|stages\.\d\.\d\.gamma", "a ConvNeXt"),
+    (r"stages\.\d+\.blocks\.\d+\.norm1\.", "a pre-activation ResNet (BiT)"),
+    (r"dwconv|conv_dw|depthwise_conv|stages\.\d\.\d\.gamma", "a ConvNeXt"),
     (r"denseblock|denselayer", "a DenseNet"),
     (r"inception|Mixed_", "an Inception network"),
     (r"(^|\.)features\.\d+\.conv", "a MobileNet"),

@@ -52,9 +52,9 @@ def find_network(state: Mapping[str, np.ndarray], part: str | None = None, not_r
     if normaliser:
         notes.append(f"mean and std are those of {normaliser[0]}, which is in the file")
         taken |= normaliser[2]
-    others = {other.prefix for other in parts if other is not chosen}
+    others = [other.prefix for other in parts if other is not chosen]
     beside = [prefix + key for prefix, level in levels for key in level if prefix + key not in taken]
-    left_out = (*_shortened(beside, taken, others), *not_read)
+    left_out = (*_shortened(beside, [*taken, *others]), *not_read)
     if left_out:
         notes.append(f"left out: {some(left_out, MOST)}")
     return Found(
@@ -88,23 +88,27 @@ def _note_of_parts(chosen: Part, parts: list[Part]) -> list[str]:
     return [f"took {chosen.name} of {len(parts)} networks in the file, not {others}: part=NAME chooses another"]
 
 
-def _shortened(keys: Iterable[str], taken: frozenset[str], others: set[str]) -> list[str]:
+def _shortened(keys: Iterable[str], taken: Iterable[str]) -> list[str]:
     """The beginnings of keys that say what was left out, each once: as short as they can be without what was taken."""
-    inside = {key[:end] for key in taken for end in _ends(key)} | {
-        prefix[:end] for prefix in others for end in _ends(prefix)
-    }
+    tree: dict = {}
+    for key in taken:
+        node = tree
+        for word in key.split("."):
+            node = node.setdefault(word, {})
     names: dict[str, None] = {}
     for key in keys:
-        if key.endswith("num_batches_tracked"):
-            continue
-        name = next((key[:end] for end in _ends(key) if key[:end] not in inside), key)
-        names[name] = None
+        if not key.endswith("num_batches_tracked"):
+            names[_beginning(key.split("."), tree)] = None
     return list(names)
 
 
-def _ends(key):
-    """Where the beginnings of a dotted key end: after each of its words."""
-    return [place for place, letter in enumerate(key) if letter == "."] + [len(key)]
+def _beginning(words, tree):
+    """The first words, up to one that is in no key of the tree."""
+    for number, word in enumerate(words, 1):
+        if word not in tree:
+            return ".".join(words[:number])
+        tree = tree[word]
+    return ".".join(words)
 
 
 def _with_statistics(part: Part) -> dict[str, np.ndarray]:

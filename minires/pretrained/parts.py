@@ -12,6 +12,7 @@ of equals the one with the shorter name, then the first.
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import takewhile
 
 import numpy as np
 
@@ -19,8 +20,10 @@ from minires.names import some, unknown
 from minires.pretrained.errors import WeightsError
 from minires.pretrained.renamings import SOURCES, numbered, renamed
 
+MOST_PARTS = 64  # in a file
+MOST_LETTERS, MOST_WORDS = 1000, 100  # of a key
 TOP = "."  # the name of a network whose keys have no prefix
-AVERAGES = {"ema", "teacher", "swa", "averaged", "polyak"}
+AVERAGES = {"ema", "teacher", "swa", "average", "averaged", "averages", "avg", "polyak", "shadow"}
 FOLLOWERS = {"k", "key", "momentum", "target", "attacker", "old", "previous", "decoder", "discriminator"}
 _BODY = re.compile(r"(conv\d+|bn\d+|layer\d+)(\.|$)")
 _NUMBERED = re.compile(r"(?:^|\.)(\d{1,3})\.0\.conv1\.weight$")
@@ -45,13 +48,21 @@ class Part:
 
 
 def find_parts(state: Mapping[str, np.ndarray]) -> list[Part]:
-    """The networks in a file's arrays, in the order in which they stand there."""
-    parts: dict[str, Part] = {}
+    """The networks in a file's arrays, in the order in which they stand there.
+
+    Raises WeightsError for more than MOST_PARTS, and for a key that is longer than MOST_LETTERS or has more words than
+    MOST_WORDS.
+    """
+    anchors: dict[str, tuple] = {}
     for key in state:
+        if len(key) > MOST_LETTERS or key.count(".") >= MOST_WORDS:
+            raise WeightsError(f"holds a key of {len(key):,} characters, {ascii(key)[1:40]}...: check where it is from")
         anchored = _anchor(key, state)
-        if anchored is not None and anchored[0] not in parts:
-            parts[anchored[0]] = _part(state, *anchored)
-    return list(parts.values())
+        if anchored is not None:
+            anchors.setdefault(anchored[0], anchored)
+    if len(anchors) > MOST_PARTS:
+        raise WeightsError(f"holds {len(anchors):,} networks, more than {MOST_PARTS}: save the one that is meant alone")
+    return [_part(state, *anchored) for anchored in anchors.values()]
 
 
 def _anchor(key, state):
@@ -131,24 +142,24 @@ def scopes(part: Part, parts: list[Part], state: Mapping[str, np.ndarray]) -> It
     """
     others = [other for other in parts if other is not part]
     away = tuple(filter(None, (_territory(other, part) for other in others)))
-    seen = set(part.keys).union(*(other.keys for other in others))
-    prefix = part.prefix
-    while True:
-        level = {}
-        for key, array in state.items():
-            if key.startswith(prefix) and key not in seen and not key.startswith(away):
-                level[key[len(prefix) :]] = array
-        seen.update(prefix + name for name in level)
-        yield prefix, level
-        if not prefix:
-            return
-        prefix = prefix[: prefix[:-1].rfind(".") + 1]
+    taken = part.keys.union(*(other.keys for other in others))
+    words = part.prefix.split(".")[:-1]
+    levels: list[dict] = [{} for _ in range(len(words) + 1)]
+    for key, array in state.items():
+        if key not in taken and not key.startswith(away):
+            shared = _shared(key.split("."), words)
+            levels[shared][".".join(key.split(".")[shared:])] = array
+    for shared in range(len(words), -1, -1):
+        yield ".".join([*words[:shared], ""]), levels[shared]
 
 
 def _territory(other, part):
     """The shortest prefix of `other` that is none of `part`'s: what stands there belongs to it; "" if there is none."""
     mine, theirs = part.prefix.split(".")[:-1], other.prefix.split(".")[:-1]
-    shared = next(
-        (n for n, (a, b) in enumerate(zip(mine, theirs, strict=False)) if a != b), min(len(mine), len(theirs))
-    )
+    shared = _shared(mine, theirs)
     return ".".join([*theirs[: shared + 1], ""]) if len(theirs) > shared else ""
+
+
+def _shared(words, others):
+    """How many of the first words are the same."""
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(words, others, strict=False)))

@@ -35,6 +35,7 @@ SOURCES = (
         "layer1.0.conv1.weight",
         (
             (r"(stem|layer0)\.(conv1|bn1)\.(.*)", r"\2.\3"),
+            (r"stem\.(\d+)\.(.*)", r"conv1.\1.\2"),
             (rf"layer0\.0\.{_LAYERS}", r"conv1.\1"),
             (rf"layer0\.1\.{_LAYERS}", r"bn1.\1"),
             (r"(layer\d+\.\d+)\.(?:shortcut|downsample)\.conv\.(.*)", r"\1.downsample.0.\2"),

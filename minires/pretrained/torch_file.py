@@ -14,6 +14,7 @@ import functools
 import io
 import math
 import pickle
+import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -23,12 +24,14 @@ import numpy as np
 from minires.pretrained.content import flatten, plain_values
 from minires.pretrained.errors import WeightsError
 from minires.pretrained.files import as_numbers, opened, read_at, size_of
+from minires.pretrained.kinds import TELL_TALE, tar_archive, zip_archive
 from minires.pretrained.pickled_arrays import Array
 from minires.pretrained.torch_pickles import read_pickle
 from minires.pretrained.zip_file import open_zip, read_entry
 
 _MAGIC = b"\x8a\x0a" + 0x1950A86A20F9469CFC6C.to_bytes(10, "little")  # as the first pickle spells it
 _MAX_AXES = 32
+_OF_AN_OPTIMIZER = re.compile(r"(^|\.)state\.\d+\.\w+$")
 
 
 def read_torch(
@@ -47,14 +50,14 @@ def read_torch(
     Raises WeightsError for a file that is missing, damaged, hostile, from a big-endian machine or of another kind.
     """
     with opened(path) as file:
-        head = file.read(512)
+        head = file.read(TELL_TALE)
         file.seek(0)
         if head.startswith(b"PK\3\4"):
             content, numbers_of = _open_zip(file)
         elif _MAGIC in head[:30]:
             content, numbers_of = _open_old(file)
-        elif head[257:262] == b"ustar":
-            raise WeightsError("is of the tar format of PyTorch's first versions; load it there and save it again")
+        elif what := tar_archive(head):
+            raise WeightsError(what)
         elif head.startswith((pickle.PROTO, b"(dp", b"}q")):
             content, _ = read_pickle(file, size_of(file))
             numbers_of = _no_numbers
@@ -63,6 +66,8 @@ def read_torch(
         tensors, left_out = flatten(content)
         if not tensors:
             raise _nothing_in(content, left_out)
+        if all(_OF_AN_OPTIMIZER.search(key) for key in tensors):
+            raise WeightsError("holds an optimizer's state and no network; give the file of model.state_dict()")
         if wanted is not None:
             tensors = {key: tensors[key] for key in wanted({key: tensor.shape for key, tensor in tensors.items()})}
         return _fill(tensors, numbers_of), plain_values(content) | {"left_out": left_out}
@@ -74,7 +79,7 @@ def _open_zip(file):
     entries = archive.namelist()
     name = next((name for name in entries if name.endswith("/data.pkl")), None)
     if name is None:
-        raise WeightsError("is a zip file without PyTorch's data.pkl; check where it is from")
+        raise WeightsError(zip_archive(entries))
     folder = name.removesuffix("data.pkl")
     if folder + "constants.pkl" in entries:
         raise WeightsError("is a TorchScript program, which is not run; save torch.jit.load(path).state_dict()")

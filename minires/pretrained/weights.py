@@ -199,9 +199,10 @@ def _read_file(path):
             start = file.read(9)
     except OSError as error:
         raise WeightsError(f"{path}: cannot be read ({error.strerror}): name a file of weights") from error
-    if start.startswith(b"\x89HDF"):
+    entries = _entries(path) if start.startswith(b"PK") else []
+    if start.startswith(b"\x89HDF") or keras_file.ARCHIVED in entries:
         return *keras_file.read_keras(path), "Keras"
-    if start.startswith(b"PK") and _is_npz(path):
+    if entries and all(name.endswith(".npy") for name in entries):
         return *npz_file.read_npz(path), "NumPy"
     if start[8:9] == b"{":
         return *safetensors_file.read_safetensors(path), "safetensors"
@@ -223,6 +224,7 @@ def _read_torch(path):
     return state, {**info, "not_read": list(not_read)}
 
 
-def _is_npz(path):
+def _entries(path):
+    """The names of a zip file's entries."""
     with opened(path) as file:
-        return all(name.endswith(".npy") for name in open_zip(file).namelist())
+        return open_zip(file).namelist()
