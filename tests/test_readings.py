@@ -223,13 +223,16 @@ def test_damaged_answers(tmp_path, header):
         pretrained.read(tmp_path / "a.safetensors")
 
 
+AB = {"classes": ["a", "b"]}
+
+
 @pytest.mark.parametrize(
     ("info", "names"),
     [
         ({"classes": ["a", "b", "c", "d", "e", "f", "g", "h", "i", "猫"]}, [*"abcdefghi", "猫"]),
         ({"class_to_idx": {letter: 9 - number for number, letter in enumerate("abcdefghij")}}, list("jihgfedcba")),
         ({"meta": {"CLASSES": list("abcdefghij")}}, list("abcdefghij")),
-        ({"classes": ["a", "b"]}, None),
+        (AB, None),
         ({"classes": 10}, None),
         ({"class_to_idx": {"a": 5}}, None),
     ],
@@ -239,6 +242,7 @@ def test_names_of_classes_that_a_checkpoint_holds(torch, tmp_path, info, names):
     metadata = pretrained.read(tmp_path / "a.pth")[1]
     assert metadata["classes"] == names
     assert ("classes" in metadata["assumptions"]) == (names is None)
+    assert metadata["notes"] == (["left out: 2 names of classes, its last layer has 10"] if info == AB else [])
 
 
 # Flags ---------------------------------------------------------------------------------------------------------------

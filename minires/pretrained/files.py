@@ -85,3 +85,18 @@ def as_numbers(data: np.ndarray, dtype: str) -> np.ndarray:
         return bits.view(np.float32)
     whole = len(data) - len(data) % item_size(dtype)
     return data[:whole].view(np.dtype(dtype).newbyteorder("<"))
+
+
+def inside(folder: Path, name: str) -> Path:
+    """The file of that name in a folder. Raises WeightsError for one that lies elsewhere, by its name or by a link.
+
+    A snapshot in Hugging Face's cache consists of links to the folder `blobs` above it; these are followed.
+    """
+    place = folder / name
+    roots = [folder.resolve()]
+    if folder.resolve().parent.name == "snapshots":
+        roots.append(folder.resolve().parents[1] / "blobs")
+    outside = "\0" in name or "\\" in name or ":" in name or place == folder
+    if outside or not any(place.resolve().is_relative_to(root) for root in roots) or ".." in Path(name).parts:
+        raise WeightsError(f"names {ascii(name)[:80]}, which is not in its folder; download the folder again")
+    return place

@@ -12,11 +12,10 @@ from minires.files import write_atomically
 from minires.module import Module
 from minires.names import misfits, some
 from minires.pretrained.errors import WeightsError
-from minires.pretrained.files import opened
+from minires.pretrained.formats import read_file
 from minires.pretrained.metadata import FORMAT, said, written
 from minires.pretrained.networks import find_network
 from minires.pretrained.readings import FIELDS, check_options, open_questions, overrule, usual_preprocessing
-from minires.pretrained.zip_file import open_zip
 from minires.types import Rng
 
 HEAD = "fc."
@@ -30,7 +29,8 @@ def read(
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """(state, metadata) of a weights file: PyTorch's (.pth, .pt, .th), safetensors, .npz, Keras's HDF5, or a run's own.
 
-    path: the file, or a run's folder, which stands for the best.safetensors in it.
+    path: the file; a run's folder, which stands for the best.safetensors in it; a folder with one file of weights, such
+    as Hugging Face's; or an index of shards.
     part: the name of one of several networks in it; None takes the one that `parts.choose` does, and says so.
     overrides: what its owner knows better than the file, the arguments of `readings.overrule`.
     state: {key: NumPy array} under torchvision's names and in PyTorch's shapes, in the dtype of the file.
@@ -46,7 +46,7 @@ def read(
     Raises WeightsError for a file that is missing, damaged, of another kind, or of no network that is known here.
     """
     path = _best_of(Path(path))
-    arrays, info, source = _read_file(path)
+    arrays, info, source = read_file(path)
     own = info.get("format") == checkpoint.FORMAT
     arrays = {key: array for key, array in arrays.items() if not (own and key.startswith("optimizer/"))}
     try:
@@ -64,11 +64,11 @@ def _metadata(path, found, known, source, objects):
     model, number = architecture.model, architecture.num_classes
     if (known.get("model") or model).replace("plain", "resnet") != model:
         raise WeightsError(f"{path}: says it is {known['model']}, its arrays are {model}'s: it is damaged")
-    names = known.get("classes")
+    names, dropped = known.get("classes"), None
     if names is not None and number is not None and len(names) != number:
         if not known.get("maybe"):
             raise WeightsError(f"{path}: {len(names)} names of classes, its last layer has {number}: it is damaged")
-        names = None
+        dropped, names = f"left out: {len(names)} names of classes, its last layer has {number:,}", None
     usual = asdict(usual_preprocessing(architecture.options))
     fixed = {**(found.normaliser or {}), **known.get("preprocessing", {})}
     try:
@@ -81,6 +81,8 @@ def _metadata(path, found, known, source, objects):
     assumptions += ["classes"] if names is None and number is not None else []
     left_out = [*found.left_out, *known.get("left_out", [])]
     notes = list(found.notes)
+    if dropped:
+        notes.append(dropped)
     if objects:
         notes.append(f"left out, as no arrays: {some(objects, 6)}")
     return {
@@ -106,13 +108,9 @@ def _names(info, key):
 
 
 def _best_of(path):
-    """A file as it is; for a folder the best model of the run in it."""
-    if not path.is_dir():
-        return path
+    """A file or folder as it is; for the folder of a run the best model in it."""
     best = path / "best.safetensors"
-    if not best.exists():
-        raise WeightsError(f"{path}: a folder without a run's best.safetensors: name a file of weights, or a run")
-    return best
+    return best if best.is_file() else path
 
 
 def build(
@@ -188,43 +186,3 @@ def write(path: str | Path, state: Mapping[str, np.ndarray], metadata: Mapping[s
     means = [key for key in arrays if key.endswith("running_mean")]
     arrays |= {key.replace("running_mean", "num_batches_tracked"): np.array(0, np.int64) for key in means}
     write_atomically(path, save(arrays, {"format": FORMAT, "minires": written(metadata)}))
-
-
-def _read_file(path):
-    """(state, info, source) by what the file begins with; its name says nothing certain."""
-    from minires.pretrained import keras_file, npz_file, safetensors_file
-
-    try:
-        with open(path, "rb") as file:
-            start = file.read(9)
-    except OSError as error:
-        raise WeightsError(f"{path}: cannot be read ({error.strerror}): name a file of weights") from error
-    entries = _entries(path) if start.startswith(b"PK") else []
-    if start.startswith(b"\x89HDF") or keras_file.ARCHIVED in entries:
-        return *keras_file.read_keras(path), "Keras"
-    if entries and all(name.endswith(".npy") for name in entries):
-        return *npz_file.read_npz(path), "NumPy"
-    if start[8:9] == b"{":
-        return *safetensors_file.read_safetensors(path), "safetensors"
-    return *_read_torch(path), "PyTorch"
-
-
-def _read_torch(path):
-    """(state, info) without what an optimizer keeps, which is much and no use here: its names are in "not_read"."""
-    from minires.pretrained import torch_file
-
-    not_read: dict[str, None] = {}
-
-    def wanted(shapes):
-        keys = [key for key in shapes if not key.startswith("optim")]
-        not_read.update(dict.fromkeys(key.split(".")[0] for key in shapes if keys and key.startswith("optim")))
-        return keys or list(shapes)
-
-    state, info = torch_file.read_torch(path, wanted)
-    return state, {**info, "not_read": list(not_read)}
-
-
-def _entries(path):
-    """The names of a zip file's entries."""
-    with opened(path) as file:
-        return open_zip(file).namelist()
