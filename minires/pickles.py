@@ -44,7 +44,8 @@ class LeftOut:
     __slots__ = ("args", "content", "name")
 
     def __init__(self, name: str, args: tuple = ()) -> None:
-        self.name, self.args, self.content = name, args, {}
+        self.name, self.args = name, args
+        self.content: dict[Any, Any] = {}
 
     def __call__(self, *args):
         return LeftOut(self.name, args)

@@ -19,6 +19,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from minires.data.cifar import read_cifar
 from minires.data.cifar_kinds import CIFAR10, CIFAR100, Cifar, Layout
@@ -136,7 +137,7 @@ def _cure():
     return "get a whole copy of it, or name another folder as data_dir"
 
 
-def _extract(path, kind, target) -> Layout:
+def _extract(path: Path, kind: Any, target: Path) -> Layout:
     """Write the files of a layout into target / its folder; which layout it is. Reads the archive to its end."""
     with _about(path, "the archive is damaged or cut short"), _opened(path) as archive:
         inside = archive.files()
@@ -184,7 +185,8 @@ class _Tar:
         self.tar = tarfile.open(path, "r:*")  # noqa: SIM115  # closed by `_opened`
 
     def files(self):
-        found, total = {}, 0
+        found: dict[str, Any] = {}
+        total = 0
         for member in self.tar:
             total += member.size
             _check_size(total, len(found))

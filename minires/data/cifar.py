@@ -50,7 +50,7 @@ def read_cifar(folder: str | Path, kind: Cifar) -> Dataset:
     place, form = found
     copy = f"{kind.label} (copy, not verified)"
     if form == "npz":
-        return read_npz_file(place / NPZ[kind.name], kind.name, copy, kind.classes)
+        return read_npz_file(place / NPZ[kind.name], kind.name, copy, kind.classes or ())
     if form == "pictures":
         return read_pictures(place, kind.name, copy)
     layout = kind.binary if form == "bin" else kind.python

@@ -38,7 +38,7 @@ class ArrayRecord:
         _, shape, dtype, fortran, data = state
         if not isinstance(dtype, DtypeRecord) or not isinstance(data, bytes):
             raise pickles.Refused("refused an array whose dtype or contents are not plain bytes")
-        values = np.frombuffer(data, np.dtype(dtype.name).newbyteorder(dtype.order))
+        values = np.frombuffer(data, np.dtype(dtype.order + dtype.name))
         if not isinstance(shape, tuple) or len(shape) > 2 or any(type(n) is not int or n < 0 for n in shape):
             raise pickles.Refused("refused an array whose shape is not one or two numbers")
         if math.prod(shape) != values.size:

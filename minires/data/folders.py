@@ -131,7 +131,7 @@ def _dataset(listing: Listing, parts: Parts, reader: _Reader, where: str) -> Dat
     paths = [listing.path(place) for place in range(len(listing.names))]
     pictures = Pictures(paths, reader.decode, reader.preprocessing.size, reader.workers, reader.kept)
 
-    def images(part) -> Any:
+    def images(part: str) -> Any:
         subset = pictures.subset(parts[part])
         return subset if reader.stream else np.asarray(subset)
 

@@ -140,7 +140,8 @@ def deep_range(image: "Image") -> tuple[str, float, float] | None:
 
 def is_deep_colour(image: "Image") -> bool:
     """Whether Pillow reads the higher bytes alone of a picture of 16 bits a colour."""
-    return image.mode != "I" and any("16" in str(tile[3]) and not image.mode.startswith("I;") for tile in image.tile)
+    tiles = getattr(image, "tile", ())  # what Pillow has found in the file
+    return image.mode != "I" and any("16" in str(tile[3]) and not image.mode.startswith("I;") for tile in tiles)
 
 
 def deep_pixels(image: "Image", deep: tuple[str, float, float]) -> np.ndarray:

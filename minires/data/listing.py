@@ -5,6 +5,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -146,7 +147,7 @@ def _draw(listing, places, share, rng):
         of_class = np.flatnonzero(listing.labels[places] == label)
         count = max(1, round(share * len(of_class)))
         order = rng.permutation(len(of_class))
-        mine = None if groups is None else groups[of_class]
+        mine: Any = None if groups is None else groups[of_class]
         chosen = draw_groups(order, mine, count)
         if len(chosen) == 0:  # no group is as small
             chosen = np.flatnonzero(mine == mine[order[0]])

@@ -37,11 +37,11 @@ class Files:
 
 def class_folders(folder: str | Path) -> list[str]:
     """The names of the sub-folders that hold a class each, in order. Raises DatasetError unless there are two."""
-    folder = _existing(folder)
-    classes = sub_folders(folder)
+    root = _existing(folder)
+    classes = sub_folders(root)
     if len(classes) < 2:
-        inside = [name for name in classes if len(sub_folders(folder / name)) > 1]
-        hint = f"; {readable(str(folder / inside[0]), 200)} holds more" if inside else ""
+        inside = [name for name in classes if len(sub_folders(root / name)) > 1]
+        hint = f"; {readable(str(root / inside[0]), 200)} holds more" if inside else ""
         raise DatasetError(
             f"{readable(str(folder), 200)}: {len(classes)} sub-folders, at least 2 are needed: one for each class{hint}"
         )
@@ -54,17 +54,17 @@ def parts_in(folder: str | Path, splits: str = "auto", table: bool = False) -> d
     splits "none": never parts.   table: classes come from a table, so a part needs no folders of classes.
     Raises DatasetError where both could be meant.
     """
-    folder = _existing(folder)
-    names = sub_folders(folder)
+    root = _existing(folder)
+    names = sub_folders(root)
     parts = {name: PARTS[name.casefold()] for name in names if name.casefold() in PARTS}
     if splits == "none" or not parts:
         return None
     others = [name for name in names if name not in parts]
     whole = "train" in parts.values() and len(set(parts.values())) == len(parts) and not others
     train = next((name for name, part in parts.items() if part == "train"), None)
-    if whole and (table or sub_folders(folder / str(train))):
+    if whole and (table or sub_folders(root / str(train))):
         return {part: name for name, part in parts.items()}
-    if table or (len(parts) == 1 and others and pictures_in(folder / next(iter(parts)), Skipped(), deep=False)):
+    if table or (len(parts) == 1 and others and pictures_in(root / next(iter(parts)), Skipped(), deep=False)):
         return None  # a class that happens to be called so
     beside = f" beside {', '.join(map(readable, others[:EXAMPLES]))}" if others else ""
     raise DatasetError(
@@ -151,8 +151,8 @@ def _label(found, labels, label_columns, tell):
         found[part] = kept
 
 
-def _existing(folder):
-    folder = Path(folder)
+def _existing(given: str | Path) -> Path:
+    folder = Path(given)
     if not folder.is_dir():
         raise DatasetError(
             f"{readable(str(folder), 200)}: no such folder: name one that holds a sub-folder of pictures for each class"

@@ -26,7 +26,8 @@ class Kept:
     """
 
     def __init__(self, room: int = ROOM) -> None:
-        self.room, self.pictures, self.lock = room, {}, threading.Lock()
+        self.room, self.lock = room, threading.Lock()
+        self.pictures: dict[int, np.ndarray] = {}
 
     def keep(self, number: int, pixels: np.ndarray) -> None:
         """Keep a picture if there is room."""

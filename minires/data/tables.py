@@ -9,6 +9,7 @@ import os
 import unicodedata
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from minires.data.dataset import DatasetError
 from minires.data.scan import EXAMPLES, readable
@@ -115,7 +116,8 @@ class _Names:
     """Finds pictures by what a table calls them."""
 
     def __init__(self, names):
-        self.full, self.short = set(names), {}
+        self.full = set(names)
+        self.short: dict[str, Any] = {}
         for name in names:
             for key in {self._clean(name), *self._shorter(name)}:
                 self.short.setdefault(key, []).append(name)

@@ -64,8 +64,8 @@ def tar_archive(start: bytes) -> str | None:
     name = start[:100].rstrip(b"\0").removeprefix(b"./")
     if name in (b"", b"sys_info", b"pickle", b"storages", b"tensors"):
         return "is of the tar format of PyTorch's first versions; load it there and save it again"
-    name = ascii(name.decode(errors="replace"))[:60]
-    return f"is a tar archive, of {name} and so on; unpack it and name the weights in it"
+    readable = ascii(name.decode(errors="replace"))[:60]
+    return f"is a tar archive, of {readable} and so on; unpack it and name the weights in it"
 
 
 def zip_archive(entries: Iterable[str]) -> str:
@@ -77,8 +77,8 @@ def zip_archive(entries: Iterable[str]) -> str:
 
 
 def _git_lfs_pointer(start):
-    size = re.search(rb"\nsize (\d{1,15})\n", start)
-    size = f" of {int(size[1]):,} bytes" if size else ""
+    found = re.search(rb"\nsize (\d{1,15})\n", start)
+    size = f" of {int(found[1]):,} bytes" if found else ""
     return f"a Git LFS pointer, which only names a file{size}; fetch that with `git lfs pull`, or download it"
 
 

@@ -8,6 +8,7 @@ Objects, texts and records are not read. Source: NumPy, numpy/_core/src/multiarr
 """
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -45,14 +46,14 @@ class Dtype:
             return None
         if name in ("f1", "b2", "b4", "b8") or order not in ("<", ">", "=", "|"):
             return None
-        return np.dtype(name).newbyteorder(order)
+        return np.dtype(order + name)
 
 
 class Array:
     """Stands in for `numpy.ndarray`: shape, dtype and bytes as the file has them."""
 
-    shape: object = None
-    dtype: object = None
+    shape: Any = None
+    dtype: Any = None
     columns_first = False
     data: object = None
 
