@@ -24,7 +24,7 @@ from minires.cli.weights import add_weights_arguments, class_names, known_of_wei
 from minires.data import normalize
 from minires.data.images import DatasetError, Preprocessing
 from minires.files import write_atomically
-from minires.inspection.pictures.figures import new_figure
+from minires.inspection.pictures.figures import fit_letters, new_figure
 
 
 def main():
@@ -93,6 +93,7 @@ def plot(image, pixels, order, best, path):
     bars.barh(labels, [100 * probability for probability in probabilities], color="#1f77b4")
     bars.set_xlim(0, 100)
     bars.set_xlabel("probability, %")
+    fit_letters(figure, path)
     drawn = io.BytesIO()
     figure.savefig(drawn, format=Path(path).suffix[1:].lower() or "png")
     write_atomically(path, drawn.getvalue())

@@ -6,7 +6,7 @@ from itertools import takewhile
 
 
 def unknown(what: str, name: object, names: Collection[str]) -> str:
-    """A sentence for an unknown name: the nearest of `names`, if one is near, and all of them.
+    """A sentence for an unknown name: the nearest of `names`, if one is near, and the first 40 of them.
 
     Nearest is the most similar; of equals, the one that begins alike for longest: resnet21 means resnet20.
     """
@@ -18,7 +18,7 @@ def unknown(what: str, name: object, names: Collection[str]) -> str:
 
     nearest = max(names, key=likeness)
     meant = f"did you mean {nearest!r}? " if likeness(nearest)[0] > 0.4 else ""
-    return f"unknown {what} {name!r}: {meant}choose one of {', '.join(names)}"
+    return f"unknown {what} {name!r}: {meant}choose one of {some(names, 40)}"
 
 
 def misfits(found: dict, expected: dict, what: str, most: int | None = None) -> str:

@@ -36,6 +36,6 @@ def test_from_the_folder_above_a_clone_named_minires(tmp_path):
         shutil.copy(ROOT / name, clone)
     site = built(clone, tmp_path / "site")
     for folder in (tmp_path, clone, Path("/")):
-        command = [sys.executable, "-S", "-c", FIND, str(site)]  # without this environment's own packages
+        command = [sys.executable, "-E", "-S", "-c", FIND, str(site)]  # without what this environment adds
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
         assert done.stdout.strip() == str(clone / "minires" / "__init__.py"), (folder, done.stderr)

@@ -52,7 +52,7 @@ def write_png(
     """
     from PIL.PngImagePlugin import PngInfo
 
-    _say_what_no_font_draws(fit_fonts(figure), path)
+    fit_letters(figure, path)
     picture, info = _as_image(figure), PngInfo()
     if colours is not None:
         picture = picture.quantize(colours)
@@ -61,7 +61,9 @@ def write_png(
     write_atomically(path, _encoded(picture, "PNG", optimize=True, pnginfo=info))
 
 
-def _say_what_no_font_draws(letters, path):
+def fit_letters(figure: Figure, path: str | Path) -> None:
+    """Give every text the fonts it takes; letters that no font of this machine draws are named on standard error."""
+    letters = fit_fonts(figure)
     if letters:
         some = letters if len(letters) <= 20 else f"{letters[:20]} and {len(letters) - 20} more"
         cure = "install one that does, such as Noto Sans CJK"
