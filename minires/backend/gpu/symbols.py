@@ -94,19 +94,36 @@ def _function(expression, result=None):
     return function
 
 
-add, subtract = _function("{0} + {1}"), _function("{0} - {1}")
-multiply, divide = _function("{0} * {1}"), _function("{0} / {1}")
-true_divide, power = divide, _function("pow({0}, {1})")
-maximum = _function("({0} >= {1} || {0} != {0}) ? {0} : {1}")  # NaN where either is, as NumPy's
-minimum = _function("({0} <= {1} || {0} != {0}) ? {0} : {1}")
-sqrt, exp, log, tanh = (_function(f"{name}({{0}})") for name in ("sqrt", "exp", "log", "tanh"))
-square, absolute = _function("{0} * {0}"), _function("fabs({0})")
-sign = _function("(T)(({0} > 0) - ({0} < 0)) + ({0} - {0})")  # the last is 0, and NaN for NaN
-greater, less = _function("{0} > {1}", BOOL), _function("{0} < {1}", BOOL)
-greater_equal, less_equal = _function("{0} >= {1}", BOOL), _function("{0} <= {1}", BOOL)
-equal, not_equal = _function("{0} == {1}", BOOL), _function("{0} != {1}", BOOL)
-logical_and, logical_or = _function("{0} && {1}", BOOL), _function("{0} || {1}", BOOL)
-isnan = _function("{0} != {0}", BOOL)
+_FUNCTIONS = {
+    "add": _function("{0} + {1}"),
+    "subtract": _function("{0} - {1}"),
+    "multiply": _function("{0} * {1}"),
+    "divide": _function("{0} / {1}"),
+    "true_divide": _function("{0} / {1}"),
+    "power": _function("pow({0}, {1})"),
+    "maximum": _function("({0} >= {1} || {0} != {0}) ? {0} : {1}"),  # NaN where either is, as NumPy's
+    "minimum": _function("({0} <= {1} || {0} != {0}) ? {0} : {1}"),
+    **{name: _function(f"{name}({{0}})") for name in ("sqrt", "exp", "log", "tanh")},
+    "square": _function("{0} * {0}"),
+    "absolute": _function("fabs({0})"),
+    "sign": _function("(T)(({0} > 0) - ({0} < 0)) + ({0} - {0})"),  # the last is 0, and NaN for NaN
+    "greater": _function("{0} > {1}", BOOL),
+    "less": _function("{0} < {1}", BOOL),
+    "greater_equal": _function("{0} >= {1}", BOOL),
+    "less_equal": _function("{0} <= {1}", BOOL),
+    "equal": _function("{0} == {1}", BOOL),
+    "not_equal": _function("{0} != {1}", BOOL),
+    "logical_and": _function("{0} && {1}", BOOL),
+    "logical_or": _function("{0} || {1}", BOOL),
+    "isnan": _function("{0} != {0}", BOOL),
+}
+
+
+def __getattr__(name: str) -> Any:
+    """NumPy's functions of numbers, as far as an element-wise function may want them: add(x, y, out=None), ..."""
+    if name not in _FUNCTIONS:
+        raise AttributeError(f"an element-wise function that is to become a kernel has no {name}")
+    return _FUNCTIONS[name]
 
 
 def where(condition: Symbol, x: Any, y: Any) -> Symbol:
@@ -151,21 +168,21 @@ def _operators(name, function):
 
 
 for _name, _of_two in {
-    "add": add,
-    "sub": subtract,
-    "mul": multiply,
-    "truediv": divide,
-    "pow": power,
-    "and": logical_and,
-    "or": logical_or,
+    "add": "add",
+    "sub": "subtract",
+    "mul": "multiply",
+    "truediv": "divide",
+    "pow": "power",
+    "and": "logical_and",
+    "or": "logical_or",
 }.items():
-    _operators(_name, _of_two)
+    _operators(_name, _FUNCTIONS[_of_two])
 for _name, _of_two in {
-    "gt": greater,
-    "lt": less,
-    "ge": greater_equal,
-    "le": less_equal,
-    "eq": equal,
-    "ne": not_equal,
+    "gt": "greater",
+    "lt": "less",
+    "ge": "greater_equal",
+    "le": "less_equal",
+    "eq": "equal",
+    "ne": "not_equal",
 }.items():
-    _comparison(_name, _of_two)
+    _comparison(_name, _FUNCTIONS[_of_two])
