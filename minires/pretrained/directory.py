@@ -51,6 +51,11 @@ def read_shards(path: str | Path, read_file: Reader) -> tuple[dict[str, np.ndarr
     with named(path):
         shards = _shards(read_json(path))
         places = {name: inside(path.parent, name) for name in shards}
+        for name, place in places.items():
+            if not place.is_file() or name.endswith(INDEX):  # indices of indices could name each other for ever
+                raise WeightsError(
+                    f"names {ascii(name)[:80]}, which is missing or no file of weights; download it again"
+                )
     state: dict[str, np.ndarray] = {}
     left_out: list[str] = []
     for name, keys in shards.items():

@@ -28,15 +28,16 @@ def said_beside(folder: Path) -> dict[str, Any]:
     """
     config, processor = (_beside(folder, name) for name in ("config.json", "preprocessor_config.json"))
     trained = config.get("pretrained_cfg")
-    fields = _of_timm(trained) if isinstance(trained, dict) else {}
+    name = "config.json"
     try:
+        fields = _of_timm(trained) if isinstance(trained, dict) else {}
+        Preprocessing(**{**_ANY, **fields})
+        name = "preprocessor_config.json"
         fields |= _of_processor(processor)
         Preprocessing(**{**_ANY, **fields})
-    except (TypeError, ValueError, ZeroDivisionError, OverflowError) as error:
+    except (TypeError, ValueError, IndexError, KeyError, ArithmeticError) as error:
         reason = str(error)[:120]
-        raise WeightsError(
-            f"preprocessor_config.json makes no sense ({reason}); download it, or move it away"
-        ) from error
+        raise WeightsError(f"{name} makes no sense ({reason}); download it, or move it away") from error
     names = _class_names(config)
     return {**({"preprocessing": fields} if fields else {}), **({"classes": names} if names else {})}
 
