@@ -234,7 +234,11 @@ class TestDeepPixels:
         return pixels[0, :, 0]
 
     def save(self, tmp_path, values, name="a.png"):
-        Image.fromarray(values).save(tmp_path / name)
+        if name.endswith(".pgm"):  # which older Pillows read, and do not write
+            head = f"P5 {values.shape[1]} {values.shape[0]} 65535\n".encode()
+            (tmp_path / name).write_bytes(head + values.astype(">u2").tobytes())
+        else:
+            Image.fromarray(values).save(tmp_path / name)
         return tmp_path / name
 
     @pytest.mark.parametrize("name", ["a.png", "a.tif", "a.pgm"])
