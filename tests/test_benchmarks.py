@@ -318,3 +318,15 @@ def test_the_more_is_frozen_the_less_is_kept(monkeypatch, tmp_path, capsys):
         low, high = row["spread"]
         assert 0 < low <= row["ratio"] <= high and row["images_per_second"] > 0
         assert row["kind"] in printed
+
+
+def test_the_folder_of_pictures_is_measured_and_kept(tmp_path, capsys):
+    import folder
+
+    flags = ["--pictures", "60", "--batch-size", "4", "--rounds", "1", "--threads", "1"]
+    folder.main([*flags, "--folder", str(tmp_path / "pictures"), "--json", str(tmp_path / "a.json")])
+    printed, found = capsys.readouterr().out, json.loads((tmp_path / "a.json").read_text())
+    assert len(list((tmp_path / "pictures").rglob("*.jpg"))) == 60
+    assert found["pictures"] == 60 and found["first_batch_seconds"] > 0 and found["peak_memory_mb"] > 50
+    assert 0 <= found["waited"] <= found["waited_largest"] < 1 and found["decoding"] > 0
+    assert f"{found['waited']:8.1%}" in printed

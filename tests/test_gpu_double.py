@@ -337,6 +337,16 @@ def test_wrong_labels_make_the_loss_nan_where_nobody_waits_for_them(cupy, labels
     assert np.isnan(float(loss)) and np.isnan(to_numpy(backward())).any()
 
 
+@pytest.mark.parametrize("labels", [[0, 2, 1], [0, -100, 1]])
+def test_weights_of_classes_as_on_a_cpu(cupy, labels):
+    logits, labels, weight = np.random.default_rng(0).standard_normal((3, 4)), np.array(labels), np.arange(1.0, 5)
+    loss, backward = cross_entropy(logits, labels, 0.1, weight=weight)
+    on_gpu = [to_device(array, "gpu") for array in (logits, labels, weight)]
+    gpu_loss, gpu_backward = cross_entropy(*on_gpu[:2], 0.1, weight=on_gpu[2])
+    np.testing.assert_allclose(float(gpu_loss), loss, rtol=1e-12)
+    np.testing.assert_allclose(to_numpy(gpu_backward()), backward(), rtol=1e-12)
+
+
 # Devices --------------------------------------------------------------------------------------------------------
 
 

@@ -8,6 +8,7 @@ What a file in the folder names must lie in the folder: nothing else is opened.
 """
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -17,12 +18,13 @@ import numpy as np
 from minires.names import some
 from minires.pretrained.errors import WeightsError
 from minires.pretrained.files import inside, named
-from minires.pretrained.huggingface import read_json, said_beside
+from minires.pretrained.huggingface import read_json, said_beside, shown
 from minires.pretrained.kinds import SUFFIXES
 
 Reader: TypeAlias = Callable[[Path], tuple[dict[str, np.ndarray], dict[str, Any], str]]  # of formats.read_file
 INDEX = ".index.json"
-MOST_FILES, MOST_SHARDS = 10_000, 1000
+MOST_FILES, MOST_SHARDS, MOST_INDICES = 10_000, 1000, 10
+_BESIDE = re.compile(r"training_args\.bin|(optimizer|scheduler|scaler)\.(pt|bin)|rng_state.*\.pth")  # of a training
 _SAME_NETWORK = ("model.safetensors", "pytorch_model.bin", "tf_model.h5", "flax_model.msgpack")  # best first
 
 
@@ -35,10 +37,12 @@ def read_directory(path: str | Path, read_file: Reader) -> tuple[dict[str, np.nd
     """
     folder = Path(path)
     with named(folder):
-        chosen = _choose(folder, _names(folder))
+        chosen, not_taken = _choose(folder, _names(folder))
         beside = said_beside(folder)
     state, info, source = read_file(chosen)
-    return state, {**info, **beside, "source": source}
+    not_read = info["not_read"] if isinstance(info.get("not_read"), list) else []
+    not_read = [*not_read, *not_taken, *beside.get("not_read", [])]
+    return state, {**info, **beside, "not_read": not_read, "source": source}
 
 
 def read_shards(path: str | Path, read_file: Reader) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
@@ -50,19 +54,16 @@ def read_shards(path: str | Path, read_file: Reader) -> tuple[dict[str, np.ndarr
     path = Path(path)
     with named(path):
         shards = _shards(read_json(path))
-        places = {name: inside(path.parent, name) for name in shards}
-        for name, place in places.items():
-            if not place.is_file() or name.endswith(INDEX):  # indices of indices could name each other for ever
-                raise WeightsError(
-                    f"names {ascii(name)[:80]}, which is missing or no file of weights; download it again"
-                )
+        places = {name: _place(path.parent, name) for name in shards}
     state: dict[str, np.ndarray] = {}
     left_out: list[str] = []
     for name, keys in shards.items():
         arrays, info, _ = read_file(places[name])
         if set(arrays) != set(keys):
-            odd = some(sorted(set(arrays) ^ set(keys)), 3)[:150]
-            raise WeightsError(f"{path}: {name!a} does not hold what the index says ({odd}); download both again")
+            odd = shown(some(sorted(set(arrays) ^ set(keys)), 3), 100)
+            raise WeightsError(
+                f"{path}: {ascii(name)[:80]} does not hold what the index says ({odd}); download both again"
+            )
         state |= arrays
         left_out += info.get("left_out", [])
     return {key: state[key] for keys in shards.values() for key in keys}, {"left_out": left_out}
@@ -78,23 +79,46 @@ def _names(folder):
 
 
 def _choose(folder, names):
-    """The path of the one file of weights, or index of shards, among the names in a folder."""
+    """-> (path, not_taken) of the one file of weights, or index of shards, among the names in a folder.
+
+    not_taken: names of files that hold the same network in another format, or what training keeps beside it.
+    """
     if "saved_model.pb" in names:
         raise WeightsError("is a SavedModel of TensorFlow; save the network as one file: model.save('model.keras')")
     if "data.pkl" in names:
         raise WeightsError("is an unpacked PyTorch file, as browsers unpack it; download it again and keep it packed")
-    indices = [name for name in names if name.endswith(INDEX)]
-    shards = {shard for name in indices for shard in _shards(read_json(inside(folder, name)))}
+    indices = [name for name in names if name.lower().removesuffix(INDEX).endswith(SUFFIXES) and name.endswith(INDEX)]
+    if len(indices) > MOST_INDICES:
+        raise WeightsError(f"is a folder of {len(indices):,} indices of weights; name one of them")
+    shards = {shard for name in indices for shard in _shards_of(inside(folder, name))}
     found = [name for name in names if name not in shards and (name.lower().endswith(SUFFIXES) or name in indices)]
-    found = [name for name in found if not (folder / name).is_dir()]
-    alike = [name for name in _SAME_NETWORK if {name, name + INDEX} & set(found)]
-    if "config.json" in names and alike and {name.removesuffix(INDEX) for name in found} <= set(alike):
-        found = [alike[0]] if alike[0] in found else [alike[0] + INDEX]
+    found = everything = [name for name in found if not (folder / name).is_dir()]
+    alike = [name for name in (*_SAME_NETWORK, *(name + INDEX for name in _SAME_NETWORK)) if name in found]
+    if "config.json" in names and alike and all(name in alike or _BESIDE.fullmatch(name) for name in found):
+        found = [min(alike, key=lambda name: _SAME_NETWORK.index(name.removesuffix(INDEX)))]
     if len(found) > 1:
-        raise WeightsError(f"is a folder of several files of weights ({some(found, 5)[:150]}); name one of them")
+        listed = shown(some(found, 5), 150)
+        raise WeightsError(f"is a folder of several files of weights ({listed}); name one of them")
     if not found:
         raise WeightsError("is a folder without a run's best.safetensors or a file of weights; name one")
-    return inside(folder, found[0])
+    return inside(folder, found[0]), [name for name in everything if name not in found]
+
+
+def _place(folder, name):
+    """The path of a shard. Raises WeightsError for what is no file in the folder, or an index itself."""
+    path = inside(folder, name)
+    if not path.is_file() or name.endswith(INDEX):
+        raise WeightsError(f"names the shard {ascii(name)[:80]}, which is no file in its folder; download all shards")
+    return path
+
+
+def _shards_of(path):
+    """_shards of the index at `path`, in a folder: errors name the index."""
+    content = read_json(path)
+    try:
+        return _shards(content)
+    except WeightsError as error:
+        raise WeightsError(f"{shown(path.name)} {error}") from error
 
 
 def _shards(index):

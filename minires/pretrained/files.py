@@ -97,6 +97,10 @@ def inside(folder: Path, name: str) -> Path:
     if folder.resolve().parent.name == "snapshots":
         roots.append(folder.resolve().parents[1] / "blobs")
     outside = "\0" in name or "\\" in name or ":" in name or place == folder
-    if outside or not any(place.resolve().is_relative_to(root) for root in roots) or ".." in Path(name).parts:
+    try:
+        real = folder if outside else place.resolve()
+    except RuntimeError as error:  # of Python before 3.13
+        raise WeightsError(f"{ascii(name)[:80]} is a link in a circle; download the folder again") from error
+    if outside or not any(real.is_relative_to(root) for root in roots) or ".." in Path(name).parts:
         raise WeightsError(f"names {ascii(name)[:80]}, which is not in its folder; download the folder again")
     return place

@@ -25,6 +25,8 @@ def read_file(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, Any], 
         return state, info, info["source"]
     if path.name.endswith(INDEX):
         return *read_shards(path, read_file), "safetensors" if ".safetensors" in path.name else "PyTorch"
+    if path.exists() and not path.is_file():
+        raise WeightsError(f"{path}: is no file but a pipe or device; name a file of weights")
     try:
         with open(path, "rb") as file:
             start = file.read(9)

@@ -8,6 +8,8 @@ timm, data/config.py.
 """
 
 import json
+import math
+import os
 from pathlib import Path
 from typing import Any
 
@@ -15,58 +17,78 @@ from minires.data.images import Preprocessing
 from minires.pretrained.errors import WeightsError
 from minires.pretrained.files import inside
 
-MAX_JSON = 2**24  # bytes
+MAX_JSON = 2**23  # bytes; the names of 21,841 classes, twice, take a quarter of it
 _INTERPOLATIONS = {2: "bilinear", 3: "bicubic", "bilinear": "bilinear", "bicubic": "bicubic"}  # Pillow's numbers
 _WHOLE_FROM = 384  # ConvNext's processor scales pictures of this size and larger without cutting them
 _ANY: dict[str, Any] = {"mean": (0.0,) * 3, "std": (1.0,) * 3}
+_LARGEST, _SMALLEST_STD = 1000, 1e-6  # of mean and std, for pixels from 0 to 1
 
 
 def said_beside(folder: Path) -> dict[str, Any]:
-    """{"preprocessing": fields of a Preprocessing, "classes": names}, as far as the files in a folder say it.
+    """{"preprocessing": fields of a Preprocessing, "classes": names, "not_read": what of it is of no use}.
 
-    Raises WeightsError for files that make no sense, and whatever reading JSON does.
+    Each is there as far as the files in a folder say it. Raises WeightsError for files that make no sense.
     """
     config, processor = (_beside(folder, name) for name in ("config.json", "preprocessor_config.json"))
-    trained = config.get("pretrained_cfg")
-    name = "config.json"
-    try:
-        fields = _of_timm(trained) if isinstance(trained, dict) else {}
-        Preprocessing(**{**_ANY, **fields})
-        name = "preprocessor_config.json"
-        fields |= _of_processor(processor)
-        Preprocessing(**{**_ANY, **fields})
-    except (TypeError, ValueError, IndexError, KeyError, ArithmeticError) as error:
-        reason = str(error)[:120]
-        raise WeightsError(f"{name} makes no sense ({reason}); download it, or move it away") from error
-    names = _class_names(config)
-    return {**({"preprocessing": fields} if fields else {}), **({"classes": names} if names else {})}
+    fields = _checked("config.json", _of_timm, config.get("pretrained_cfg"))
+    fields |= _checked("preprocessor_config.json", _of_processor, processor)
+    said: dict[str, Any] = {"preprocessing": fields} if fields else {}
+    place = next((place for place in ("id2label", "label_names") if config.get(place)), None)
+    names = _class_names(config[place]) if place else []
+    if names is None:
+        return {**said, "not_read": [f"{place} of config.json, which is no list of names"]}
+    return {**said, "classes": names} if names else said
 
 
 def read_json(path: Path) -> Any:
-    """The content of a file of JSON. Raises WeightsError for one of more than MAX_JSON bytes."""
+    """The content of a file of JSON. Raises WeightsError for one of more than MAX_JSON bytes, and for no JSON."""
+    if not path.is_file():
+        raise WeightsError(f"{shown(path.name)} is no file; download it again, or move it away")
     with open(path, "rb") as file:
         data = file.read(MAX_JSON + 1)
     if len(data) > MAX_JSON:
-        raise WeightsError(f"{path.name} has more than {MAX_JSON:,} bytes; download it again")
-    return json.loads(data)
+        raise WeightsError(f"{shown(path.name)} has more than {MAX_JSON:,} bytes; download it again")
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise WeightsError(f"{shown(path.name)} is no JSON ({shown(str(error))}); download it again") from error
+
+
+def shown(text: str, most: int = 80) -> str:
+    """The start of a text as one line that can be printed: what cannot be is written as its escape."""
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text[:most])[:most]
 
 
 def _beside(folder, name):
     path = inside(folder, name)
-    content = read_json(path) if path.is_file() else {}
+    content = read_json(path) if os.path.lexists(path) else {}
     if not isinstance(content, dict):
         raise WeightsError(f"{name} is no dictionary; download it again, or move it away")
     return content
 
 
-def _class_names(config):
-    """id2label {"0": "cat", ...}, or timm's label_names, as a list; None for the names that transformers makes up."""
-    labels = config.get("id2label") or config.get("label_names")
+def _checked(name, reading, content):
+    """The fields that `reading` finds in the content of the file `name`; a WeightsError where they are none."""
+    try:
+        fields = reading(content) if isinstance(content, dict) else {}
+        preprocessing = Preprocessing(**{**_ANY, **fields})
+        numbers = (*preprocessing.mean, *preprocessing.std)
+        usual = all(math.isfinite(number) and abs(number) <= _LARGEST for number in numbers)
+        if not usual or min(preprocessing.std) < _SMALLEST_STD:
+            raise ValueError(f"mean {preprocessing.mean}, std {preprocessing.std}")
+        return fields
+    except (TypeError, ValueError, ArithmeticError, LookupError, AttributeError) as error:
+        reason = shown(str(error), 120)
+        raise WeightsError(f"{name} makes no sense ({reason}); download it again, or move it away") from error
+
+
+def _class_names(labels):
+    """{"0": "cat", ...} or ["cat", ...] as a list; [] for names that transformers makes up, None for what are none."""
     if isinstance(labels, dict):
         labels = [labels.get(str(number)) for number in range(len(labels))]
-    if not isinstance(labels, list) or not all(isinstance(name, str) for name in labels):
+    if not isinstance(labels, list) or not all(isinstance(name, str) and name.isprintable() for name in labels):
         return None
-    return None if labels == [f"LABEL_{number}" for number in range(len(labels))] else labels
+    return [] if labels == [f"LABEL_{number}" for number in range(len(labels))] else labels
 
 
 def _of_timm(trained):
@@ -82,9 +104,11 @@ def _of_timm(trained):
 def _of_processor(processor):
     """The fields of preprocessor_config.json."""
     fields: dict[str, Any] = {}
-    if processor.get("do_normalize", "image_mean" in processor):
+    if "do_normalize" in processor or "image_mean" in processor:
         factor = 255 * processor.get("rescale_factor", 1 / 255) if processor.get("do_rescale", True) else 255
         mean, std = processor.get("image_mean"), processor.get("image_std")
+        if processor.get("do_normalize") is False:
+            mean, std = (0, 0, 0), (1, 1, 1)
         if mean is not None and std is not None:
             fields = {"mean": tuple(m / factor for m in mean), "std": tuple(s / factor for s in std)}
     if "do_flip_channel_order" in processor:
@@ -101,7 +125,7 @@ def _sizes(processor):
     if scaled is None:
         return {}
     if cut is not None and processor.get("do_center_crop", True):
-        return {"size": cut, "resize": scaled}
+        return {"size": cut, "resize": None if whole and cut == scaled else scaled}
     if "crop_pct" in processor and scaled < _WHOLE_FROM:
         return {"size": scaled, "resize": int(scaled / processor["crop_pct"])}
     return {"size": scaled, "resize": None if whole or scaled >= _WHOLE_FROM else scaled}
