@@ -266,7 +266,9 @@ def command_line():
     add("--out", metavar="DIR", help="folder of the run; default: runs/<time>-<model>")
     add_arguments(parser, "--best", "--patience", "--save-every", "--no-progress")
     does = parser.add_mutually_exclusive_group()
-    does.add_argument("--resume", metavar="DIR", help="go on with the run in this folder; longer with more --epochs")
+    does.add_argument(
+        "--resume", metavar="DIR", help="go on with the run in this folder; longer with more --epochs and --lr"
+    )
     does.add_argument("--evaluate", metavar="FILE", help="test a run's checkpoint, or weights from elsewhere, instead")
     add("--json", action="store_true", help="with --evaluate: the result as a line of JSON, and nothing else")
     does.add_argument(

@@ -206,3 +206,16 @@ class TestBalanced:
     def test_needs_shuffle(self):
         with pytest.raises(ValueError, match="balanced draws the images of an epoch: give shuffle=True"):
             Loader(*make_set(4), 2, MEAN, STD, balanced=True)
+
+
+@pytest.mark.parametrize(
+    ("n", "batch_size", "sizes"), [(9, 4, [4, 5]), (8, 4, [4, 4]), (10, 4, [4, 4, 2]), (1, 4, [1])]
+)
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_a_last_batch_of_one_joins_the_one_before(n, batch_size, sizes, shuffle):
+    images, labels = np.zeros((n, 2, 2, 3), np.uint8), np.arange(n)
+    loader = Loader(images, labels, batch_size, (0,) * 3, (1,) * 3, shuffle=shuffle, least_last=2)
+    batches = list(loader.epoch(0))
+    assert [len(x) for x, _ in batches] == sizes and len(loader) == len(sizes)
+    assert sorted(np.concatenate([labels for _, labels in batches])) == list(range(n))
+    assert [len(x) for x, _ in loader.epoch(0, len(sizes) - 1)] == sizes[-1:]

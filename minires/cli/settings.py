@@ -104,7 +104,7 @@ def make_loaders(
     augment = data.Augment(padding if usual else 0, usual, cutout) if usual or cutout else None
     plain: dict[str, Any] = {"mean": mean, "std": std, "device": device}
     drawn: dict[str, Any] = {"augment": augment, "shuffle": True, "seed": settings["seed"]}
-    drawn["balanced"] = settings.get("balance") == "sampling"
+    drawn |= {"balanced": settings.get("balance") == "sampling", "least_last": 2}
     return (
         data.Loader(train[0], train[1], settings["batch_size"], **drawn, **plain),
         data.Loader(val[0], val[1], test_size, **plain) if len(val[1]) else None,

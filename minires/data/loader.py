@@ -26,6 +26,8 @@ class Loader:
     seed           of the order and of the augmentation
     device         "cpu", "gpu" or "auto"
     drop_last      leave a smaller last batch out
+    least_last     a last batch of fewer images joins the one before it: 2 for batch norm behind which an image is a
+                   single pixel, since it learns nothing from one value a channel
     balanced       with shuffle: an epoch has N images still, but as many of each class, to one: those of a rare class
                    several times, of a common one only some, others in every epoch
 
@@ -48,6 +50,7 @@ class Loader:
         device: str = "cpu",
         drop_last: bool = False,
         balanced: bool = False,
+        least_last: int = 1,
     ) -> None:
         if len(images) != len(labels):
             raise ValueError(f"Loader: {len(images)} images and {len(labels)} labels: there must be one for each image")
@@ -67,15 +70,17 @@ class Loader:
         self.device = resolve_device(device)
         self.images = images if isinstance(images, Pictures) else to_device(images, self.device)
         self.labels = to_device(labels.astype(np.int64), self.device)
-        self.balanced = balanced
+        self.balanced, self.least_last = balanced, least_last
         self.batch_size, self.drop_last = batch_size, drop_last
         self.mean, self.std, self.augment = tuple(mean), tuple(std), augment
         self.shuffle, self.seed = shuffle, seed
 
     def __len__(self) -> int:
         """Batches in an epoch."""
-        n = len(self.images)
-        return n // self.batch_size if self.drop_last else -(-n // self.batch_size)
+        whole, rest = divmod(len(self.images), self.batch_size)
+        return (
+            whole if self.drop_last or (whole and rest < self.least_last) else -(-len(self.images) // self.batch_size)
+        )
 
     def epoch(self, number: int, start: int = 0) -> Iterator[tuple[Array, Array]]:
         """Yield `(x, labels)` for the batches start, start + 1, ... of epoch `number`.
@@ -89,7 +94,10 @@ class Loader:
         return self._batches(number, start)
 
     def _batches(self, number, start):
-        parts = [slice(b * self.batch_size, (b + 1) * self.batch_size) for b in range(start, len(self))]
+        ends = [(b + 1) * self.batch_size for b in range(len(self))]
+        if not self.drop_last:
+            ends[-1] = len(self.images)
+        parts = [slice(b * self.batch_size, ends[b]) for b in range(start, len(self))]
         order = self._order(number)
         chosen = parts if order is None else [order[part] for part in parts]
         places = None if order is None else to_device(order, self.device)

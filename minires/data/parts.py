@@ -90,9 +90,9 @@ def find_pictures(
         if parts is not None:
             uses = {"train": "to learn from", "val": "to validate", "test": "to test"}
             words = ", ".join(f"{readable(parts[part])} {uses[part]}" for part in uses if part in parts)
-            tell(
-                f"parts: {readable(str(folder), 200)} is split already: {words} (splits='none' takes them for classes)"
-            )
+            drawn = "" if "test" in parts or test_folder is not None else "; to test, a share of the first is drawn"
+            where = readable(str(folder), 200)
+            tell(f"parts: {where} is split already: {words}{drawn} (splits='none' takes them for classes)")
         for part, sub in (parts or {"train": ""}).items():
             if part == "test" and test_folder is not None:
                 tell(f"left out: {readable(sub)}, since there is a test_folder")
