@@ -1,6 +1,7 @@
 """The experiments' quick forms: they run, write their table and picture, and do nothing twice."""
 
 import math
+import re
 import subprocess
 import sys
 
@@ -136,6 +137,18 @@ class TestBatchNormStatistics:
         moved, factor = load("batch_norm_statistics").distance(model, original)
         assert moved == pytest.approx(3.0, rel=1e-4)
         assert factor == pytest.approx(2.0, rel=1e-4)  # the geometric mean of 4 and 1
+
+
+def test_steps_of_the_optimizers_as_the_page_has_them(load):
+    """A tenth in the middle of the third epoch, a hundredth only from the end of the fourth on."""
+    page = (EXAMPLES.parent / "docs" / "experiments.md").read_text(encoding="utf-8")
+    named = re.search(r"step (\d+) of (\d+),[^.]*step (\d+)", " ".join(page.split()))
+    tenth, all_steps, hundredth = map(int, named.groups())
+    _, schedule = load("optimizers").WAYS["Adam, steps from 0.001"]
+    rates = [schedule(all_steps)(step) for step in range(all_steps)]
+    falls = [step for step in range(1, all_steps) if rates[step] != rates[step - 1]]
+    assert falls == [tenth, hundredth]
+    assert hundredth / (all_steps / 5) == pytest.approx(3.75, abs=0.01)  # epochs
 
 
 class TestGradients:

@@ -1,11 +1,13 @@
 """Optimizers against steps worked out by hand, against PyTorch, and against themselves resumed half-way."""
 
+import inspect
 import json
 import math
 
 import numpy as np
 import pytest
 
+from minires import schedules
 from minires.models import resnet8
 from minires.module import Parameter
 from minires.optim import SGD, Adam, AdamW, RMSprop, clip_grad_norm_
@@ -630,3 +632,25 @@ def test_clip_grad_norm_keeps_the_dtype_and_reports_nan():
 def test_clip_grad_norm_of_a_negative_length():
     with pytest.raises(ValueError, match="max_norm is -1, must be at least 0"):
         clip_grad_norm_([scalar(0.0, 1.0)], -1)
+
+
+def test_defaults_are_pytorchs_but_for_those_that_the_page_names():
+    torch = pytest.importorskip("torch")
+    schedulers = torch.optim.lr_scheduler
+    pairs = [(cls, getattr(torch.optim, cls.__name__)) for cls in (SGD, Adam, AdamW, RMSprop)]
+    pairs += [(getattr(schedules, name), getattr(schedulers, name)) for name in ("StepLR", "MultiStepLR", "OneCycleLR")]
+    other = {}
+    for ours, theirs in pairs:
+        wanted = inspect.signature(theirs).parameters
+        for name, parameter in inspect.signature(ours).parameters.items():
+            required_there = name in wanted and wanted[name].default in (inspect.Parameter.empty, None)
+            if name not in wanted:
+                other.setdefault(name, set()).add(ours)
+            elif not required_there and parameter.default != wanted[name].default:
+                other[f"{ours.__name__}'s {name}"] = parameter.default
+    assert other.pop("lr") == {schedules.StepLR, schedules.MultiStepLR}  # theirs have the optimizer's
+    assert other == {
+        "SGD's lr": inspect.Parameter.empty,
+        "l1": {SGD, Adam, AdamW, RMSprop},
+        "decay_bias_and_norm": {SGD, Adam, AdamW, RMSprop},
+    }
