@@ -172,13 +172,11 @@ def test_docstrings_stand_as_written(site):
 def address(site):
     """The site behind a server of its own."""
     with runpy.run_path(str(DOCS / "serve.py"))["server"](site, port=0) as server:
-        serve = server.process_request_thread
 
-        def serve_for_all_tests(*request):
-            threading.current_thread().name = "minires"  # a browser's connection outlasts the test
-            serve(*request)
+        def serve_for_all_tests(*request):  # by a thread of this name, since a browser's connection outlasts the test
+            threading.Thread(target=server.process_request_thread, args=request, name="minires", daemon=True).start()
 
-        server.process_request_thread = serve_for_all_tests
+        server.process_request = serve_for_all_tests
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}/"
         server.shutdown()
