@@ -190,3 +190,13 @@ def check_blocks(block_bytes):
                 np.testing.assert_allclose(piece, one, rtol=1e-12, atol=1e-12, err_msg=f"blocks of {size} bytes")
 
     return check
+
+
+@pytest.fixture(scope="module")
+def cifar(tmp_path_factory):
+    """A tiny copy of CIFAR-10: 62 random images, and 13 to test."""
+    from test_data_cifar import make_batches, write_binary
+
+    folder = tmp_path_factory.mktemp("cifar")
+    write_binary(folder, make_batches(12))
+    return folder

@@ -10,7 +10,6 @@ import pytest
 import scripts
 from safetensors.numpy import save_file
 from scripts import EXAMPLES, picture, table
-from test_data_cifar import make_batches, write_binary
 
 from minires import layers, models
 from minires.data import read_cifar10
@@ -30,14 +29,6 @@ def test_finetuning_on_shapes(tmp_path):
     again = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "images/s" not in again.stdout  # no run
     assert again.stdout.splitlines()[-4:] == first.stdout.splitlines()[-4:]
-
-
-@pytest.fixture(scope="module")
-def cifar(tmp_path_factory):
-    """A tiny copy of CIFAR-10: 62 random images, and 13 to test."""
-    folder = tmp_path_factory.mktemp("cifar")
-    write_binary(folder, make_batches(12))
-    return folder
 
 
 @pytest.fixture

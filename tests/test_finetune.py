@@ -9,7 +9,6 @@ import scripts
 from PIL import Image
 from safetensors.numpy import load_file, save_file
 from scripts import one_sentence
-from test_data_cifar import make_batches, write_binary
 
 from minires import checkpoint, models, no_grad, pretrained
 from minires.data import folders, normalize, read_cifar10
@@ -34,14 +33,6 @@ def finetune(finetune_script, monkeypatch, capsys):
 def script(monkeypatch, capsys):
     """script(name, *arguments) -> (exit code, stdout, stderr)."""
     return lambda name, *arguments: scripts.call(scripts.load(name), monkeypatch, capsys, *arguments)
-
-
-@pytest.fixture(scope="module")
-def cifar(tmp_path_factory):
-    """A tiny copy of CIFAR-10: 62 random images, and 13 to test."""
-    folder = tmp_path_factory.mktemp("cifar")
-    write_binary(folder, make_batches(12))
-    return folder
 
 
 @pytest.fixture(scope="module")

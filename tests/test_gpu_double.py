@@ -439,6 +439,54 @@ def test_what_is_no_kernel_is_called_as_it_is(cupy):
     assert to_numpy(total) == 6 and np.allclose(to_numpy(powers), np.exp([1, 2, 3]))
 
 
+NUMBERS = np.array([0.0, -0.0, 1.5, -2.0, 3.0, 0.25, np.inf, -np.inf, np.nan, 1e-40, 7.0])
+ONE, TWO = "sqrt exp log tanh square absolute sign isnan", "add subtract multiply divide maximum minimum"
+COMPARED = "greater less greater_equal less_equal equal not_equal"
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("name", f"{ONE} {TWO} {COMPARED}".split())
+def test_functions_of_kernels_are_numpys(cupy, monkeypatch, name, dtype):
+    made = {}
+    monkeypatch.setattr(fusing, "_made", made)
+    x, y = (array.ravel().astype(dtype) for array in np.meshgrid(NUMBERS, NUMBERS))
+    operands = (x,) if name in ONE.split() else (x, y)
+    on_device = [to_device(operand, "gpu") for operand in operands]
+    got = to_numpy(backend.elementwise(lambda *operands: getattr(array_module(*operands), name)(*operands), *on_device))
+    with np.errstate(all="ignore"):
+        want = getattr(np, name)(*operands)
+    assert all(made.values()), "it was not a kernel that ran"
+    np.testing.assert_allclose(got, want, rtol=1e-6 if dtype == "float32" else 1e-14)
+    assert got.dtype == want.dtype
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda x, y, v: backend.elementwise(lambda x, y: x + y, x, y),
+        lambda x, y, v: backend.map_blocks(lambda x, y, out: array_module(x).add(x, y, out=out), x, y),
+        lambda x, y, v: backend.map_channels(lambda x, y, out: array_module(x).add(x, y, out=out), (x, y)),
+        lambda x, y, v: backend.map_channels(lambda x, v, out: array_module(x).add(x, v, out=out), (x,), (v,)),
+        lambda x, y, v: backend.sum_channels(lambda x, y, out: (x, y), (x, y)),
+        lambda x, y, v: backend.sum_channels(lambda x, v, out: (x,), (x,), (v,)),
+        lambda x, y, v: list(backend.elementwise_each(lambda x, y: x + y, [((x, x), {}), ((x, y), {})])),
+    ],
+)
+def test_kernels_read_no_further_than_their_arrays(cupy, call):
+    x, y, v = (to_device(np.ones(shape), "gpu") for shape in ((5, 4), (3, 4), (3,)))
+    with pytest.raises(ValueError, match="shape"):
+        call(x, y, v)
+
+
+def test_many_arrays_leave_room_for_fewer_sets(cupy):
+    def total(*arrays):
+        return sum(arrays[1:], arrays[0])
+
+    sets = [(tuple(to_device(np.full(3, float(k + n)), "gpu") for k in range(12)), {}) for n in range(70)]
+    results = list(backend.elementwise_each(total, sets))
+    assert [to_numpy(result).tolist() for result in results] == [[66 + 12 * n] * 3 for n in range(70)]
+
+
 def test_numbers_may_differ_from_call_to_call(cupy):
     def line(x, slope, shift):
         return x * slope + shift if shift else x * slope

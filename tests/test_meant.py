@@ -64,3 +64,12 @@ def test_what_a_script_has_itself_is_never_corrected():
     parser = Parser()
     add_arguments(parser, *(name for name in ARGUMENTS if name.startswith("--")))
     assert parser.parse_args(["--weights", "a", "--patience", "3"]).patience == 3
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"), [("cuda", "gpu"), ("cuda:0", "gpu"), ("GPU", "gpu"), ("CPU", "cpu"), ("mps", None)]
+)
+def test_devices_as_other_programs_call_them(monkeypatch, capsys, given, meant):
+    code, _, err = scripts.call(scripts.load("predict"), monkeypatch, capsys, "a.jpg", "--device", given)
+    assert code == 2 and (f"did you mean --device {meant}?" in err) == (meant is not None)
+    assert meant is not None or "did you mean" not in err

@@ -8,7 +8,6 @@ import scripts
 from PIL import Image
 from safetensors.numpy import load_file, save_file
 from scripts import one_sentence
-from test_data_cifar import make_batches, write_binary
 from test_networks import R8, R18, R50, under
 
 from minires import models, no_grad, pretrained
@@ -31,13 +30,6 @@ def files(tmp_path_factory):
 def script(monkeypatch, capsys):
     """script(name, *arguments) -> (exit code, stdout, stderr)."""
     return lambda name, *arguments: scripts.call(scripts.load(name), monkeypatch, capsys, *arguments)
-
-
-@pytest.fixture(scope="module")
-def cifar(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("cifar")
-    write_binary(folder, make_batches(12))
-    return folder
 
 
 def logits_of(model, seed=0, size=32):

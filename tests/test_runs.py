@@ -14,7 +14,6 @@ import scripts
 from PIL import Image
 from safetensors.numpy import save_file
 from scripts import one_sentence, table
-from test_data_cifar import make_batches, write_binary
 
 from minires import checkpoint, models
 from minires.cli import legs, progress
@@ -27,14 +26,6 @@ FAST = ("--batch-size", 16, "--model", "simple_cnn", "--seed", 3, "--lr", 0.05, 
 @pytest.fixture(scope="module")
 def script():
     return scripts.load("train_cifar")
-
-
-@pytest.fixture(scope="module")
-def cifar(tmp_path_factory):
-    """A tiny copy of CIFAR-10: 62 random images, and 13 to test."""
-    folder = tmp_path_factory.mktemp("cifar")
-    write_binary(folder, make_batches(12))
-    return folder
 
 
 @pytest.fixture

@@ -47,14 +47,6 @@ def example():
     return module
 
 
-@pytest.fixture(scope="module")
-def cifar(tmp_path_factory):
-    """A tiny copy of CIFAR-10: 62 random images, and 13 to test."""
-    folder = tmp_path_factory.mktemp("cifar")
-    write_binary(folder, make_batches(12))
-    return folder
-
-
 @pytest.fixture
 def main(example, cifar, monkeypatch, capsys):
     """main("--flag", ...) -> (exit code, stdout, stderr), on the tiny copy."""

@@ -75,7 +75,10 @@ def statistics(
 
 
 def move(running_mean: Array, running_var: Array, mean: Array, var: Array, momentum: float, bessel: float) -> tuple[()]:
-    """Move the running statistics, in place, towards those of a batch; var times bessel is unbiased."""
+    """running <- running + momentum * (batch - running), in place, of the mean and of the variance bessel * var.
+
+    All four arrays (C,); bessel = m / (m - 1) makes the variance of m values unbiased. Source: PyTorch.
+    """
     running_mean += momentum * (mean - running_mean)
     running_var += momentum * (var * bessel - running_var)
     return ()
@@ -84,7 +87,10 @@ def move(running_mean: Array, running_var: Array, mean: Array, var: Array, momen
 def factors(
     mean: Array, var: Array, weight: Array | None, bias: Array | None, eps: float
 ) -> tuple[Array, Array, Array]:
-    """1 / sqrt(var + eps), and the scale and shift with which y = scale * x + shift."""
+    """-> inverse_std = 1 / sqrt(var + eps), scale = weight * inverse_std, shift = bias - mean * scale; all (C,).
+
+    With them y = scale * x + shift. weight None counts as 1, bias None as 0.
+    """
     inverse_std = 1 / array_module(var).sqrt(var + eps)
     scale = inverse_std if weight is None else weight * inverse_std
     shift = -mean * scale if bias is None else bias - mean * scale

@@ -12,11 +12,11 @@ import numpy as np
 
 from minires.backend.gpu import source
 from minires.backend.gpu.compiling import INTEGER, address, compiled, contiguous, cupy, grid, index_type
-from minires.backend.gpu.parameters import Parameters, identity
+from minires.backend.gpu.parameters import Parameters, check_shapes, identity
 from minires.backend.gpu.symbols import BOOL, SCALAR, Symbol, T
 from minires.types import Array
 
-SETS = 64  # of arrays, whose addresses fit into a launch
+LAUNCH = 3800  # bytes of addresses that a launch takes with it; CUDA's limit for all arguments is 4,096
 _made: dict[Any, Any] = {}
 
 
@@ -26,6 +26,7 @@ class _Fused:
 
     body: str
     many: str  # the same for many sets of arrays at once
+    sets: int  # of arrays, whose addresses fit into a launch
     outputs: tuple[str, ...]  # kinds of its new arrays
     is_tuple: bool
     written: tuple[int, ...]  # which of the arrays it is given it writes into
@@ -43,6 +44,7 @@ def fused(function: Callable[..., Any], arrays: Sequence[Array | None], named: M
     if made is None:
         return NotImplemented
     present = [array for array in operands if array is not None]
+    check_shapes(present)
     first = present[0]
     results = _rooms(made, first)
     _launch(made, [*present, *results, *varying.values()], first.size, 1, first.dtype.char)
@@ -64,8 +66,10 @@ def fused_each(
     made = _kernel_of(function, dtypes, 0, list(more), tuple(varying), constants)
     if made is None:
         return NotImplemented
-    for first in range(0, len(sets), SETS):
-        some = [[*arrays, *more.values()] for arrays, more in sets[first : first + SETS]]
+    for first in range(0, len(sets), made.sets):
+        some = [[*arrays, *more.values()] for arrays, more in sets[first : first + made.sets]]
+        for one in some:
+            check_shapes(one)
         new = [_rooms(made, arrays[0]) for arrays in some]
         _launch_many(made, [arrays + rooms for arrays, rooms in zip(some, new, strict=True)], varying.values())
         results += [tuple(rooms) if made.is_tuple else rooms[0] for rooms in new]
@@ -100,6 +104,7 @@ def fill(function: Callable[..., Any], arrays: Sequence[Array], vectors: Sequenc
     dtypes = tuple([array.dtype.char for array in operands])
     made = _kernel_of(function, dtypes, len(vectors), ["out"], (), ())
     if made is not None:
+        check_shapes([y, *arrays], vectors)
         _launch(made, [*operands, y], y.size, y.shape[-1] if vectors else 1, y.dtype.char)
     return made is not None
 
@@ -134,15 +139,16 @@ def _fuse(function, dtypes, vectors, names, varying, constants):
     stores = [f"y{number}[i] = {symbol.name};" for number, symbol in enumerate(outputs)]
     lines = "\n        ".join([*arrays.loads, *arrays.program.lines, *arrays.stores(), *stores])
     casts = [f"{pointer} = ({pointer.rpartition('*')[0]}*)many.arrays[{k}][k];" for k, pointer in enumerate(pointers)]
+    sets = (LAUNCH // 8 - 1) // (len(pointers) + 1)
     many = source.MANY.format(
         each=len(pointers),
-        sets=SETS,
-        half=SETS // 2,
+        sets=sets,
+        half=1 << sets.bit_length() - 1,
         parameters="".join(f", {number}" for number in numbers),
         lines="\n        ".join([*casts, lines]),
     )
     body = source.FUSED.format(parameters=", ".join([*pointers, *numbers]), lines=lines)
-    return _Fused(body, many, kinds, isinstance(returned, tuple), arrays.written())
+    return _Fused(body, many, sets, kinds, isinstance(returned, tuple), arrays.written())
 
 
 def _launch(made, operands, n, channels, real):
@@ -163,7 +169,7 @@ def _launch_many(made, sets, numbers):
     """Run a kernel over all the numbers of sets of arrays."""
     arrays = [[contiguous(array) for array in one] for one in sets]
     sizes = [one[0].size for one in sets]
-    many = np.zeros((), [("arrays", np.uint64, (len(sets[0]), SETS)), ("start", np.int64, SETS + 1)])
+    many = np.zeros((), [("arrays", np.uint64, (len(sets[0]), made.sets)), ("start", np.int64, made.sets + 1)])
     addresses = [[address(array) for array in one] for one in arrays]
     many["arrays"][:, : len(sets)] = np.array(addresses, np.uint64).T
     many["start"][1 : len(sets) + 1] = np.cumsum(sizes)

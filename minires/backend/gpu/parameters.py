@@ -16,6 +16,17 @@ def takes(*arrays: Array) -> bool:
     return {array.dtype.char for array in arrays} in ({"f"}, {"d"}, {"f", "?"}, {"d", "?"})
 
 
+def check_shapes(arrays: Sequence[Array], vectors: Sequence[Array] = ()) -> None:
+    """Raises ValueError unless arrays are of one shape and vectors (C,): a kernel would read beyond a smaller one."""
+    shape = arrays[0].shape
+    for array in arrays:
+        if array.shape != shape:
+            raise ValueError(f"an element-wise function of arrays of shapes {shape} and {array.shape}: broadcast them")
+    for vector in vectors:
+        if vector.shape != shape[-1:]:
+            raise ValueError(f"numbers a channel of shape {vector.shape} beside arrays of {shape}: give one a channel")
+
+
 class Parameters:
     """The arrays that a kernel is given: parameters, a Symbol for each, lines that load them and store what changed.
 

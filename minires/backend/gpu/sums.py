@@ -7,7 +7,7 @@ import numpy as np
 
 from minires.backend.gpu import source
 from minires.backend.gpu.compiling import INTEGER, compiled, contiguous, cupy, index_type
-from minires.backend.gpu.parameters import Parameters, identity
+from minires.backend.gpu.parameters import Parameters, check_shapes, identity
 from minires.backend.gpu.symbols import Symbol, T
 from minires.types import Array
 
@@ -27,6 +27,7 @@ def sum_channels(function: Callable[..., Any], arrays: Sequence[Array], vectors:
     made = _summing(function, dtypes, len(vectors))
     if made is None:
         return NotImplemented
+    check_shapes(arrays, vectors)
     body, count = made
     operands = [contiguous(array) for array in (*arrays, *vectors)]  # those that are written into are new
     across = min(source.THREADS, 1 << (C - 1).bit_length())

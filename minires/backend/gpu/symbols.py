@@ -106,7 +106,7 @@ _FUNCTIONS = {
     **{name: _function(f"{name}({{0}})") for name in ("sqrt", "exp", "log", "tanh")},
     "square": _function("{0} * {0}"),
     "absolute": _function("fabs({0})"),
-    "sign": _function("(T)(({0} > 0) - ({0} < 0)) + ({0} - {0})"),  # the last is 0, and NaN for NaN
+    "sign": _function("{0} != {0} ? {0} : (T)(({0} > 0) - ({0} < 0))"),
     "greater": _function("{0} > {1}", BOOL),
     "less": _function("{0} < {1}", BOOL),
     "greater_equal": _function("{0} >= {1}", BOOL),
