@@ -30,6 +30,7 @@ from minires.losses import cross_entropy
 from minires.models import resnet8
 from minires.modes import no_grad
 from minires.module import Parameter
+from minires.optim import SGD
 
 TOLERANCE = {"float64": 1e-10, "float32": 1e-4}
 
@@ -485,6 +486,26 @@ def test_many_arrays_leave_room_for_fewer_sets(cupy):
     sets = [(tuple(to_device(np.full(3, float(k + n)), "gpu") for k in range(12)), {}) for n in range(70)]
     results = list(backend.elementwise_each(total, sets))
     assert [to_numpy(result).tolist() for result in results] == [[66 + 12 * n] * 3 for n in range(70)]
+
+
+def test_a_subclass_has_kernels_of_its_own(cupy):
+    class Gentle(SGD):
+        def _update(self, w, g, lr, **_):
+            return w - lr * self._gradient(g)
+
+        def _gradient(self, g):
+            return g * 0.5
+
+    class Reversed(Gentle):
+        def _gradient(self, g):
+            return -g
+
+    for kind, want in ((Gentle, 0.5), (Reversed, 2.0), (Gentle, 0.5)):
+        parameters = [Parameter(fake(1.0)) for _ in range(2)]
+        for parameter in parameters:
+            parameter.grad = fake(1.0)
+        kind(parameters, lr=1.0).step()
+        assert [to_numpy(parameter.data).item() for parameter in parameters] == [want] * 2
 
 
 def test_numbers_may_differ_from_call_to_call(cupy):
