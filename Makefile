@@ -2,6 +2,7 @@
 # make test    the tests, in an order drawn at random, in a process for each of the machine's cores
 # make check   the tests, the linter and the type checker
 # make test-oldest   the fast tests with every package in the oldest version that setup.cfg allows
+# make campaign   attacks on what is promised, hours of them; an hour: make campaign ARGS="--minutes 60"
 # make docs    the documentation as a site, in docs/_build/html; make docs-serve also shows it in a browser
 # Each builds its environment, .venv or .venv-oldest, by itself.
 # Another Python: make test PYTHON=python3.12. More flags: make train ARGS="--epochs 10"
@@ -9,10 +10,10 @@
 PYTHON ?= python3
 ARGS ?=
 BIN := .venv/bin
-SLOW := against benchmarks docs exercises experiments explain finetune ideas imagenet measuring parity pipeline_benchmark protocol \
+SLOW := against benchmarks campaign docs exercises experiments explain finetune ideas imagenet measuring parity pipeline_benchmark protocol \
 	recording sabotage site train_cifar
 
-.PHONY: train test test-oldest check lint docs docs-serve clean
+.PHONY: train test test-oldest check lint docs docs-serve campaign clean
 
 train: .venv/ready
 	$(BIN)/python examples/train_cifar.py $(ARGS)
@@ -30,6 +31,9 @@ lint: .venv/ready-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+campaign: .venv/ready-dev
+	PYTHONPATH=tests $(BIN)/python -m campaign $(ARGS)
 
 docs: .venv/ready-docs
 	$(BIN)/python -m sphinx -q -W --keep-going -j auto -b html docs docs/_build/html
