@@ -127,6 +127,8 @@ MADE_TO_COST = {
     "a picture in an ICNS": (icns(png(13_000, 13_000)), "an icon with a side"),
     "blocks of an ICNS": (b"icns\0\0\x56\x08" + b"abcd\0\0\0\x08" * 2000, "icons, the limit"),
     "a DDS without pixels": (dds(13_000), "cut short"),
+    "runs in a BMP": (b"BM" + bytes(28) + b"\1\0\0\0" + bytes(2**24), "as a BMP of runs, the limit"),
+    "letters in an XPM": (b"/* XPM */" + b"\n" * 2**24, "as an XPM, the limit"),
     "a QOI of one colour": (b"qoif" + struct.pack(">LLBB", 13_000, 13_000, 3, 0) + b"\xfd" * 100, "read slowly"),
     "a PPM with numbers of its own": (b"P5 13000 13000 777 " + bytes(100), "read slowly"),
     "a PPM of letters": (b"P3 13000 13000 255 " + b"0 " * 100, "read slowly"),

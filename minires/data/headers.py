@@ -199,6 +199,12 @@ def _check_xpm(content):
         raise too_many("bytes, as an XPM", MOST_SLOW)
 
 
+def _check_bmp(content):
+    """Runs of one colour are read in Python."""
+    if content[30:34] in (b"\1\0\0\0", b"\2\0\0\0") and len(content) > MOST_SLOW:
+        raise too_many("bytes, as a BMP of runs", MOST_SLOW)
+
+
 def _check_ppm(content):
     """The numbers before the pixels, with white space and comments of any length between them."""
     words = re.sub(rb"#[^\r\n]*", b"", content[:MOST_JUNK]).split(None, 4)
@@ -223,6 +229,7 @@ CHECKS = {
     b"icns": _check_icons,
     b"DDS ": _check_dds,
     b"qoif": _check_qoi,
+    b"BM": _check_bmp,
     b"/* XPM */": _check_xpm,
     b"P": _check_ppm,
 }
