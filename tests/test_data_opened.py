@@ -228,7 +228,7 @@ def test_what_is_no_file_is_never_waited_for(tmp_path, monkeypatch, kind):
     if waits:
         os.close(os.open("pipe", os.O_RDWR))
     assert not waits
-    assert re.fullmatch(r"[^:]*: (is neither a file nor a folder, but .*|cannot be read \(.*\)): .*", errors[0])
+    assert re.fullmatch(r"[^:]*: (is a pipe, a device or a socket, and no file|cannot be read \(.*\)): .*", errors[0])
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names here")

@@ -18,7 +18,7 @@ def read_regular(path: str | Path, most: int) -> bytes:
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0) | getattr(os, "O_BINARY", 0)
     with open(path, "rb", opener=lambda name, _: os.open(name, flags)) as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise ValueError("is neither a file nor a folder, but a device, a pipe or a socket")
+            raise ValueError("is a pipe, a device or a socket, and no file")
         content = file.read(most + 1)
     if len(content) > most:
         raise ValueError(f"has more than {most:,} bytes, the limit")
