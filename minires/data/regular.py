@@ -17,9 +17,10 @@ def read_regular(path: str | Path, most: int) -> bytes:
     """
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0) | getattr(os, "O_BINARY", 0)
     with open(path, "rb", opener=lambda name, _: os.open(name, flags)) as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
             raise ValueError("is a pipe, a device or a socket, and no file")
-        content = file.read(most + 1)
-    if len(content) > most:
+        content = file.read(most + 1) if status.st_size <= most else b""
+    if max(len(content), status.st_size) > most:
         raise ValueError(f"has more than {most:,} bytes, the limit")
     return content
