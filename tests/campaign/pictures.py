@@ -38,9 +38,7 @@ MORE = (
 )  # fmt: skip
 COLUMNS = "epoch,iteration,lr,train_loss,train_acc,val_loss,val_acc,seconds,images_per_second"
 RUN = {
-    "config.json": json.dumps(
-        {"settings": {"epochs": 2, "model": "a"}, "dataset": {"label": "b"}, "legs": []}
-    ).encode(),
+    "config.json": b'{"settings": {"epochs": 2, "model": "a"}, "dataset": {"label": "b"}, "legs": []}',
     "log.csv": f"{COLUMNS}\n1,2,0.1,1.5,0.3,1.4,0.4,3.5,100\n2,4,0.1,1.2,0.5,,,7,100\n".encode(),
     "result.json": b'{"test_acc": 0.5, "model_of_epoch": 2}',
 }
