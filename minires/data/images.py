@@ -1,7 +1,6 @@
 """Pictures from files, of any kind that Pillow reads, made ready as a set of weights wants them."""
 
 import io
-import threading
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -12,13 +11,14 @@ import numpy as np
 
 from minires.data.dataset import DatasetError
 from minires.data.scan import readable
+from minires.forks import Locked
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 Result = TypeVar("Result")
 MOST_PIXELS = 178_000_000  # of one picture; a file of a few bytes may claim any number. Pillow stops a little later
-_warnings = threading.Lock()  # a process has one set of filters of warnings, and pictures are opened in many threads
+_warnings = Locked("opening a picture")  # a process has one set of filters of warnings, and many threads open some
 LONGEST = 16  # longer sides, in shorter ones: what lies further out is cut off before it is scaled
 
 
@@ -72,7 +72,7 @@ def _opened(path):
     """The picture, opened by Pillow; one with more text in it than Pillow reads is opened without its text."""
     from PIL import Image
 
-    with _warnings, warnings.catch_warnings():
+    with _warnings.lock, warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         try:
             return Image.open(path)
