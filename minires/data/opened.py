@@ -6,7 +6,6 @@ So only regular files are read, only as a format that Pillow decodes by itself, 
 """
 
 import io
-import threading
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +16,7 @@ from minires.data.headers import check_header, without_text
 from minires.data.limits import NotThisPicture, check_sides
 from minires.data.regular import read_regular
 from minires.data.scan import readable
+from minires.forks import Locked
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -27,7 +27,7 @@ FORMATS = (
     "DIB", "PCX", "SGI", "SUN", "XBM", "XPM",
 )  # fmt: skip
 MOST_BYTES = 2**30  # of a file
-_warnings = threading.Lock()  # a process has one set of filters of warnings, and pictures are opened in many threads
+_warnings = Locked("opening a picture")  # a process has one set of filters of warnings, and many threads open some
 
 
 def with_image(path: str | Path | BinaryIO, function: Callable[["Image"], Result], name: str | None = None) -> Result:
@@ -96,6 +96,6 @@ def _opened(content):
 
     Image.init()  # so that all formats are known which this Pillow has
     formats = [name for name in FORMATS if name in Image.OPEN]
-    with _warnings, warnings.catch_warnings():
+    with _warnings.lock, warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         return Image.open(io.BytesIO(content), formats=formats)
