@@ -28,6 +28,7 @@ NOT_COMPARED = {
     "threads",
     "save_every",
     "no_progress",
+    "cuda_graph",
     "device",
     "model",
     "epochs",

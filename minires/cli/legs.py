@@ -11,9 +11,19 @@ from typing import Any, TypedDict
 
 from minires import checkpoint, schedules
 
-FREE_ON_RESUME = {"resume", "device", "data_dir", "data_url", "threads", "save_every", "no_progress", "patience"}
+FREE_ON_RESUME = {
+    "resume",
+    "device",
+    "data_dir",
+    "data_url",
+    "threads",
+    "save_every",
+    "no_progress",
+    "cuda_graph",
+    "patience",
+}
 LONGER = ("epochs", "iterations", "schedule", "lr")
-SINCE_THEN = {"best": "accuracy", "patience": None}  # settings that runs of earlier versions lack
+SINCE_THEN = {"best": "accuracy", "patience": None, "cuda_graph": True}  # settings that runs of earlier versions lack
 HOLD_ON = ("constant", "step")  # schedules that say by themselves what comes after their end
 KINDS = ("constant", "step", "cosine", "one-cycle")
 
