@@ -23,7 +23,7 @@ FREE_ON_RESUME = {
     "patience",
 }
 LONGER = ("epochs", "iterations", "schedule", "lr")
-SINCE_THEN = {"best": "accuracy", "patience": None, "cuda_graph": True}  # settings that runs of earlier versions lack
+SINCE_THEN = {"best": "accuracy", "patience": None, "cuda_graph": False}  # settings that runs of earlier versions lack
 HOLD_ON = ("constant", "step")  # schedules that say by themselves what comes after their end
 KINDS = ("constant", "step", "cosine", "one-cycle")
 

@@ -20,7 +20,7 @@ LAST = {
     "threads": None,
     "save_every": None,
     "no_progress": False,
-    "cuda_graph": True,
+    "cuda_graph": False,
     "best": "accuracy",
     "patience": None,
 }
@@ -74,7 +74,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "--patience": {**NUMBER, "help": "stop after N epochs without a new best; default: never"},
     "--cuda-graph": {
         "action": BooleanOptionalAction,
-        "help": "give a GPU all launches of a step at once (default); the numbers are the same",
+        "help": "give a GPU all launches of a step at once; the numbers are the same; default: one by one",
     },
     "--no-progress": {"action": "store_true", "help": "no bar, only a line for each epoch"},
 }

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from minires.backend.errors import DeviceError
-from minires.backend.gpu import fusing
+from minires.backend.gpu import fusing, products
 from minires.backend.gpu.compiling import cupy
 from minires.types import Array
 
@@ -28,8 +28,14 @@ class Graph:
         self._memory = xp.cuda.MemoryPool()  # of this graph alone: nothing else may use what it writes into
         stream = xp.cuda.Stream(non_blocking=True)
         xp.cuda.Device().synchronize()
-        xp.get_default_memory_pool().free_all_blocks()  # what plain steps took and no longer hold
+        pool = xp.get_default_memory_pool()
+        room = pool.total_bytes()  # that the call before took, at the most
+        pool.free_all_blocks()
         with xp.cuda.using_allocator(self._memory.malloc), stream:
+            products.prepare()
+            self._memory.malloc(
+                room
+            )  # and given back at once, so that none is asked of the driver while it is recorded
             self._inputs = [xp.array(array, order="C") for array in arrays]
             stream.synchronize()
             stream.begin_capture(RELAXED)

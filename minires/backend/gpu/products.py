@@ -81,6 +81,11 @@ def _library():
     )
 
 
+def prepare() -> None:
+    """Have cuBLAS ready for the current stream, before that is recorded."""
+    _handle()
+
+
 def _handle():
     """cuBLAS's handle of the current device and stream, with a workspace of its own.
 
