@@ -20,6 +20,7 @@ from minires.cli.console import Parser, fail, likeliest
 from minires.cli.pictures import chosen_range, open_and_say
 from minires.cli.settings import add_arguments
 from minires.cli.weights import add_weights_arguments, class_names, known_of_weights, note_assumed
+from minires.columns import printable
 from minires.data import normalize
 from minires.data.dataset import DatasetError
 from minires.data.images import Preprocessing
@@ -80,7 +81,7 @@ def explain(model, preprocessing, pixels, device, label, classes):
 def show(name, row):
     """What is explained, and the likeliest classes."""
     *_, explained, best = row
-    print(f"{name}: explained is {explained}")
+    print(f"{printable(str(name))}: explained is {explained}")
     for label, probability in best:
         print(f"  {probability:7.2%}  {label}", flush=True)
 

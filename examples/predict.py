@@ -21,6 +21,7 @@ from minires.cli.console import Parser, fail, likeliest
 from minires.cli.pictures import chosen_range, open_and_say
 from minires.cli.settings import add_arguments
 from minires.cli.weights import add_weights_arguments, class_names, known_of_weights, note_assumed
+from minires.columns import printable
 from minires.data import normalize
 from minires.data.dataset import DatasetError
 from minires.data.images import Preprocessing
@@ -75,7 +76,7 @@ def show(name, best, classes, as_json):
         found = [{"class": classes[label], "label": label, "probability": value} for label, value in best]
         print(json.dumps({"image": str(name), "top": found}), flush=True)
         return
-    print(name)
+    print(printable(str(name)))
     for label, probability in best:
         print(f"  {probability:7.2%}  {classes[label]}", flush=True)
 

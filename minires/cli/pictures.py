@@ -5,6 +5,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from minires.columns import printable
 from minires.data.images import deep_range, open_image
 from minires.data.inspect import plain
 from minires.data.opened import with_image
@@ -33,8 +34,6 @@ def open_and_say(name: str, value_range: tuple[float, float] | None) -> "Image":
     deep = with_image(name, deep_range)
     if deep is not None:
         low, high = value_range or deep[1:]
-        print(
-            f"note: {name}: {deep[0]}: {plain(low)} is black and {plain(high)} white; --range LOW HIGH says otherwise",
-            file=sys.stderr,
-        )
+        meant = f"{deep[0]}: {plain(low)} is black and {plain(high)} white; --range LOW HIGH says otherwise"
+        print(f"note: {printable(str(name))}: {meant}", file=sys.stderr)
     return image
