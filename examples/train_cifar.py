@@ -263,7 +263,7 @@ def command_line():
     add("--cutout", type=int, metavar="N", help="side of the square cut out of training images; default: 0")
     add_arguments(parser, "--seed", "--val-split", "--limit-train", "--limit-test", "--threads")
     add("--out", metavar="DIR", help="folder of the run; default: runs/<time>-<model>")
-    add_arguments(parser, "--best", "--patience", "--save-every", "--no-progress")
+    add_arguments(parser, "--best", "--patience", "--save-every", "--cuda-graph", "--no-progress")
     does = parser.add_mutually_exclusive_group()
     does.add_argument(
         "--resume", metavar="DIR", help="go on with the run in this folder; longer with more --epochs and --lr"

@@ -32,6 +32,7 @@ class Watcher:
         self.quiet = settings["no_progress"]
         self.bar: Any = None  # tqdm's, while it is shown
         self.last_line = time.monotonic()
+        self.told_whynot = False
 
     def tell(self, text: str) -> None:
         """Print a line, above the bar if there is one, and keep it in train.log."""
@@ -96,6 +97,10 @@ class Watcher:
         columns = "{epoch:5d} {iteration:9,d} {lr:8.3g} {train_loss:10.4f} {train_acc:9.2%} "
         columns += f"{'-':>8} {'-':>7}" if row["val_loss"] is None else "{val_loss:8.4f} {val_acc:7.2%}"
         self.tell((columns + " {seconds:7.1f} {images_per_second:8,.0f}").format_map(row))
+        whynot = trainer.recorded_step and trainer.recorded_step.whynot
+        if whynot and not self.told_whynot:
+            self.told_whynot = True
+            self.tell(f"note: steps are given to the GPU launch by launch, not as a CUDA graph: {whynot}")
         self.last_line = time.monotonic()
         self.recorder.log(trainer.position.history)
         self.recorder.curves(trainer.position.history, self.title)
