@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a fre
 from minires import backend, pretrained
 from minires.cli import runs
 from minires.cli.console import Parser, fail, likeliest
-from minires.cli.pictures import chosen_range, open_and_say
+from minires.cli.pictures import chosen_range, open_and_say, refuse_to_replace
 from minires.cli.settings import add_arguments
 from minires.cli.weights import add_weights_arguments, class_names, known_of_weights, note_assumed
 from minires.columns import printable
@@ -28,6 +28,8 @@ from minires.inspection import pictures
 from minires.inspection.explain import grad_cam, input_gradient
 from minires.names import unknown
 
+MARK = "minires, examples/explain.py"  # in its pictures, which alone it replaces
+
 
 def main():
     """Run the command line; returns the exit code."""
@@ -36,6 +38,7 @@ def main():
 
 def run(options):
     """Explain every picture that can be read; the exit code is 1 if one could not."""
+    refuse_to_replace(options["out"], MARK, "--out")
     model, metadata = pretrained.build(options["weights"], **known_of_weights(options))
     classes = class_names(metadata, options["classes"])
     label = None if options["class"] is None else label_of(options["class"], classes)
@@ -54,7 +57,8 @@ def run(options):
         rows.append(explain(model, preprocessing, preprocessing.pixels(image), device, label, classes))
         show(name, rows[-1])
     if rows:
-        pictures.write_png(pictures.draw_explanations(*zip(*rows, strict=True)), options["out"])
+        figure = pictures.draw_explanations(*zip(*rows, strict=True))
+        pictures.write_png(figure, options["out"], text={"Software": MARK})
         print(f"wrote {options['out']}", file=sys.stderr)
     return code
 

@@ -1,8 +1,10 @@
-"""A picture that a script was asked to look at, with what its user should know of it."""
+"""Pictures that a script was asked to look at, with what its user should know of them, and pictures that it makes."""
 
 import math
+import os
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from minires.columns import printable
@@ -37,3 +39,14 @@ def open_and_say(name: str, value_range: tuple[float, float] | None) -> "Image":
         meant = f"{deep[0]}: {plain(low)} is black and {plain(high)} white; --range LOW HIGH says otherwise"
         print(f"note: {printable(str(name))}: {meant}", file=sys.stderr)
     return image
+
+
+def made_by(mark: str, path: str | Path) -> bool:
+    """Whether a file says, in its metadata, that the script of this mark has made it."""
+    return Path(path).is_file() and mark.encode() in Path(path).read_bytes()
+
+
+def refuse_to_replace(path: str | Path, mark: str, flag: str) -> None:
+    """Raise ValueError where something stands at `path` that the script of this mark has not made."""
+    if os.path.lexists(path) and not made_by(mark, path):
+        raise ValueError(f"{path} is there, and not a picture of this script: name another file with {flag}")
