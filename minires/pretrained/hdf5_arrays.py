@@ -15,6 +15,7 @@ import sys
 import zlib
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from typing import BinaryIO
 
@@ -25,10 +26,7 @@ from minires.pretrained.errors import WeightsError
 from minires.pretrained.zip_file import ALWAYS_ALLOWED, MAX_GROWTH
 
 Fetch = Callable[[int, int], np.ndarray]  # (start, count) -> uint8 (count,) of the file
-SECONDS, MEMORY = (
-    4,
-    2**27,
-)  # of the processor, and bytes, for what a file's description takes; an honest one needs 0.1 s
+SECONDS, MEMORY = 4, 2**27  # of the processor, and bytes, that HDF5 may take; an honest file needs 0.1 s
 _PATIENCE = 120  # seconds on the clock, for a machine that has much else to do
 _GZIP, _SHUFFLE = 1, 2  # HDF5's numbers of its filters
 _SAVE_AGAIN = "load the file in Keras and save it again"
@@ -48,7 +46,7 @@ class StoredArray:
     content: str | None = None
     chunks: Sequence[int] | None = None
     filters: Sequence[int] = ()
-    pieces: Sequence[tuple[Sequence[int], int | None, int, int]] = ()
+    pieces: Sequence[tuple[Sequence[int], int, int, int]] = ()
 
     @property
     def nbytes(self) -> int:
@@ -82,17 +80,22 @@ def stored_arrays(content: BinaryIO | np.ndarray, leave_out: Collection[str] = (
 
 def _answer(command, content):
     """What the process says of a file or its bytes; {"damaged": why} where it ends otherwise."""
-    given = {"input": content.data} if isinstance(content, np.ndarray) else {"stdin": content}
-    place = None if isinstance(content, np.ndarray) else os.lseek(content.fileno(), 0, os.SEEK_CUR)
     env = os.environ | {"HDF5_PLUGIN_PRELOAD": "::"}  # HDF5's word for: load no plugin
+    run = partial(subprocess.run, command, capture_output=True, timeout=_PATIENCE, check=False, env=env)
     try:
-        done = subprocess.run(command, **given, capture_output=True, timeout=_PATIENCE, check=False, env=env)
+        done = run(input=content.data) if isinstance(content, np.ndarray) else _with_file(run, content)
     except subprocess.TimeoutExpired:
         return {"damaged": "HDF5 comes to no end"}
-    finally:
-        if place is not None:  # the two processes move the same file, and this one's buffer knows nothing of that
-            os.lseek(content.fileno(), place, os.SEEK_SET)
     return json.loads(done.stdout) if done.returncode == 0 else {"damaged": "HDF5 ends without an answer"}
+
+
+def _with_file(run, file):
+    """run(stdin=file), and the file stands where it stood: else this process's buffer would not know of the move."""
+    place = os.lseek(file.fileno(), 0, os.SEEK_CUR)
+    try:
+        return run(stdin=file)
+    finally:
+        os.lseek(file.fileno(), place, os.SEEK_SET)
 
 
 def check_storage(arrays: Collection[StoredArray], size: int) -> None:

@@ -12,10 +12,16 @@ import io
 import json
 import os
 import sys
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+if TYPE_CHECKING:
+    from h5py import File
 
 MOST_OBJECTS = 20_000  # groups and arrays; a whole ResNet-152 in Keras 3 has 2,700 beside what its optimizer keeps
 MOST_LEVELS = 32  # of groups in each other
 MOST_CHUNKS = 100_000  # of all arrays together
+_LONGEST_NAME = 100  # letters; Keras's longest here has 20
 _SAVE_AGAIN = "load the file in Keras and save it again"
 
 
@@ -23,13 +29,13 @@ class Refused(Exception):
     """Why a file is not read."""
 
 
-def main():
+def main() -> None:
     """Print the table of the file on standard input."""
     given = json.loads(sys.argv[1])
     sys.path[:] = given["path"]
     import h5py  # noqa: F401  before the limits, which are for the file
 
-    source = open(0, "rb")  # noqa: SIM115  closed when the process ends
+    source: BinaryIO = open(0, "rb")  # noqa: SIM115  closed when the process ends
     if not source.seekable():
         source = io.BytesIO(source.read())
     _limit(given["seconds"], given["memory"])
@@ -37,7 +43,7 @@ def main():
     os._exit(0)  # what is left open in a damaged file is not worth a crash
 
 
-def answer(source, leave_out=()):
+def answer(source: BinaryIO, leave_out: Collection[str] = ()) -> dict[str, Any]:
     """{"arrays": table} of an open binary file, or {"refused": why}, or {"damaged": what HDF5 says}."""
     import h5py
 
@@ -68,10 +74,10 @@ def _limit(seconds, memory):
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
-def table(file, leave_out=(), most_objects=MOST_OBJECTS):
+def table(file: "File", leave_out: Collection[str] = ()) -> list[dict[str, Any]]:
     """[{"name", "shape", "dtype", ...}] of the arrays in an open file, by name; groups named in leave_out are skipped.
 
-    name       its path, which begins with /
+    name       its path, which begins with /, with what cannot be printed as escapes
     dtype      NumPy's, such as "<f4", or None with "odd", what else it is
     offset     where its bytes are, if they are in one piece; "content" in its place: themselves, in base64
     chunks     else: the shape of a chunk; "filters": HDF5's numbers in their order; "pieces": for each chunk
@@ -82,7 +88,7 @@ def table(file, leave_out=(), most_objects=MOST_OBJECTS):
     """
     import h5py
 
-    found, seen, left = [], set(), [most_objects, MOST_CHUNKS]
+    found, seen, left = [], set(), [MOST_OBJECTS, MOST_CHUNKS]
     groups = [(h5py.h5g.open(file.id, b"/"), "", 0)]
     while groups:
         group, path, level = groups.pop()
@@ -92,10 +98,10 @@ def table(file, leave_out=(), most_objects=MOST_OBJECTS):
             if not path and name.decode("utf-8", "replace") in leave_out:
                 continue
             item = h5py.h5o.open(group, name)
-            full = f"{path}/{name.decode('utf-8', 'backslashreplace')}"
+            full = f"{path}/{_shown(name)}"
             address = h5py.h5o.get_info(item).addr
             if address in seen:
-                raise Refused(f"{_shown(full)} has another name in the file, too: {_SAVE_AGAIN}")
+                raise Refused(f"{full} has another name in the file, too: {_SAVE_AGAIN}")
             seen.add(address)
             if isinstance(item, h5py.h5g.GroupID):
                 groups.append((item, full, level + 1))
@@ -130,7 +136,7 @@ def _described(dataset, name, left):
     layout = settings.get_layout()
     if layout not in (h5py.h5d.COMPACT, h5py.h5d.CONTIGUOUS, h5py.h5d.CHUNKED) or settings.get_external_count():
         # asked for its shape, HDF5 would open the other files
-        raise Refused(f"{_shown(name)} is in another file, which Keras never does: {_SAVE_AGAIN}")
+        raise Refused(f"{name} is in another file, which Keras never does: {_SAVE_AGAIN}")
     kind = _dtype(dataset.get_type())
     told = {"shape": dataset.shape, **kind}
     if kind["dtype"] is None:
@@ -170,7 +176,10 @@ def _pieces(dataset, left):
 
 
 def _shown(name):
-    return ascii(name)[1:-1][:80]
+    """A name as letters that can be printed, for it goes into messages; a known one stays as it is."""
+    text = name.decode("utf-8", "backslashreplace")
+    text = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
+    return text if len(text) <= _LONGEST_NAME else f"{text[:_LONGEST_NAME]}..."
 
 
 if __name__ == "__main__":
