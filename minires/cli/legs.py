@@ -10,10 +10,21 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 from minires import checkpoint, schedules
+from minires.cli.claim import refuse_held
+from minires.cli.saved import SINCE_THEN, Script, checked_config, readable_data_dir
 
-FREE_ON_RESUME = {"resume", "device", "data_dir", "data_url", "threads", "save_every", "no_progress", "patience"}
+FREE_ON_RESUME = {
+    "resume",
+    "device",
+    "data_dir",
+    "data_url",
+    "threads",
+    "save_every",
+    "no_progress",
+    "cuda_graph",
+    "patience",
+}
 LONGER = ("epochs", "iterations", "schedule", "lr")
-SINCE_THEN = {"best": "accuracy", "patience": None}  # settings that runs of earlier versions lack
 HOLD_ON = ("constant", "step")  # schedules that say by themselves what comes after their end
 KINDS = ("constant", "step", "cosine", "one-cycle")
 
@@ -32,20 +43,33 @@ class Leg(TypedDict):
 # Settings -----------------------------------------------------------------------------------------------------------
 
 
-def resumed_settings(given: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of the run to go on with, `legs` among them; a flag that would make it another run is refused."""
+def resumed_settings(given: Mapping[str, Any], script: Script) -> dict[str, Any]:
+    """The settings of the run to go on with, `legs` among them; a flag that would make it another run is refused.
+
+    What the run's checkpoint says is checked as `minires.cli.saved` has it.
+    """
     folder = run_folder(given["resume"])
     if not (folder / "last.safetensors").exists():
         raise ValueError(_no_run(given["resume"], folder))
     loaded = load_with_config(folder / "last.safetensors")
-    config = loaded.info["config"]
-    saved = {**SINCE_THEN, **config["settings"]}
+    refuse_held(folder, "--resume")
+    config = checked_config(folder / "last.safetensors", loaded.info["config"], script, given["resume"])
+    saved = {**SINCE_THEN, **script.defaults, **config["settings"]}
     saved["dataset"] = config["dataset"]["name"]  # what "auto" found then, not now
     legs = config.get("legs", [])
     leg = _new_leg(given, saved, legs, config["sizes"]["train"], loaded.position)
     _refuse_changes(given, saved, legs, leg)
     free = {name: given[name] for name in given if name in FREE_ON_RESUME}
-    return {**saved, **free, "out": str(folder), "legs": legs + ([leg] if leg else []), "new_leg": leg is not None}
+    if "data_dir" not in given:
+        free["data_dir"] = readable_data_dir(saved)
+    return {
+        **saved,
+        "data_url": None,
+        **free,
+        "out": str(folder),
+        "legs": legs + ([leg] if leg else []),
+        "new_leg": leg is not None,
+    }
 
 
 def _no_run(resume, folder):

@@ -32,6 +32,7 @@ class Watcher:
         self.quiet = settings["no_progress"]
         self.bar: Any = None  # tqdm's, while it is shown
         self.last_line = time.monotonic()
+        self.told_whynot = False
 
     def tell(self, text: str) -> None:
         """Print a line, above the bar if there is one, and keep it in train.log."""
@@ -96,6 +97,10 @@ class Watcher:
         columns = "{epoch:5d} {iteration:9,d} {lr:8.3g} {train_loss:10.4f} {train_acc:9.2%} "
         columns += f"{'-':>8} {'-':>7}" if row["val_loss"] is None else "{val_loss:8.4f} {val_acc:7.2%}"
         self.tell((columns + " {seconds:7.1f} {images_per_second:8,.0f}").format_map(row))
+        whynot = trainer.recorded_step and trainer.recorded_step.whynot
+        if whynot and not self.told_whynot:
+            self.told_whynot = True
+            self.tell(f"note: steps are given to the GPU launch by launch, not as a CUDA graph: {whynot}")
         self.last_line = time.monotonic()
         self.recorder.log(trainer.position.history)
         self.recorder.curves(trainer.position.history, self.title)
@@ -116,8 +121,9 @@ def clock(seconds: float) -> str:
 
 
 class stopping_on_signals:
-    """Within this block Ctrl-C, SIGTERM and SIGHUP, which a terminal sends when it goes, ask the trainer to stop after
-    its step; a second Ctrl-C stops at once. Windows has SIGBREAK instead of SIGHUP. What `nohup` ignores stays so.
+    r"""Within this block Ctrl-C, SIGTERM, SIGQUIT (Ctrl-\) and SIGHUP, which a terminal sends when it goes, ask the
+    trainer to stop after its step; a second one, of any kind, stops at once. Windows has SIGBREAK instead of the last
+    two. What `nohup` ignores stays so.
     """
 
     def __init__(self, trainer: Trainer) -> None:
@@ -126,18 +132,18 @@ class stopping_on_signals:
         self.before: dict[int, Any] = {}
 
     def __enter__(self) -> list[int]:
-        for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK"):
+        for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGBREAK"):
             number = getattr(signal, name, None)
             if number is not None and (name == "SIGINT" or signal.getsignal(number) != signal.SIG_IGN):
                 self.before[number] = signal.signal(number, self.handle)
         return self.received
 
     def handle(self, number: int, frame: FrameType | None) -> None:
-        if self.trainer.stop_requested and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        print("\nstopping after this step ...", file=sys.stderr, flush=True)
-        self.trainer.stop_requested = True
         self.received.append(number)
+        if self.trainer.stop_requested:
+            raise KeyboardInterrupt
+        self.trainer.stop_requested = True
+        print("\nstopping after this step ...", file=sys.stderr, flush=True)
 
     def __exit__(self, *error: object) -> None:
         for number, handler in self.before.items():

@@ -1,6 +1,7 @@
 """What the scripts take: flags that several of them have, their defaults, and the loaders that settings ask for."""
 
-from argparse import ArgumentParser, _ArgumentGroup
+import math
+from argparse import ArgumentParser, BooleanOptionalAction, _ArgumentGroup
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -20,6 +21,7 @@ LAST = {
     "threads": None,
     "save_every": None,
     "no_progress": False,
+    "cuda_graph": False,
     "best": "accuracy",
     "patience": None,
 }
@@ -71,6 +73,10 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "--save-every": {**NUMBER, "help": "iterations between checkpoints; default: at each epoch's end"},
     "--best": {"choices": ["accuracy", "loss"], "help": "of the validation images, chooses the epoch that is tested"},
     "--patience": {**NUMBER, "help": "stop after N epochs without a new best; default: never"},
+    "--cuda-graph": {
+        "action": BooleanOptionalAction,
+        "help": "give a GPU all launches of a step at once; the numbers are the same; default: one by one",
+    },
     "--no-progress": {"action": "store_true", "help": "no bar, only a line for each epoch"},
 }
 SHORT = {"--batch-size": "-b"}
@@ -80,6 +86,31 @@ def add_arguments(parser: ArgumentParser | _ArgumentGroup, *names: str, **more: 
     """Add these of ARGUMENTS to a parser, in this order.   more: what else argparse shall know of them."""
     for name in names:
         parser.add_argument(*([SHORT[name]] if name in SHORT else []), name, **ARGUMENTS[name], **more)
+
+
+def check_settings(settings: Mapping[str, Any]) -> None:
+    """Raise ValueError for what would fail only once the run has its folder, or would not name its flag."""
+    for name in (
+        "batch_size",
+        "epochs",
+        "iterations",
+        "save_every",
+        "threads",
+        "limit_train",
+        "limit_test",
+        "patience",
+    ):
+        if settings.get(name) is not None and settings[name] < 1:
+            raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {settings[name]}")
+    for name in ("lr", "head_lr_multiplier", "weight_decay"):
+        if not 0 <= settings.get(name, 0) < math.inf:
+            raise ValueError(f"--{name.replace('_', '-')} must be a number from 0 up, got {settings[name]}")
+    if settings["seed"] < 0:
+        raise ValueError(f"--seed must be at least 0, got {settings['seed']}")
+    if not 0 <= settings["label_smoothing"] <= 1:
+        raise ValueError(f"--label-smoothing must be a number from 0 to 1, got {settings['label_smoothing']}")
+    if settings["val_split"] is not None and settings["val_split"] < 0:
+        raise ValueError(f"--val-split must be at least 0, got {settings['val_split']}")
 
 
 def make_loaders(
