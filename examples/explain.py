@@ -68,6 +68,10 @@ def label_of(name, classes):
     if name not in classes:
         named = "" if classes[0] != "class 0" else "; --classes FILE gives names, one on each line"
         raise ValueError(unknown("class", name, classes) + named)
+    if classes.count(name) > 1:
+        raise ValueError(
+            f"--class {name}: {classes.count(name)} classes have this name: give --classes of one for each"
+        )
     return classes.index(name)
 
 
