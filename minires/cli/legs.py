@@ -9,7 +9,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypedDict
 
-from minires import checkpoint, schedules
+from minires import schedules
+from minires.cli.generations import LAST, PREVIOUS, newest
+from minires.cli.output import note
 
 FREE_ON_RESUME = {"resume", "device", "data_dir", "data_url", "threads", "save_every", "no_progress", "patience"}
 LONGER = ("epochs", "iterations", "schedule", "lr")
@@ -35,9 +37,12 @@ class Leg(TypedDict):
 def resumed_settings(given: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of the run to go on with, `legs` among them; a flag that would make it another run is refused."""
     folder = run_folder(given["resume"])
-    if not (folder / "last.safetensors").exists():
+    if not any((folder / name).exists() for name in (LAST, PREVIOUS)):
         raise ValueError(_no_run(given["resume"], folder))
-    loaded = load_with_config(folder / "last.safetensors")
+    found = newest(folder)
+    for text in found.notes:
+        note(text)
+    loaded = found.checkpoint
     config = loaded.info["config"]
     saved = {**SINCE_THEN, **config["settings"]}
     saved["dataset"] = config["dataset"]["name"]  # what "auto" found then, not now
@@ -55,6 +60,8 @@ def _no_run(resume, folder):
             f"--resume {resume}: its last.safetensors is missing, without which it cannot go on: --evaluate its "
             "best.safetensors, or go on from that with finetune.py --weights"
         )
+    if (folder / "config.json").exists():
+        return f"--resume {resume}: that run ended before its first checkpoint: begin it again in another folder"
     return f"--resume {resume}: no run there: name a folder that holds a last.safetensors"
 
 
@@ -191,14 +198,6 @@ def described(legs: list[Leg]) -> list[str]:
 
 
 # Files --------------------------------------------------------------------------------------------------------------
-
-
-def load_with_config(path: str | Path) -> checkpoint.Checkpoint:
-    """A checkpoint that a script wrote: it says which run it belongs to."""
-    loaded = checkpoint.load(path)
-    if "config" not in loaded.info:
-        raise checkpoint.CheckpointError(f"{path}: does not say which run it belongs to: give one this script wrote")
-    return loaded
 
 
 def run_folder(path: str | Path) -> Path:
