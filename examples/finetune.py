@@ -32,11 +32,13 @@ from minires.cli import legs, runs
 from minires.cli.console import Parser, in_flags
 from minires.cli.generations import newest
 from minires.cli.pictures import check_range
+from minires.cli.saved import Script
 from minires.cli.settings import FIRST, LAST, add_arguments, make_loaders
 from minires.cli.weights import add_weights_arguments, known_of_weights, note_assumed
 from minires.data.folders import read_image_folder
 from minires.data.images import Preprocessing
 
+RECIPE = "fine-tuning"
 STAGES = ("layer1", "layer2", "layer3", "layer4")
 DEFAULTS = {
     **FIRST,
@@ -74,9 +76,8 @@ def main():
 
 def run(given):
     """Do what the command line asks for; returns the exit code."""
-    settings = legs.resumed_settings(given) if "resume" in given else settings_of(given)
-    if "freeze" not in settings:
-        raise ValueError(f"--resume {given['resume']}: was begun by train_cifar.py: go on with it there")
+    script = Script(command_line(), DEFAULTS, (RECIPE,), "train_cifar.py")
+    settings = legs.resumed_settings(given, script) if "resume" in given else settings_of(given)
     device = runs.prepare_device(settings)
     weights = Path(settings["out"]) / "last.safetensors" if "resume" in given else settings["weights"]
     state, metadata = pretrained.read(weights, **({} if "resume" in given else known_of_weights(settings)))
@@ -113,7 +114,6 @@ def settings_of(given):
     if settings["image_folder"] is not None:
         settings["image_folder"] = [str(Path(folder).resolve()) for folder in settings["image_folder"]]
     settings["weights"] = str(Path(settings["weights"]).resolve())
-    settings.setdefault("out", runs.new_folder("finetune"))
     return settings
 
 
@@ -255,7 +255,7 @@ def finetune(settings, dataset, device, state, metadata, preprocessing):
     """Train, or go on training, and test the best model; returns the exit code."""
     model, keeps = build(settings, dataset, state, metadata)
     model.to(device)
-    settings |= {"model": metadata["model"], "recipe": "fine-tuning", "optimizer": "sgd"}
+    settings |= {"model": metadata["model"], "recipe": RECIPE, "optimizer": "sgd"}
     normalisation, test_size = (preprocessing.mean, preprocessing.std), max(1, min(settings["batch_size"], 500))
     loaders = make_loaders(settings, dataset, device, *normalisation, preprocessing.size // 8, test_size)
     parts = frozen_parts(model, settings["freeze"])
@@ -277,7 +277,8 @@ def finetune(settings, dataset, device, state, metadata, preprocessing):
         "options": metadata["options"],
         "fingerprint": dataset.fingerprint,
     }
-    return runs.train(settings, dataset, device, model, make_optimizer(settings, model), loaders, facts, freeze_or_not)
+    optimizer = make_optimizer(settings, model)
+    return runs.train(settings, dataset, device, model, optimizer, loaders, facts, freeze_or_not, "finetune")
 
 
 def command_line():

@@ -22,7 +22,8 @@ from minires.cli.pictures import chosen_range, open_and_say
 from minires.cli.settings import add_arguments
 from minires.cli.weights import add_weights_arguments, class_names, known_of_weights, note_assumed
 from minires.data import normalize
-from minires.data.images import DatasetError, Preprocessing
+from minires.data.dataset import DatasetError
+from minires.data.images import Preprocessing
 from minires.files import write_atomically
 from minires.inspection.pictures.figures import fit_letters, new_figure
 

@@ -29,6 +29,7 @@ import numpy as np
 from minires import backend, data, models, optim, pretrained
 from minires.cli import finding, legs, runs
 from minires.cli.console import Parser, evaluation_table, fail, one_of
+from minires.cli.saved import Script
 from minires.cli.settings import FIRST, LAST, add_arguments, make_loaders
 from minires.cli.testing import test_figures
 from minires.cli.weights import KNOWN, add_weights_arguments, known_of_weights, note_assumed
@@ -85,13 +86,12 @@ def run(given):
     if "evaluate" in given:
         work, settings = evaluate_weights, evaluation_settings(given)
     elif "resume" in given:
-        work, settings = train, legs.resumed_settings(given)
+        script = Script(command_line(), DEFAULTS, tuple(RECIPES), "finetune.py")
+        work, settings = train, legs.resumed_settings(given, script)
     else:
         work = overfit_one_batch if given.get("overfit_one_batch") else find_lr if given.get("find_lr") else train
         settings = settings_of(given)
     tell = (lambda line: None) if "json" in given else lambda line: print(line, flush=True)
-    if settings["recipe"] not in RECIPES:
-        raise ValueError(f"--resume {given['resume']}: was begun by finetune.py: go on with it there")
     device = runs.prepare_device(settings, tell)
     dataset = runs.load_dataset(settings, tell)
     try:
@@ -117,7 +117,6 @@ def settings_of(given):
         raise ValueError(f"--momentum and --nesterov are SGD's, not {settings['optimizer']}'s: leave them out")
     if given.get("nesterov") and settings["momentum"] <= 0:
         raise ValueError(f"--nesterov needs --momentum above 0, got {settings['momentum']}")
-    settings.setdefault("out", runs.new_folder(settings["model"] + ("-find-lr" if given.get("find_lr") else "")))
     return settings
 
 

@@ -1,6 +1,5 @@
 """Patches and their adjoint, blocks, bands, threads, and sums over channels."""
 
-import os
 import pickle
 import signal
 import sys
@@ -556,46 +555,6 @@ def test_set_threads_within_a_block_is_refused(threads, small_blocks, n):
     with pytest.raises(RuntimeError, match=r"set_threads\(3\) was called within a block.*call it outside"):
         backend.for_each_block(lambda block: backend.set_threads(3), np.zeros(n), 2000)
     assert backend.get_threads() == 2 and run_on_two_threads() == 2
-
-
-def ends_in_a_child(work, seconds=20):
-    """Whether a child, forked now, gets through it."""
-    child = os.fork()
-    if child == 0:
-        try:
-            signal.signal(signal.SIGALRM, signal.SIG_DFL)
-            signal.alarm(seconds)  # a child that hangs is ended
-            work()
-            os._exit(0)
-        finally:
-            os._exit(1)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
-@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-def test_a_fork_while_another_thread_computes(threads, small_blocks):
-    threads(2)
-    started, forked = threading.Event(), threading.Event()
-
-    def work(block):
-        started.set()
-        forked.wait(60)
-
-    other = threading.Thread(target=lambda: backend.for_each_block(work, np.zeros(4), 2000))
-    before = blas_counts()
-    other.start()
-    started.wait(30)
-    try:
-
-        def compute():
-            assert run_on_two_threads() == 2
-            assert blas_counts() == before
-
-        assert ends_in_a_child(compute)
-    finally:
-        forked.set()
-        other.join()
 
 
 # How many threads ---------------------------------------------------------------------------------------------

@@ -1,5 +1,7 @@
 """The names of well-known classes, and lists of names that users write."""
 
+import os
+
 import pytest
 
 from minires.cli.weights import class_names as names_for
@@ -61,3 +63,29 @@ def test_names_for_weights_that_have_none(tmp_path, capsys):
     (tmp_path / "two.txt").write_text("\ufeffa\nb\n", encoding="utf-8")
     assert names_for({**weights, "num_classes": 2}, tmp_path / "two.txt") == ["a", "b"]
     assert set(LISTS) == {"cifar10", "cifar100", "cifar100-coarse", "imagenet"}
+
+
+@pytest.mark.parametrize(
+    ("content", "match"),
+    [
+        (b"cat\n" + b"a" * 256 + b"\n", "line 2 is no name of a class"),
+        (b"cat\nd\0g\n", "line 2 is no name of a class"),
+        (b"a\n" * 2**23 + b"a", r"cannot be read \(it has more than 16,777,216 bytes, the limit\)"),
+    ],
+)
+def test_lists_made_to_cost(tmp_path, content, match):
+    (tmp_path / "names.txt").write_bytes(content)
+    with pytest.raises(ValueError, match=rf"names\.txt: {match}"):
+        read_class_names(tmp_path / "names.txt")
+
+
+def test_names_are_shown_escaped(tmp_path):
+    (tmp_path / "names.txt").write_text("\x1b[31mcat\nd\u202eog\n", encoding="utf-8")
+    assert read_class_names(tmp_path / "names.txt") == [r"\x1b[31mcat", r"d\u202eog"]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names here")
+def test_a_pipe_is_no_list(tmp_path):
+    os.mkfifo(tmp_path / "names.txt")
+    with pytest.raises(ValueError, match="it is a pipe, a device or a socket"):
+        read_class_names(tmp_path / "names.txt")

@@ -1,6 +1,7 @@
 """examples/compare.py: runs that were made by hand, whose figures are known, and folders that hold none."""
 
 import json
+import os
 
 import pytest
 import scripts
@@ -74,7 +75,13 @@ def test_only_its_own_picture_is_replaced(compare, tmp_path):
         ("log.csv", f"{','.join(COLUMNS)}\n1,2,cat,4,5,6,7,8,9\n"),
         ("log.csv", f"{','.join(COLUMNS)}\n1,2,3,4,5,inf,nan,8,9\n"),
         ("log.csv", "a" * (9 * 2**20)),
+        ("log.csv", "a" * 200_000),
+        ("log.csv", f"{','.join(COLUMNS)}\n" + "1,2,3,4,5,6,7,8,9\n" * 100_001),
+        ("log.csv", f"{','.join(COLUMNS)}\n1,2,3,4,5,6,7,1e300,9\n"),
         ("result.json", "null"),
+        ("config.json", '{"settings": {"epochs": Infinity}, "dataset": {"label": "x"}}'),
+        ("config.json", '{"settings": {"epochs": 1e300}, "dataset": {"label": "x"}}'),
+        ("config.json", f'{{"settings": {{"epochs": {"9" * 5000}}}, "dataset": {{"label": "x"}}}}'),
     ],
 )
 def test_a_damaged_run_is_named_and_left_out(compare, tmp_path, name, content):
@@ -132,3 +139,28 @@ def test_columns_of_a_terminal():
     assert printable("a\x1b[0m\n") == "a\\x1b[0m\\x0a"
     assert listed(["cat", "dog"]) == "cat, dog"
     assert listed(["cat"] * 1000, 20) == "cat, cat, cat, cat and 996 more"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names here")
+@pytest.mark.parametrize("name", ["log.csv", "result.json"])
+def test_a_pipe_is_no_file_of_a_run(compare, tmp_path, name):
+    make(tmp_path / "whole", (0.5,), test=0.5)
+    make(tmp_path / "damaged", (0.5,), test=0.5)
+    (tmp_path / "damaged" / name).unlink()
+    os.mkfifo(tmp_path / "damaged" / name)
+    code, _, err = compare(tmp_path / "damaged", tmp_path / "whole")
+    assert code == 0 and "is a pipe, a device" in err
+
+
+def test_what_a_run_says_is_shown_escaped(compare, tmp_path):
+    for name in ("a", "b"):
+        make(tmp_path / name, (0.5,), test=0.5, model=f"\x1b[31m{name}\u202e", label=f"\x9b{name}\n\u2066\ud800")
+    code, out, _ = compare(tmp_path / "a", tmp_path / "b")
+    assert code == 0 and all(line.isprintable() for line in out.splitlines())
+
+
+@pytest.mark.parametrize("value", ["NaN", "Infinity", "9" * 400, '"0.5"', "true", "[]", "null"])
+def test_a_result_of_any_kind(compare, tmp_path, value):
+    make(tmp_path / "a", (0.5,), test=0.5)
+    (tmp_path / "a" / "result.json").write_text(f'{{"test_acc": {value}, "model_of_epoch": 1}}')
+    assert compare(tmp_path / "a")[0] == 0

@@ -265,7 +265,7 @@ def test_one_of_cifar100_is_not_taken_for_cifar10(tmp_path):
 
 @pytest.mark.parametrize("kind", ["tar", "zip"])
 def test_one_that_would_grow_is_not_unpacked(tmp_path, monkeypatch, kind):
-    monkeypatch.setattr("minires.data.archives.MOST_UNPACKED", 10_000)
+    monkeypatch.setattr("minires.data.packed.MOST_UNPACKED", 10_000)
     pack(tmp_path / "mine" / f"cifar10.{kind}", write_binary(tmp_path / "source", IMAGES))
     with pytest.raises(DatasetError, match=r"would unpack to more than 10,000 bytes"):
         load("auto", data_dir=tmp_path / "mine")

@@ -1,10 +1,12 @@
 """Finding and downloading CIFAR-10, with tiny archives and a local server that misbehaves in every way it can."""
 
 import contextlib
+import gzip
 import hashlib
 import http.server
 import io
 import itertools
+import queue
 import re
 import socket
 import sys
@@ -16,7 +18,16 @@ import numpy as np
 import pytest
 from test_data_cifar import make_batches, write_binary, write_python
 
-from minires.data import CIFAR10, DatasetError, DatasetUnavailable, download, find_cifar10, load, read_cifar10
+from minires.data import (
+    CIFAR10,
+    DatasetError,
+    DatasetUnavailable,
+    download,
+    find_cifar10,
+    load,
+    read_cifar10,
+    receiving,
+)
 from minires.data import archives as archives_module
 
 BATCHES = make_batches()
@@ -108,6 +119,40 @@ class Server:
             if self.over.wait(0.05):
                 return
 
+    def endless(self, handler):
+        handler.send_response(200)
+        handler.end_headers()
+        while not self.over.is_set():
+            handler.wfile.write(bytes(65_536))
+
+    def huge(self, handler):
+        self.send(handler, b"a", 10**15)
+
+    def more_than_said(self, handler):
+        self.send(handler, self.archives["binary"] + b"more", len(self.archives["binary"]) - 1)
+
+    def less_than_said(self, handler):
+        self.send(handler, self.archives["binary"], len(self.archives["binary"]) + 9)
+
+    def packed(self, handler):
+        handler.send_response(200)
+        handler.send_header("Content-Encoding", "gzip")
+        handler.end_headers()
+        handler.wfile.write(gzip.compress(bytes(10**7)))
+
+    def elsewhere(self, handler):
+        handler.send_response(302)
+        handler.send_header("Location", "file:///etc/passwd")
+        handler.end_headers()
+
+    def circle(self, handler):
+        handler.send_response(302)
+        handler.send_header("Location", "/circle")
+        handler.end_headers()
+
+    def coloured(self, handler):
+        handler.wfile.write(b"HTTP/1.1 500 \x1b[31mred\xe2\x80\xae\r\n\r\n")
+
     def slow(self, handler):
         self.send(handler, self.archives["binary"], piece=2048, pause=0.04)
 
@@ -125,10 +170,11 @@ def server(archives, tmp_path, monkeypatch):
     monkeypatch.setattr(download, "ARCHIVES", (binary, python))
     monkeypatch.setattr("pooch.os_cache", lambda name: tmp_path / "cache" / name)
     monkeypatch.delenv("MINIRES_DATA", raising=False)
-    monkeypatch.setattr(download, "CONNECT_TIMEOUT", 0.3)
-    monkeypatch.setattr(download, "STALL_TIMEOUT", 0.6)
-    monkeypatch.setattr(download, "GRACE", 0.4)
-    monkeypatch.setattr(download, "CHUNK", 1024)
+    monkeypatch.setattr(receiving, "CONNECT_TIMEOUT", 0.3)
+    monkeypatch.setattr(receiving, "STALL_TIMEOUT", 0.6)
+    monkeypatch.setattr(receiving, "GRACE", 0.4)
+    monkeypatch.setattr(receiving, "CHUNK", 1024)
+    monkeypatch.setattr(receiving, "MOST_BYTES", 10_000_000)
 
     def use(*pages):
         kinds = {"python": python, "slower": python}
@@ -240,6 +286,14 @@ def test_the_environment_variable_is_searched_before_the_cache(server, tmp_path,
         ("trickle", "stalled after"),
         ("trickle-headers", "stalled after"),
         ("slow", r"too slow \(\d+ kB/s\)"),
+        ("endless", "sends more than 10,000,000 bytes, the limit"),
+        ("huge", "sends more than 10,000,000 bytes, the limit"),
+        ("more-than-said", "wrong checksum"),
+        ("less-than-said", "broke off|wrong checksum"),
+        ("packed", r"packs the file once more \(gzip\)"),
+        ("elsewhere", "No connection adapters were found for 'file:///etc/passwd'"),
+        ("circle", "Exceeded 30 redirects"),
+        ("coloured", "HTTP 500 .x1b.31mred"),
     ],
 )
 def test_a_host_that_misbehaves_costs_a_moment(server, capsys, page, reason):
@@ -247,11 +301,11 @@ def test_a_host_that_misbehaves_costs_a_moment(server, capsys, page, reason):
     start = time.monotonic()
     folder = find_cifar10(progress=False)
     assert time.monotonic() - start < 10  # the host itself would go on for 20 s or more
-    assert server.requests == [page, "python"] and holds_the_images(folder)
+    assert [*dict.fromkeys(server.requests)] == [page, "python"] and holds_the_images(folder)
     assert [path.name for path in folder.iterdir()] == ["cifar-10-batches-py"]
     lines = capsys.readouterr().err.splitlines()
     assert lines[0] == f"downloading {server.url(page)}" and lines[2] == f"downloading {server.url('python')}"
-    assert re.search(reason, lines[1])
+    assert re.search(reason, lines[1]) and lines[1].isprintable()
 
 
 def test_all_hosts_and_their_reasons_are_named(server, tmp_path, monkeypatch):
@@ -285,6 +339,28 @@ def test_patience_ends_where_a_host_stalls(server, monkeypatch):
     server.use("trickle", "stall")
     with pytest.raises(DatasetUnavailable, match=r"(stalled|silent).*(stalled|silent)"):
         find_cifar10(progress=False, patient=True)
+
+
+def test_patience_ends_after_hours(server, monkeypatch):
+    monkeypatch.setattr(receiving, "MOST_SECONDS", 0.2)
+    server.use("slow")
+    with pytest.raises(DatasetUnavailable, match=r"takes more than 0.2 s, the limit"):
+        find_cifar10(progress=False, patient=True)
+
+
+def test_a_host_is_not_heard_faster_than_its_bytes_are_written(server, tmp_path, monkeypatch):
+    """What was received and not yet written is kept in memory: it has a limit, too."""
+    held = []
+
+    class Watched(queue.Queue):
+        def put(self, *item, **timeout):
+            super().put(*item, **timeout)
+            held.append(self.qsize())
+
+    monkeypatch.setattr(receiving.queue, "Queue", Watched)
+    with pytest.raises(receiving.HostFailed, match="sends more than"):
+        receiving.receive(server.url("endless"), tmp_path / "file", False, 0)
+    assert len(held) > 1000 and max(held) <= receiving.AHEAD
 
 
 @pytest.mark.parametrize("page", ["binary", "python"])
@@ -359,7 +435,7 @@ def test_an_interrupted_download_leaves_nothing(server, tmp_path, monkeypatch):
         def close(self):
             pass
 
-    monkeypatch.setattr(download, "_progress_bar", lambda total: Bar())
+    monkeypatch.setattr(receiving, "_progress_bar", lambda total: Bar())
     with pytest.raises(KeyboardInterrupt):
         find_cifar10()
     assert list((tmp_path / "cache" / "minires").iterdir()) == []

@@ -1,5 +1,7 @@
 """Classes from a table, in the forms in which people have them."""
 
+import os
+
 import numpy as np
 import pytest
 from test_data_folders import colors, draw, expected, fill, read
@@ -96,7 +98,7 @@ def test_a_missing_table_and_one_of_any_size(tmp_path, monkeypatch):
     with pytest.raises(DatasetError, match="cannot be read"):
         read_labels(tmp_path / "none.csv", NAMES)
     monkeypatch.setattr("minires.data.tables.MOST_BYTES", 10)
-    with pytest.raises(DatasetError, match="larger than 10 bytes"):
+    with pytest.raises(DatasetError, match="has more than 10 bytes, the limit: is it a table"):
         read_text(tmp_path, "id,label\n1,frog\n")
 
 
@@ -171,3 +173,42 @@ class TestFolders:
         dataset, _ = read(tmp_path / "a", test_folder=tmp_path / "b", labels=tmp_path / "labels.csv")
         assert (len(dataset.train_images), len(dataset.test_images)) == (4, 4)
         np.testing.assert_array_equal(dataset.test_images[:, 0, 0, 0] % 2, dataset.test_labels)
+
+
+@pytest.mark.parametrize(
+    ("text", "match"),
+    [
+        ("id,label\n" + "1,frog\n" * 1500 + "1\n", "row 1502 has 1 columns, the first 2"),
+        ("id" + ",label" * 1000 + "\n", "1,001 columns, 1,000 is the limit"),
+        ("id,label" + " " * 2**20 + "\n", "a line of more than 1,048,576 letters"),
+        ('id,label\n1,"' + "frog\n" * 50_000, "no table that can be read"),
+        ("id,label\n1," + "x" * 256 + "\n", "has more than 255 letters, the limit: is 2 the column of the classes"),
+        ("id,label\n1,frog\n".encode("utf-16") + b"\0", "no text in UTF-8"),
+        ("id,label\n1,fr\0og\n".encode("utf-16"), "is no text"),
+        (b"id,label\n" + b"1,frog\n" * 50_000 + "1,Bär\n".encode("latin1"), "no text in UTF-8"),
+    ],
+)
+def test_tables_made_to_cost(tmp_path, text, match):
+    with pytest.raises(DatasetError, match=rf"labels\.csv: .*{match}"):
+        read_text(tmp_path, text)
+
+
+def test_names_in_a_table_are_shown_escaped(tmp_path):
+    """Header, classes and names of pictures, as a terminal may see them."""
+    text = "id\x1b[1m,label\u202e\n1,fr\x1b[31mog\n2,ship\n\x1b]0;x,ship\n"
+    labels, told = read_text(tmp_path, text)
+    assert labels["train/1.png"] == r"fr\x1b[31mog"
+    assert all(line.isprintable() for line in told) and len(told) == 2
+
+
+def test_a_name_of_marks_takes_no_time(tmp_path):
+    """A letter with 100,000 accents takes minutes to bring into order; no file is called so."""
+    marks = "a" + "\u0301\u0327" * 60_000
+    assert read_text(tmp_path, f"id,label\n1,frog\n{marks},ship\n")[0] == {"train/1.png": "frog"}
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names here")
+def test_a_pipe_is_no_table(tmp_path):
+    os.mkfifo(tmp_path / "labels.csv")
+    with pytest.raises(DatasetError, match=r"labels.csv: is a pipe, a device or a socket, and no file"):
+        read_labels(tmp_path / "labels.csv", NAMES)

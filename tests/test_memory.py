@@ -1,8 +1,6 @@
 """The pool that large arrays on the CPU come from."""
 
 import gc
-import os
-import signal
 import sys
 import threading
 
@@ -312,28 +310,3 @@ def test_a_garbage_collection_at_any_place_loses_no_block(monkeypatch):
         struck = collected_at(point, take_and_drop, monkeypatch)
         point += 1
     assert point > 10
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
-@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-def test_a_fork_while_another_thread_takes_memory(pool):
-    inside, forked = threading.Event(), threading.Event()
-
-    def hold():
-        with pool.lock:
-            inside.set()
-            forked.wait(60)
-
-    other = threading.Thread(target=hold)
-    other.start()
-    inside.wait(30)
-    child = os.fork()
-    if child == 0:
-        signal.signal(signal.SIGALRM, signal.SIG_DFL)
-        signal.alarm(10)  # a child that hangs is ended
-        memory.empty((LARGE,), np.float64)
-        os._exit(0)
-    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    forked.set()
-    other.join()
-    assert status == 0

@@ -146,15 +146,14 @@ def test_a_code_page_that_lacks_a_letter(cats, tmp_path, monkeypatch, capsys, en
 def test_files_beside_the_models_that_cannot_be_written(script, main, tmp_path, monkeypatch):
     """Folders stand in their places."""
     names = ("curves.png", "confusion.png", "mistakes.png", "log.csv", "train.log", "result.json")
-    claim = script.runs.Recorder.claim
 
-    def claim_and_take(self):
-        claim(self)
-        for name in names:
-            (self.folder / name).unlink(missing_ok=True)
-            (self.folder / name).mkdir()
+    class Recorder(script.runs.Recorder):
+        def __init__(self, folder):
+            super().__init__(folder)
+            for name in names:
+                (folder / name).mkdir()
 
-    monkeypatch.setattr(script.runs.Recorder, "claim", claim_and_take)
+    monkeypatch.setattr(script.runs, "Recorder", Recorder)
     code, printed, err = main(*FAST, "--epochs", 2, "--out", tmp_path / "run")
     assert code == 0 and "test accuracy" in printed
     assert sorted(line.split()[1] for line in err.splitlines()) == sorted(names)  # once each
@@ -288,43 +287,18 @@ def test_a_finished_run_whose_best_model_is_lost_keeps_its_result(scripted, main
     assert result(tmp_path / "run")["model_of_epoch"] == 6
 
 
-def test_files_that_are_not_the_runs_stay(main, tmp_path):
+def test_files_that_are_not_the_runs_stay(finished, main, tmp_path):
+    """Of a folder that a run goes on in: only what its own killed process left half written is removed."""
     (tmp_path / "run").mkdir()
-    mine = {"notes.txt": b"mine", ".thesis.part": b"mine, too", "data.csv": b"1"}
-    for name, content in mine.items():
+    mine = {"notes.txt": b"mine", ".thesis.part": b"mine, too", ".log.csv.4712.part": b"of somebody else"}
+    for name, content in {**contents(finished), **mine}.items():
         (tmp_path / "run" / name).write_bytes(content)
     (tmp_path / "run" / ".log.csv.4711.part").write_bytes(b"of a process that was killed")
-    assert main(*FAST, "--epochs", 1, "--out", tmp_path / "run")[0] == 0
+    (tmp_path / "run" / ".lock").write_text('{"pid": 4711, "host": "here"}')
+    assert main("--resume", tmp_path / "run")[0] == 0
     after = contents(tmp_path / "run")
-    assert {name: after[name] for name in mine} == mine and ".log.csv.4711.part" not in after
-
-
-def test_a_folder_that_another_run_has_just_taken(script, main, tmp_path, monkeypatch):
-    """Between the look and the first file: the other's train.log appears."""
-    exists = os.path.lexists
-
-    def look_away(path):
-        found = exists(path)
-        (tmp_path / "run" / "train.log").touch()
-        return found and not str(path).endswith("train.log")
-
-    monkeypatch.setattr(os.path, "lexists", look_away)
-    code, _, err = main(*FAST, "--epochs", 1, "--out", tmp_path / "run")
-    assert code == 1 and "another run has just begun there" in one_sentence(err)
-
-
-def test_two_runs_of_the_same_second_have_folders_of_their_own(script, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(script.runs.time, "strftime", lambda layout: "20260101-120000")
-    names = []
-    for _ in range(3):
-        names.append(script.settings_of({"model": "resnet8"})["out"])
-        os.makedirs(names[-1])
-    assert [os.path.basename(name) for name in names] == [
-        "20260101-120000-resnet8",
-        "20260101-120000-resnet8-2",
-        "20260101-120000-resnet8-3",
-    ]
+    assert {name: after[name] for name in mine} == mine
+    assert not {".log.csv.4711.part", ".lock"} & set(after)
 
 
 @pytest.mark.parametrize("flag", ["--out", "--resume"])
@@ -332,7 +306,7 @@ def test_advice_for_a_disk_that_cannot_be_written(finished, main, tmp_path, monk
     def read_only(**options):
         raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
-    monkeypatch.setattr(sys.modules["minires.cli.recording"].tempfile, "TemporaryFile", read_only)
+    monkeypatch.setattr(sys.modules["minires.cli.claim"].tempfile, "TemporaryFile", read_only)
     flags = (*FAST, "--epochs", 1, "--out", tmp_path / "run") if flag == "--out" else ("--resume", finished)
     code, _, err = main(*flags)
     assert code == 1 and flag in one_sentence(err) and "Read-only" in err

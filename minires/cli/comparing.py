@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from minires.cli.legs import described
 from minires.cli.progress import clock
-from minires.columns import cut, display_width, padded, printable
+from minires.columns import cut, display_width, padded
+from minires.data.regular import read_regular
+from minires.data.scan import readable
 from minires.inspection.pictures.figures import new_figure
 from minires.position import HistoryRow
 
@@ -20,6 +22,12 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 LARGEST = 8 * 2**20  # bytes of a file that is read
+LONGEST = 400  # letters of a setting or a name that are shown
+MOST_EPOCHS = 100_000
+LARGEST_NUMBER = 1e100  # of a loss; what is not below it is none
+DAMAGED = (
+    ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError, ArithmeticError, csv.Error, OSError,
+)  # fmt: skip
 NOT_COMPARED = {
     "out",
     "dataset",
@@ -39,10 +47,10 @@ MOST_DRAWN = 10
 
 @dataclass(frozen=True)
 class Run:
-    """A run: its name, settings, data, planned epochs, the rows of log.csv, and result.json, or {} before the test."""
+    """A run: its name, settings as text, data, planned epochs, the rows of log.csv, and result.json or {}."""
 
     name: str
-    settings: Mapping[str, Any]
+    settings: Mapping[str, str]
     data: str
     planned: int
     history: Sequence[Mapping[str, float | None]]
@@ -72,28 +80,47 @@ def read_run(folder: str | Path) -> Run:
         if legs:
             settings["legs"] = "; ".join(described(legs))
         label, planned = str(config["dataset"]["label"]), int(legs[-1]["to_epoch"] if legs else settings["epochs"])
-        rows = csv.DictReader(_text(folder / "log.csv").splitlines()) if (folder / "log.csv").exists() else []
-        history = [{key: float(value) if value else None for key, value in row.items()} for row in rows]
-        if not all(_is_whole(row) for row in history):
-            raise ValueError("log.csv has not the columns of a run, or no finite numbers")
+        if not 0 <= planned <= MOST_EPOCHS:
+            raise ValueError(f"{planned:.3g} epochs, {MOST_EPOCHS:,} is the limit")
+        settings = {name: str(value) for name, value in settings.items()}
+        history = list(_history(_text(folder / "log.csv"))) if (folder / "log.csv").exists() else []
         result = dict(json.loads(_text(folder / "result.json"))) if (folder / "result.json").exists() else {}
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError, OSError) as error:
-        raise ValueError(f"is damaged ({type(error).__name__}: {cut(printable(str(error)), 60)})") from error
-    return Run(printable(folder.resolve().name), settings, printable(label), planned, history, result)
+    except DAMAGED as error:
+        raise ValueError(f"is damaged ({type(error).__name__}: {cut(_word(error), 60)})") from error
+    return Run(_word(folder.resolve().name), settings, _word(label), planned, history, result)
+
+
+def _word(value):
+    """Something of a file as text that is shown: escaped, and no longer than it can be shown."""
+    return readable(str(value)[:LONGEST], LONGEST)
+
+
+def _history(text):
+    """Yields the rows of log.csv as numbers, and None where there is none."""
+    for number, row in enumerate(csv.DictReader(text.splitlines())):
+        values = {key: float(value) if value else None for key, value in row.items()}
+        if number >= MOST_EPOCHS:
+            raise ValueError(f"log.csv has more than {MOST_EPOCHS:,} rows")
+        if not _is_whole(values):
+            raise ValueError("log.csv has not the columns of a run, or no finite numbers")
+        yield values
 
 
 def _is_whole(row):
     """Whether a row of log.csv has its columns, and in them finite numbers or, without validation images, nothing."""
     numbers = [row[name] for name in HistoryRow.__annotations__]
     return None not in (row["epoch"], row["train_loss"], row["train_acc"]) and all(
-        number is None or math.isfinite(number) for number in numbers
+        number is None or abs(number) < LARGEST_NUMBER for number in numbers
     )
 
 
 def _text(path):
-    if path.stat().st_size > LARGEST:
-        raise ValueError(f"{path.name} has more than {LARGEST >> 20} MB")
-    return path.read_text(encoding="utf-8")
+    try:
+        return read_regular(path, LARGEST).decode()
+    except UnicodeDecodeError:
+        raise
+    except ValueError as error:
+        raise ValueError(f"{path.name} {error}") from None
 
 
 def ordered(runs: Iterable[Run]) -> list[Run]:
@@ -120,7 +147,7 @@ def _cells(run):
     seconds = run.history[-1].get("seconds") if run.history else None
     return (
         run.name,
-        printable(str(run.settings.get("model", "-"))),
+        _word(run.settings.get("model", "-")),
         epochs,
         _number(best.get("val_loss"), ".4f"),
         _number(best.get("val_acc"), ".2%"),
@@ -130,7 +157,7 @@ def _cells(run):
 
 
 def _number(value, layout):
-    return format(value, layout) if isinstance(value, (int, float)) else "-"
+    return format(value, layout) if isinstance(value, (int, float)) and abs(value) < LARGEST_NUMBER else "-"
 
 
 def differences(runs: Sequence[Run]) -> list[str]:
@@ -138,9 +165,9 @@ def differences(runs: Sequence[Run]) -> list[str]:
     lines = []
     names = dict.fromkeys(name for run in runs for name in run.settings if name not in NOT_COMPARED)
     for name in names:
-        values = [printable(str(run.settings.get(name, "-"))) for run in runs]
+        values = [run.settings.get(name, "-") for run in runs]
         if len(set(values)) > 1:
-            lines.append(cut(f"{name.replace('_', ' ')}: {', '.join(values)}", 80))
+            lines.append(cut(f"{_word(name.replace('_', ' '))}: {', '.join(map(_word, values))}", 80))
     if lines:
         lines.insert(0, "settings that differ, in the order of the table:")
     if len({run.data for run in runs}) > 1:

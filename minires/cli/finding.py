@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from minires import data
+from minires.cli.claim import claimed, new_folder
 from minires.cli.output import note, output_is_kept_elsewhere
 from minires.cli.recording import write_csv
 from minires.inspection.pictures.figures import GREY, RED, new_figure, write_png
@@ -34,18 +34,19 @@ def find_lr(
 ) -> int:
     """Run the test on the training images of `loader`, print, write and draw it; returns the exit code.
 
-    steps: at most so many; None: 200. Raises ValueError where the folder holds the files of a test already.
+    steps: at most so many; None: 200. Raises as `claimed` where the folder holds anything already.
     """
-    folder = Path(settings["out"])
-    there = [name for name in FILES if os.path.lexists(folder / name)]
-    if there:
-        raise ValueError(f"--out {folder} already holds {', '.join(there)}: name another folder")
+    folder = Path(settings["out"]) if "out" in settings else new_folder(f"{settings['model']}-find-lr")
+    with claimed(folder):
+        return _find_lr_in(folder, settings, dataset, model, optimizer, loader, steps)
+
+
+def _find_lr_in(folder, settings, dataset, model, optimizer, loader, steps):
     title = f"{settings['model']} on {dataset.label}"
     print(f"{title}:\nthe training loss while the learning rate grows", flush=True)
     found = lr_find(model, optimizer, loader, iterations=steps or STEPS, label_smoothing=settings["label_smoothing"])
     for line in lines(found):
         print(line, flush=True)
-    folder.mkdir(parents=True, exist_ok=True)
     write_csv(folder / FILES[0], ("lr", "loss", "mean"), zip(found.lrs, found.losses, found.means, strict=True))
     output_is_kept_elsewhere()
     try:

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 from minires import schedules
+from minires.cli.claim import refuse_held
 from minires.cli.generations import LAST, PREVIOUS, newest
 from minires.cli.output import note
+from minires.cli.saved import SINCE_THEN, Script, checked_config, readable_data_dir
 
 FREE_ON_RESUME = {"resume", "device", "data_dir", "data_url", "threads", "save_every", "no_progress", "patience"}
 LONGER = ("epochs", "iterations", "schedule", "lr")
-SINCE_THEN = {"best": "accuracy", "patience": None}  # settings that runs of earlier versions lack
 HOLD_ON = ("constant", "step")  # schedules that say by themselves what comes after their end
 KINDS = ("constant", "step", "cosine", "one-cycle")
 
@@ -34,23 +35,36 @@ class Leg(TypedDict):
 # Settings -----------------------------------------------------------------------------------------------------------
 
 
-def resumed_settings(given: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of the run to go on with, `legs` among them; a flag that would make it another run is refused."""
+def resumed_settings(given: Mapping[str, Any], script: Script) -> dict[str, Any]:
+    """The settings of the run to go on with, `legs` among them; a flag that would make it another run is refused.
+
+    What the run's checkpoint says is checked as `minires.cli.saved` has it.
+    """
     folder = run_folder(given["resume"])
     if not any((folder / name).exists() for name in (LAST, PREVIOUS)):
         raise ValueError(_no_run(given["resume"], folder))
+    refuse_held(folder, "--resume")
     found = newest(folder)
     for text in found.notes:
         note(text)
     loaded = found.checkpoint
-    config = loaded.info["config"]
-    saved = {**SINCE_THEN, **config["settings"]}
+    config = checked_config(folder / found.name, loaded.info["config"], script, given["resume"])
+    saved = {**SINCE_THEN, **script.defaults, **config["settings"]}
     saved["dataset"] = config["dataset"]["name"]  # what "auto" found then, not now
     legs = config.get("legs", [])
     leg = _new_leg(given, saved, legs, config["sizes"]["train"], loaded.position)
     _refuse_changes(given, saved, legs, leg)
     free = {name: given[name] for name in given if name in FREE_ON_RESUME}
-    return {**saved, **free, "out": str(folder), "legs": legs + ([leg] if leg else []), "new_leg": leg is not None}
+    if "data_dir" not in given:
+        free["data_dir"] = readable_data_dir(saved)
+    return {
+        **saved,
+        "data_url": None,
+        **free,
+        "out": str(folder),
+        "legs": legs + ([leg] if leg else []),
+        "new_leg": leg is not None,
+    }
 
 
 def _no_run(resume, folder):

@@ -5,8 +5,9 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from minires.data.images import deep_range, open_image, with_image
+from minires.data.images import deep_range, open_image
 from minires.data.inspect import plain
+from minires.data.opened import with_image
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -130,8 +130,9 @@ def clock(seconds: float) -> str:
 
 
 class stopping_on_signals:
-    """Within this block Ctrl-C, SIGTERM and SIGHUP, which a terminal sends when it goes, ask the trainer to stop after
-    its step; a second Ctrl-C stops at once. Windows has SIGBREAK instead of SIGHUP. What `nohup` ignores stays so.
+    r"""Within this block Ctrl-C, SIGTERM, SIGQUIT (Ctrl-\) and SIGHUP, which a terminal sends when it goes, ask the
+    trainer to stop after its step; a second one, of any kind, stops at once. Windows has SIGBREAK instead of the last
+    two. What `nohup` ignores stays so.
     """
 
     def __init__(self, trainer: Trainer) -> None:
@@ -140,18 +141,18 @@ class stopping_on_signals:
         self.before: dict[int, Any] = {}
 
     def __enter__(self) -> list[int]:
-        for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK"):
+        for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGBREAK"):
             number = getattr(signal, name, None)
             if number is not None and (name == "SIGINT" or signal.getsignal(number) != signal.SIG_IGN):
                 self.before[number] = signal.signal(number, self.handle)
         return self.received
 
     def handle(self, number: int, frame: FrameType | None) -> None:
-        if self.trainer.stop_requested and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        print("\nstopping after this step ...", file=sys.stderr, flush=True)
-        self.trainer.stop_requested = True
         self.received.append(number)
+        if self.trainer.stop_requested:
+            raise KeyboardInterrupt
+        self.trainer.stop_requested = True
+        print("\nstopping after this step ...", file=sys.stderr, flush=True)
 
     def __exit__(self, *error: object) -> None:
         for number, handler in self.before.items():

@@ -9,7 +9,6 @@ import os
 import platform
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,52 +41,28 @@ FILES = (  # what a run writes into its folder
 )
 
 
-class Recorder:
-    """Writes into `folder`, which it makes. Raises OSError with the cure where it cannot.
+# a link in a folder that came from elsewhere could name any file of the user's
+APPEND = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0)
 
-    flag: of the command line, which named the folder: "--out" for a new run, "--resume" for one that goes on.
+
+class Recorder:
+    """Writes into `folder`, which is there, and which `minires.cli.claim` holds for the run.
+
     What stands beside the result (train.log, log.csv, pictures) is never worth the run: where one of these cannot be
     written, it is left out with a note, once for each, and kept in `troubles`, {name: reason}.
     """
 
-    def __init__(self, folder: str | Path, flag: str = "--out") -> None:
+    def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
         self.troubles: dict[str, str] = {}
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            for name in FILES:
-                for left in self.folder.glob(f".{name}.*.part"):  # by a process that was killed while it wrote
-                    left.unlink()
-            with tempfile.TemporaryFile(dir=self.folder):
-                pass
-        except OSError as error:
-            cures = {
-                "--out": "name another folder",
-                "--resume": "copy the folder to where you may write, and give --resume the copy",
-            }
-            raise OSError(f"{flag} {folder} cannot be written ({error.strerror}): {cures[flag]}") from error
-
-    def claim(self) -> None:
-        """Begin a new run here. Raises ValueError where the folder holds any file of a run, so that none is lost."""
-        there = [name for name in FILES if os.path.lexists(self.folder / name)]
-        if "last.safetensors" in there:
-            raise ValueError(
-                f"--out {self.folder} already holds a run: go on with --resume {self.folder}, or name another folder"
-            )
-        if there:
-            raise ValueError(f"--out {self.folder} already holds {', '.join(there)} of a run: name another folder")
-        try:
-            open(self.folder / "train.log", "x").close()  # of two processes at once only one gets beyond this
-        except FileExistsError:
-            raise ValueError(f"--out {self.folder}: another run has just begun there: name another folder") from None
 
     def say(self, text: str) -> None:
         """Append a line to train.log; one that a killed process has left unfinished is ended first."""
 
         def append():
-            with open(self.folder / "train.log", "ab+") as file:
+            with open(os.open(self.folder / "train.log", APPEND, 0o666), "ab+") as file:
                 before = b""
-                if file.tell():
+                if file.seek(0, os.SEEK_END):
                     file.seek(-1, os.SEEK_END)
                     before = b"" if file.read(1) == b"\n" else b"\n"
                 file.write(before + f"{text}\n".encode(errors="backslashreplace"))

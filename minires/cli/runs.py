@@ -1,16 +1,14 @@
 """A run in a folder of its own: begun, stopped, gone on with, tested. What the scripts that train have in common."""
 
-import itertools
-import math
 import signal
 import sys
-import time
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 from minires import backend, data
+from minires.cli.claim import claimed, new_folder
 from minires.cli.console import fail, in_flags, notice_in_flags
 from minires.cli.generations import mend_last, newest, run_of, settle_best
 from minires.cli.identity import draw_id, of_data, refuse_other_data
@@ -18,8 +16,10 @@ from minires.cli.legs import plan
 from minires.cli.output import note, output_is_kept_elsewhere, steady_output
 from minires.cli.progress import Watcher, how_to_go_on, stopping_on_signals
 from minires.cli.recording import Recorder, environment
-from minires.cli.settings import class_weights
+from minires.cli.settings import check_settings, class_weights
 from minires.cli.testing import lost, test
+from minires.columns import printable
+from minires.files import cure
 from minires.module import Module
 from minires.optim import Optimizer
 from minires.trainer import Trainer
@@ -47,35 +47,19 @@ def _outcome(run, given):
         return run(given)
     except KeyboardInterrupt:
         return fail("interrupted", 130)
-    except (ValueError, OSError, RuntimeError) as error:
-        if not isinstance(error, (ValueError, OSError, backend.DeviceError)):
-            raise
+    except backend.out_of_memory():
+        return fail("out of memory: close other programs, or take fewer or smaller images, or a smaller network")
+    except OSError as error:
+        return fail(in_flags(_sentence(error)))
+    except (ValueError, backend.DeviceError) as error:
         return fail(in_flags(error))
 
 
-def check_settings(settings: Mapping[str, Any]) -> None:
-    """Raise ValueError for what would fail only once the run has its folder, or would not name its flag."""
-    for name in (
-        "batch_size",
-        "epochs",
-        "iterations",
-        "save_every",
-        "threads",
-        "limit_train",
-        "limit_test",
-        "patience",
-    ):
-        if settings.get(name) is not None and settings[name] < 1:
-            raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {settings[name]}")
-    for name in ("lr", "head_lr_multiplier", "weight_decay"):
-        if not 0 <= settings.get(name, 0) < math.inf:
-            raise ValueError(f"--{name.replace('_', '-')} must be a number from 0 up, got {settings[name]}")
-    if settings["seed"] < 0:
-        raise ValueError(f"--seed must be at least 0, got {settings['seed']}")
-    if not 0 <= settings["label_smoothing"] <= 1:
-        raise ValueError(f"--label-smoothing must be a number from 0 to 1, got {settings['label_smoothing']}")
-    if settings["val_split"] is not None and settings["val_split"] < 0:
-        raise ValueError(f"--val-split must be at least 0, got {settings['val_split']}")
+def _sentence(error):
+    """The error as it is, or with its cure where the system words it."""
+    if error.errno is None:
+        return error
+    return f"{printable(str(error.filename or 'a file'))}: {error.strerror}: {cure(error)}"
 
 
 def out_of_memory(settings: Mapping[str, Any], given: Mapping[str, Any]) -> int:
@@ -83,13 +67,6 @@ def out_of_memory(settings: Mapping[str, Any], given: Mapping[str, Any]) -> int:
     size = settings["batch_size"]
     how = "start a new run with" if "resume" in given else "try"
     return fail(f"out of memory with batch size {size}: {how} --batch-size {max(1, size // 2)}")
-
-
-def new_folder(what: str) -> str:
-    """The name of a folder that is not there yet: runs/<time>-<what>, or for a second run of that second ...-2."""
-    first = f"runs/{time.strftime('%Y%m%d-%H%M%S')}-{what}"
-    names = itertools.chain([first], (f"{first}-{number}" for number in itertools.count(2)))
-    return next(name for name in names if not Path(name).exists())
 
 
 def prepare_device(settings: Mapping[str, Any], tell: Callable[[str], None] = print) -> str:
@@ -122,47 +99,51 @@ def train(
     loaders: tuple[data.Loader, data.Loader | None, data.Loader],
     facts: Mapping[str, Any],
     before_epoch: Callable[[int], None] | None = None,
+    name: str | None = None,
 ) -> int:
     """Train, or go on training, and test the best model; returns the exit code.
 
     loaders: of the training, validation (or None) and test images.   facts: what else config.json shall hold.
+    name: of the run's folder after the time, where the settings name no folder; default: the model's.
     """
     check_settings(settings)
     resume, new_leg = settings.pop("resume", None), settings.pop("new_leg", False)
-    train_loader, val_loader, test_loader = loaders
+    train_loader, val_loader = loaders[:2]
     if settings["patience"] is not None and val_loader is None:
         raise ValueError("--patience waits for a better validation result: leave it out, or give --val-split 1 or more")
-    folder, length = Path(settings["out"]), plan(settings, len(train_loader))
-    recorder = Recorder(folder, "--resume" if resume else "--out")
-    if not resume:
-        recorder.claim()
-    output_is_kept_elsewhere()  # in train.log
-    config = configuration(settings, dataset, device, model, loaders, facts)
-    trainer = Trainer(
-        model,
-        optimizer,
-        length["schedule"],
-        train_loader,
-        val_loader,
-        epochs=length["epochs"],
-        iterations=length["iterations"],
-        num_classes=len(dataset.classes),
-        label_smoothing=settings["label_smoothing"],
-        class_weights=class_weights(settings, train_loader, len(dataset.classes)),
-        folder=folder,
-        info={"config": config},
-        save_every=settings["save_every"],
-        watcher=Watcher(recorder, config),
-        before_epoch=before_epoch,
-        best=settings["best"],
-        patience=settings["patience"],
-        since=length["since"],
-    )
-    if resume:
-        go_on(trainer, recorder, config, new_leg)
-    else:
-        recorder.config(config)
-    return run_to_the_end(trainer, test_loader, recorder, config)
+    length, weights = plan(settings, len(train_loader)), class_weights(settings, train_loader, len(dataset.classes))
+    if "out" not in settings:
+        settings["out"] = str(new_folder(name or settings["model"]))
+    folder = Path(settings["out"])
+    with claimed(folder, "--resume" if resume else "--out"):
+        recorder = Recorder(folder)
+        output_is_kept_elsewhere()  # in train.log
+        config = configuration(settings, dataset, device, model, loaders, facts)
+        trainer = Trainer(
+            model,
+            optimizer,
+            length["schedule"],
+            train_loader,
+            val_loader,
+            epochs=length["epochs"],
+            iterations=length["iterations"],
+            num_classes=len(dataset.classes),
+            label_smoothing=settings["label_smoothing"],
+            class_weights=weights,
+            folder=folder,
+            info={"config": config},
+            save_every=settings["save_every"],
+            watcher=Watcher(recorder, config),
+            before_epoch=before_epoch,
+            best=settings["best"],
+            patience=settings["patience"],
+            since=length["since"],
+        )
+        if resume:
+            go_on(trainer, recorder, config, new_leg)
+        else:
+            recorder.config(config)
+        return run_to_the_end(trainer, loaders[2], recorder, config)
 
 
 def configuration(
@@ -246,6 +227,7 @@ def run_to_the_end(trainer: Trainer, test_loader: data.Loader, recorder: Recorde
             return 128 + received[0]
         except KeyboardInterrupt:
             trainer.watcher.close()
-            return fail(f"stopped at once; from the last checkpoint {how_to_go_on(trainer.folder, recorder)}", 130)
+            code = 128 + (received[-1] if received else signal.SIGINT)
+            return fail(f"stopped at once; from the last checkpoint {how_to_go_on(trainer.folder, recorder)}", code)
         finally:
             trainer.watcher.close()

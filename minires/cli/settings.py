@@ -1,5 +1,6 @@
 """What the scripts take: flags that several of them have, their defaults, and the loaders that settings ask for."""
 
+import math
 from argparse import ArgumentParser, _ArgumentGroup
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -80,6 +81,31 @@ def add_arguments(parser: ArgumentParser | _ArgumentGroup, *names: str, **more: 
     """Add these of ARGUMENTS to a parser, in this order.   more: what else argparse shall know of them."""
     for name in names:
         parser.add_argument(*([SHORT[name]] if name in SHORT else []), name, **ARGUMENTS[name], **more)
+
+
+def check_settings(settings: Mapping[str, Any]) -> None:
+    """Raise ValueError for what would fail only once the run has its folder, or would not name its flag."""
+    for name in (
+        "batch_size",
+        "epochs",
+        "iterations",
+        "save_every",
+        "threads",
+        "limit_train",
+        "limit_test",
+        "patience",
+    ):
+        if settings.get(name) is not None and settings[name] < 1:
+            raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {settings[name]}")
+    for name in ("lr", "head_lr_multiplier", "weight_decay"):
+        if not 0 <= settings.get(name, 0) < math.inf:
+            raise ValueError(f"--{name.replace('_', '-')} must be a number from 0 up, got {settings[name]}")
+    if settings["seed"] < 0:
+        raise ValueError(f"--seed must be at least 0, got {settings['seed']}")
+    if not 0 <= settings["label_smoothing"] <= 1:
+        raise ValueError(f"--label-smoothing must be a number from 0 to 1, got {settings['label_smoothing']}")
+    if settings["val_split"] is not None and settings["val_split"] < 0:
+        raise ValueError(f"--val-split must be at least 0, got {settings['val_split']}")
 
 
 def make_loaders(

@@ -6,16 +6,11 @@ looks complete; only regular files are written, under names of our own.
 """
 
 import contextlib
-import gzip
 import hashlib
-import lzma
 import re
 import shutil
 import sys
-import tarfile
 import tempfile
-import zipfile
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,12 +19,10 @@ from typing import Any
 from minires.data.cifar import read_cifar
 from minires.data.cifar_kinds import CIFAR10, CIFAR100, Cifar, Layout
 from minires.data.dataset import DatasetError
-from minires.data.scan import is_leaving
+from minires.data.packed import BROKEN, MOST_PACKED, opened
+from minires.data.scan import is_leaving, readable
 
-MOST_UNPACKED = 2**30  # bytes of all files in an archive: CIFAR's hold 186 MB
-MOST_FILES = 200_000
 ENDINGS = (".tar.gz", ".tgz", ".tar", ".tar.xz", ".txz", ".tar.bz2", ".tbz2", ".zip")
-BROKEN = (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, lzma.LZMAError, NotImplementedError)
 
 
 @dataclass(frozen=True)
@@ -56,6 +49,8 @@ def unpack_archive_in(folder: Path, kind: Cifar, known: Sequence[Archive], repla
     Raises DatasetError for one that is damaged, or holds something else.
     """
     for path in _candidates(folder, kind):
+        if path.stat().st_size > MOST_PACKED:
+            raise DatasetError(f"{_shown(path)}: has more than {MOST_PACKED:,} bytes, the limit; {_cure()}")
         found = md5_of(path)
         official = next((archive for archive in known if archive.md5 == found), None)
         try:
@@ -63,7 +58,7 @@ def unpack_archive_in(folder: Path, kind: Cifar, known: Sequence[Archive], repla
             return True
         except OSError as error:
             raise DatasetError(
-                f"{path}: cannot be unpacked beside itself ({error.strerror or error}); "
+                f"{_shown(path)}: cannot be unpacked beside itself ({error.strerror or error}); "
                 "unpack it in a folder of your own and give that as data_dir"
             ) from error
         except DatasetError:
@@ -103,7 +98,7 @@ def unpack(path: Path, kind: Cifar, official: Archive | None) -> None:
 
     official: which of them it is by its checksum; None: none, so that its images are read before they are believed.
     """
-    print(f"unpacking {path}", file=sys.stderr, flush=True)
+    print(f"unpacking {_shown(path)}", file=sys.stderr, flush=True)
     with tempfile.TemporaryDirectory(prefix=".unpacking-", dir=path.parent) as temporary:
         layout = _extract(path, kind, Path(temporary))
         folder = Path(temporary) / layout.folder
@@ -126,11 +121,15 @@ def _about(path, what):
     """Errors of this archive, in a sentence."""
     try:
         yield
-    except (*BROKEN, gzip.BadGzipFile, DatasetError, ValueError) as error:
-        if str(error).startswith(f"{path}: "):
+    except (*BROKEN, DatasetError, OSError) as error:
+        if str(error).startswith(f"{_shown(path)}: ") or (isinstance(error, OSError) and error.errno):
             raise
-        reason = str(error).split("; put a whole copy")[0]
-        raise DatasetError(f"{path}: {what} ({reason[:200]}); {_cure()}") from error
+        reason = readable(str(error).split("; put a whole copy")[0], 200) or type(error).__name__
+        raise DatasetError(f"{_shown(path)}: {what} ({reason}); {_cure()}") from error
+
+
+def _shown(path):
+    return readable(str(path), 300)
 
 
 def _cure():
@@ -139,7 +138,7 @@ def _cure():
 
 def _extract(path: Path, kind: Any, target: Path) -> Layout:
     """Write the files of a layout into target / its folder; which layout it is. Reads the archive to its end."""
-    with _about(path, "the archive is damaged or cut short"), _opened(path) as archive:
+    with _about(path, "the archive is damaged or cut short"), opened(path) as archive:
         inside = archive.files()
         layout, parent = _find(path, kind, inside)
         (target / layout.folder).mkdir()
@@ -171,71 +170,9 @@ def _find(path, kind, inside):
             if len(missing) < len(layout.files):
                 lacking[len(missing), parent] = missing
     if lacking:
-        raise DatasetError(f"{path}: the archive lacks {', '.join(sorted(lacking[min(lacking)]))}; {_cure()}")
+        names = ", ".join(map(readable, sorted(lacking[min(lacking)])))
+        raise DatasetError(f"{_shown(path)}: the archive lacks {names}; {_cure()}")
     raise DatasetError(
-        f"{path}: holds no {kind.binary.folder} or {kind.python.folder}; if it holds pictures, unpack it and give the "
-        "folder of its train and test as data_dir"
+        f"{_shown(path)}: holds no {kind.binary.folder} or {kind.python.folder}; if it holds pictures, unpack "
+        "it and give the folder of its train and test as data_dir"
     )
-
-
-class _Tar:
-    """A tar file, packed or not: its regular files, by their names."""
-
-    def __init__(self, path):
-        self.tar = tarfile.open(path, "r:*")  # noqa: SIM115  # closed by `_opened`
-
-    def files(self):
-        found: dict[str, Any] = {}
-        total = 0
-        for member in self.tar:
-            total += member.size
-            _check_size(total, len(found))
-            if member.isfile():
-                found[_clean(member.name)] = member
-        return found
-
-    def open(self, member):
-        return self.tar.extractfile(member)
-
-    def finish(self):
-        """Read what is left, so that a file that was cut short is known."""
-        while self.tar.fileobj.read(1 << 20):
-            pass
-
-    def close(self):
-        self.tar.close()
-
-
-class _Zip:
-    """A zip file: its files, by their names. Each is checked as it is read."""
-
-    def __init__(self, path):
-        self.zip = zipfile.ZipFile(path)
-
-    def files(self):
-        members = [member for member in self.zip.infolist() if not member.is_dir()]
-        _check_size(sum(member.file_size for member in members), len(members))
-        return {_clean(member.filename): member for member in members}
-
-    def open(self, member):
-        return self.zip.open(member)
-
-    def finish(self):
-        pass
-
-    def close(self):
-        self.zip.close()
-
-
-def _opened(path):
-    return contextlib.closing((_Zip if path.name.lower().endswith(".zip") else _Tar)(path))
-
-
-def _check_size(total, number):
-    if total > MOST_UNPACKED or number > MOST_FILES:
-        raise DatasetError(f"it would unpack to more than {MOST_UNPACKED:,} bytes or {MOST_FILES:,} files")
-
-
-def _clean(name):
-    """A member's name with a "/" before it."""
-    return "/" + name.replace("\\", "/").removeprefix("./").lstrip("/")

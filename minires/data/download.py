@@ -7,13 +7,9 @@ A download goes from host to host until one delivers: a host that refuses, stall
 costs a few seconds, not the evening.
 """
 
-import contextlib
 import os
-import queue
 import sys
 import tempfile
-import threading
-import time
 from pathlib import Path
 from typing import cast
 from urllib.parse import urlsplit
@@ -22,6 +18,7 @@ from minires.data import archives
 from minires.data.archives import ARCHIVES, ARCHIVES100, BINARY, BINARY100, PYTHON, PYTHON100
 from minires.data.cifar_kinds import CIFAR10, Cifar, find_layout
 from minires.data.dataset import DatasetError, DatasetUnavailable
+from minires.data.receiving import MINIMUM_RATE, HostFailed, TooSlow, Unreachable, receive
 
 # Where to download from, in order. Mirrors need not be trusted: what they send is checked.
 OFFICIAL = "https://www.cs.toronto.edu/~kriz"
@@ -37,28 +34,10 @@ SOURCES100 = (
     (f"{OFFICIAL}/cifar-100-python.tar.gz", PYTHON100),
 )
 
-CONNECT_TIMEOUT = 10.0  # seconds to wait for a connection
-STALL_TIMEOUT = 10.0  # seconds to wait for the next CHUNK bytes
-GRACE = 20.0  # seconds before the rate is judged
-MINIMUM_RATE = 200_000  # bytes a second, on average since the start
-CHUNK = 16_384
-
 CURE = (
     "give a folder that holds the data as data_dir, another address of the archive as data_url, "
     "or train on shapes drawn by code: make_synthetic()"
 )
-
-
-class HostFailed(Exception):
-    """This host did not deliver; the message says why in a few words, and the next one gets its turn."""
-
-
-class TooSlow(HostFailed):
-    """This host delivers, but so slowly that another is worth a try."""
-
-    def __init__(self, rate: float) -> None:
-        super().__init__(f"too slow ({rate / 1000:.0f} kB/s)")
-        self.rate = rate
 
 
 def find_cifar10(
@@ -172,10 +151,6 @@ def _download(folder, sources, progress, patient, known, name):
     raise DatasetUnavailable(f"{name} could not be downloaded ({reasons}); {CURE}")
 
 
-class Unreachable(HostFailed):
-    """There was no connection at all."""
-
-
 def _fetch(url, archive, folder, progress, minimum_rate, known):
     """Download one archive, check it, and put it into `folder` under its official name. The Archive.
 
@@ -191,7 +166,7 @@ def _fetch(url, archive, folder, progress, minimum_rate, known):
                 known_hash=None if archive is None else f"md5:{archive.md5}",
                 fname="archive.tar.gz",
                 path=temporary,
-                downloader=lambda url, output_file, _: _stream(url, output_file, progress, minimum_rate),
+                downloader=lambda url, output_file, _: receive(url, output_file, progress, minimum_rate),
             )
         except ValueError as error:  # pooch's word for a wrong checksum
             raise HostFailed("sent a file with the wrong checksum") from error
@@ -202,86 +177,3 @@ def _fetch(url, archive, folder, progress, minimum_rate, known):
                 raise HostFailed(f"sent a file with MD5 {found}, which is neither of the official archives")
         os.replace(path, folder / archive.name)
     return archive
-
-
-def _stream(url, output_file, progress, minimum_rate):
-    """Write what `url` sends to `output_file`, and raise HostFailed as soon as the host stalls or trickles.
-
-    A thread receives and this one watches the clock: a read that is served a byte now and then never times out by
-    itself, whether in the headers or in the body.
-    """
-    chunks: queue.SimpleQueue = queue.SimpleQueue()
-    abandoned = threading.Event()
-    threading.Thread(target=_receive, args=(url, chunks, abandoned), daemon=True).start()
-    start, received, total, bar = time.monotonic(), 0, None, None
-    try:
-        with open(output_file, "wb") as file:
-            while True:
-                try:
-                    item = chunks.get(timeout=STALL_TIMEOUT if total is not None else CONNECT_TIMEOUT + STALL_TIMEOUT)
-                except queue.Empty:
-                    seconds = time.monotonic() - start
-                    raise HostFailed(f"stalled after {received:,} bytes and {seconds:.0f} s") from None
-                if isinstance(item, Exception):
-                    raise item
-                if isinstance(item, int):  # the headers have arrived
-                    total, bar = item, _progress_bar(item) if progress else None
-                    continue
-                if not item:  # the end of the file
-                    return
-                file.write(item)
-                received += len(item)
-                if bar is not None:
-                    bar.update(len(item))
-                seconds = time.monotonic() - start
-                if seconds > GRACE and received < minimum_rate * seconds:
-                    raise TooSlow(received / seconds)
-    finally:
-        abandoned.set()
-        if bar is not None:
-            bar.close()
-
-
-def _receive(url, chunks, abandoned):
-    """In a thread: put the length, chunk after chunk and an empty chunk, or the exception that came first."""
-    import requests
-
-    try:
-        with requests.get(
-            url, stream=True, timeout=(CONNECT_TIMEOUT, STALL_TIMEOUT), headers={"Accept-Encoding": "identity"}
-        ) as response:
-            response.raise_for_status()
-            length = response.headers.get("Content-Length", "")
-            chunks.put(int(length) if length.isdecimal() else 0)
-            for chunk in response.iter_content(CHUNK):
-                if abandoned.is_set():
-                    return
-                chunks.put(chunk)
-        chunks.put(b"")
-    except requests.HTTPError as error:
-        answer = error.response
-        chunks.put(HostFailed(f"HTTP {answer.status_code} {answer.reason}".strip() if answer is not None else "HTTP"))
-    except requests.exceptions.SSLError:
-        chunks.put(Unreachable("its TLS certificate was refused"))
-    except requests.exceptions.ProxyError:
-        chunks.put(Unreachable("the proxy refused the connection"))
-    except requests.ConnectTimeout:
-        chunks.put(Unreachable(f"no connection within {CONNECT_TIMEOUT:g} s"))
-    except requests.Timeout:
-        chunks.put(HostFailed(f"silent for {STALL_TIMEOUT:g} s"))
-    except requests.exceptions.ChunkedEncodingError:
-        chunks.put(HostFailed("the connection broke off"))
-    except requests.ConnectionError as error:
-        stalled = "timed out" in str(error)  # what a read time-out in the body is called
-        chunks.put(HostFailed(f"silent for {STALL_TIMEOUT:g} s") if stalled else Unreachable("no connection"))
-    except Exception as error:  # a malformed address, a redirection in circles: anything but a thread that dies mute
-        chunks.put(HostFailed(str(error)[:100] or type(error).__name__))
-
-
-def _progress_bar(total):
-    """A tqdm bar on stderr; None where tqdm is not installed."""
-    with contextlib.suppress(ImportError):
-        from tqdm import tqdm
-
-        return tqdm(total=total or None, unit="B", unit_scale=True, leave=False)
-    return None

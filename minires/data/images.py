@@ -1,24 +1,19 @@
-"""Pictures from files, of any kind that Pillow reads, made ready as a set of weights wants them."""
+"""Pictures from files, of the kinds that Pillow decodes by itself, made ready as a set of weights wants them."""
 
-import io
-import threading
-import warnings
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, TypeVar
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
-from minires.data.dataset import DatasetError
-from minires.data.scan import readable
+from minires.data.limits import NotThisPicture
+from minires.data.opened import with_image
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-Result = TypeVar("Result")
-MOST_PIXELS = 178_000_000  # of one picture; a file of a few bytes may claim any number. Pillow stops a little later
-_warnings = threading.Lock()  # a process has one set of filters of warnings, and pictures are opened in many threads
+BAND = 2**22  # pixels that are converted at a time
+TURNED = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}  # EXIF's orientation: what PIL.Image.Transpose makes upright
 LONGEST = 16  # longer sides, in shorter ones: what lies further out is cut off before it is scaled
 
 
@@ -33,92 +28,46 @@ def open_image(path: str | Path | BinaryIO, value_range: tuple[float, float] | N
     return with_image(path, lambda image: as_rgb(image, value_range))
 
 
-def with_image(path: str | Path | BinaryIO, function: Callable[["Image"], Result], name: str | None = None) -> Result:
-    """function(image) of the picture in a file, which Pillow has opened but not decoded; errors are DatasetErrors.
-
-    name: what errors call it, where that is not its path.
-    """
-    from PIL import Image
-
-    name = readable(str(path), 300) if name is None else name
-    too_many = f"{name}: it has more pixels than {MOST_PIXELS:,}, the limit: make it smaller first"
-    try:
-        with _opened(path) as image:
-            if image.width * image.height > MOST_PIXELS:
-                raise DatasetError(too_many)
-            return function(image)
-    except FileNotFoundError as error:
-        raise DatasetError(f"{name}: no such file: name a picture, such as photo.jpg") from error
-    except IsADirectoryError as error:
-        raise DatasetError(f"{name}: is a folder: name the pictures in it, such as {name}/photo.jpg") from error
-    except Image.DecompressionBombError as error:
-        raise DatasetError(too_many) from error
-    except NotThisPicture as error:
-        raise DatasetError(f"{name}: {error}") from error
-    except DatasetError:
-        raise
-    except Exception as error:  # Pillow's decoders raise whatever they like
-        if isinstance(error, OSError) and error.errno:
-            raise DatasetError(f"{name}: cannot be read ({error.strerror}): check its permissions") from error
-        reason = "is not a picture that Pillow reads" if "cannot identify" in str(error) else f"is damaged ({error})"
-        raise DatasetError(f"{name}: {reason}: use another file, or convert it to PNG or JPEG") from error
-
-
-class NotThisPicture(ValueError):
-    """A whole picture that cannot be read as it was asked for; the message says why, and the cure."""
-
-
-def _opened(path):
-    """The picture, opened by Pillow; one with more text in it than Pillow reads is opened without its text."""
-    from PIL import Image
-
-    with _warnings, warnings.catch_warnings():
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        try:
-            return Image.open(path)
-        except ValueError as error:
-            if "too large" not in str(error).lower() and "too much memory" not in str(error).lower():
-                raise
-            return Image.open(io.BytesIO(without_text(_content(path))))
-
-
-def _content(path):
-    if hasattr(path, "read"):
-        path.seek(0)
-        return path.read()
-    return Path(path).read_bytes()
-
-
-def without_text(png: bytes) -> bytes:
-    """A PNG without its texts and colour profile, which may unpack to any size: its pixels are all there."""
-    texts = (b"tEXt", b"zTXt", b"iTXt", b"iCCP")
-    return png[:8] + b"".join(png[at:end] for name, at, end in png_chunks(png) if name not in texts)
-
-
-def png_chunks(png: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """(name, start, end) of what a PNG consists of: after 8 bytes, each chunk is 4 bytes length, 4 name, content, 4
-    checksum."""
-    at = 8
-    while at + 8 <= len(png):
-        end = at + 12 + int.from_bytes(png[at : at + 4], "big")
-        yield png[at + 4 : at + 8], at, end
-        at = end
-
-
 def as_rgb(image: "Image", value_range: tuple[float, float] | None = None) -> "Image":
-    """An opened picture, upright and in RGB: see open_image."""
-    from PIL import Image, ImageOps
+    """An opened picture, upright and in RGB: see open_image. There are never more than two of it in memory."""
+    from PIL import Image
 
     deep = deep_range(image)
     if deep is None and value_range is not None and is_deep_colour(image):
         raise NotThisPicture("is in colour, of 16 bits: no range can be chosen for it: convert it to 8 bits a colour")
-    image = ImageOps.exif_transpose(image)
+    image.load()
+    turned = TURNED.get(image.getexif().get(0x0112, 1))
     if deep is not None:
-        image = Image.fromarray(_as_bytes(deep_pixels(image, deep), *(value_range or deep[1:])))
-    if "A" in image.getbands() or "transparency" in image.info:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return image.convert("RGB")
+        image = _of_bands(image, lambda band: _grey(deep_pixels(band, deep), *(value_range or deep[1:])))
+    elif "A" in image.getbands() or "transparency" in image.info:
+        image = _of_bands(image, _on_white)
+    elif image.mode != "RGB":
+        image = image.convert("RGB")
+    return image.transpose(Image.Transpose(turned)) if turned is not None else image
+
+
+def _of_bands(image, function):
+    """function(band) of one band of rows after the other, as a picture in RGB."""
+    from PIL import Image
+
+    made = Image.new("RGB", image.size)
+    height = max(1, BAND // image.width)
+    for top in range(0, image.height, height):
+        made.paste(function(image.crop((0, top, image.width, min(top + height, image.height)))), (0, top))
+    return made
+
+
+def _grey(pixels, low, high):
+    from PIL import Image
+
+    return Image.fromarray(_as_bytes(pixels, low, high)).convert("RGB")
+
+
+def _on_white(image):
+    from PIL import Image
+
+    image = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
 
 
 def deep_range(image: "Image") -> tuple[str, float, float] | None:

@@ -12,7 +12,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from minires.data.dataset import DatasetError
-from minires.data.images import deep_pixels, deep_range, is_deep_colour, png_chunks, with_image
+from minires.data.headers import check_header, png_chunks
+from minires.data.images import deep_pixels, deep_range, is_deep_colour
+from minires.data.limits import NotThisPicture
+from minires.data.opened import picture_bytes, with_image
 from minires.data.scan import readable
 
 if TYPE_CHECKING:
@@ -84,12 +87,13 @@ def counted(items: Iterable, total: int, tell: Callable[[str], None], bar: bool)
 def _look(place, path, whole):
     """(SHA-256, what it holds besides 8 bits or None, what is wrong or None) of a file."""
     try:
-        with open(path, "rb") as file:
-            content = file.read()
+        content = picture_bytes(path)
     except OSError as error:
         return b"", None, f"{readable(path, 300)}: cannot be read ({error.strerror}): check its permissions"
+    except NotThisPicture as error:
+        return b"", None, f"{readable(path, 300)}: {error}"
     digest = hashlib.sha256(content).digest()
-    if whole is None and is_whole(content):
+    if whole is None and _passes(content):
         return digest, None, None
     deep = None
 
@@ -106,6 +110,13 @@ def _look(place, path, whole):
         return digest, deep, None
     except DatasetError as error:
         return digest, deep, str(error)
+
+
+def _passes(content):
+    with contextlib.suppress(NotThisPicture):  # then Pillow is asked, and says the same
+        check_header(content)
+        return is_whole(content)
+    return False
 
 
 def is_whole(content: bytes) -> bool:

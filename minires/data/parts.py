@@ -13,6 +13,7 @@ PARTS = {
     **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
     **dict.fromkeys(("test", "testing"), "test"),
 }
+LONGEST = 2000  # letters of a class: all that a folder's name may have, bytes that are no UTF-8 as \xNN
 Tell = Callable[[str], None]
 
 
@@ -130,9 +131,9 @@ def _collect(files, folder, sub, labels, skipped, tell):
     for name in classes:
         pictures = pictures_in(folder / name, skipped, known, within=prefix + name)
         for picture in pictures:
-            files.add(root, f"{prefix}{name}/{picture}", readable(name, 255))
+            files.add(root, f"{prefix}{name}/{picture}", readable(name, LONGEST))
         if not pictures:
-            files.empty.append(readable(name, 255))
+            files.empty.append(readable(name, LONGEST))
 
 
 def _label(found, labels, label_columns, tell):

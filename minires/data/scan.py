@@ -28,6 +28,7 @@ HIDDEN = "hidden or left by a system (.DS_Store, Thumbs.db, ...)"
 OTHERS = "no pictures by their names"
 LINKS = "links that lead nowhere or in circles"
 EXAMPLES = 3
+LONGEST_NAME = 4096  # letters, more than a path may have
 
 
 @dataclass
@@ -56,9 +57,17 @@ class Skipped:
 
 def readable(name: str, most: int = 80) -> str:
     """A file's name as text that can be printed and stored: bytes that are no UTF-8 as \\xNN, cut in the middle."""
-    text = unicodedata.normalize("NFC", os.fsencode(name).decode("utf-8", "backslashreplace"))
-    text = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
+    if len(name) > 2 * LONGEST_NAME:  # accents without end would take minutes to bring into order
+        name = f"{name[:LONGEST_NAME]}...{name[-LONGEST_NAME:]}"
+    text = "".join(
+        letter if letter.isprintable() else _escaped(letter) for letter in unicodedata.normalize("NFC", name)
+    )
     return text if len(text) <= most else f"{text[: most // 2]}...{text[-most // 2 :]}"
+
+
+def _escaped(letter):
+    """U+DC80 to U+DCFF stand for bytes that are no UTF-8, in what Python makes of a file's name."""
+    return f"\\x{ord(letter) - 0xDC00:02x}" if 0xDC80 <= ord(letter) <= 0xDCFF else ascii(letter)[1:-1]
 
 
 def is_leaving(name: str) -> bool:

@@ -5,7 +5,8 @@ running. What is decoded is kept as long as there is room (`Kept`). A picture's 
 neither the number of workers nor what was kept changes a bit.
 """
 
-import threading
+import itertools
+import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,12 +14,14 @@ from typing import Any
 
 import numpy as np
 
+from minires.forks import Locked
+
 ROOM = 256 * 2**20  # bytes of decoded pictures that are kept
 AHEAD = 2  # batches that are decoded before they are asked for
 TOGETHER = 16  # pictures that a worker takes at a time
 
 
-class Kept:
+class Kept(Locked):
     """Decoded pictures by their number, up to `room` bytes: the first that came stay.
 
     Every epoch asks for every picture once, in a new order: to throw out what was used longest ago, for what is asked
@@ -26,7 +29,8 @@ class Kept:
     """
 
     def __init__(self, room: int = ROOM) -> None:
-        self.room, self.lock = room, threading.Lock()
+        super().__init__("keeping a picture")
+        self.room = room
         self.pictures: dict[int, np.ndarray] = {}
 
     def keep(self, number: int, pixels: np.ndarray) -> None:
@@ -87,24 +91,34 @@ class Pictures:
 
     def batches(self, indices: Iterable[Any]) -> Iterator[np.ndarray]:
         """`self[index]` for each of `indices`, of which the next AHEAD are decoded meanwhile."""
-        pool = ThreadPoolExecutor(self.workers, thread_name_prefix="minires-pictures")
-        waiting: deque[tuple[np.ndarray, list[Future]]] = deque()
+        process, pool = os.getpid(), self._threads()
+        waiting: deque[tuple[np.ndarray, np.ndarray, list[Future]]] = deque()
+        indices = iter(indices)
         try:
-            for index in indices:
-                waiting.append(self._begin(pool, self.numbers[index]))
-                if len(waiting) > AHEAD:
-                    yield _finish(*waiting.popleft())
-            while waiting:
-                yield _finish(*waiting.popleft())
+            while True:
+                if os.getpid() != process:  # a child after a fork has none of the threads: begin again
+                    process, pool = os.getpid(), self._threads()
+                    waiting = deque(self._begin(pool, numbers) for numbers, _, _ in waiting)
+                for index in itertools.islice(indices, AHEAD + 1 - len(waiting)):
+                    waiting.append(self._begin(pool, self.numbers[index]))
+                if not waiting:
+                    return
+                _, pixels, work = waiting.popleft()
+                for future in work:
+                    future.result()  # or the first error of any
+                yield pixels
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
+    def _threads(self):
+        return ThreadPoolExecutor(self.workers, thread_name_prefix="minires-pictures")
+
     def _begin(self, pool, numbers):
-        """An array for these pictures, and the work that fills it."""
+        """The numbers, an array for their pictures, and the work that fills it."""
         pixels = np.empty((len(numbers), *self.shape[1:]), np.uint8)
         starts = range(0, len(numbers), TOGETHER)
         parts = [slice(start, start + TOGETHER) for start in starts]
-        return pixels, [pool.submit(self._fill, pixels[part], numbers[part]) for part in parts]
+        return numbers, pixels, [pool.submit(self._fill, pixels[part], numbers[part]) for part in parts]
 
     def _fill(self, pixels, numbers):
         for place, number in zip(pixels, numbers.tolist(), strict=True):
@@ -116,10 +130,3 @@ class Pictures:
             kept = self.decode(self.paths[number])
             self.kept.keep(number, kept)
         return kept
-
-
-def _finish(pixels, work):
-    """The array, once the work is done; the first error of any."""
-    for future in work:
-        future.result()
-    return pixels

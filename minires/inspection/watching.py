@@ -8,12 +8,12 @@ print([(call.name, call.y.shape, call.dy.shape) for call in calls])
 
 import contextlib
 import copy
-import threading
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from types import MethodType
 from typing import Any
 
+from minires.forks import Locked
 from minires.module import Module
 
 
@@ -46,16 +46,16 @@ def watching(model: Module, names: Collection[str] | None = None) -> Iterator[li
     watchers = []
     try:
         for name, module in reversed(watched.values()):
-            with _changing:
+            with _changing.lock:
                 watchers.append(_Watcher(name, module, calls))
         yield calls
     finally:
         for watcher in reversed(watchers):
-            with _changing:
+            with _changing.lock:
                 watcher.leave()
 
 
-_changing = threading.Lock()
+_changing = Locked("changing which modules are watched")
 
 
 def _among(name, names):

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 _FOLDER = Path(__file__).parent
-_NO_ATTACKS = ("__init__", "__main__", "attack", "bounds", "fuzzing", "running", "worker")
+_NO_ATTACKS = ("__init__", "__main__", "attack", "bounds", "failing", "fuzzing", "running", "worker")
 MODULES = tuple(sorted(file.stem for file in _FOLDER.glob("*.py") if file.stem not in _NO_ATTACKS))
 
 

@@ -7,7 +7,6 @@ cost nothing. (CuPy has a pool of its own.)
 
 import collections
 import math
-import os
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
+from minires.forks import LAST, Locked
 from minires.types import Array, Shape
 
 POOLED_BYTES = 64 * 1024  # smaller arrays are malloc's business
@@ -24,7 +24,7 @@ ALIGNMENT = 64  # a cache line, and the widest vector register
 _scratch, _remembered = threading.local(), threading.local()
 
 
-class _Pool:
+class _Pool(Locked):
     """Blocks of memory nobody holds, by size. Those lent and those kept are never more than were ever lent at once.
 
     The garbage collector may give blocks back, or take some, in any call of this thread's: a list of blocks, once made,
@@ -32,9 +32,10 @@ class _Pool:
     """
 
     def __init__(self):
+        # the lock is re-entrant: the garbage collector may give a block back while this thread takes one
+        super().__init__("taking memory", LAST)
         self.free = collections.OrderedDict()  # bytes: blocks of that size; the size used last is last
         self.lent = self.kept = self.most_lent = 0
-        self.lock = threading.RLock()  # the garbage collector may give a block back while this thread takes one
 
     def take(self, size):
         with self.lock:
@@ -87,15 +88,6 @@ class _Loan:
 
 
 _pool = _Pool()
-
-
-def _renew_lock():
-    """In a child after a fork: another of the parent's threads may have held it, and is not there to let go."""
-    _pool.lock = threading.RLock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_lock)
 
 
 def empty(shape: Shape, dtype: DTypeLike) -> Array:

@@ -11,12 +11,19 @@ import collections
 import os
 import queue
 import threading
+import traceback
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from minires.backend.cpu.machine import default_threads
+from minires.forks import FIRST, Locked
+
+FORKED = (
+    "this process was forked within a block, whose other threads it does not have: leave it by os._exit, as "
+    "multiprocessing does, before the block's function returns"
+)
 
 
 class _Worker(threading.Thread):
@@ -29,6 +36,7 @@ class _Worker(threading.Thread):
         super().__init__(name="minires", daemon=True)
         self.inbox: queue.SimpleQueue = queue.SimpleQueue()
         self.outbox: queue.SimpleQueue = queue.SimpleQueue()
+        self.forked = False  # whether this is a child of the process whose block it was at
 
     def run(self):
         while (work := self.inbox.get()) is not None:
@@ -37,12 +45,15 @@ class _Worker(threading.Thread):
                 work()
             except BaseException as caught:  # share raises it in the thread that called
                 error = caught
+            if self.forked:  # as multiprocessing would have
+                traceback.print_exception(error or RuntimeError(FORKED))
+                os._exit(1)
             del work  # and the arrays it holds, before the caller goes on
             self.outbox.put(error)
             del error
 
 
-class _Workers:
+class _Workers(Locked):
     """The threads that share blocks with the calling one, and BLAS held to one thread each while they do.
 
     Ctrl-C may strike in any call. What must be undone is noted before it is done and undone in a `finally`; where a
@@ -50,12 +61,12 @@ class _Workers:
     """
 
     def __init__(self):
+        super().__init__("computing", FIRST)  # who has the lock has its turn
         self.threads = default_threads()
         self.blas: Any = None  # its libraries
         self.found: list | None = None  # (setter, threads) of each while they are held to one
         self.pool: list[_Worker] = []
         self.in_use = False
-        self.turn = threading.RLock()
         self.running: int | None = None  # the thread whose turn it is
 
     def start(self):
@@ -79,19 +90,26 @@ class _Workers:
         self.pool, self.blas, self.in_use = [], None, False
 
     def forget(self):
-        """After a fork: the child has no threads, whatever the parent had."""
+        """After a fork: the child has no threads, whatever the parent had. Within a block it can never end that."""
+        for worker in self.pool:
+            worker.forked = True
+            worker.outbox.put(RuntimeError(FORKED))
         self.pool, self.blas, self.in_use = [], None, False
-        self.turn, self.running = threading.RLock(), None
+        self.running = None
+
+    def free_to_fork(self):
+        """A thread that is at a block for another, which has the lock, would wait for ever."""
+        return self.within_block()
 
     def within_block(self):
         """Whether the calling thread is at a block."""
-        return self.running == threading.get_ident() or isinstance(threading.current_thread(), _Worker)
+        return self.running == threading.get_ident() or threading.current_thread() in self.pool
 
     def run(self, function, pieces):
         """`[function(piece) for piece in pieces]`, on all threads; a single one here, with all of BLAS's."""
         if self.found is not None and self.within_block():
             return [function(piece) for piece in pieces]
-        with self.turn:
+        with self.lock:
             before = self.running
             try:
                 self.running = threading.get_ident()
@@ -188,7 +206,7 @@ def set_threads(count: int) -> None:
         )
     import threadpoolctl
 
-    with _workers.turn:
+    with _workers.lock:
         _workers.let_blas_go()
         _workers.stop()
         for library in threadpoolctl.ThreadpoolController().select(user_api="blas").lib_controllers:

@@ -1,0 +1,138 @@
+"""What a checkpoint says of its run is data, whoever wrote it: checked as flags are, and it names no place to write to.
+
+A checkpoint may come from somebody else. So its settings pass through the script's own parser, each as the flag of its
+name would; where its data lay is used to read from, and only if it is there; an address to download from is never
+taken from it, nor is the run's folder, which is the one that the checkpoint lies in.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import math
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from minires.checkpoint import CheckpointError
+from minires.cli.output import note
+from minires.cli.settings import check_settings
+from minires.columns import cut, printable
+from minires.data import DATASETS
+from minires.data.cifar_kinds import CIFAR10, KINDS, find_layout
+
+LARGEST = 10**9  # of whole numbers: beyond all that a run has
+MOST_THREADS = 1024
+SINCE_THEN = {"best": "accuracy", "patience": None}  # settings that runs of earlier versions lack
+IN_ALL = ("batch_size", "epochs", "iterations", "lr", "schedule", "weight_decay", "label_smoothing", "seed")
+
+
+class Script(NamedTuple):
+    """The script that a run is begun by and goes on with: its flags, their defaults, its recipes; the other script."""
+
+    parser: argparse.ArgumentParser
+    defaults: Mapping[str, Any]
+    recipes: Collection[str]
+    other: str
+
+
+def checked_config(path: Path, config: Any, script: Script, resume: str) -> dict[str, Any]:
+    """The config of a checkpoint, {"settings", "dataset", "sizes", "legs", "classes", ...}.
+
+    Raises ValueError where the run is the other script's, CheckpointError where anything is not as this one writes it.
+    """
+    try:
+        recipe = config["settings"]["recipe"]
+        if isinstance(recipe, str) and recipe not in script.recipes:
+            raise _OfTheOther
+        _check_settings(config["settings"], script)
+        _check_legs(config.get("legs", []))
+        sizes, dataset = config["sizes"], config["dataset"]
+        for part in ("train", "val", "test"):
+            _need(_is_whole(sizes[part]), f"sizes: {part}", sizes[part])
+        _need(isinstance(dataset["name"], str) and isinstance(dataset["label"], str), "dataset", dataset)
+        names = config["classes"]
+        _need(isinstance(names, list) and all(isinstance(name, str) for name in names), "classes", names)
+    except _OfTheOther:
+        raise ValueError(f"--resume {resume}: was begun by {script.other}: go on with it there") from None
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        why = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+        raise CheckpointError(
+            f"{path}: its settings are damaged ({cut(printable(why), 200)}): use another checkpoint of the run"
+        ) from error
+    return config
+
+
+class _OfTheOther(Exception):
+    pass
+
+
+def _check_settings(settings, script):
+    """Raise ValueError for a setting that the flag of its name would refuse."""
+    for action in script.parser._actions:
+        name = action.dest
+        if name not in settings or name == "data_url":  # older runs lack some; the address is not used
+            continue
+        may_be_none = name in script.defaults and script.defaults[name] is None
+        _need(_is_of(action, settings[name]) or (may_be_none and settings[name] is None), name, settings[name])
+    check_settings({**SINCE_THEN, **script.defaults, **{name: settings[name] for name in IN_ALL}, **settings})
+    _need((settings.get("threads") or 0) <= MOST_THREADS, "threads", settings.get("threads"))
+
+
+def _is_of(action, value):
+    """Whether a value is one that a flag gives."""
+    if isinstance(action, argparse.BooleanOptionalAction) or action.nargs == 0:
+        return isinstance(value, bool)
+    nargs = "+" if isinstance(action, argparse._AppendAction) else action.nargs
+    if isinstance(value, list) != (nargs is not None):  # older runs have one folder of pictures
+        return nargs == "+" and isinstance(value, str)
+    if nargs is not None:
+        right = isinstance(nargs, str) or len(value) == nargs
+        return right and bool(value) and all(_is_one_of(action, one) for one in value)
+    return _is_one_of(action, value)
+
+
+def _is_one_of(action, value):
+    if action.choices is not None:
+        return isinstance(value, str) and value in action.choices
+    if action.type is int:
+        return _is_whole(value)
+    if action.type is float:
+        return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    if not isinstance(value, str):
+        return False
+    if action.type is not None:
+        try:
+            action.type(value)
+        except argparse.ArgumentTypeError:
+            return False
+    return True
+
+
+def _is_whole(value):
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) <= LARGEST
+
+
+def _check_legs(legs):
+    for leg in legs:
+        for name in ("from_epoch", "from_iteration", "to_epoch", "to_iteration"):
+            _need(_is_whole(leg[name]) and leg[name] >= 0, name, leg[name])
+        whole = leg["schedule"] is None or (isinstance(leg["schedule"], str) and isinstance(leg["lr"], (int, float)))
+        _need(whole, "leg", leg)
+
+
+def _need(right, name, value):
+    if not right:
+        raise ValueError(f"{name} is {value!r:.80}")
+
+
+def readable_data_dir(settings: Mapping[str, Any]) -> str | None:
+    """Where a saved run had its data, if there is some of the kind today; else None, and that is said."""
+    folder, name = settings["data_dir"], settings["dataset"]
+    if folder is None or name not in DATASETS or name == "synthetic":
+        return None
+    with contextlib.suppress(OSError, ValueError):
+        if find_layout(folder, KINDS.get(name, CIFAR10)) is not None:
+            return folder
+    note(f"the run's data is no longer in {cut(printable(folder), 200)}: looked for as without --data-dir")
+    return None
