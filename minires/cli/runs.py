@@ -187,6 +187,8 @@ def go_on(trainer: Trainer, recorder: Recorder, config: dict[str, Any], new_leg:
     refuse_other_data(was, config)
     config["run"] = run_of(found.checkpoint) or config["run"]  # those of earlier versions get one now
     config["dataset"]["notice"] = was["dataset"]["notice"]
+    given = {name: value for name, value in config["settings"].items() if name != "dataset"}
+    config["settings"] = {**was["settings"], **given}  # in their order, and "auto" stays what was asked for
     trainer.resume(found.checkpoint)
     trouble, notes = settle_best(found)
     if trouble and trainer.finished:
