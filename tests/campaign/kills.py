@@ -1,4 +1,4 @@
-"""Attacks on a run as a whole: its process is killed at any change of its folder, or stopped at any moment, and goes on."""
+"""Attacks on a run: its process is killed at any change of its folder, or stopped at any moment, and goes on."""
 
 import csv
 import importlib
@@ -237,8 +237,8 @@ def stopped_at_a_moment(prepared: Prepared, rng: np.random.Generator, number: in
 
 
 PROMISE = (
-    "--resume brings the run to its end, and then every file of its folder is what it is where nobody disturbed the run, "
-    "but for times and the run's id"
+    "--resume brings the run to its end, and then every file of its folder is what it is where nobody disturbed the "
+    "run, but for times and the run's id"
 )
 ATTACKS = [
     Attack(
