@@ -25,10 +25,9 @@ class Trainer:
     val_loader: after each epoch the model is evaluated on it, and the best is kept, by `best`: "accuracy" (of equals,
     the lower loss) or "loss" (of equals, the higher accuracy); None: the last counts as the best.
     patience: None, or the run also ends after so many epochs without a new best, counted from epoch `since`.
-    label_smoothing, class_weights: of the training loss.
+    label_smoothing, class_weights: of the training loss.   save_every: iterations between checkpoints, or None.
     folder: where last.safetensors, previous.safetensors (as last was when the epoch before ended) and best.safetensors
     go, with `info` inside.
-    save_every: iterations between checkpoints within an epoch, or None.
     watcher: an object with `batch(trainer)` after every step and `epoch(trainer, row)` after every epoch, or None.
     cuda_graph: whether steps on a GPU are recorded, as in RecordedStep, where the model allows it.
     before_epoch: None, or called with the epoch's number, from 0, before it begins or goes on, to freeze or unfreeze.
@@ -138,8 +137,7 @@ class Trainer:
             self.before_epoch(self.position.epoch)
         self.model.train()
         began = time.perf_counter()
-        before = self.position.epoch_seconds
-        seconds_before = self.position.seconds
+        before, seconds_before = self.position.epoch_seconds, self.position.seconds
 
         def count_time():
             self.position.epoch_seconds = before + time.perf_counter() - began
