@@ -18,7 +18,9 @@ from minires import pickles
 from minires.pretrained import zip_file
 from minires.pretrained.content import MAX_INFO
 from minires.pretrained.errors import WeightsError
+from minires.pretrained.networks import _note_of_parts
 from minires.pretrained.npz_file import read_npz
+from minires.pretrained.parts import find_parts
 from minires.pretrained.safetensors_file import read_safetensors
 from minires.pretrained.torch_file import read_torch
 
@@ -669,3 +671,10 @@ def test_only_so_much_is_kept_beside_the_state(tmp_path):
     (tmp_path / "a.pth").write_bytes(torch_file_of(dictionary(**entries, state_dict=STATE)))
     state, info = read_torch(tmp_path / "a.pth")
     assert list(state) == ["state_dict.b"] and info == {"first": "y" * 100, "last": 3, "left_out": []}
+
+
+def test_names_of_the_file_are_shown_escaped_in_notes():
+    state = {f"{prefix}layer1.0.conv1.weight": np.zeros((16, 16, 3, 3)) for prefix in ("a\x1b[2J.", "bb\u202e.")}
+    for part in find_parts(state):
+        assert "\\x1b[2J" in _note_of_parts(part, find_parts(state))[0]
+        assert _note_of_parts(part, find_parts(state))[0].isprintable()
