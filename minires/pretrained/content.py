@@ -52,7 +52,7 @@ class _Walk:
         """Whether there are tensors in `value`. within: the identities of all that it lies in, so that none turns."""
         if isinstance(value, (Tensor, Array)):
             return self.found(value, path)
-        if not isinstance(value, _LEAD_ON) or len(path) > MAX_DEPTH:
+        if not isinstance(value, (dict, list, tuple, LeftOut)) or len(path) > MAX_DEPTH:
             return False
         if id(value) in within or id(value) in self.empty:
             return False
