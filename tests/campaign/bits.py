@@ -1,4 +1,4 @@
-"""Attacks on the checkpoints of a run: flipped bits, cut files, files of other runs and moments, and forged metadata."""
+"""Attacks on the checkpoints of a run: flipped bits, cut files, files of other runs and moments, forged metadata."""
 
 import json
 import shutil
@@ -70,7 +70,7 @@ def same(one: checkpoint.Checkpoint, other: checkpoint.Checkpoint) -> bool:
 
 
 def damaged(content: bytes, rng: np.random.Generator) -> tuple[str, bytes]:
-    """(what was done, the bytes): one bit or a few flipped, cut short, a stretch of zeros, or bytes of another place."""
+    """(what was done, the bytes): one bit or a few flipped, cut short, a stretch of zeros or of another place."""
     kind = str(rng.choice(["one bit", "one bit", "bits", "cut", "zeros", "moved"]))
     bytes_ = np.frombuffer(content, np.uint8).copy()
     if kind == "cut":
@@ -132,7 +132,7 @@ def swapped(prepared: Prepared, rng: np.random.Generator, number: int, folder: P
         raise AssertionError(f"{whose} {names}: called damaged: {error}") from error
     except CheckpointError as error:
         assert whose == "other", f"of the same run, and last has its model: {error}"
-        assert "last" in names or "best" in names and "b" * 16 in str(error), str(error)
+        assert "last" in names or ("best" in names and "b" * 16 in str(error)), str(error)
         assert before == {path.name: path.read_bytes() for path in run.iterdir()}, "refused, and a file is changed"
         return f"{whose}: refused"
     assert whose == "later" or names == ["previous"], f"{names} of another run are taken"
