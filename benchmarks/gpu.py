@@ -7,7 +7,8 @@
     python benchmarks/gpu.py --double               its logic without a GPU, on the tests' double of CuPy: no figure
                                                     of this means anything
 
-minires runs in float32, and with --precision tf32's products where CUPY_TF32=1 allows them; it has no half precision.
+minires runs in float32, its steps of training as CUDA graphs or, as minires-plain, launch by launch; and with TF32's
+products, which CUPY_TF32=1 allows. It has no half precision.
 PyTorch runs eagerly in channels_last: in float32, in TF32 (products and convolutions), and under autocast in float16,
 with its scaler of gradients, and bfloat16. Each is a process of its own. For each case the processes take turns of a
 few steps, on the same weights and the same batch, and must first have computed about the same. A step's time ends when
@@ -44,7 +45,7 @@ CASES = {
     )
 }
 QUICK = ("resnet20-train-128", "resnet20-infer-128")
-WHO = ("minires", "minires-tf32", "pytorch", "pytorch-tf32", "pytorch-float16", "pytorch-bfloat16")
+WHO = ("minires", "minires-tf32", "minires-plain", "pytorch", "pytorch-tf32", "pytorch-float16", "pytorch-bfloat16")
 TOLERANCE = {"float32": 2e-3, "tf32": 2e-2, "float16": 3e-2, "bfloat16": 1e-1}  # of the first losses, or the logits
 TURN = 0.7  # seconds, about
 HEAD = f"{'case':20} {'who':17} {'images/s':>9} {'over TF32':>9} {'ms':>8} {'given':>8} {'MB':>7}\n{'-' * 84}"
@@ -56,7 +57,7 @@ class Steps:
 
     def __init__(self, who, double):
         self.framework, _, precision = who.partition("-")
-        self.precision = precision or "float32"
+        self.precision = "float32" if precision in ("", "plain") else precision
         self.device = "cpu" if double and self.framework == "pytorch" else "gpu"
         if double:
             import cupy_double
@@ -65,7 +66,7 @@ class Steps:
         if self.framework == "minires":
             from peers import peer_minires
 
-            self.make = lambda case: peer_minires.make_step(case, device="gpu")
+            self.make = lambda case: peer_minires.make_step(case, device="gpu", graph=precision != "plain")
         else:
             from peers import torch_gpu
 
@@ -208,7 +209,7 @@ def check(case, results):
     for who, found in results.items():
         pairs = zip(found, expected, strict=True)
         difference = max(float(np.abs(got - want).max() / np.abs(want).max()) for got, want in pairs)
-        if not difference <= TOLERANCE[who.partition("-")[2] or "float32"]:
+        if not difference <= TOLERANCE.get(who.partition("-")[2], TOLERANCE["float32"]):
             sys.exit(f"error: {who} computes something else in {case.name}: it differs by {difference:.2g}")
         differences[who] = turns.significant(difference, 2)
     return differences

@@ -17,15 +17,18 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a fre
 from minires import backend, pretrained
 from minires.cli import runs
 from minires.cli.console import Parser, fail, likeliest
-from minires.cli.pictures import chosen_range, open_and_say
+from minires.cli.pictures import chosen_range, open_and_say, refuse_to_replace
 from minires.cli.settings import add_arguments
 from minires.cli.weights import add_weights_arguments, class_names, known_of_weights, note_assumed
+from minires.columns import printable
 from minires.data import normalize
 from minires.data.dataset import DatasetError
 from minires.data.images import Preprocessing
 from minires.inspection import pictures
 from minires.inspection.explain import grad_cam, input_gradient
 from minires.names import unknown
+
+MARK = "minires, examples/explain.py"  # in its pictures, which alone it replaces
 
 
 def main():
@@ -35,6 +38,7 @@ def main():
 
 def run(options):
     """Explain every picture that can be read; the exit code is 1 if one could not."""
+    refuse_to_replace(options["out"], MARK, "--out")
     model, metadata = pretrained.build(options["weights"], **known_of_weights(options))
     classes = class_names(metadata, options["classes"])
     label = None if options["class"] is None else label_of(options["class"], classes)
@@ -53,7 +57,8 @@ def run(options):
         rows.append(explain(model, preprocessing, preprocessing.pixels(image), device, label, classes))
         show(name, rows[-1])
     if rows:
-        pictures.write_png(pictures.draw_explanations(*zip(*rows, strict=True)), options["out"])
+        figure = pictures.draw_explanations(*zip(*rows, strict=True))
+        pictures.write_png(figure, options["out"], text={"Software": MARK})
         print(f"wrote {options['out']}", file=sys.stderr)
     return code
 
@@ -63,6 +68,10 @@ def label_of(name, classes):
     if name not in classes:
         named = "" if classes[0] != "class 0" else "; --classes FILE gives names, one on each line"
         raise ValueError(unknown("class", name, classes) + named)
+    if classes.count(name) > 1:
+        raise ValueError(
+            f"--class {name}: {classes.count(name)} classes have this name: give --classes of one for each"
+        )
     return classes.index(name)
 
 
@@ -80,7 +89,7 @@ def explain(model, preprocessing, pixels, device, label, classes):
 def show(name, row):
     """What is explained, and the likeliest classes."""
     *_, explained, best = row
-    print(f"{name}: explained is {explained}")
+    print(f"{printable(str(name))}: explained is {explained}")
     for label, probability in best:
         print(f"  {probability:7.2%}  {label}", flush=True)
 

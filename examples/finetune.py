@@ -79,7 +79,8 @@ def run(given):
     script = Script(command_line(), DEFAULTS, (RECIPE,), "train_cifar.py")
     settings = legs.resumed_settings(given, script) if "resume" in given else settings_of(given)
     device = runs.prepare_device(settings)
-    weights = Path(settings["out"]) / "last.safetensors" if "resume" in given else settings["weights"]
+    out = Path(settings["out"]) if "resume" in given else None
+    weights = settings["weights"] if out is None else out / newest(out).name
     state, metadata = pretrained.read(weights, **({} if "resume" in given else known_of_weights(settings)))
     announce(weights, metadata)
     preprocessing = Preprocessing(**metadata["preprocessing"])
@@ -319,7 +320,7 @@ def command_line():
     add("--augment", action=argparse.BooleanOptionalAction, help="pad, crop and flip training images (default)")
     add_arguments(parser, "--seed", "--val-split", "--limit-train", "--limit-test", "--device", "--threads")
     add("--out", metavar="DIR", help="folder of the run; default: runs/<time>-finetune")
-    add_arguments(parser, "--best", "--patience", "--save-every", "--no-progress")
+    add_arguments(parser, "--best", "--patience", "--save-every", "--cuda-graph", "--no-progress")
     add("--resume", metavar="DIR", help="go on with the run in this folder; longer with more --epochs and --lr")
     add_weights_arguments(parser)
     return parser

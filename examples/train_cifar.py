@@ -8,8 +8,9 @@
     python examples/train_cifar.py --evaluate runs/NAME/best.safetensors
 
 What a run writes into its folder: config.json, log.csv, train.log, curves.png, result.json, confusion.png and
-mistakes.png (what the network takes for what), last.safetensors (to go on from) and best.safetensors (the model that
-did best on the validation images). compare.py puts several runs side by side.
+mistakes.png (what the network takes for what), last.safetensors (to go on from), previous.safetensors (the same, an
+epoch earlier) and best.safetensors (the model that did best on the validation images). compare.py puts several runs
+side by side.
 """
 
 import argparse
@@ -263,7 +264,7 @@ def command_line():
     add("--cutout", type=int, metavar="N", help="side of the square cut out of training images; default: 0")
     add_arguments(parser, "--seed", "--val-split", "--limit-train", "--limit-test", "--threads")
     add("--out", metavar="DIR", help="folder of the run; default: runs/<time>-<model>")
-    add_arguments(parser, "--best", "--patience", "--save-every", "--no-progress")
+    add_arguments(parser, "--best", "--patience", "--save-every", "--cuda-graph", "--no-progress")
     does = parser.add_mutually_exclusive_group()
     does.add_argument(
         "--resume", metavar="DIR", help="go on with the run in this folder; longer with more --epochs and --lr"

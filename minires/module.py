@@ -103,6 +103,11 @@ class Module:
         """Every parameter, in the order of `named_parameters`."""
         return [parameter for _, parameter in self.named_parameters()]
 
+    def buffers(self) -> list[Array]:
+        """Every buffer that is there, module by module."""
+        found = [getattr(module, name) for module in self.modules() for name in vars(module).get("_buffers", [])]
+        return [buffer for buffer in found if buffer is not None]
+
     def zero_grad(self) -> None:
         """Forget every gradient."""
         for parameter in self.parameters():

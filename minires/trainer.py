@@ -13,6 +13,7 @@ from minires.backend import steps_between_reads, synchronize
 from minires.module import Module
 from minires.optim import Optimizer
 from minires.position import HistoryRow, Position
+from minires.recorded_step import RecordedStep
 from minires.training import DivergenceError, Interrupted, evaluate, train_step
 from minires.types import Array
 
@@ -24,11 +25,11 @@ class Trainer:
     val_loader: after each epoch the model is evaluated on it, and the best is kept, by `best`: "accuracy" (of equals,
     the lower loss) or "loss" (of equals, the higher accuracy); None: the last counts as the best.
     patience: None, or the run also ends after so many epochs without a new best, counted from epoch `since`.
-    label_smoothing, class_weights: of the training loss.
+    label_smoothing, class_weights: of the training loss.   save_every: iterations between checkpoints, or None.
     folder: where last.safetensors, previous.safetensors (as last was when the epoch before ended) and best.safetensors
     go, with `info` inside.
-    save_every: iterations between checkpoints within an epoch, or None.
     watcher: an object with `batch(trainer)` after every step and `epoch(trainer, row)` after every epoch, or None.
+    cuda_graph: whether steps on a GPU are recorded, as in RecordedStep, where the model allows it.
     before_epoch: None, or called with the epoch's number, from 0, before it begins or goes on, to freeze or unfreeze.
     """
 
@@ -53,6 +54,7 @@ class Trainer:
         best: Literal["accuracy", "loss"] = "accuracy",
         patience: int | None = None,
         since: int = 0,
+        cuda_graph: bool = False,
     ) -> None:
         if best not in ("accuracy", "loss"):
             raise ValueError(f"Trainer: best is {best!r}: choose 'accuracy' or 'loss'")
@@ -63,6 +65,7 @@ class Trainer:
         self.class_weights = class_weights
         self.save_every, self.watcher, self.before_epoch = save_every, watcher, before_epoch
         self.best, self.patience, self.since = best, patience, since
+        self.recorded_step = RecordedStep(model, optimizer, label_smoothing, class_weights) if cuda_graph else None
         self.position = Position()
         self.stop_requested = False
         self.unsaved: dict[str, OSError] = {}  # checkpoints of the finished run that could not be written, and why
@@ -134,8 +137,7 @@ class Trainer:
             self.before_epoch(self.position.epoch)
         self.model.train()
         began = time.perf_counter()
-        before = self.position.epoch_seconds
-        seconds_before = self.position.seconds
+        before, seconds_before = self.position.epoch_seconds, self.position.seconds
 
         def count_time():
             self.position.epoch_seconds = before + time.perf_counter() - began
@@ -166,12 +168,15 @@ class Trainer:
     def _step(self, x, labels):
         position = self.position
         self.optimizer.lr = self.schedule(position.iteration)
-        loss, correct = train_step(self.model, self.optimizer, x, labels, self.label_smoothing, self.class_weights)
+        loss, correct = (self.recorded_step or self._plain_step)(x, labels)
         position.iteration += 1
         position.batch += 1
         self._unread.append((position.iteration, loss, correct, len(x)))
         if len(self._unread) >= steps_between_reads(self.train_loader.device):
             self._read_losses()
+
+    def _plain_step(self, x, labels):
+        return train_step(self.model, self.optimizer, x, labels, self.label_smoothing, self.class_weights)
 
     def _read_losses(self):
         unread, self._unread = self._unread, []

@@ -59,11 +59,19 @@ def train_step(
     wanted. labels: what cross_entropy takes; of soft ones the likeliest class counts as the right answer.
     class_weights: its weight.
     """
+    found = loss_and_gradients(model, x, labels, label_smoothing, class_weights)
+    optimizer.step()
+    return found
+
+
+def loss_and_gradients(
+    model: Module, x: Array, labels: Array, label_smoothing: float = 0.0, class_weights: Array | None = None
+) -> tuple[Array, Array]:
+    """What `train_step` does before the update: the parameters' gradients are left in them, and it returns the same."""
     model.zero_grad()
     logits, model_backward = call(model, x, lean=True)
     loss, loss_backward = cross_entropy(logits, labels, label_smoothing, weight=class_weights)
     model_backward(loss_backward())
-    optimizer.step()
     right = labels if labels.ndim == 1 else labels.argmax(axis=1)
     return loss, (logits.argmax(axis=1) == right).sum()
 

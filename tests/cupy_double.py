@@ -7,7 +7,9 @@ in NumPy arrays, `matmul` into memory that is not contiguous and `as_strided` be
 The names and signatures are those of CuPy 14, as far as a network could want them.
 """
 
+import contextlib
 import ctypes
+import functools
 import hashlib
 import operator
 import os
@@ -144,7 +146,8 @@ def __getattr__(name):
 def array(obj, dtype=None, copy=True, order="K", ndmin=0):
     """An array on the device: with `asarray`, the one way there."""
     if isinstance(obj, ndarray):
-        obj = obj._host
+        return ndarray(_compute(np.array, obj._host, dtype=dtype, copy=copy, order=order, ndmin=ndmin))
+    _must_not_be_recorded("a copy from the host")
     return ndarray(np.array(obj, dtype=dtype, copy=copy, order=order, ndmin=ndmin))
 
 
@@ -152,6 +155,7 @@ def asarray(a, dtype=None, order=None, *, blocking=False):
     """An array on the device; `a` itself where it is there already."""
     if isinstance(a, ndarray):
         return a if dtype in (None, a.dtype) else a.astype(dtype)
+    _must_not_be_recorded("a copy from the host")
     return ndarray(np.array(a, dtype=dtype, order=order or "K"))  # a copy: devices share no memory
 
 
@@ -168,6 +172,46 @@ def get_array_module(*args):
 def fuse(*args, **_):
     """A decorator that fuses element-wise kernels; values are the same without."""
     return args[0] if args and callable(args[0]) else lambda function: function
+
+
+# Recording: between begin_capture and end_capture nothing is computed, as on a GPU. What would be is put on a tape,
+# and the arrays that it would give hold NaN, or a number that makes no sense, until the tape is played.
+
+_tape = None
+_IN_PLACE = ("fill", "sort", "copyto", "setitem")
+
+
+def _compute(function, *args, **kwargs):
+    """function(*args, **kwargs), now or, while there is a tape, whenever that is played."""
+    if _tape is None:
+        return function(*args, **kwargs)
+    out = kwargs.get("out")
+    if out is not None or getattr(function, "__name__", "") in _IN_PLACE:
+        _tape.append(lambda: function(*args, **kwargs))
+        return out
+    result = function(*args, **kwargs)
+    given = [arg for arg in args if isinstance(arg, np.ndarray)]
+    owner = getattr(function, "__self__", None)
+    given += [owner] if isinstance(owner, np.ndarray) else []
+    results = [part for part in (result if isinstance(result, (tuple, list)) else [result])]
+    if all(isinstance(part, np.ndarray) and any(np.shares_memory(part, arg) for arg in given) for part in results):
+        return result  # views
+    results = [np.array(part) for part in results]
+
+    def again():
+        now = function(*args, **kwargs)
+        for part, new in zip(results, now if isinstance(now, (tuple, list)) else [now], strict=True):
+            part[...] = new
+
+    _tape.append(again)
+    for part in results:
+        part[...] = np.nan if part.dtype.kind in "fc" else 1
+    return type(result)(results) if isinstance(result, (tuple, list)) else results[0]
+
+
+def _must_not_be_recorded(what):
+    if _tape is not None:
+        raise RuntimeError(f"cudaErrorStreamCaptureUnsupported: {what} while a stream is recorded")
 
 
 class ndarray:
@@ -208,6 +252,7 @@ class ndarray:
 
     def get(self, stream=None, order="C", out=None, blocking=True):
         """A copy as a NumPy array."""
+        _must_not_be_recorded("a copy to the host")
         if out is None:
             return self._host.copy(order)
         out[...] = self._host
@@ -215,23 +260,29 @@ class ndarray:
 
     def set(self, arr, stream=None):
         """Copy a NumPy array of the same shape and dtype into this one."""
+        _must_not_be_recorded("a copy from the host")
         if not isinstance(arr, np.ndarray) or (arr.shape, arr.dtype) != (self.shape, self.dtype):
             raise ValueError("set: needs a NumPy array of this shape and dtype")
         self._host[...] = arr
 
     def item(self):
+        _must_not_be_recorded("a copy to the host")
         return self._host.item()
 
     def tolist(self):
+        _must_not_be_recorded("a copy to the host")
         return self._host.tolist()
 
     def __float__(self):
+        _must_not_be_recorded("a copy to the host")
         return float(self._host)
 
     def __int__(self):
+        _must_not_be_recorded("a copy to the host")
         return int(self._host)
 
     def __bool__(self):
+        _must_not_be_recorded("a copy to the host")
         return bool(self._host)
 
     def __repr__(self):
@@ -268,8 +319,8 @@ class ndarray:
 
     def __getitem__(self, index):
         index = _unwrapped_index(index)
-        result = self._host[index]
-        if not isinstance(result, np.ndarray):  # a scalar in NumPy, a 0-dimensional view here
+        result = _compute(operator.getitem, self._host, index)
+        if not np.shares_memory(result, self._host) and np.ndim(result) == 0:  # a scalar in NumPy, a view here
             result = self._host[(*index, ...) if isinstance(index, tuple) else (index, ...)]
         return ndarray(result)
 
@@ -277,7 +328,7 @@ class ndarray:
         if not _is_operand(value):
             raise TypeError(f"Unsupported type {type(value)}")
         with np.errstate(all="ignore"):
-            self._host[_unwrapped_index(index)] = _unwrapped(value)
+            _compute(operator.setitem, self._host, _unwrapped_index(index), _unwrapped(value))
 
 
 def _host_property(name):
@@ -290,7 +341,7 @@ def _operators(name):
 
     def compute(x, y):
         with np.errstate(all="ignore"):
-            return _wrapped(function(x, y))
+            return _wrapped(_compute(function, x, y))
 
     def forward(self, other):
         return compute(self._host, _operand(other))
@@ -301,14 +352,18 @@ def _operators(name):
     def in_place(self, other):
         other = _operand(other)
         with np.errstate(all="ignore"):
-            self._host = getattr(operator, f"i{name.strip('_')}")(self._host, other)  # the same array, NumPy's rules
+            function = getattr(operator, f"i{name.strip('_')}")  # the same array, NumPy's rules
+            if _tape is None:
+                self._host = function(self._host, other)
+            else:
+                _tape.append(functools.partial(function, self._host, other))
         return self
 
     return forward, reflected, in_place
 
 
 def _unary(name):
-    return lambda self: _wrapped(getattr(operator, name)(self._host))
+    return lambda self: _wrapped(_compute(getattr(operator, name), self._host))
 
 
 for _name in ("dtype", "shape", "size", "ndim", "nbytes", "itemsize", "strides"):
@@ -325,7 +380,7 @@ for _name in ("neg", "pos", "abs", "invert"):
 def _matmul(x, y):
     if not (isinstance(x, ndarray) and isinstance(y, ndarray)):
         raise TypeError(f"Unsupported type {type(x if isinstance(y, ndarray) else y)}")
-    return _wrapped(x._host @ y._host)
+    return _wrapped(_compute(operator.matmul, x._host, y._host))
 
 
 ndarray.__matmul__ = _matmul
@@ -374,7 +429,7 @@ def _call(function, args, kwargs):
         raise TypeError(f"Unsupported type {type(out)}: out must be an array of the device")
     args, kwargs = _unwrapped(tuple(args)), {name: _unwrapped(value) for name, value in kwargs.items()}
     with np.errstate(all="ignore"):  # a GPU warns of nothing
-        return function(*args, **kwargs)
+        return _compute(function, *args, **kwargs)
 
 
 def _check_keywords(name, kwargs, parameters, args=()):
@@ -387,6 +442,7 @@ def _check_keywords(name, kwargs, parameters, args=()):
 
 
 def _check_matmul(x1, x2, out=None, **_):
+    _load_cublas()
     if not (isinstance(x1, ndarray) and isinstance(x2, ndarray)):
         raise TypeError(f"Unsupported type {type(x1 if isinstance(x2, ndarray) else x2)}")
     if isinstance(out, ndarray) and not out.flags.c_contiguous:
@@ -434,9 +490,119 @@ def get_default_memory_pool():
     return _pool
 
 
+class _Stream:
+    """A stream; what it records is a _Graph."""
+
+    ptr = 0
+
+    def __init__(self, non_blocking=False):
+        self.non_blocking = non_blocking
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        return None
+
+    def synchronize(self):
+        _must_not_be_recorded("to wait for the device")
+
+    def begin_capture(self, mode=None):
+        global _tape
+        if not self.non_blocking:
+            raise RuntimeError("cannot capture on the default stream")
+        _tape = []
+
+    def end_capture(self):
+        global _tape
+        tape, _tape = _tape, None
+        return _Graph(tape)
+
+
+class _Graph:
+    def __init__(self, tape):
+        self.tape = tape
+
+    def launch(self, stream=None):
+        with np.errstate(all="ignore"):
+            for compute in self.tape:
+                compute()
+
+
+_null = _Stream()
+
+
+@functools.cache
+def _load_cublas():
+    """A library in this process whose file is called libcublas.so: the functions of cuBLAS that minires calls."""
+    library = ctypes.CDLL(str(_built(_CUBLAS, "libcublas.so")))
+    multiply = _MULTIPLY(_multiply)
+    library.set_multiply(multiply)
+    return library, multiply  # to live as long as this process
+
+
+_CUBLAS = """
+typedef int (*Multiply)(int size, int a_way, int b_way, int m, int n, int k, double one, const void *a, int a_step,
+                        const void *b, int b_step, double zero, void *y, int y_step);
+static Multiply multiply;
+extern "C" void set_multiply(Multiply function) { multiply = function; }
+extern "C" int cublasCreate_v2(void **handle) { *handle = &multiply; return 0; }
+extern "C" int cublasSetStream_v2(void *handle, void *stream) { return handle != &multiply; }
+extern "C" int cublasSetWorkspace_v2(void *handle, void *room, unsigned long size) { return handle != &multiply; }
+extern "C" int cublasSetMathMode(void *handle, int mode) { return handle != &multiply; }
+#define GEMM(name, T) extern "C" int name(void *handle, int a_way, int b_way, int m, int n, int k, const T *one, \
+    const T *a, int a_step, const T *b, int b_step, const T *zero, T *y, int y_step) { \
+    if (handle != &multiply) return 1; \
+    return multiply(sizeof(T), a_way, b_way, m, n, k, *one, a, a_step, b, b_step, *zero, y, y_step); \
+}
+GEMM(cublasSgemm_v2, float)
+GEMM(cublasDgemm_v2, double)
+"""
+_MULTIPLY = ctypes.CFUNCTYPE(
+    ctypes.c_int,
+    *[ctypes.c_int] * 6,
+    ctypes.c_double,
+    *[ctypes.c_void_p, ctypes.c_int] * 2,
+    ctypes.c_double,
+    ctypes.c_void_p,
+    ctypes.c_int,
+)
+
+
+def _multiply(size, a_way, b_way, m, n, k, one, a, a_step, b, b_step, zero, y, y_step):
+    """y = a b, the matrices column by column, either of them transposed; 7, invalid, where that makes no sense."""
+    if (one, zero) != (1, 0) or {a_way, b_way} - {0, 1} or min(m, n, k) < 1:
+        return 7
+    left = _matrix(size, a, a_step, *((k, m) if a_way else (m, k)))
+    right = _matrix(size, b, b_step, *((n, k) if b_way else (k, n)))
+    result = _matrix(size, y, y_step, m, n)
+    if left is None or right is None or result is None:
+        return 7
+    _compute(np.matmul, left.T if a_way else left, right.T if b_way else right, out=result)
+    return 0
+
+
+def _matrix(size, address, step, rows, columns):
+    """The matrix (rows, columns) at an address, `step` numbers from one column to the next; None where they overlap."""
+    if step < rows:
+        return None
+    kind = {4: ctypes.c_float, 8: ctypes.c_double}[size]
+    count = (columns - 1) * step + rows
+    numbers = np.ctypeslib.as_array(ctypes.cast(address, ctypes.POINTER(kind)), (count,))
+    return np.lib.stride_tricks.as_strided(numbers, (rows, columns), (size, step * size))
+
+
+class _MemoryPool:
+    malloc = staticmethod(lambda size: None)
+
+
 cuda = types.SimpleNamespace(
     Device=_Device,
-    Stream=types.SimpleNamespace(null=types.SimpleNamespace(synchronize=lambda: None)),
+    Stream=_Stream,
+    MemoryPool=_MemoryPool,
+    using_allocator=lambda allocator: contextlib.nullcontext(),
+    get_current_stream=lambda: _null,
+    alloc=lambda size: types.SimpleNamespace(ptr=0),
     memory=types.SimpleNamespace(OutOfMemoryError=_OutOfMemoryError),
     runtime=types.SimpleNamespace(
         getDeviceCount=lambda: 1,
@@ -497,10 +663,17 @@ class RawModule:
                     raise ValueError("a kernel is given a pointer alone: an array must be contiguous")
             numbers = [_argument(arg) for arg in args]
             width, height, _ = (*grid, 1, 1)[:3]
-            for y in range(height):
-                for x in range(width):
-                    self._library.stand_at(x, y, width)
-                    function(*numbers)
+
+            def run():
+                for y in range(height):
+                    for x in range(width):
+                        self._library.stand_at(x, y, width)
+                        function(*numbers)
+
+            if _tape is None:
+                run()
+            else:
+                _tape.append(run)
 
         return launch
 
@@ -517,10 +690,10 @@ def _argument(arg):
     return _C_TYPES[type(arg)](arg)
 
 
-def _built(text):
+def _built(text, name="kernel.so"):
     """The shared library of a text, compiled once for all processes."""
     _KERNELS.mkdir(parents=True, exist_ok=True)
-    library = _KERNELS / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.so"
+    library = _KERNELS / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}-{name}"
     if not library.exists():
         with tempfile.TemporaryDirectory(dir=_KERNELS) as folder:
             source, made = Path(folder, "kernel.cpp"), Path(folder, "kernel.so")

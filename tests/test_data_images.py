@@ -129,7 +129,21 @@ class TestPreprocessing:
 
     @pytest.mark.parametrize(
         "wrong",
-        [{"order": "GBR"}, {"size": 0}, {"size": 300}, {"std": (0, 1, 1)}, {"mean": (1, 2)}, {"interpolation": "best"}],
+        [
+            {"order": "GBR"},
+            {"size": 0},
+            {"size": 300},
+            {"size": True},
+            {"std": (0, 1, 1)},
+            {"std": (1, float("nan"), 1)},
+            {"std": (1, 1, float("inf"))},
+            {"std": (1, 1, 1e-9)},
+            {"mean": (1, 2)},
+            {"mean": (0, 0, float("nan"))},
+            {"mean": (0, 0, -float("inf"))},
+            {"mean": (0, 10**400, 0)},
+            {"interpolation": "best"},
+        ],
     )
     def test_wrong_values(self, wrong):
         with pytest.raises(ValueError, match="Preprocessing: "):

@@ -377,7 +377,7 @@ def test_links_out_of_the_folder_are_not_followed(tmp_path, state, name):
 @pytest.mark.parametrize(
     ("content", "message"),
     {
-        "20 MB": (b'{"a": "' + b"x" * 20_000_000 + b'"}', "has more than 8,388,608 bytes"),
+        "20 MB": (b'{"a": "' + b"x" * 20_000_000 + b'"}', "has more than 4,194,304 bytes"),
         "brackets": (b"[" * 100_000 + b"]" * 100_000, "is no JSON ("),
         "open brackets": (b'{"a":' * 100_000, "is no JSON ("),
         "a list": (b"[1, 2]", "is "),

@@ -505,7 +505,7 @@ def record(dtype="F32", shape=(2,), offsets=(0, 8)):
     [
         (struct.pack("<Q", 2**63), None, "whose header of 9223372036854775808 bytes is over 2097152"),
         (struct.pack("<Q", 2**21), None, "cut short or damaged"),
-        (b"[" * 100_000, 0, "damaged (RecursionError"),
+        (b"[" * 100_000, 0, "nested too deeply"),
         (b"{}" * 2, 0, "damaged (JSONDecodeError"),
         (b"\xff\xfe", 0, "damaged"),
         ([record()], 8, "its header is no dictionary"),
@@ -517,9 +517,12 @@ def record(dtype="F32", shape=(2,), offsets=(0, 8)):
         ({"a": record(shape=(-2,), offsets=(8, 0))}, 8, "makes no sense"),
         ({"a": record(shape=(2.0,))}, 8, "makes no sense"),
         ({"a": record(shape=(10**18,), offsets=(0, 4 * 10**18))}, 8, "its arrays take 4000000000000000000 bytes"),
-        ({"a": record(shape=(10**300,) * 32)}, 8, "does not fit its 8 bytes"),
+        ({"a": record(shape=(10**300,) * 32)}, 8, "makes no sense"),
+        ({"a": record(shape=(2**62,) * 32)}, 8, "does not fit its 8 bytes"),
+        (b'{"a": 1, "a": 2}', 0, "two values are called a"),
         ({"a": record(shape=(1,) * 33)}, 8, "makes no sense"),
-        ({"a": record(shape=(0, 2**63), offsets=(0, 0))}, 0, "damaged"),
+        ({"a": record(shape=(0, 2**63), offsets=(0, 0))}, 0, "makes no sense"),
+        ({"a": record(shape=(0, 2**63 - 1), offsets=(0, 0))}, 0, "damaged"),
         ({"a": record(), "b": record()}, 8, "overlap or leave a gap at byte 8"),
         ({"a": record(offsets=(4, 12))}, 12, "overlap or leave a gap at byte 0"),
         ({"a": record()}, 9, "its arrays take 8 bytes and it has 9"),
@@ -554,6 +557,12 @@ def test_safetensors_headers_that_lie_are_refused(tmp_path, header, size, senten
 )
 def test_entries_that_are_no_arrays_of_numbers_are_refused(tmp_path, entry):
     refusal(read_npz, tmp_path / "a.npz", cases.zip_of({"x.npy": entry}))
+
+
+def test_two_arrays_of_one_name_are_refused(tmp_path):
+    """a and a.npy are both a."""
+    entries = {name: cases.NPY["a.npy"] for name in ("a", "a.npy")}
+    assert "two of its arrays are called 'a'" in refusal(read_npz, tmp_path / "a.npz", cases.zip_of(entries))
 
 
 @pytest.mark.parametrize("shape", [b"(2,)", b"(0,)", b"(10000000000,)"])

@@ -8,30 +8,39 @@ from minires.layers import conv2d
 from minires.training import train_step
 
 try:
-    from minires.models.fold import fold
+    from minires.recorded_step import RecordedStep
 except ImportError:  # this file also runs other checkouts, with benchmarks/against.py
+    RecordedStep = None
+
+try:
+    from minires.models.fold import fold
+except ImportError:
 
     def fold(model):
         """The model as it is."""
         return model
 
 
-def make_step(case, peer="minires", device="cpu"):
+def make_step(case, peer="minires", device="cpu", graph=True):
     """A function that does one step of the case on the device and returns its results, a list of arrays there.
 
+    graph: whether steps of training on a GPU are recorded.
     Results are [loss] of training, [logits] of inference and [y, dx, dweight] of a convolution.
     """
-    return _network(case, device) if isinstance(case, Network) else _conv(case)
+    return _network(case, device, graph) if isinstance(case, Network) else _conv(case)
 
 
-def _network(case, device):
+def _network(case, device, graph):
     model = models.build(case.model, case.num_classes, rng=0).train(case.training).to(device)
     optimizer = optim.SGD(model.parameters(), **case.options)
     folded = None if case.training else fold(model)
     x, labels = (to_device(array, device) for array in case.arrays())
 
+    recorded = RecordedStep(model, optimizer) if RecordedStep and graph and device == "gpu" else None
+
     def train():
-        return [train_step(model, optimizer, x, labels)[0]]
+        step = recorded or (lambda x, labels: train_step(model, optimizer, x, labels))
+        return [step(x, labels)[0]]
 
     def infer():
         with no_grad():

@@ -11,6 +11,7 @@ Arrays carry their device: NumPy's live on the CPU, CuPy's on the GPU. Everythin
     im2col, col2im             patches of an image as rows, and the adjoint
     convolve, ...              a convolution and its two gradients
     matmul(a, b)               a product outside of blocks
+    recorded(f, arrays)        f, of which a GPU is given all launches at once
 """
 
 from minires.backend.arrays import array_module, device_of
@@ -56,6 +57,7 @@ from minires.backend.primitives.patches import (
     window_views,
 )
 from minires.backend.primitives.products import matmul
+from minires.backend.primitives.recording import places, recorded
 
 __all__ = [
     "DEVICES",
@@ -89,6 +91,8 @@ __all__ = [
     "out_of_memory",
     "output_size",
     "pad",
+    "places",
+    "recorded",
     "resolve_device",
     "set_threads",
     "steps_between_reads",

@@ -36,6 +36,7 @@ NOT_COMPARED = {
     "threads",
     "save_every",
     "no_progress",
+    "cuda_graph",
     "device",
     "model",
     "epochs",

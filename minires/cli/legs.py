@@ -15,7 +15,17 @@ from minires.cli.generations import LAST, PREVIOUS, newest
 from minires.cli.output import note
 from minires.cli.saved import SINCE_THEN, Script, checked_config, readable_data_dir
 
-FREE_ON_RESUME = {"resume", "device", "data_dir", "data_url", "threads", "save_every", "no_progress", "patience"}
+FREE_ON_RESUME = {
+    "resume",
+    "device",
+    "data_dir",
+    "data_url",
+    "threads",
+    "save_every",
+    "no_progress",
+    "cuda_graph",
+    "patience",
+}
 LONGER = ("epochs", "iterations", "schedule", "lr")
 HOLD_ON = ("constant", "step")  # schedules that say by themselves what comes after their end
 KINDS = ("constant", "step", "cosine", "one-cycle")

@@ -32,6 +32,7 @@ class Watcher:
         self.quiet = settings["no_progress"]
         self.bar: Any = None  # tqdm's, while it is shown
         self.last_line = time.monotonic()
+        self.told_whynot = False
 
     def tell(self, text: str) -> None:
         """Print a line, above the bar if there is one, and keep it in train.log."""
@@ -98,6 +99,10 @@ class Watcher:
     def epoch(self, trainer: Trainer, row: HistoryRow) -> None:
         """After each epoch: a line, log.csv and curves.png."""
         self.tell(epoch_line(row))
+        whynot = trainer.recorded_step and trainer.recorded_step.whynot
+        if whynot and not self.told_whynot:
+            self.told_whynot = True
+            self.tell(f"note: steps are given to the GPU launch by launch, not as a CUDA graph: {whynot}")
         self.last_line = time.monotonic()
         self.derive(trainer)
 

@@ -138,6 +138,7 @@ def train(
             best=settings["best"],
             patience=settings["patience"],
             since=length["since"],
+            cuda_graph=device == "gpu" and settings["cuda_graph"],
         )
         if resume:
             go_on(trainer, recorder, config, new_leg)

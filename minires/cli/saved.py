@@ -23,7 +23,7 @@ from minires.data.cifar_kinds import CIFAR10, KINDS, find_layout
 
 LARGEST = 10**9  # of whole numbers: beyond all that a run has
 MOST_THREADS = 1024
-SINCE_THEN = {"best": "accuracy", "patience": None}  # settings that runs of earlier versions lack
+SINCE_THEN = {"best": "accuracy", "patience": None, "cuda_graph": False}  # settings that runs of earlier versions lack
 IN_ALL = ("batch_size", "epochs", "iterations", "lr", "schedule", "weight_decay", "label_smoothing", "seed")
 
 

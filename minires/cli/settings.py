@@ -1,7 +1,7 @@
 """What the scripts take: flags that several of them have, their defaults, and the loaders that settings ask for."""
 
 import math
-from argparse import ArgumentParser, _ArgumentGroup
+from argparse import ArgumentParser, BooleanOptionalAction, _ArgumentGroup
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -21,6 +21,7 @@ LAST = {
     "threads": None,
     "save_every": None,
     "no_progress": False,
+    "cuda_graph": False,
     "best": "accuracy",
     "patience": None,
 }
@@ -72,6 +73,10 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "--save-every": {**NUMBER, "help": "iterations between checkpoints; default: at each epoch's end"},
     "--best": {"choices": ["accuracy", "loss"], "help": "of the validation images, chooses the epoch that is tested"},
     "--patience": {**NUMBER, "help": "stop after N epochs without a new best; default: never"},
+    "--cuda-graph": {
+        "action": BooleanOptionalAction,
+        "help": "give a GPU all launches of a step at once; the numbers are the same; default: one by one",
+    },
     "--no-progress": {"action": "store_true", "help": "no bar, only a line for each epoch"},
 }
 SHORT = {"--batch-size": "-b"}

@@ -141,8 +141,10 @@ class Preprocessing:
             raise ValueError(
                 f"Preprocessing: mean {self.mean} and std {self.std}: give three numbers each, std above 0"
             )
+        if not all(-1000 <= number <= 1000 for number in self.mean) or not all(1e-6 <= n <= 1000 for n in self.std):
+            raise ValueError(f"Preprocessing: mean {self.mean}, std {self.std}: for pixels from 0 to 1, at most 1000")
         sides = [side for side in (self.size, self.resize) if side is not None]
-        if not all(isinstance(side, int) for side in sides) or not 1 <= sides[0] <= sides[-1] <= 10_000:
+        if not all(type(side) is int for side in sides) or not 1 <= sides[0] <= sides[-1] <= 10_000:
             raise ValueError(f"Preprocessing: size {self.size}, resize {self.resize}: 1 <= size <= resize <= 10000")
         object.__setattr__(self, "mean", tuple(map(float, self.mean)))
         object.__setattr__(self, "std", tuple(map(float, self.std)))

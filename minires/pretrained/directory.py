@@ -18,8 +18,9 @@ import numpy as np
 from minires.names import some
 from minires.pretrained.errors import WeightsError
 from minires.pretrained.files import inside, named
-from minires.pretrained.huggingface import read_json, said_beside, shown
+from minires.pretrained.huggingface import read_json, said_beside
 from minires.pretrained.kinds import SUFFIXES
+from minires.wording import shown
 
 Reader: TypeAlias = Callable[[Path], tuple[dict[str, np.ndarray], dict[str, Any], str]]  # of formats.read_file
 INDEX = ".index.json"
@@ -62,7 +63,7 @@ def read_shards(path: str | Path, read_file: Reader) -> tuple[dict[str, np.ndarr
         if set(arrays) != set(keys):
             odd = shown(some(sorted(set(arrays) ^ set(keys)), 3), 100)
             raise WeightsError(
-                f"{path}: {ascii(name)[:80]} does not hold what the index says ({odd}); download both again"
+                f"{path}: '{shown(name, 80)}' does not hold what the index says ({odd}); download both again"
             )
         state |= arrays
         left_out += info.get("left_out", [])
@@ -108,7 +109,7 @@ def _place(folder, name):
     """The path of a shard. Raises WeightsError for what is no file in the folder, or an index itself."""
     path = inside(folder, name)
     if not path.is_file() or name.endswith(INDEX):
-        raise WeightsError(f"names the shard {ascii(name)[:80]}, which is no file in its folder; download all shards")
+        raise WeightsError(f"names the shard '{shown(name, 80)}', which is no file in its folder; download all shards")
     return path
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from minires.pretrained.errors import WeightsError
 from minires.pretrained.kinds import TELL_TALE, foreign
+from minires.wording import shown
 
 DTYPES = (
     "float64", "float32", "float16", "bfloat16",
@@ -48,7 +49,7 @@ def named(path: str | Path) -> Iterator[None]:
     except MemoryError as error:
         raise WeightsError(f"{path}: does not fit into memory; close other programs, or use a smaller model") from error
     except Exception as error:  # damaged bytes can raise any exception there is
-        reason = f"{type(error).__name__}: {error}".splitlines()[0][:100]
+        reason = shown(f"{type(error).__name__}: {error}".partition("\n")[0])
         raise WeightsError(f"{path}: damaged ({reason}); download it again") from error
 
 
@@ -100,7 +101,7 @@ def inside(folder: Path, name: str) -> Path:
     try:
         real = folder if outside else place.resolve()
     except RuntimeError as error:  # of Python before 3.13
-        raise WeightsError(f"{ascii(name)[:80]} is a link in a circle; download the folder again") from error
+        raise WeightsError(f"'{shown(name, 80)}' is a link in a circle; download the folder again") from error
     if outside or not any(real.is_relative_to(root) for root in roots) or ".." in Path(name).parts:
-        raise WeightsError(f"names {ascii(name)[:80]}, which is not in its folder; download the folder again")
+        raise WeightsError(f"names '{shown(name, 80)}', which is not in its folder; download the folder again")
     return place

@@ -1,105 +1,184 @@
-"""Arrays in HDF5 files, whole or in chunks packed by gzip, read without trust in what the file says of their sizes.
+"""Arrays in HDF5 files, whole or in chunks packed by gzip, read without trust in what the file says of them.
 
-HDF5 unpacks a chunk to whatever size comes out. Here each is unpacked by zlib, and no further than its array has room;
-and before anything is unpacked, the sizes of all arrays are added up and compared with the file's.
+The library that reads HDF5 only says where the arrays' bytes are, in a process of its own (`hdf5_table`). They are read
+here, from the same open file. Each chunk is unpacked by zlib, and no further than its array has room; and before
+anything is unpacked, the sizes of all arrays are added up and compared with the file's.
 """
 
+import base64
 import itertools
+import json
 import math
+import os
+import subprocess
+import sys
 import zlib
-from collections.abc import Collection
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from functools import partial
+from importlib.util import find_spec
+from typing import BinaryIO
 
 import numpy as np
 
+from minires.pretrained import hdf5_table
 from minires.pretrained.errors import WeightsError
 from minires.pretrained.zip_file import ALWAYS_ALLOWED, MAX_GROWTH
 
-if TYPE_CHECKING:
-    from h5py import Dataset
-
-MOST_CHUNKS = 100_000  # of all arrays together
+Fetch = Callable[[int, int], np.ndarray]  # (start, count) -> uint8 (count,) of the file
+SECONDS, MEMORY = 4, 2**27  # of the processor, and bytes, that HDF5 may take; an honest file needs 0.1 s
+_PATIENCE = 120  # seconds on the clock, for a machine that has much else to do
 _GZIP, _SHUFFLE = 1, 2  # HDF5's numbers of its filters
 _SAVE_AGAIN = "load the file in Keras and save it again"
+_AGAIN = "download or save the file again"
 
 
-def check_storage(datasets: "Collection[Dataset]", size: int) -> None:
+@dataclass(frozen=True)
+class StoredArray:
+    """What `hdf5_table.table` says of an array."""
+
+    name: str
+    shape: tuple[int, ...] = ()
+    dtype: str | None = None
+    odd: str = ""
+    offset: int | None = None
+    size: int | None = None
+    content: str | None = None
+    chunks: Sequence[int] | None = None
+    filters: Sequence[int] = ()
+    pieces: Sequence[tuple[Sequence[int], int, int, int]] = ()
+
+    @property
+    def nbytes(self) -> int:
+        """Of the whole array, unpacked."""
+        return math.prod(self.shape) * np.dtype(self.dtype).itemsize
+
+    @property
+    def chunk_bytes(self) -> int:
+        """Of a chunk, unpacked."""
+        return math.prod(self.chunks or ()) * np.dtype(self.dtype).itemsize
+
+
+def stored_arrays(content: BinaryIO | np.ndarray, leave_out: Collection[str] = ()) -> list[StoredArray]:
+    """What arrays an HDF5 file holds, by name, but for those in the outermost groups named in leave_out.
+
+    content: the open file, or its bytes.   Raises WeightsError, without the file's name, for one that is damaged, or
+    that HDF5 cannot make sense of within SECONDS of the processor and MEMORY bytes, and where h5py is missing.
+    """
+    if find_spec("h5py") is None:
+        raise WeightsError("files of Keras are read with h5py: pip install h5py")
+    given = {"path": sys.path, "leave_out": list(leave_out), "seconds": SECONDS, "memory": MEMORY}
+    command = [sys.executable, "-I", hdf5_table.__file__, json.dumps(given)]
+    answer = _answer(command, content)
+    if "refused" in answer:
+        raise WeightsError(answer["refused"])
+    if "damaged" in answer:
+        reason = ascii(answer["damaged"].partition("\n")[0])[1:-1][:150]
+        raise WeightsError(f"damaged or no HDF5 file ({reason}): download or save it again")
+    return [StoredArray(**{**array, "shape": tuple(array.get("shape") or ())}) for array in answer["arrays"]]
+
+
+def _answer(command, content):
+    """What the process says of a file or its bytes; {"damaged": why} where it ends otherwise."""
+    env = os.environ | {"HDF5_PLUGIN_PRELOAD": "::"}  # HDF5's word for: load no plugin
+    run = partial(subprocess.run, command, capture_output=True, timeout=_PATIENCE, check=False, env=env)
+    try:
+        done = run(input=content.data) if isinstance(content, np.ndarray) else _with_file(run, content)
+    except subprocess.TimeoutExpired:
+        return {"damaged": "HDF5 comes to no end"}
+    return json.loads(done.stdout) if done.returncode == 0 else {"damaged": "HDF5 ends without an answer"}
+
+
+def _with_file(run, file):
+    """run(stdin=file), and the file stands where it stood: else this process's buffer would not know of the move."""
+    place = os.lseek(file.fileno(), 0, os.SEEK_CUR)
+    try:
+        return run(stdin=file)
+    finally:
+        os.lseek(file.fileno(), place, os.SEEK_SET)
+
+
+def check_storage(arrays: Collection[StoredArray], size: int) -> None:
     """Refuse arrays that are no floating-point numbers in this file of `size` bytes, or more of them than it may hold.
 
-    Whole arrays take no more than the file, packed ones no more than zip_file allows a file to grow.
-    Raises WeightsError, without the file's name.
+    Whole arrays take no more than the file, packed ones no more than zip_file allows a file to grow; no two of them
+    have a byte in common. Raises WeightsError, without the file's name.
     """
-    whole = packed = chunks = 0
-    for dataset in datasets:
-        if dataset.dtype.kind != "f" or dataset.dtype.itemsize > 8:
-            raise WeightsError(f"{dataset.name} holds {dataset.dtype}: give numbers of 16, 32 or 64 bits")
-        if dataset.is_virtual or dataset.external:
-            raise WeightsError(f"{dataset.name} is in another file, which Keras never does: {_SAVE_AGAIN}")
-        if dataset.chunks:
-            _check_filters(dataset)
-            number = math.prod(_grid(dataset))
+    packed = chunks = 0
+    for array in arrays:
+        _check_kind(array)
+        if array.chunks is not None:
+            number = math.prod(_grid(array))
             chunks += number
-            packed += number * _chunk_bytes(dataset)
-        elif dataset.id.get_storage_size() != dataset.nbytes:
-            raise WeightsError(f"{dataset.name} is not whole: download or save the file again")
-        else:
-            whole += dataset.nbytes
+            packed += number * array.chunk_bytes
     limit = MAX_GROWTH * size + ALWAYS_ALLOWED
-    if whole > size:
-        raise WeightsError(f"arrays of {whole:,} bytes in a file of {size:,}: download or save it again")
     if packed > limit:
         raise WeightsError(
             f"would unpack to {packed:,} bytes, more than {limit:,} of a file of {size:,}: {_SAVE_AGAIN}"
         )
-    if chunks > MOST_CHUNKS:
-        raise WeightsError(f"its arrays are cut into {chunks:,} chunks, more than {MOST_CHUNKS:,}: {_SAVE_AGAIN}")
+    most = hdf5_table.MOST_CHUNKS
+    if chunks > most:
+        raise WeightsError(f"its arrays are cut into {chunks:,} chunks, more than {most:,}: {_SAVE_AGAIN}")
+    end = 0
+    for start, count, name in sorted(place for array in arrays for place in _places(array)):
+        if start < end:
+            raise WeightsError(f"{name} lies where another array does: {_AGAIN}")
+        end = start + count
+    if end > size:
+        raise WeightsError(f"cut short: its arrays end at byte {end:,}, it has {size:,}: {_AGAIN}")
 
 
-def read_array(dataset: "Dataset") -> np.ndarray:
-    """The array of a dataset that check_storage has let through."""
-    if not dataset.chunks:
-        return dataset[()]
-    array = np.empty(dataset.shape, dataset.dtype)
-    for position in itertools.product(*map(range, _grid(dataset))):
-        start = tuple(place * length for place, length in zip(position, dataset.chunks, strict=True))
-        place = tuple(slice(at, at + length) for at, length in zip(start, dataset.chunks, strict=True))
-        inside = tuple(slice(length) for length in array[place].shape)  # those at the edges reach beyond it
-        array[place] = _chunk(dataset, start)[inside]
-    return array
+def read_array(array: StoredArray, fetch: Fetch) -> np.ndarray:
+    """The numbers of an array that check_storage has let through, in a file of which `fetch` gives bytes."""
+    dtype = np.dtype(array.dtype)
+    if array.content is not None:
+        return np.frombuffer(base64.b64decode(array.content), dtype).reshape(array.shape)
+    if array.chunks is None:
+        return fetch(array.offset or 0, array.nbytes).view(dtype).reshape(array.shape)
+    whole = np.empty(array.shape, dtype)
+    for start, offset, size, skipped in array.pieces:
+        place = tuple(slice(at, at + length) for at, length in zip(start, array.chunks, strict=True))
+        inside = tuple(slice(length) for length in whole[place].shape)  # those at the edges reach beyond it
+        whole[place] = _chunk(array, fetch(offset, size).data, skipped)[inside]
+    return whole
 
 
-def _grid(dataset):
+def _check_kind(array):
+    """Refuse what is no array of floating-point numbers, all in this file, whole or packed by gzip."""
+    dtype = None if array.dtype is None else np.dtype(array.dtype)
+    if dtype is None or dtype.kind != "f" or dtype.itemsize > 8:
+        raise WeightsError(f"{array.name} holds {dtype or array.odd}: give numbers of 16, 32 or 64 bits")
+    if array.chunks is None:
+        found = array.size if array.content is None else len(base64.b64decode(array.content))
+        if found != array.nbytes or (found and array.offset is None and array.content is None):
+            raise WeightsError(f"{array.name} is not whole: {_AGAIN}")
+    elif not set(array.filters) <= {_GZIP, _SHUFFLE}:
+        raise WeightsError(f"{array.name} is packed by another method than gzip: {_SAVE_AGAIN}")
+
+
+def _grid(array):
     """The number of chunks along each axis."""
-    return [-(-length // chunk) for length, chunk in zip(dataset.shape, dataset.chunks, strict=True)]
+    return [-(-length // chunk) for length, chunk in zip(array.shape, array.chunks, strict=True)]
 
 
-def _chunk_bytes(dataset):
-    return math.prod(dataset.chunks) * dataset.dtype.itemsize
+def _places(array):
+    """[(start, count, name)] of the bytes in the file; of an array in chunks, each of which must be there once."""
+    if array.chunks is None:
+        return [(array.offset, array.nbytes, array.name)] if array.content is None and array.nbytes else []
+    starts = {tuple(start) for start, *_ in array.pieces}
+    axes = [range(0, length, step) for length, step in zip(array.shape, array.chunks, strict=True)]
+    most = array.chunk_bytes + array.chunk_bytes // 100 + 1000  # what gzip cannot pack grows a little
+    if len(array.pieces) != math.prod(_grid(array)) or starts != set(itertools.product(*axes)):
+        raise WeightsError(f"{array.name} is not whole: {_AGAIN}")
+    if any(offset is None or size > most for _, offset, size, _ in array.pieces):
+        raise WeightsError(f"{array.name} is not whole: {_AGAIN}")
+    return [(offset, size, array.name) for _, offset, size, _ in array.pieces]
 
 
-def _filters(dataset):
-    """HDF5's numbers of the filters that a chunk went through, in their order."""
-    settings = dataset.id.get_create_plist()
-    return [settings.get_filter(number)[0] for number in range(settings.get_nfilters())]
-
-
-def _check_filters(dataset):
-    import h5py
-
-    if not set(_filters(dataset)) <= {_GZIP, _SHUFFLE}:
-        raise WeightsError(f"{dataset.name} is packed by another method than gzip: {_SAVE_AGAIN}")
-    if dataset.id.get_type() != h5py.h5t.py_create(dataset.dtype):
-        raise WeightsError(f"{dataset.name} holds numbers of no usual layout: {_SAVE_AGAIN}")
-
-
-def _chunk(dataset, start):
-    """The chunk whose first number stands at `start`, unpacked."""
-    info = dataset.id.get_chunk_info_by_coord(start)
-    count = _chunk_bytes(dataset)
-    if info.byte_offset is None or info.size > count + count // 100 + 1000:  # what gzip cannot pack grows a little
-        raise WeightsError(f"{dataset.name} is not whole: download or save the file again")
-    skipped, data = dataset.id.read_direct_chunk(start)
-    for number, kind in reversed(list(enumerate(_filters(dataset)))):
+def _chunk(array, data, skipped):
+    """A chunk, unpacked; skipped: bits of the filters that it did not go through."""
+    count = array.chunk_bytes
+    for number, kind in reversed(list(enumerate(array.filters))):
         if skipped >> number & 1:
             continue
         if kind == _GZIP:
@@ -107,10 +186,10 @@ def _chunk(dataset, start):
             data = unpacking.decompress(data, count)
             if not unpacking.eof and unpacking.decompress(unpacking.unconsumed_tail, 1):
                 raise WeightsError(
-                    f"{dataset.name} has a chunk that unpacks to more than its {count:,} bytes: {_SAVE_AGAIN}"
+                    f"{array.name} has a chunk that unpacks to more than its {count:,} bytes: {_SAVE_AGAIN}"
                 )
         elif len(data) == count:
-            data = np.frombuffer(data, np.uint8).reshape(dataset.dtype.itemsize, -1).T.tobytes()
+            data = np.frombuffer(data, np.uint8).reshape(np.dtype(array.dtype).itemsize, -1).T.tobytes()
     if len(data) != count:
-        raise WeightsError(f"{dataset.name} has a chunk of {len(data):,} bytes, not {count:,}: download it again")
-    return np.frombuffer(data, dataset.dtype).reshape(dataset.chunks)
+        raise WeightsError(f"{array.name} has a chunk of {len(data):,} bytes, not {count:,}: download it again")
+    return np.frombuffer(data, array.dtype).reshape(array.chunks)

@@ -14,8 +14,8 @@ An archive of Keras 3 (.keras) has the last of these in it, beside config.json a
 run; the description of the model in it is not even read.
 """
 
-import io
 import re
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,15 +23,14 @@ import numpy as np
 
 from minires.names import misfits, some
 from minires.pretrained.errors import WeightsError
-from minires.pretrained.files import opened, size_of
-from minires.pretrained.hdf5_arrays import check_storage, read_array
+from minires.pretrained.files import opened, read_at, size_of
+from minires.pretrained.hdf5_arrays import check_storage, read_array, stored_arrays
 from minires.pretrained.kinds import zip_archive
 from minires.pretrained.zip_file import open_zip, read_entry
 
 BLOCKS = {"resnet50": (3, 4, 6, 3), "resnet101": (3, 4, 23, 3), "resnet152": (3, 8, 36, 3)}
 FEATURES = 2048
 EPSILON, OLDER_EPSILON = 1.001e-5, 1e-3
-MOST_OBJECTS = 100_000
 ARCHIVED = "model.weights.h5"  # in an archive of Keras 3
 _ENDINGS = {
     **dict.fromkeys(("kernel", "W", "gamma"), "weight"),
@@ -41,7 +40,7 @@ _ENDINGS = {
 }
 _NUMBERED = {"0": "weight", "1": "bias", "2": "running_mean", "3": "running_var"}
 _AXES = {4: (3, 2, 0, 1), 2: (1, 0), 1: (0,)}  # (KH, KW, I, O) -> (O, I, KH, KW); (in, out) -> (out, in)
-_NO_LAYERS = (["optimizer"], ["optimizer_weights"], ["metrics"])
+_NO_LAYERS = ("optimizer", "optimizer_weights", "metrics")
 
 
 def read_keras(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
@@ -59,35 +58,28 @@ def read_keras(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]
     Raises WeightsError for a file that is missing, damaged or of other layers, and for arrays that it does not hold
     whole, as Keras writes them, or in chunks packed by gzip within the bounds of `hdf5_arrays.check_storage`.
     """
-    try:
-        import h5py
-    except ImportError as error:
-        raise WeightsError(f"{path}: files of Keras are read with h5py: pip install h5py") from error
     with opened(path) as file:
-        content, size = _hdf5_of(file)
-        try:
-            with h5py.File(content, "r") as tree:
-                return _read(_layers(tree), size)
-        except WeightsError:
-            raise
-        except Exception as error:  # damage makes h5py raise nearly anything
-            reason = str(error).splitlines()[0][:150] if str(error) else type(error).__name__
-            raise WeightsError(f"damaged or no HDF5 file ({reason}): download or save it again") from error
+        if file.read(2) != b"PK":
+            return _read(_layers(stored_arrays(file, _NO_LAYERS)), size_of(file), partial(read_at, file))
+        content = _archived(file)
+        return _read(_layers(stored_arrays(content, _NO_LAYERS)), len(content), partial(_part, content))
 
 
-def _hdf5_of(file):
-    """-> (path or file, size): an HDF5 file itself, or the one in an archive of Keras 3, unpacked into memory."""
-    if file.read(2) != b"PK":
-        return file.name, size_of(file)
+def _archived(file):
+    """uint8 (size,): the HDF5 file in an archive of Keras 3."""
     with open_zip(file) as archive:
         if ARCHIVED not in archive.namelist():
             raise WeightsError(zip_archive(archive.namelist()))
-        content = read_entry(archive, ARCHIVED).tobytes()
-    return io.BytesIO(content), len(content)
+        return read_entry(archive, ARCHIVED)
 
 
-def _read(layers, size):
-    """-> (state, info) from {layer: {name: dataset}} in a file of `size` bytes."""
+def _part(content, start, count):
+    """As `read_at`, of bytes in memory that check_storage has looked at."""
+    return content[start : start + count]
+
+
+def _read(layers, size, fetch):
+    """-> (state, info) from {layer: {name: stored array}} in a file of `size` bytes, which `fetch` gives."""
     since = _older_names()
     older = not layers.keys().isdisjoint(since)
     layers = {since.get(layer, layer): arrays for layer, arrays in layers.items()}
@@ -97,7 +89,7 @@ def _read(layers, size):
     architecture = min(BLOCKS, key=lambda name: len(layers.keys() ^ _places(name).keys()))
     datasets, classes = _fitted(layers, architecture)
     check_storage(datasets.values(), size)
-    state = {key: _converted(dataset) for key, dataset in datasets.items()}
+    state = {key: _converted(dataset, fetch) for key, dataset in datasets.items()}
     if older:
         for key in [key for key in state if key.endswith("running_var")]:
             state[key] += OLDER_EPSILON - EPSILON
@@ -155,30 +147,19 @@ def _older_names():
 # The file -------------------------------------------------------------------------------------------------------
 
 
-def _layers(file):
-    """{layer: {our name: dataset}} of all arrays in the file, but for whole numbers (random generators' states).
-
-    Links, which may lead into other files, are not followed.
-    """
-    objects = []
-
-    def visit(name, item):
-        objects.append((name, item))
-        return len(objects) > MOST_OBJECTS or None  # None goes on
-
-    if file.visititems(visit):
-        raise WeightsError(f"more than {MOST_OBJECTS:,} groups and arrays: save the network alone")
+def _layers(stored):
+    """{layer: {our name: stored array}} of all but whole numbers (random generators' states)."""
     known = _places("resnet152").keys() | _older_names().keys()
     layers: dict = {}
-    for name, item in objects:
-        *folders, last = name.split("/")
-        if not hasattr(item, "shape") or item.dtype.kind in "iu" or folders[:1] in _NO_LAYERS:
+    for item in stored:
+        *folders, last = item.name.removeprefix("/").split("/")
+        if item.dtype is not None and np.dtype(item.dtype).kind in "iu":
             continue
         layer = next((folder for folder in folders if folder in known), "/".join(folders))
         arrays = layers.setdefault(layer, {})
         ours = _our_name(last)
         if ours in arrays:
-            raise WeightsError(f"{arrays[ours].name} and /{name} are both {ours} of one layer: save one network")
+            raise WeightsError(f"{arrays[ours].name} and {item.name} are both {ours} of one layer: save one network")
         arrays[ours] = item
     return layers
 
@@ -236,10 +217,10 @@ def _fitted(layers, architecture):
 
 
 def _our_shape(dataset):
-    return tuple(dataset.shape[axis] for axis in _AXES.get(dataset.ndim, range(dataset.ndim)))
+    return tuple(dataset.shape[axis] for axis in _AXES.get(len(dataset.shape), range(len(dataset.shape))))
 
 
-def _converted(dataset):
+def _converted(dataset, fetch):
     """The array in PyTorch's order of axes."""
-    dtype = np.promote_types(dataset.dtype, np.float32)
-    return np.ascontiguousarray(read_array(dataset).transpose(_AXES[dataset.ndim]), dtype)
+    dtype = np.promote_types(np.dtype(dataset.dtype), np.float32)
+    return np.ascontiguousarray(read_array(dataset, fetch).transpose(_AXES[len(dataset.shape)]), dtype)

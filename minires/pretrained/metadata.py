@@ -7,8 +7,10 @@ from typing import Any
 
 from minires import checkpoint
 from minires.data.images import Preprocessing
+from minires.pretrained import strict_json
 from minires.pretrained.errors import WeightsError
 from minires.pretrained.readings import ASSUMED, FIELDS, IMAGENET
+from minires.wording import shown
 
 FORMAT = "minires-weights-1"
 CLASSES = ("classes", "class_names", "class_to_idx", "CLASSES")  # what checkpoints call them
@@ -23,7 +25,7 @@ def said(path: str | Path, info: Mapping[str, Any]) -> dict[str, Any]:
     if written_by is None:
         return _of_others(info)
     try:
-        known = {"model": "", "classes": None, **written_by(json.loads(info["minires"]))}
+        known = {"model": "", "classes": None, **written_by(strict_json.loads(info["minires"]))}
         Preprocessing(**{**IMAGENET, **known.get("preprocessing", {})})
         names, options = known["classes"], known.get("options", {})
         if not isinstance(known["model"], str) or not (names is None or all(isinstance(name, str) for name in names)):
@@ -32,7 +34,8 @@ def said(path: str | Path, info: Mapping[str, Any]) -> dict[str, Any]:
             raise ValueError("options or names that are none")
         return known
     except (KeyError, TypeError, ValueError, RecursionError) as error:
-        raise WeightsError(f"{path}: its metadata is damaged ({error!r}): give another copy of the file") from error
+        reason = shown(f"{type(error).__name__}: {error}")
+        raise WeightsError(f"{path}: its metadata is damaged ({reason}): give another copy of the file") from error
 
 
 def written(metadata: Mapping[str, Any]) -> str:

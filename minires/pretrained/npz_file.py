@@ -13,6 +13,7 @@ import numpy as np
 from minires.pretrained.errors import WeightsError
 from minires.pretrained.files import opened
 from minires.pretrained.zip_file import open_entry, open_zip
+from minires.wording import shown
 
 MAX_HEADER = 1000  # characters; that of an array of numbers takes 128
 
@@ -25,14 +26,19 @@ def read_npz(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     zip_file.MAX_GROWTH allows.
     """
     with opened(path) as file, open_zip(file) as archive:
-        return {name.removesuffix(".npy"): _array(archive, name) for name in archive.namelist()}, {}
+        names = archive.namelist()
+        keys = [name.removesuffix(".npy") for name in names]
+        if len(set(keys)) < len(keys):
+            twice = next(key for key in keys if keys.count(key) > 1)
+            raise WeightsError(f"two of its arrays are called '{shown(twice, 80)}'; save it again")
+        return {key: _array(archive, name) for key, name in zip(keys, names, strict=True)}, {}
 
 
 def _array(archive, name):
     with open_entry(archive, name) as entry:
         shape, dtype = _header(name, entry)
         if math.prod(shape) * dtype.itemsize != archive.getinfo(name).file_size - entry.tell():
-            raise WeightsError(f"the shape of {ascii(name)[:80]} does not fit its bytes; download it again")
+            raise WeightsError(f"the shape of '{shown(name, 80)}' does not fit its bytes; download it again")
         entry.seek(0)
         array = np.lib.format.read_array(entry, allow_pickle=False, max_header_size=MAX_HEADER)
     return array.astype(dtype.newbyteorder("="), copy=False)
@@ -52,4 +58,4 @@ def _header(name, entry):
 
 
 def _no_numbers(name):
-    return WeightsError(f"{ascii(name)[:80]} in it is no array of numbers; save it as np.savez(path, **state)")
+    return WeightsError(f"'{shown(name, 80)}' in it is no array of numbers; save it as np.savez(path, **state)")

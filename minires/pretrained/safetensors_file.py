@@ -8,15 +8,17 @@ The package of that name gives NumPy no bfloat16; here it becomes float32.
 Source: https://github.com/huggingface/safetensors, section "Format".
 """
 
-import json
 import math
 from pathlib import Path
 
 import numpy as np
 
+from minires.pretrained import strict_json
 from minires.pretrained.errors import WeightsError
 from minires.pretrained.files import as_numbers, item_size, opened, read_at, size_of
+from minires.wording import shown
 
+LARGEST = 2**63  # what a shape or place stays below, as in every format's own reader
 MAX_HEADER = 2**21  # bytes; a state of a thousand arrays takes a tenth of it
 
 DTYPE_NAMES = {
@@ -60,7 +62,7 @@ def _read_header(file):
     length = int.from_bytes(read_at(file, 0, 8).tobytes(), "little")
     if length > MAX_HEADER:
         raise WeightsError(f"no safetensors file, or one whose header of {length} bytes is over {MAX_HEADER}; check it")
-    header = json.loads(read_at(file, 8, length).tobytes())
+    header = strict_json.loads(read_at(file, 8, length).tobytes())
     if not isinstance(header, dict):
         raise WeightsError("no safetensors file: its header is no dictionary; check where it is from")
     return header, 8 + length
@@ -71,12 +73,12 @@ def _place(key, record):
     dtype, shape, (begin, end) = record["dtype"], record["shape"], record["data_offsets"]
     if not isinstance(dtype, str) or dtype not in DTYPE_NAMES:
         raise WeightsError(
-            f"{ascii(key)[:80]} is of dtype {ascii(dtype)[:20]}; save it as one of {', '.join(DTYPE_NAMES)}"
+            f"'{shown(key, 80)}' is of dtype {ascii(dtype)[:20]}; save it as one of {', '.join(DTYPE_NAMES)}"
         )
-    if len(shape) > 32 or any(type(n) is not int or n < 0 for n in (*shape, begin, end)):
-        raise WeightsError(f"the shape or place of {ascii(key)[:80]} makes no sense; download it again")
+    if len(shape) > 32 or any(type(n) is not int or not 0 <= n < LARGEST for n in (*shape, begin, end)):
+        raise WeightsError(f"the shape or place of '{shown(key, 80)}' makes no sense; download it again")
     if end - begin != math.prod(shape) * item_size(DTYPE_NAMES[dtype]):
-        raise WeightsError(f"the shape of {ascii(key)[:80]} does not fit its {end - begin} bytes; download it again")
+        raise WeightsError(f"the shape of '{shown(key, 80)}' does not fit its {end - begin} bytes; download it again")
     return DTYPE_NAMES[dtype], shape, begin, end
 
 

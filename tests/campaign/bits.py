@@ -70,7 +70,7 @@ def same(one: checkpoint.Checkpoint, other: checkpoint.Checkpoint) -> bool:
 
 
 def damaged(content: bytes, rng: np.random.Generator) -> tuple[str, bytes]:
-    """(what was done, the bytes): one bit or a few flipped, cut short, a stretch of zeros or of another place."""
+    """(what was done, the bytes): one bit or a few flipped, cut short, zeros in places, or bytes of another place."""
     kind = str(rng.choice(["one bit", "one bit", "bits", "cut", "zeros", "moved"]))
     bytes_ = np.frombuffer(content, np.uint8).copy()
     if kind == "cut":

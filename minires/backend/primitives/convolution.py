@@ -16,6 +16,7 @@ from minires.backend.geometry import Geometry, turned
 from minires.backend.primitives.blocks import for_each_band, for_each_block, sum_blocks
 from minires.backend.primitives.devices import empty
 from minires.backend.primitives.patches import borrow_patches, col2im
+from minires.backend.primitives.products import product
 from minires.types import Array
 
 
@@ -34,7 +35,7 @@ def convolve(x: Array, weight: Array, bias: Array | None, geometry: Geometry) ->
     def forward_block(images, rows):
         patches = _patches(x[images], geometry, rows)
         y_rows = y[images, rows].reshape(-1, O)
-        xp.matmul(patches, weight_matrix, out=y_rows)
+        product(patches, weight_matrix, y_rows)
         if bias is not None:
             y_rows = y_rows.reshape(-1, OW * O)  # long rows, so that NumPy's inner loop is long
             xp.add(y_rows, row_bias, out=y_rows)
@@ -64,7 +65,7 @@ def convolve_weight_gradient(x: Array, dy: Array, geometry: Geometry) -> Array:
     (_, OH, OW, O), C, (KH, KW) = dy.shape, x.shape[3], geometry.kernel
 
     def backward_block(images, rows):
-        return _patches(x[images], geometry, rows).T @ dy[images, rows].reshape(-1, O)
+        return product(_patches(x[images], geometry, rows).T, dy[images, rows].reshape(-1, O))
 
     column = KH * KW * C * x.itemsize
     dweight_matrix = sum_blocks(for_each_band(backward_block, x, OH, OW * column, column * O))
@@ -86,7 +87,7 @@ def _gradients_at_any_stride(x, dy, weight, geometry):
 
     def backward_block(images):
         dx[images] = _scattered(dy[images], weight_matrix, geometry)
-        return _patches(x[images], geometry).T @ dy[images].reshape(-1, O)
+        return product(_patches(x[images], geometry).T, dy[images].reshape(-1, O))
 
     partials = for_each_block(backward_block, x, _patches_bytes(x, geometry), least_bytes=weight.nbytes)
     return dx, sum_blocks(partials).reshape(KH, KW, C, O).transpose(3, 2, 0, 1)
@@ -101,8 +102,8 @@ def _gradients_at_stride_1(x, dy, weight, geometry):
 
     def backward_block(images, rows):
         dpatches = _patches(dy[images], geometry.turned, rows)
-        array_module(x).matmul(dpatches, turned_matrix, out=dx[images, rows].reshape(-1, C))
-        return x[images, rows].reshape(-1, C).T @ dpatches
+        product(dpatches, turned_matrix, dx[images, rows].reshape(-1, C))
+        return product(x[images, rows].reshape(-1, C).T, dpatches)
 
     partials = for_each_band(backward_block, x, H, W * turned_matrix[:, 0].nbytes, turned_matrix.nbytes)
     dturned = sum_blocks(partials)
@@ -123,7 +124,7 @@ def _patches(x, geometry, rows=None):
 def _scattered(dy, weight_matrix, geometry):
     """col2im(dy @ weight_matrix^T)"""
     (N, OH, OW, O), (KH, KW) = dy.shape, geometry.kernel
-    dpatches = (dy.reshape(-1, O) @ weight_matrix.T).reshape(N, OH, OW, KH, KW, -1)
+    dpatches = product(dy.reshape(-1, O), weight_matrix.T).reshape(N, OH, OW, KH, KW, -1)
     return col2im(dpatches, geometry.image, geometry.stride, geometry.padding)
 
 

@@ -1,0 +1,80 @@
+"""A function of arrays recorded as a CUDA graph: all its launches, given to the GPU as one.
+
+Source: NVIDIA, CUDA C++ Programming Guide, section 3.2.8.7, CUDA Graphs.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from minires.backend.errors import DeviceError
+from minires.backend.gpu import fusing, products
+from minires.backend.gpu.compiling import cupy
+from minires.types import Array
+
+RELAXED = 2  # cudaStreamCaptureModeRelaxed: memory may be taken meanwhile
+
+
+class Graph:
+    """function(*arrays) -> arrays, recorded at once and not computed: `replay` does that.
+
+    arrays: of the shapes and dtypes that are to be given to it. All kernels must have been compiled, by a call with
+    such arrays. What is on the host while it is recorded (numbers, branches, random draws) is as it was then in each
+    replay. Arrays that the function reads or writes without being given them must stay where they are in memory.
+    Raises DeviceError where the function cannot be recorded: it waits for the GPU, or brings something from the host.
+    """
+
+    def __init__(self, function: Callable[..., Sequence[Array]], arrays: Sequence[Array]) -> None:
+        xp = cupy()
+        self._memory = xp.cuda.MemoryPool()  # of this graph alone: nothing else may use what it writes into
+        stream = xp.cuda.Stream(non_blocking=True)
+        xp.cuda.Device().synchronize()
+        pool = xp.get_default_memory_pool()
+        room = pool.total_bytes()  # that the call before took, at the most
+        pool.free_all_blocks()
+        with xp.cuda.using_allocator(self._memory.malloc), stream:
+            products.prepare()
+            self._memory.malloc(
+                room
+            )  # and given back at once, so that none is asked of the driver while it is recorded
+            self._inputs = [xp.array(array, order="C") for array in arrays]
+            stream.synchronize()
+            stream.begin_capture(RELAXED)
+            try:
+                self._outputs = list(function(*self._inputs))
+            except Exception as error:
+                self._give_up(stream)
+                raise DeviceError(f"it cannot be recorded: {_first_line(error)}") from error
+            self._graph = stream.end_capture()
+        stream.synchronize()
+
+    def _give_up(self, stream):
+        """End a recording that went wrong, of which end_capture complains as well."""
+        try:
+            stream.end_capture()
+        except Exception:  # of CUDA's many kinds; what matters has been raised already
+            return
+
+    def replay(self, *arrays: Array) -> list[Array]:
+        """function(*arrays), as recorded. It returns the same arrays each time, which the next replay writes into."""
+        _copy_all(list(zip(self._inputs, arrays, strict=True)))
+        self._graph.launch(cupy().cuda.get_current_stream())
+        return self._outputs
+
+
+def _first_line(error):
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def _copy_all(pairs):
+    """to <- x for all pairs (to, x): one kernel for all numbers of a dtype that kernels are made for."""
+    for real in "fd":
+        alike: list[Any] = [((to, x), {}) for to, x in pairs if to.dtype.char == x.dtype.char == real]
+        if alike and fusing.fused_each(_copy, alike, {}) is not NotImplemented:
+            pairs = [(to, x) for to, x in pairs if to.dtype.char != real]
+    for to, x in pairs:
+        to[...] = x
+
+
+def _copy(to, x):
+    to[...] = x
+    return ()

@@ -1,0 +1,109 @@
+"""Products of matrices by the cuBLAS that CuPy has loaded, called as it is: CuPy's own way refuses to be recorded.
+
+Source: NVIDIA, cuBLAS Library, sections 2.4.7 (cublasSetWorkspace) and 2.7.1 (cublas<t>gemm).
+"""
+
+import ctypes
+import functools
+import os
+from pathlib import Path
+from typing import Any
+
+from minires.backend.errors import DeviceError
+from minires.backend.gpu.compiling import address, cupy
+from minires.types import Array
+
+WORKSPACE = 32 << 20  # bytes, as NVIDIA advises for an H100: cuBLAS may take no memory of its own while it is recorded
+_PLAIN, _TRANSPOSED = 0, 1  # CUBLAS_OP_N, CUBLAS_OP_T
+_GEMM = {"f": ("cublasSgemm_v2", ctypes.c_float), "d": ("cublasDgemm_v2", ctypes.c_double)}
+_handles: dict[tuple[int, int], tuple[Any, Any]] = {}  # (device, stream): handle, its workspace
+
+
+def product(a: Array, b: Array, out: Array | None = None) -> Any:
+    """a (M, K) @ b (K, N), in `out` (M, N) where it is given.
+
+    NotImplemented for what cuBLAS does not take as it lies: neither float32 nor float64, stacks of matrices, no numbers
+    at all, and views of which neither the rows nor the columns are without gaps.
+    """
+    real = a.dtype.char
+    if real not in _GEMM or b.dtype.char != real or a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[0]:
+        return NotImplemented
+    (M, K), N = a.shape, b.shape[1]
+    of_a, of_b = _layout(a), _layout(b)
+    if of_a is None or of_b is None or 0 in (M, N, K):
+        return NotImplemented
+    if out is None:
+        out = cupy().empty((M, N), a.dtype)
+    elif not out.flags.c_contiguous or out.shape != (M, N) or out.dtype.char != real:
+        return NotImplemented
+    gemm, one, zero = _function(real)
+    # cuBLAS goes down columns, so it sees every matrix here transposed: out^T = b^T a^T
+    sizes, matrices = (of_b[0], of_a[0], N, M, K), (address(b), of_b[1], address(a), of_a[1])
+    status = gemm(_handle(), *sizes, one, *matrices, zero, address(out), N)
+    if status:
+        raise DeviceError(
+            f"cuBLAS does not multiply {a.shape} by {b.shape}: status {status}; is the GPU's memory full?"
+        )
+    return out
+
+
+def _layout(x):
+    """How cuBLAS is to take a matrix, and how many numbers lie from a row (or column) to the next; None: not at all."""
+    (rows, columns), (down, right), size = x.shape, x.strides, x.itemsize
+    if right == size and down % size == 0 and (down >= columns * size or rows == 1):
+        return _PLAIN, max(down // size, columns)
+    if down == size and right % size == 0 and (right >= rows * size or columns == 1):
+        return _TRANSPOSED, max(right // size, rows)
+    return None
+
+
+@functools.cache
+def _function(real):
+    """(gemm, address of 1, address of 0)"""
+    name, kind = _GEMM[real]
+    gemm, numbers = getattr(_library(), name), (kind * 2)(1, 0)
+    integer, place = ctypes.c_int, ctypes.c_void_p
+    gemm.argtypes = [place, *[integer] * 5, place, place, integer, place, integer, place, place, integer]
+    gemm.numbers = numbers  # which live as long as the function
+    return gemm, ctypes.addressof(numbers), ctypes.addressof(numbers) + ctypes.sizeof(kind)
+
+
+@functools.cache
+def _library():
+    """The cuBLAS that CuPy has loaded."""
+    xp = cupy()
+    xp.matmul(xp.ones((2, 2), "f"), xp.ones((2, 2), "f"))  # it is loaded by the first product
+    for line in Path("/proc/self/maps").read_text().splitlines():
+        if "libcublas.so" in line:
+            return ctypes.CDLL(line.split(maxsplit=5)[5])
+    raise DeviceError(
+        "CuPy has loaded no cuBLAS that can be found: install it with CuPy, pip install cupy-cuda13x[ctk]"
+    )
+
+
+def prepare() -> None:
+    """Have cuBLAS ready for the current stream, before that is recorded."""
+    _handle()
+
+
+def _handle():
+    """cuBLAS's handle of the current device and stream, with a workspace of its own.
+
+    TF32 for products of float32 is taken where CUPY_TF32=1 asks for it, as CuPy's own products do.
+    """
+    cuda = cupy().cuda
+    key = cuda.runtime.getDevice(), cuda.get_current_stream().ptr
+    if key not in _handles:
+        library, handle = _library(), ctypes.c_void_p()
+        workspace = cuda.alloc(WORKSPACE)
+        tf32 = 3 if os.environ.get("CUPY_TF32") == "1" else 0  # CUBLAS_TF32_TENSOR_OP_MATH, CUBLAS_DEFAULT_MATH
+        done = [
+            library.cublasCreate_v2(ctypes.byref(handle)),
+            library.cublasSetStream_v2(handle, ctypes.c_void_p(key[1])),
+            library.cublasSetWorkspace_v2(handle, ctypes.c_void_p(workspace.ptr), ctypes.c_size_t(WORKSPACE)),
+            library.cublasSetMathMode(handle, tf32),
+        ]
+        if any(done):
+            raise DeviceError(f"cuBLAS cannot be set up: status {max(done)}; is the GPU's memory full?")
+        _handles[key] = handle, workspace
+    return _handles[key][0]

@@ -1,0 +1,85 @@
+"""`train_step`, of which a GPU is given all launches but the optimizer's at once.
+
+Handing a step's launches over one by one takes Python several times as long as a GPU needs to do them
+(docs/backends.md, "The GPU"), and they are the same in every step: same kernels, same places in memory.
+"""
+
+from typing import Any
+
+from minires.backend import DeviceError, device_of, out_of_memory, places, recorded
+from minires.module import Module
+from minires.optim import Optimizer
+from minires.training import loss_and_gradients, train_step
+from minires.types import Array
+
+
+class RecordedStep:
+    """`train_step(model, optimizer, x, labels, label_smoothing, class_weights)`, called with x and labels.
+
+    The results are the same to the last bit. On a GPU, the second of two calls alike (the shapes of x and labels, what
+    is frozen, the modes, the places of the buffers) is recorded, and repeated from then on; other calls in between,
+    such as an epoch's last and smaller batch, are plain steps. On a CPU all are. No gradients are left behind.
+
+    What a model does on the host must not change from step to step: Modules that draw random numbers there, such as
+    Dropout, are found, and then nothing is recorded. whynot: None, or the reason why steps are not recorded.
+    """
+
+    def __init__(
+        self, model: Module, optimizer: Optimizer, label_smoothing: float = 0.0, class_weights: Array | None = None
+    ) -> None:
+        self.model, self.optimizer = model, optimizer
+        self.label_smoothing, self.class_weights = label_smoothing, class_weights
+        draws = [path for path, module in model.named_modules() if hasattr(module, "rng")]
+        self.whynot: str | None = f"its {draws[0]} draws random numbers on the host" if draws else None
+        self._before: Any = None  # what the last call was like
+        self._alike: Any = None  # what the recorded one was like
+        self._repeat: Any = None
+
+    def __call__(self, x: Array, labels: Array) -> tuple[Array, Array]:
+        """One step. Returns the mean loss and the number of right answers, as arrays."""
+        alike = None if self.whynot or device_of(x) == "cpu" else self._kind_of(x, labels)
+        if alike is not None and alike == self._before != self._alike:
+            self._record(x, labels, alike)
+        self._before = alike
+        if alike is None or alike != self._alike:
+            found = train_step(self.model, self.optimizer, x, labels, self.label_smoothing, self.class_weights)
+            self.model.zero_grad()
+            return found
+        parameters = self.model.parameters()
+        loss, right, *gradients = self._repeat(x, labels, *(parameter.data for parameter in parameters))
+        trained = [parameter for parameter in parameters if parameter.requires_grad]
+        for parameter, gradient in zip(trained, gradients, strict=True):
+            parameter.grad = gradient
+        self.optimizer.step()
+        self.model.zero_grad()
+        return loss.copy(), right.copy()
+
+    def _kind_of(self, x, labels):
+        """All that a recording depends on, other than the numbers in arrays that it is given."""
+        buffers = places(self.model.buffers())
+        modes = [module.training for module in self.model.modules()]
+        parameters = [(parameter.shape, parameter.requires_grad) for parameter in self.model.parameters()]
+        return x.shape, x.dtype.char, labels.shape, labels.dtype.char, buffers, modes, parameters
+
+    def _record(self, x, labels, alike):
+        parameters = self.model.parameters()
+
+        def step(x, labels, *weights):
+            kept = [parameter.data for parameter in parameters]
+            for parameter, weight in zip(parameters, weights, strict=True):
+                parameter.data = weight
+            try:
+                loss, right = loss_and_gradients(self.model, x, labels, self.label_smoothing, self.class_weights)
+                return [loss, right, *(parameter.grad for parameter in parameters if parameter.requires_grad)]
+            finally:
+                self.model.zero_grad()
+                for parameter, data in zip(parameters, kept, strict=True):
+                    parameter.data = data
+
+        whynot: tuple[type[Exception], ...] = (DeviceError, *out_of_memory())
+        self._repeat = self._alike = None  # its memory is free before the next is recorded
+        try:
+            self._repeat = recorded(step, [x, labels, *(parameter.data for parameter in parameters)])
+            self._alike = alike
+        except whynot as error:
+            self.whynot = str(error)
