@@ -79,7 +79,8 @@ def run(given):
     script = Script(command_line(), DEFAULTS, (RECIPE,), "train_cifar.py")
     settings = legs.resumed_settings(given, script) if "resume" in given else settings_of(given)
     device = runs.prepare_device(settings)
-    weights = Path(settings["out"]) / "last.safetensors" if "resume" in given else settings["weights"]
+    out = Path(settings["out"]) if "resume" in given else None
+    weights = settings["weights"] if out is None else out / newest(out).name
     state, metadata = pretrained.read(weights, **({} if "resume" in given else known_of_weights(settings)))
     announce(weights, metadata)
     preprocessing = Preprocessing(**metadata["preprocessing"])

@@ -8,8 +8,9 @@
     python examples/train_cifar.py --evaluate runs/NAME/best.safetensors
 
 What a run writes into its folder: config.json, log.csv, train.log, curves.png, result.json, confusion.png and
-mistakes.png (what the network takes for what), last.safetensors (to go on from) and best.safetensors (the model that
-did best on the validation images). compare.py puts several runs side by side.
+mistakes.png (what the network takes for what), last.safetensors (to go on from), previous.safetensors (the same, an
+epoch earlier) and best.safetensors (the model that did best on the validation images). compare.py puts several runs
+side by side.
 """
 
 import argparse

@@ -25,7 +25,7 @@ from minires.plain import check, read_json
 FORMAT = "minires-checkpoint-2"
 WITHOUT_SUM = "minires-checkpoint-1"  # of earlier versions
 FORMATS = (FORMAT, WITHOUT_SUM)
-MAX_HEADER = 2**24  # bytes; a history of 60,000 epochs takes as much
+MAX_HEADER = 2**22  # bytes; a history of 15,000 epochs takes as much, and no more than 200 MB to read
 UNVERIFIED = "written by an earlier version, without a checksum: whether it is as it was written cannot be told"
 _OPTIMIZER = "optimizer/"
 _METADATA = {FORMAT: {"format", "minires", "sha256"}, WITHOUT_SUM: {"format", "minires"}}
@@ -105,6 +105,11 @@ def write(path: Path | str, content: Checkpoint, previous: Path | None = None) -
     header = {"optimizer": state, "position": content.position, "generators": content.generators, "info": content.info}
     metadata = {"format": FORMAT, "minires": json.dumps(header, allow_nan=False)}
     file = serialise(arrays, metadata | {"sha256": digest(arrays, metadata)})
+    if (length := int.from_bytes(file[:8], "little")) > MAX_HEADER:
+        raise OSError(
+            f"{path} could not be written: its metadata takes {length} bytes, at most {MAX_HEADER} are read: train for "
+            "fewer epochs, or keep less in `info`"
+        )
     if previous is not None:
         _keep(Path(path), previous)
     write_atomically(path, file)

@@ -99,3 +99,55 @@ def test_parameters_that_are_not_finite_are_not_saved(tmp_path):
     with pytest.raises(ValueError, match=r"not saved.*0\.weight"):
         checkpoint.save(path, model, optimizer)
     assert path.read_bytes() == before
+
+
+def signed(path, text, format="minires-checkpoint-2"):
+    """A file whose metadata is this text, with the checksum that fits."""
+    arrays, metadata = {"x": np.zeros(1, np.float32)}, {"format": format, "minires": text}
+    save_file(arrays, path, metadata | {"sha256": checkpoint.digest(arrays, metadata)})
+    return path
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[" * 900 + "]" * 900,
+        "[" * 10**6,
+        '{"optimizer": null, "optimizer": null, "position": null, "generators": {}, "info": {}}',
+        '{"optimizer": null, "position": NaN, "generators": {}, "info": {}}',
+        '{"optimizer": 1, "position": null, "generators": {}, "info": {}}',
+        '{"optimizer": null, "position": null, "generators": []}',
+        '{"optimizer": {"kind": "SGD"}, "position": null, "generators": {}, "info": {}}',
+        "null",
+        "",
+    ],
+)
+def test_metadata_that_is_none_though_the_checksum_fits(tmp_path, text):
+    with pytest.raises(checkpoint.DamagedError, match=r"a\.safetensors: damaged"):
+        checkpoint.load(signed(tmp_path / "a.safetensors", text))
+
+
+def test_a_checkpoint_of_a_later_version_is_not_called_damaged(tmp_path):
+    with pytest.raises(checkpoint.CheckpointError, match="another version, 'minires-checkpoint-3'") as found:
+        checkpoint.load(signed(tmp_path / "a.safetensors", "{}", "minires-checkpoint-3"))
+    assert not isinstance(found.value, checkpoint.DamagedError)
+
+
+def test_every_bit_of_the_file_counts(tmp_path):
+    """Each in turn of the header, and every seventh of the rest."""
+    path = tmp_path / "a.safetensors"
+    checkpoint.save(path, Sequential(Linear(2, 2, rng=0)), info={"epoch": 3})
+    content = path.read_bytes()
+    header = 8 + int.from_bytes(content[:8], "little")
+    for place in [*range(8 * header), *range(8 * header, 8 * len(content), 7)]:
+        changed = bytearray(content)
+        changed[place // 8] ^= 1 << place % 8
+        path.write_bytes(changed)
+        with pytest.raises(checkpoint.CheckpointError):
+            checkpoint.load(path)
+
+
+def test_what_could_not_be_read_is_not_written(tmp_path):
+    with pytest.raises(OSError, match=r"its metadata takes .* bytes, at most 4194304 are read"):
+        checkpoint.save(tmp_path / "a.safetensors", Sequential(Linear(2, 2, rng=0)), info={"a": "x" * 2**22})
+    assert not list(tmp_path.iterdir())

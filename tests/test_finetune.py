@@ -342,6 +342,7 @@ class TestResume:
         shutil.copytree(pictures, folder)
         with monkeypatch.context() as older:
             older.setattr(folders, "fingerprint", lambda listing, parts: None)
+            older.setattr(finetune_script.runs, "of_data", lambda loaders, fingerprint: {})
             finetune("--weights", weights, "--image-folder", folder, "--epochs", 1, "--out", run)
         (folder / "red" / "0.png").unlink()
         code, _, err = finetune("--resume", run)

@@ -49,7 +49,7 @@ def refuse_other_data(was: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     label, here = was["dataset"]["label"], now["dataset"]["label"]
     if (was["dataset"]["name"], label) != (now["dataset"]["name"], here):
         raise ValueError(f"the run was trained on {label}, this is {here}: name its --data-dir")
-    before = was.get("data", now["data"])
+    before = was.get("data") or now["data"]
     if other := [name for part, name in PARTS.items() if before.get(part) != now["data"][part]]:
         raise ValueError(
             f"--resume: the {' and '.join(other)} images or their labels are not those with which the run began, "
