@@ -26,6 +26,7 @@ from minires.data.images import Preprocessing
 from minires.inspection import pictures
 from minires.inspection.explain import grad_cam, input_gradient
 from minires.names import unknown
+from minires.wording import shown
 
 
 def main():
@@ -84,9 +85,9 @@ def explain(model, preprocessing, pixels, device, label, classes):
 def show(name, row):
     """What is explained, and the likeliest classes."""
     *_, explained, best = row
-    print(f"{name}: explained is {explained}")
+    print(f"{shown(name, 4096)}: explained is {shown(explained)}")
     for label, probability in best:
-        print(f"  {probability:7.2%}  {label}", flush=True)
+        print(f"  {probability:7.2%}  {shown(label)}", flush=True)
 
 
 def command_line():

@@ -26,6 +26,7 @@ from minires.data.dataset import DatasetError
 from minires.data.images import Preprocessing
 from minires.files import write_atomically
 from minires.inspection.pictures.figures import fit_letters, new_figure
+from minires.wording import shown
 
 
 def main():
@@ -75,9 +76,9 @@ def show(name, best, classes, as_json):
         found = [{"class": classes[label], "label": label, "probability": value} for label, value in best]
         print(json.dumps({"image": str(name), "top": found}), flush=True)
         return
-    print(name)
+    print(shown(name, 4096))
     for label, probability in best:
-        print(f"  {probability:7.2%}  {classes[label]}", flush=True)
+        print(f"  {probability:7.2%}  {shown(classes[label])}", flush=True)
 
 
 def plot(image, pixels, order, best, path):
