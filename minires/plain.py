@@ -4,15 +4,19 @@ import json
 import math
 from typing import Any
 
+from minires.wording import shown
+
 DEEPEST = 32  # lists and dictionaries within each other; what this library writes has 8
 
 
-def read_json(text: str | bytes) -> Any:
-    """The value of a JSON text. Raises ValueError for what this library does not write, too: keys that stand twice,
-    numbers that are not finite, lists more than `DEEPEST` deep.
+def read_json(text: str | bytes, finite: bool = True) -> Any:
+    """The value of a JSON text, which means one thing. Raises ValueError for what is none, for a key that stands twice
+    in a dictionary, of which Python's reader takes the last, and for lists more than `DEEPEST` deep.
+
+    finite: refuse NaN and Infinity, too, for which JSON has no words.
     """
     try:
-        value = json.loads(text, object_pairs_hook=_once, parse_constant=_refuse)
+        value = json.loads(text, object_pairs_hook=_once, parse_constant=_refuse if finite else float)
     except RecursionError:
         raise ValueError(f"lists within lists, over {DEEPEST} deep") from None
     _check_depth(value, DEEPEST)
@@ -63,9 +67,11 @@ def _is_of(value, kind):
 
 def _once(pairs):
     """A dictionary of pairs, no key twice."""
-    content = dict(pairs)
-    if len(content) < len(pairs):
-        raise ValueError("a key stands twice")
+    content: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in content:
+            raise ValueError(f"two values are called {shown(key, 80)}")
+        content[key] = value
     return content
 
 

@@ -11,8 +11,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+from minires import plain
 from minires.data.images import Preprocessing
-from minires.pretrained import strict_json
 from minires.pretrained.errors import WeightsError
 from minires.pretrained.files import inside
 from minires.wording import shown
@@ -48,7 +48,7 @@ def read_json(path: Path) -> Any:
     if len(data) > MAX_JSON:
         raise WeightsError(f"{shown(path.name)} has more than {MAX_JSON:,} bytes; download it again")
     try:
-        return strict_json.loads(data)
+        return plain.read_json(data, finite=False)
     except ValueError as error:
         raise WeightsError(f"{shown(path.name)} is no JSON ({shown(str(error))}); download it again") from error
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from minires import checkpoint
 from minires.data.images import Preprocessing
-from minires.pretrained import strict_json
+from minires.plain import read_json
 from minires.pretrained.errors import WeightsError
 from minires.pretrained.readings import ASSUMED, FIELDS, IMAGENET
 from minires.wording import shown
@@ -25,7 +25,7 @@ def said(path: str | Path, info: Mapping[str, Any]) -> dict[str, Any]:
     if written_by is None:
         return _of_others(info)
     try:
-        known = {"model": "", "classes": None, **written_by(strict_json.loads(info["minires"]))}
+        known = {"model": "", "classes": None, **written_by(read_json(info["minires"]))}
         Preprocessing(**{**IMAGENET, **known.get("preprocessing", {})})
         names, options = known["classes"], known.get("options", {})
         if not isinstance(known["model"], str) or not (names is None or _are_texts(names)):

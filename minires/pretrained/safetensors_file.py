@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from minires.pretrained import strict_json
+from minires.plain import read_json
 from minires.pretrained.errors import WeightsError
 from minires.pretrained.files import as_numbers, item_size, opened, read_at, size_of
 from minires.wording import shown
@@ -62,7 +62,7 @@ def _read_header(file):
     length = int.from_bytes(read_at(file, 0, 8).tobytes(), "little")
     if length > MAX_HEADER:
         raise WeightsError(f"no safetensors file, or one whose header of {length} bytes is over {MAX_HEADER}; check it")
-    header = strict_json.loads(read_at(file, 8, length).tobytes())
+    header = read_json(read_at(file, 8, length).tobytes())
     if not isinstance(header, dict):
         raise WeightsError("no safetensors file: its header is no dictionary; check where it is from")
     return header, 8 + length
