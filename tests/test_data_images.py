@@ -134,6 +134,7 @@ class TestPreprocessing:
             {"size": 0},
             {"size": 300},
             {"size": True},
+            {"size": None},
             {"std": (0, 1, 1)},
             {"std": (1, float("nan"), 1)},
             {"std": (1, 1, float("inf"))},

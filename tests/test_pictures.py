@@ -220,10 +220,13 @@ class TestExplainScript:
         [
             (("--class", "class 11"), "unknown class 'class 11': did you mean 'class 1'"),
             (("--classes", "nowhere.txt"), "nowhere.txt"),
+            (("--classes", "twins.txt", "--class", "b"), "--class b: 9 classes have this name"),
             (("--out", "nowhere/out.png"), "make the folder nowhere first"),
         ],
     )
     def test_errors(self, explain, folder, flags, message):
+        (folder / "twins.txt").write_text("a\n" + 9 * "b\n")
+        flags = [folder / flag if flag == "twins.txt" else flag for flag in flags]
         code, _, err = explain(folder / "a.png", "--weights", folder / "weights.safetensors", *flags)
         assert code == 1
         assert message in scripts.one_sentence(err)
@@ -309,3 +312,15 @@ class TestFonts:
         counts = np.eye(300, dtype=int)
         figure = pictures.draw_confusion_matrix(counts, [f"class {number}" for number in range(300)])
         assert max(figure.get_size_inches()) <= 12 and len(figure.axes[0].get_xticks()) <= 40
+
+
+def test_weights_whose_answers_are_no_numbers(folder, tmp_path, monkeypatch, capsys):
+    """Each is finite, and JSON has no word for what comes out."""
+    state = dict(models.resnet8(rng=5).state_dict())
+    state["fc.bias"] = np.full(10, 3e38, np.float32)
+    state["fc.weight"] = np.full_like(state["fc.weight"], 3e38)
+    save_file(state, tmp_path / "weights.safetensors")
+    flags = ("--weights", tmp_path / "weights.safetensors", "--json")
+    code, printed, err = scripts.call(scripts.load("predict"), monkeypatch, capsys, folder / "a.png", *flags)
+    assert (code, printed) == (1, "")
+    assert "the network's answer is no number" in err

@@ -185,6 +185,7 @@ def test_what_a_file_does_not_say_is_assumed_and_said(tmp_path):
         '{"model": "resnet8", "classes": 5, "source": ""}',
         '{"model": "resnet8", "classes": null, "source": "", "preprocessing": {"mean": [1]}}',
         '{"model": "resnet8", "classes": null, "source": "", "preprocessing": {"mean": "abc", "std": [1, 1, 1]}}',
+        '{"model": "resnet8", "model": "resnet20", "classes": null, "source": ""}',
         "[" * 100_000,
         "nonsense",
         "{}",

@@ -4,7 +4,6 @@ import os
 import re
 import shutil
 import struct
-import subprocess
 import sys
 import zipfile
 import zlib
@@ -409,11 +408,3 @@ def test_what_is_no_file_of_keras(tmp_path, monkeypatch):
         assert refusal(tmp_path / "a.h5").startswith("damaged or no HDF5 file (")
     monkeypatch.setitem(sys.modules, "h5py", None)
     assert refusal(tmp_path / "a.h5") == "files of Keras are read with h5py: pip install h5py"
-
-
-def test_damaged_files():
-    """In a process of its own: the library that reads HDF5 is written in C. All cases: tests/fuzz_keras.py."""
-    script = Path(__file__).with_name("fuzz_keras.py")
-    done = subprocess.run([sys.executable, script, "--cases", "60"], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "whole: flipped" in done.stdout

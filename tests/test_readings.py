@@ -206,6 +206,9 @@ def load_metadata(path):
     [
         {"options": {"eps": "small"}}, {"options": {"eps": 5.0}}, {"options": {"shortcut": "C"}}, {"options": [1]},
         {"left_out": [1]}, {"left_out": 5}, {"preprocessing": {"mean": [1]}}, {"preprocessing": {"color": 1}},
+        {"preprocessing": {"mean": [0, 0, float("nan")]}}, {"preprocessing": {"std": [1, 1, float("inf")]}},
+        {"preprocessing": {"size": None}}, {"source": ["a"]}, {"classes": "0123456789"}, {"classes": {"a": 0}},
+        {"left_out": "ab"},
     ],
 )  # fmt: skip
 def test_damaged_answers(tmp_path, header):

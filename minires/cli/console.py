@@ -70,7 +70,12 @@ def one_of(what: str, names: Collection[str]) -> Callable[[str], str]:
 
 
 def likeliest(logits: np.ndarray, number: int) -> list[tuple[int, float]]:
-    """[(label, probability)] of the `number` likeliest classes of one image, whose logits are (classes,)."""
+    """[(label, probability)] of the `number` likeliest classes of one image, whose logits are (classes,).
+
+    Raises ValueError for logits that are NaN or infinite: weights may be finite and their products not.
+    """
+    if not np.isfinite(logits).all():
+        raise ValueError("the network's answer is no number, for its weights are too large: give other weights")
     probabilities = softmax(logits[None].astype(np.float64))[0][0]
     return [(int(label), float(probabilities[label])) for label in np.argsort(-probabilities, kind="stable")[:number]]
 

@@ -143,7 +143,7 @@ class Preprocessing:
             )
         if not all(-1000 <= number <= 1000 for number in self.mean) or not all(1e-6 <= n <= 1000 for n in self.std):
             raise ValueError(f"Preprocessing: mean {self.mean}, std {self.std}: for pixels from 0 to 1, at most 1000")
-        sides = [side for side in (self.size, self.resize) if side is not None]
+        sides = [self.size] if self.resize is None else [self.size, self.resize]
         if not all(type(side) is int for side in sides) or not 1 <= sides[0] <= sides[-1] <= 10_000:
             raise ValueError(f"Preprocessing: size {self.size}, resize {self.resize}: 1 <= size <= resize <= 10000")
         object.__setattr__(self, "mean", tuple(map(float, self.mean)))

@@ -24,6 +24,7 @@ import numpy as np
 from minires.pretrained import hdf5_table
 from minires.pretrained.errors import WeightsError
 from minires.pretrained.zip_file import ALWAYS_ALLOWED, MAX_GROWTH
+from minires.wording import shown
 
 Fetch = Callable[[int, int], np.ndarray]  # (start, count) -> uint8 (count,) of the file
 SECONDS, MEMORY = 4, 2**27  # of the processor, and bytes, that HDF5 may take; an honest file needs 0.1 s
@@ -71,11 +72,16 @@ def stored_arrays(content: BinaryIO | np.ndarray, leave_out: Collection[str] = (
     command = [sys.executable, "-I", hdf5_table.__file__, json.dumps(given)]
     answer = _answer(command, content)
     if "refused" in answer:
-        raise WeightsError(answer["refused"])
+        raise WeightsError(shown(answer["refused"], 500))
     if "damaged" in answer:
-        reason = ascii(answer["damaged"].partition("\n")[0])[1:-1][:150]
+        reason = shown(answer["damaged"].partition("\n")[0], 150)
         raise WeightsError(f"damaged or no HDF5 file ({reason}): download or save it again")
-    return [StoredArray(**{**array, "shape": tuple(array.get("shape") or ())}) for array in answer["arrays"]]
+    return [_stored(array) for array in answer["arrays"]]
+
+
+def _stored(told):
+    """A StoredArray of what is told of it, with a name that can be printed."""
+    return StoredArray(**{**told, "name": shown(told["name"], 300), "shape": tuple(told.get("shape") or ())})
 
 
 def _answer(command, content):

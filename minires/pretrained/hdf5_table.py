@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 MOST_OBJECTS = 20_000  # groups and arrays; a whole ResNet-152 in Keras 3 has 2,700 beside what its optimizer keeps
 MOST_LEVELS = 32  # of groups in each other
 MOST_CHUNKS = 100_000  # of all arrays together
-_LONGEST_NAME = 100  # letters; Keras's longest here has 20
 _SAVE_AGAIN = "load the file in Keras and save it again"
 
 
@@ -77,7 +76,7 @@ def _limit(seconds, memory):
 def table(file: "File", leave_out: Collection[str] = ()) -> list[dict[str, Any]]:
     """[{"name", "shape", "dtype", ...}] of the arrays in an open file, by name; groups named in leave_out are skipped.
 
-    name       its path, which begins with /, with what cannot be printed as escapes
+    name       its path, which begins with /
     dtype      NumPy's, such as "<f4", or None with "odd", what else it is
     offset     where its bytes are, if they are in one piece; "content" in its place: themselves, in base64
     chunks     else: the shape of a chunk; "filters": HDF5's numbers in their order; "pieces": for each chunk
@@ -98,7 +97,7 @@ def table(file: "File", leave_out: Collection[str] = ()) -> list[dict[str, Any]]
             if not path and name.decode("utf-8", "replace") in leave_out:
                 continue
             item = h5py.h5o.open(group, name)
-            full = f"{path}/{_shown(name)}"
+            full = f"{path}/{name.decode('utf-8', 'backslashreplace')}"
             address = h5py.h5o.get_info(item).addr
             if address in seen:
                 raise Refused(f"{full} has another name in the file, too: {_SAVE_AGAIN}")
@@ -173,13 +172,6 @@ def _pieces(dataset, left):
     if left[1] < 0:
         raise Refused(f"its arrays are cut into more than {MOST_CHUNKS:,} chunks: {_SAVE_AGAIN}")
     return pieces
-
-
-def _shown(name):
-    """A name as letters that can be printed, for it goes into messages; a known one stays as it is."""
-    text = name.decode("utf-8", "backslashreplace")
-    text = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
-    return text if len(text) <= _LONGEST_NAME else f"{text[:_LONGEST_NAME]}..."
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from typing import Any
 from minires.data.images import Preprocessing
 from minires.pretrained.readings import ASSUMED, FIELDS
 from minires.pretrained.weights import read
+from minires.wording import shown
 
 
 def identify(path: str | Path, part: str | None = None, overrides: Mapping[str, Any] | None = None) -> str:
@@ -18,11 +19,11 @@ def identify(path: str | Path, part: str | None = None, overrides: Mapping[str, 
     options = "".join(f", {name} {value}" for name, value in metadata["options"].items() if value)
     numbers = sum(array.size for key, array in state.items() if ".running_" not in key)
     heads = "no head" if metadata["num_classes"] is None else f"{metadata['num_classes']:,} classes"
-    names = f": {', '.join(metadata['classes'][:10])}" if metadata["classes"] else ""
+    names = f": {', '.join(shown(name, 40) for name in metadata['classes'][:10])}" if metadata["classes"] else ""
     lines = [
         f"model          {metadata['model']}{options}, {numbers:,} parameters",
         f"classes        {heads}{names}",
-        f"source         {metadata['source']}",
+        f"source         {shown(metadata['source'])}",
         f"preprocessing  {preprocessing_text(metadata)}",
         *(f"assumed        {sentence}" for sentence in assumed_sentences(metadata)),
         *(f"note           {note}" for note in metadata["notes"]),

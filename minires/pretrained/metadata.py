@@ -28,9 +28,11 @@ def said(path: str | Path, info: Mapping[str, Any]) -> dict[str, Any]:
         known = {"model": "", "classes": None, **written_by(strict_json.loads(info["minires"]))}
         Preprocessing(**{**IMAGENET, **known.get("preprocessing", {})})
         names, options = known["classes"], known.get("options", {})
-        if not isinstance(known["model"], str) or not (names is None or all(isinstance(name, str) for name in names)):
+        if not isinstance(known["model"], str) or not (names is None or _are_texts(names)):
             raise ValueError("names that are no text")
-        if not isinstance(options, dict) or not all(isinstance(name, str) for name in known.get("left_out", [])):
+        if not isinstance(known.get("source", ""), str):
+            raise ValueError("a source that is no text")
+        if not isinstance(options, dict) or not _are_texts(known.get("left_out", [])):
             raise ValueError("options or names that are none")
         return known
     except (KeyError, TypeError, ValueError, RecursionError) as error:
@@ -85,6 +87,10 @@ def _of_others(info):
     places = [info, meta] if isinstance(meta, dict) else [info]
     names = next((found for place in places for name in CLASSES if (found := _names(place.get(name)))), None)
     return {**known, "classes": names, "maybe": True} if names else known
+
+
+def _are_texts(value):
+    return isinstance(value, list) and all(isinstance(name, str) for name in value)
 
 
 def _names(value):
