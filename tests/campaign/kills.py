@@ -244,6 +244,6 @@ ATTACKS = [
     Attack(
         "killed at a change", f"killed at any change of its folder: {PROMISE}", prepare, killed_at_a_change, 1200, 4
     ),
-    Attack("killed at a moment", f"killed at any moment: {PROMISE}", prepare, killed_at_a_moment, 600, 2),
-    Attack("stopped at a moment", f"stopped by a signal: {PROMISE}", prepare, stopped_at_a_moment, 400, 2),
+    Attack("killed at a moment", f"killed at any moment: {PROMISE}", prepare, killed_at_a_moment, 600, 1),
+    Attack("stopped at a moment", f"stopped by a signal: {PROMISE}", prepare, stopped_at_a_moment, 400, 1),
 ]
