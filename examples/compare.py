@@ -21,10 +21,11 @@ from minires.cli.comparing import MOST_DRAWN, differences, draw_comparison, orde
 from minires.cli.console import Parser
 from minires.cli.legs import run_folder
 from minires.cli.output import note
+from minires.cli.pictures import made_by, refuse_to_replace
 from minires.columns import listed, printable
 from minires.inspection.pictures import write_png
 
-MARK = {"Software": "minires, examples/compare.py"}
+MARK = "minires, examples/compare.py"
 
 
 def main():
@@ -34,7 +35,7 @@ def main():
 
 def run(options):
     """Read, print and draw; the exit code."""
-    names = [Path(name) for name in options["runs"] if not made_here(name)]
+    names = [Path(name) for name in options["runs"] if not made_by(MARK, name)]
     folders = list(dict.fromkeys(run_folder(name) if name.suffix == ".safetensors" else name for name in names))
     found = ordered(readable(folders))
     if not found:
@@ -65,18 +66,8 @@ def readable(folders):
 
 def write_picture(found, path):
     """Draw the runs into a file that is new, or that this script has made."""
-    if path.exists() and not made_here(path):
-        raise ValueError(f"{path} is there, and not a picture of this script: name another file with --out")
-    write_png(draw_comparison(found), path, text=MARK)
-
-
-def made_here(path):
-    """Whether a file says, in its first entries, that this script has made it."""
-    path = Path(path)
-    if not path.is_file():
-        return False
-    with open(path, "rb") as file:
-        return MARK["Software"].encode() in file.read(1000)
+    refuse_to_replace(path, MARK, "--out")
+    write_png(draw_comparison(found), path, text={"Software": MARK})
 
 
 def command_line():

@@ -17,9 +17,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a fre
 from minires import backend, pretrained
 from minires.cli import runs
 from minires.cli.console import Parser, fail, likeliest
-from minires.cli.pictures import chosen_range, open_and_say
+from minires.cli.pictures import chosen_range, open_and_say, refuse_to_replace
 from minires.cli.settings import add_arguments
 from minires.cli.weights import add_weights_arguments, class_names, known_of_weights, note_assumed
+from minires.columns import printable
 from minires.data import normalize
 from minires.data.dataset import DatasetError
 from minires.data.images import Preprocessing
@@ -27,6 +28,8 @@ from minires.inspection import pictures
 from minires.inspection.explain import grad_cam, input_gradient
 from minires.names import unknown
 from minires.wording import shown
+
+MARK = "minires, examples/explain.py"  # in its pictures, which alone it replaces
 
 
 def main():
@@ -36,6 +39,7 @@ def main():
 
 def run(options):
     """Explain every picture that can be read; the exit code is 1 if one could not."""
+    refuse_to_replace(options["out"], MARK, "--out")
     model, metadata = pretrained.build(options["weights"], **known_of_weights(options))
     classes = class_names(metadata, options["classes"])
     label = None if options["class"] is None else label_of(options["class"], classes)
@@ -54,7 +58,8 @@ def run(options):
         rows.append(explain(model, preprocessing, preprocessing.pixels(image), device, label, classes))
         show(name, rows[-1])
     if rows:
-        pictures.write_png(pictures.draw_explanations(*zip(*rows, strict=True)), options["out"])
+        figure = pictures.draw_explanations(*zip(*rows, strict=True))
+        pictures.write_png(figure, options["out"], text={"Software": MARK})
         print(f"wrote {options['out']}", file=sys.stderr)
     return code
 
@@ -85,7 +90,7 @@ def explain(model, preprocessing, pixels, device, label, classes):
 def show(name, row):
     """What is explained, and the likeliest classes."""
     *_, explained, best = row
-    print(f"{shown(name, 4096)}: explained is {shown(explained)}")
+    print(f"{printable(str(name))}: explained is {shown(explained)}")
     for label, probability in best:
         print(f"  {probability:7.2%}  {shown(label)}", flush=True)
 

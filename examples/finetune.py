@@ -30,6 +30,7 @@ import numpy as np
 from minires import backend, data, models, optim, pretrained
 from minires.cli import legs, runs
 from minires.cli.console import Parser, in_flags
+from minires.cli.generations import newest
 from minires.cli.pictures import check_range
 from minires.cli.saved import Script
 from minires.cli.settings import FIRST, LAST, add_arguments, make_loaders
@@ -188,7 +189,7 @@ def refuse_changed_folder(resume, settings, dataset):
     """Raise ValueError if the pictures are not those that the run began with: they would be divided anew."""
     if settings["image_folder"] is None:
         return
-    config = legs.load_with_config(Path(settings["out"]) / "last.safetensors").info["config"]
+    config = newest(Path(settings["out"])).checkpoint.info["config"]
     sizes, parts = config["sizes"], (dataset.train_labels, dataset.val_labels, dataset.test_labels)
     pictures = sum(len(labels) for labels in parts if labels is not None)
     same = (config["classes"], sum(sizes.values())) == (list(dataset.classes), pictures)
@@ -247,8 +248,7 @@ def resumed_epoch(settings):
     """How many epochs the run to go on with has finished; None for a new run."""
     if "resume" not in settings:
         return None
-    position = legs.load_with_config(Path(settings["out"]) / "last.safetensors").position
-    return position["epoch"] if position else 0
+    return newest(Path(settings["out"])).position.epoch
 
 
 def finetune(settings, dataset, device, state, metadata, preprocessing):

@@ -18,15 +18,18 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a fre
 from minires import backend, no_grad, pretrained
 from minires.cli import runs
 from minires.cli.console import Parser, fail, likeliest
-from minires.cli.pictures import chosen_range, open_and_say
+from minires.cli.pictures import chosen_range, open_and_say, refuse_to_replace
 from minires.cli.settings import add_arguments
 from minires.cli.weights import add_weights_arguments, class_names, known_of_weights, note_assumed
+from minires.columns import printable
 from minires.data import normalize
 from minires.data.dataset import DatasetError
 from minires.data.images import Preprocessing
 from minires.files import write_atomically
 from minires.inspection.pictures.figures import fit_letters, new_figure
 from minires.wording import shown
+
+MARK = "minires, examples/predict.py"  # in its plots, which alone it replaces
 
 
 def main():
@@ -38,6 +41,8 @@ def run(options):
     """Predict every picture that can be read; the exit code is 1 if one could not."""
     if options["top"] < 1:
         raise ValueError(f"--top {options['top']}: give 1 or more")
+    if options["plot"]:
+        refuse_to_replace(options["plot"], MARK, "--plot")
     model, metadata = pretrained.build(options["weights"], **known_of_weights(options))
     classes = class_names(metadata, options["classes"])
     preprocessing = Preprocessing(**metadata["preprocessing"])
@@ -76,7 +81,7 @@ def show(name, best, classes, as_json):
         found = [{"class": classes[label], "label": label, "probability": value} for label, value in best]
         print(json.dumps({"image": str(name), "top": found}), flush=True)
         return
-    print(shown(name, 4096))
+    print(printable(str(name)))
     for label, probability in best:
         print(f"  {probability:7.2%}  {shown(classes[label])}", flush=True)
 
@@ -97,7 +102,9 @@ def plot(image, pixels, order, best, path):
     bars.set_xlabel("probability, %")
     fit_letters(figure, path)
     drawn = io.BytesIO()
-    figure.savefig(drawn, format=Path(path).suffix[1:].lower() or "png")
+    kind = Path(path).suffix[1:].lower() or "png"
+    marks = {"png": {"Software": MARK}, "pdf": {"Creator": MARK}, "svg": {"Creator": MARK}}
+    figure.savefig(drawn, format=kind, metadata=marks.get(kind))
     write_atomically(path, drawn.getvalue())
     print(f"wrote {path}", file=sys.stderr)
 

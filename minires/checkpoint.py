@@ -1,11 +1,16 @@
 """What a run needs to go on as if it had never stopped, in one safetensors file.
 
 The model's arrays stand under their own names, so any reader of safetensors finds a state_dict; the optimizer's
-arrays under "optimizer/...". All else (position, history, generators, settings) is JSON in the file's metadata.
+arrays under "optimizer/...". All else (position, history, generators, settings) is JSON in the file's metadata, and
+beside it stands the SHA-256 of all arrays and all metadata: a file that is not the one that was written is refused.
 Files are written beside and renamed: whatever happens meanwhile, the previous one stays whole.
 """
 
+import errno
+import hashlib
 import json
+import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,13 +20,35 @@ import numpy as np
 from minires.files import write_atomically
 from minires.module import Module
 from minires.optim import Optimizer
+from minires.plain import check, read_json
 
-FORMAT = "minires-checkpoint-1"
+FORMAT = "minires-checkpoint-2"
+WITHOUT_SUM = "minires-checkpoint-1"  # of earlier versions
+FORMATS = (FORMAT, WITHOUT_SUM)
+MAX_HEADER = 2**24  # bytes; a history of 60,000 epochs takes as much
+UNVERIFIED = "written by an earlier version, without a checksum: whether it is as it was written cannot be told"
 _OPTIMIZER = "optimizer/"
+_METADATA = {FORMAT: {"format", "minires", "sha256"}, WITHOUT_SUM: {"format", "minires"}}
+_DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BOOL": "?", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1"}
+_DTYPES |= {"U64": "<u8", "U32": "<u4", "U16": "<u2", "U8": "u1"}
+_HEADER = {
+    "optimizer": (None, {"kind": str, "lr": float, "steps": [int], "param_groups": [{"params": [int]}]}),
+    "position": (None, dict),
+    "generators": {str: dict},
+    "info": dict,
+}
 
 
 class CheckpointError(ValueError):
     """A checkpoint that cannot be used; the message names the file, what is wrong with it and the cure."""
+
+
+class DamagedError(CheckpointError):
+    """A file that is not as it was written.   trouble: the message without the cure."""
+
+    def __init__(self, trouble: str) -> None:
+        super().__init__(f"{trouble}: give another copy of it")
+        self.trouble = trouble
 
 
 @dataclass(frozen=True)
@@ -31,6 +58,7 @@ class Checkpoint:
     model: {key: array}, for `Module.load_state_dict`.   optimizer: for `Optimizer.load_state_dict`, or None.
     position: where training stood, or None.   generators: {path: state} of the model's random generators.
     info: what describes the run and the model ("config", "classes", ...).
+    verified: whether the file had a checksum; those of earlier versions have none.
     """
 
     model: dict[str, np.ndarray]
@@ -38,6 +66,10 @@ class Checkpoint:
     position: dict[str, Any] | None
     generators: dict[str, Any]
     info: dict[str, Any]
+    verified: bool = True
+
+
+# Writing ------------------------------------------------------------------------------------------------------------
 
 
 def save(
@@ -46,77 +78,185 @@ def save(
     optimizer: Optimizer | None = None,
     position: dict[str, Any] | None = None,
     info: dict[str, Any] | None = None,
+    previous: Path | None = None,
 ) -> None:
     """Write a checkpoint of `model` and, to go on training, of `optimizer` and `position` (JSON-able).
 
-    Raises OSError where it cannot be written (the previous file stays) and ValueError for parameters that are
-    not finite, which nothing could go on from.
+    previous: None, or the name under which the file that stands at `path` is kept.
+    Raises OSError where it cannot be written (the file before stays) and ValueError for parameters that are
+    not finite, which nothing could go on from, and for numbers in `position` or `info` that are not.
     """
+    state = None if optimizer is None else optimizer.state_dict()
+    write(path, Checkpoint(model.state_dict(), state, position, generator_states(model), info or {}), previous)
+
+
+def write(path: Path | str, content: Checkpoint, previous: Path | None = None) -> None:
+    """Write a Checkpoint; else as `save`."""
     from safetensors.numpy import save as serialise
 
-    arrays = model.state_dict()
+    arrays = {key: np.ascontiguousarray(array) for key, array in content.model.items()}
     broken = [key for key, array in arrays.items() if array.dtype.kind == "f" and not np.isfinite(array).all()]
     if broken:
         raise ValueError(f"{path}: not saved, since these hold NaN or infinity: {', '.join(broken[:5])}")
-    state = None
-    if optimizer is not None:
-        state = optimizer.state_dict()
-        arrays |= {_OPTIMIZER + key: array for key, array in state.pop("arrays").items()}
-    header = {"optimizer": state, "position": position, "generators": generator_states(model), "info": info or {}}
-    arrays = {key: np.ascontiguousarray(array) for key, array in arrays.items()}
-    write_atomically(path, serialise(arrays, metadata={"format": FORMAT, "minires": json.dumps(header)}))
+    state = content.optimizer
+    if state is not None:
+        arrays |= {_OPTIMIZER + key: np.ascontiguousarray(array) for key, array in state["arrays"].items()}
+        state = {key: value for key, value in state.items() if key != "arrays"}
+    header = {"optimizer": state, "position": content.position, "generators": content.generators, "info": content.info}
+    metadata = {"format": FORMAT, "minires": json.dumps(header, allow_nan=False)}
+    file = serialise(arrays, metadata | {"sha256": digest(arrays, metadata)})
+    if previous is not None:
+        _keep(Path(path), previous)
+    write_atomically(path, file)
+
+
+def digest(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None = None) -> str:
+    """SHA-256, in hexadecimal, of metadata and of arrays: their names, dtypes, shapes and numbers, sorted by name."""
+    total = hashlib.sha256(json.dumps(sorted((metadata or {}).items())).encode())
+    for key in sorted(arrays):
+        array = arrays[key]
+        total.update(json.dumps([key, array.dtype.newbyteorder("<").str, array.shape]).encode())
+        total.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+    return total.hexdigest()
+
+
+def _keep(path, previous):
+    """Give the file at `path` a second name, by a link or, where a disk has none, a copy: both are whole throughout."""
+    beside = previous.with_name(f".{previous.name}.{os.getpid()}.part")
+    try:
+        os.link(path, beside)
+        os.replace(beside, previous)
+    except FileNotFoundError:
+        return  # nothing stands there yet
+    except OSError:
+        write_atomically(previous, path.read_bytes())
+    finally:
+        beside.unlink(missing_ok=True)  # a rename of one name of a file to another name of it leaves both
+
+
+# Reading ------------------------------------------------------------------------------------------------------------
 
 
 def load(path: str | Path) -> Checkpoint:
     """Read a Checkpoint: `load(path).model` is what `Module.load_state_dict` takes.
 
-    Raises CheckpointError for a missing, damaged or foreign file.
+    Raises CheckpointError for a missing or foreign file, and its kind DamagedError for one that is not as it was
+    written, before any of its numbers is used. Raises OSError for a file that may not be read.
     """
-    from safetensors import SafetensorError, safe_open
-
     path = Path(path)
     if not path.is_file():
         raise CheckpointError(f"{path}: no such checkpoint: give a .safetensors file that a run has written")
     try:
-        with safe_open(path, framework="np") as file:
-            metadata = file.metadata() or {}
-            arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
-    except (SafetensorError, OSError, ValueError) as error:
+        arrays, metadata = _parse(_content(path))
+        _check_format(path, arrays, metadata)
+        verified = verify(arrays, metadata)
+        header = read_json(metadata["minires"])
+        check(header, _HEADER, "its metadata")
+    except CheckpointError:
+        raise
+    except ValueError as error:
+        raise DamagedError(f"{path}: damaged or no safetensors file ({error})") from error
+    optimizer = header["optimizer"]
+    if optimizer is not None:
+        optimizer["arrays"] = {
+            key.removeprefix(_OPTIMIZER): array for key, array in arrays.items() if key.startswith(_OPTIMIZER)
+        }
+    model = {key: array for key, array in arrays.items() if not key.startswith(_OPTIMIZER)}
+    return Checkpoint(model, optimizer, header["position"], header["generators"], header["info"], verified)
+
+
+def _check_format(path, arrays, metadata):
+    """Raise CheckpointError for a file of another program or of a later version, ValueError for a damaged one."""
+    if metadata.get("format") in FORMATS:
+        return
+    if not {"minires", "sha256"} & set(metadata):
         raise CheckpointError(
-            f"{path}: damaged or no safetensors file ({error}): use another checkpoint of the run, such as "
-            f"{'best' if path.stem == 'last' else 'last'}.safetensors beside it"
-        ) from error
-    if metadata.get("format") != FORMAT:
-        raise CheckpointError(f"{path}: a safetensors file, but no checkpoint of this program: it lacks its metadata")
+            f"{path}: a safetensors file, but no checkpoint of this program: it lacks its metadata: give one that a "
+            "run has written"
+        )
+    if metadata.get("sha256") != digest(arrays, _summed(metadata)):
+        raise ValueError(f"it says it is {ascii(metadata.get('format'))[:40]}")
+    raise CheckpointError(
+        f"{path}: a checkpoint of another version, {ascii(metadata.get('format'))[:40]}: read it with that version"
+    )
+
+
+def _summed(metadata):
+    return {key: text for key, text in metadata.items() if key != "sha256"}
+
+
+def verify(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> bool:
+    """Whether all of a checkpoint's arrays and metadata are as they were written; False: an earlier version wrote it,
+    without a checksum. Raises ValueError where they are not.
+    """
+    format = metadata["format"]
+    if set(metadata) != _METADATA[format]:
+        raise ValueError(f"its metadata has {ascii(sorted(metadata))[:80]}")
+    if format == WITHOUT_SUM:
+        return False
+    if digest(arrays, _summed(metadata)) != metadata["sha256"]:
+        raise ValueError("its checksum is not that of its content")
+    return True
+
+
+def _content(path):
+    """The bytes of a file. Raises ValueError where the disk no longer gives them, OSError where the system does not."""
     try:
-        header = json.loads(metadata["minires"])
-        optimizer = header["optimizer"]
-        if optimizer is not None:
-            optimizer["arrays"] = {
-                key.removeprefix(_OPTIMIZER): array for key, array in arrays.items() if key.startswith(_OPTIMIZER)
-            }
-        model = {key: array for key, array in arrays.items() if not key.startswith(_OPTIMIZER)}
-        return Checkpoint(model, optimizer, header["position"], header["generators"], header["info"])
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise CheckpointError(f"{path}: its metadata is damaged ({error}): use another checkpoint") from error
+        return path.read_bytes()
+    except OSError as error:
+        if error.errno == errno.EIO:
+            raise ValueError(f"the disk cannot read it: {error.strerror}") from error
+        raise OSError(f"{path} cannot be read ({error.strerror}): check its permissions") from error
+
+
+def _parse(content):
+    """The bytes of a safetensors file -> (arrays, metadata). Raises ValueError for any that are none."""
+    from safetensors import SafetensorError, deserialize
+
+    length = int.from_bytes(content[:8], "little")
+    if length > MAX_HEADER:
+        raise ValueError(f"its header would have {length} bytes, at most {MAX_HEADER} are read")
+    try:
+        records = deserialize(content)
+    except SafetensorError as error:
+        raise ValueError(str(error)) from error
+    metadata = read_json(content[8 : 8 + length]).get("__metadata__", {})
+    arrays = {}
+    for key, record in records:
+        if record["dtype"] not in _DTYPES:
+            raise ValueError(f"{ascii(key)[:40]} has dtype {ascii(record['dtype'])[:20]}")
+        arrays[key] = np.frombuffer(record["data"], _DTYPES[record["dtype"]]).reshape(record["shape"])
+    return arrays, metadata
+
+
+# Generators ---------------------------------------------------------------------------------------------------------
 
 
 def generator_states(model: Module) -> dict[str, Any]:
     """{path: state} of every random generator that a module holds as `rng` (dropout)."""
-    generators = {path: getattr(module, "rng", None) for path, module in model.named_modules()}
-    return {
-        path: _plain(rng.bit_generator.state)
-        for path, rng in generators.items()
-        if isinstance(rng, np.random.Generator)
-    }
+    return {path: _plain(rng.bit_generator.state) for path, rng in _generators(model).items()}
 
 
 def restore_generators(model: Module, states: dict[str, Any]) -> None:
-    """Put the model's generators back where `generator_states` found them."""
-    for path, module in model.named_modules():
-        if path in states:
-            rng: Any = getattr(module, "rng", None)
+    """Put the model's generators back where `generator_states` found them. Raises CheckpointError for other ones."""
+    generators = _generators(model)
+    if generators.keys() != states.keys():
+        raise CheckpointError(
+            f"this checkpoint has random generators for {sorted(states)}, the model has {sorted(generators)}: give the "
+            "model that it is of"
+        )
+    for path, rng in generators.items():
+        try:
             rng.bit_generator.state = states[path]
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            raise CheckpointError(
+                f"this checkpoint's random generator for {path!r} is none ({error!r}): give another copy of it"
+            ) from error
+
+
+def _generators(model):
+    found = {path: getattr(module, "rng", None) for path, module in model.named_modules()}
+    return {path: rng for path, rng in found.items() if isinstance(rng, np.random.Generator)}
 
 
 def _plain(value):

@@ -3,6 +3,8 @@
 import unicodedata
 from collections.abc import Iterable
 
+from minires.wording import shown
+
 
 def display_width(text: str) -> int:
     """How many columns a terminal gives this text (Unicode Standard Annex 11: wide and full-width letters two)."""
@@ -16,8 +18,11 @@ def _columns_of(letter):
 
 
 def printable(text: str) -> str:
-    """The text with its control characters, which could move a terminal's cursor, as escapes."""
-    return "".join(f"\\x{ord(letter):02x}" if unicodedata.category(letter) == "Cc" else letter for letter in text)
+    """The text with what could move a terminal's cursor or turn the direction of writing as escapes, as `shown` has it.
+
+    Backslashes stay single: paths of Windows are full of them.
+    """
+    return "\\".join(shown(part, 10 * len(part) + 1) for part in text.split("\\"))
 
 
 def cut(text: str, columns: int) -> str:

@@ -14,23 +14,32 @@ def no_grad() -> Iterator[None]:
 
     No number that a module returns depends on it.
     """
-    token = _keep_backward.set(False)
-    try:
+    before = _keep_backward.get()
+    try:  # Ctrl-C may come as soon as anything has been changed
+        _keep_backward.set(False)
         yield
     finally:
-        _keep_backward.reset(token)
+        _keep_backward.set(before)
 
 
 @contextlib.contextmanager
 def evaluating(model: Any) -> Iterator[None]:
     """Within this block all modules of a Module are in inference mode; afterwards each is in its mode of before."""
     before = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
+
+    def put_back():
         for module, training in before:
             module.training = training
+
+    try:
+        model.eval()
+        yield
+    finally:
+        try:
+            put_back()
+        except BaseException:  # Ctrl-C has come in there: once more
+            put_back()
+            raise
 
 
 def keeps_backward() -> bool:

@@ -4,6 +4,8 @@ from collections.abc import Collection, Iterable
 from difflib import SequenceMatcher
 from itertools import takewhile
 
+from minires.wording import shown
+
 
 def unknown(what: str, name: object, names: Collection[str]) -> str:
     """A sentence for an unknown name: the nearest of `names`, if one is near, and the first 40 of them.
@@ -31,7 +33,7 @@ def misfits(found: dict, expected: dict, what: str, most: int | None = None) -> 
     problems = {
         "missing": [key for key in expected if key not in found],
         "unexpected": [key for key in found if key not in expected],
-        "misshapen": [f"{key} has {found[key]}, {what} {expected[key]}" for key in wrong],
+        "misshapen": [f"{shown(key)} has {found[key]}, {what} {expected[key]}" for key in wrong],
     }
     return "; ".join(f"{problem}: {some(names, most)}" for problem, names in problems.items() if names)
 
@@ -40,4 +42,4 @@ def some(names: Iterable[str], most: int | None) -> str:
     """The first `most` names (None: all), and how many more there are."""
     names = list(names)
     more = 0 if most is None else len(names) - most
-    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
+    return ", ".join(shown(name) for name in names[:most]) + (f" and {more} more" if more > 0 else "")

@@ -11,7 +11,7 @@ import pickletools
 
 NAMES = {op.code.encode("latin1"): op.name for op in pickletools.opcodes}
 COST_OF_ENTRY = 6  # an entry of a dictionary that is copied: as many simple steps take as much memory
-_CONTAINER, _MARK = 6, 2
+_CONTAINER, _MARK, _TEXT = 6, 2, 3
 
 VALUES = {  # steps that put one object on the stack
     pickle.NONE: lambda machine: None,
@@ -85,5 +85,7 @@ COSTS = {  # steps that count as more than one
     **dict.fromkeys((pickle.REDUCE, pickle.NEWOBJ, pickle.NEWOBJ_EX, pickle.INST, pickle.OBJ), 2 * _CONTAINER),
     **dict.fromkeys((pickle.GLOBAL, pickle.STACK_GLOBAL), 4 * _CONTAINER),
     **{pickle.MEMOIZE: 8, pickle.LONG_BINPUT: 4, pickle.PUT: 4},
+    **dict.fromkeys((pickle.UNICODE, pickle.SHORT_BINUNICODE, pickle.BINUNICODE, pickle.BINUNICODE8), _TEXT),
+    **dict.fromkeys((pickle.STRING, pickle.SHORT_BINSTRING, pickle.BINSTRING), 6 * _TEXT),
     pickle.MARK: _MARK,
 }

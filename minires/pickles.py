@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 
 from minires.pickle_steps import CHANGES, COST_OF_ENTRY, COSTS, NAMES, OF_OBJECTS, VALUES
 
-MAX_STEPS = 4_000_000  # a step may count as several; a checkpoint of ResNet-152 with Adam's state takes 400,000
+MAX_STEPS = 2_000_000  # a step may count as several; a checkpoint of ResNet-152 with Adam's state takes 400,000
 MAX_STEPS_OF_DATA = 250_000  # where nothing may be left out; a batch of CIFAR-10 takes 20,085
 # What no honest file needs: who names one of these is refused, though it would not be called.
 HARMFUL_MODULES = frozenset(
@@ -217,7 +217,7 @@ class _Machine:
 
     def count_items(self, containers):
         """Count what copies of these would take."""
-        self.count(COST_OF_ENTRY * sum(len(items) for items in containers if isinstance(items, (list, dict))))
+        self.count(COST_OF_ENTRY * sum(len(items) for items in containers if isinstance(items, (list, tuple, dict))))
 
     def count(self, steps):
         self.steps += steps

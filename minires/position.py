@@ -1,7 +1,9 @@
 """Where a run stands, and what it has come through: all of it that is not in the model and the optimizer."""
 
-from dataclasses import dataclass, field
-from typing import TypedDict
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, TypedDict
+
+from minires.plain import check
 
 
 class HistoryRow(TypedDict):
@@ -29,6 +31,8 @@ class Position:
     epoch: epochs finished.   batch: batches done of the next one.   iteration: steps taken in all.
     loss_sum, correct, seen: sums over the images of the epoch in progress.   seconds: training time so far.
     epoch_seconds: of them, in the epoch in progress, validation aside.   history: a HistoryRow for each finished epoch.
+    best_model: `checkpoint.digest` of the best model's arrays, "" where the file with them was lost and the best is
+    looked for anew, None before the first and where an earlier version did not keep it.
     """
 
     epoch: int = 0
@@ -42,4 +46,23 @@ class Position:
     best_val_acc: float | None = None
     best_val_loss: float | None = None
     best_epoch: int = 0
+    best_model: str | None = None
     history: list[HistoryRow] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, plain: dict[str, Any]) -> "Position":
+        """The Position that `dataclasses.asdict` made `plain` of. Raises ValueError for anything else."""
+        names = {one.name for one in fields(cls)}
+        if unknown := set(plain) - names:
+            raise ValueError(f"its position has {ascii(min(unknown))[:40]}")
+        check({**asdict(cls()), **plain}, _POSITION, "its position")
+        return cls(**plain)
+
+
+_ROW: dict[str, Any] = dict.fromkeys(("epoch", "iteration"), int) | dict.fromkeys(
+    ("val_loss", "val_acc"), (None, float)
+)
+_ROW |= dict.fromkeys(("lr", "train_loss", "train_acc", "seconds", "images_per_second"), float)
+_POSITION: dict[str, Any] = dict.fromkeys(("epoch", "batch", "iteration", "correct", "seen", "best_epoch"), int)
+_POSITION |= dict.fromkeys(("loss_sum", "seconds", "epoch_seconds"), float) | {"history": [_ROW]}
+_POSITION |= dict.fromkeys(("best_val_acc", "best_val_loss"), (None, float)) | {"best_model": (None, str)}

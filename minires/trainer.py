@@ -25,9 +25,9 @@ class Trainer:
     val_loader: after each epoch the model is evaluated on it, and the best is kept, by `best`: "accuracy" (of equals,
     the lower loss) or "loss" (of equals, the higher accuracy); None: the last counts as the best.
     patience: None, or the run also ends after so many epochs without a new best, counted from epoch `since`.
-    label_smoothing, class_weights: of the training loss.
-    folder: where last.safetensors and best.safetensors go, with `info` inside.
-    save_every: iterations between checkpoints within an epoch, or None.
+    label_smoothing, class_weights: of the training loss.   save_every: iterations between checkpoints, or None.
+    folder: where last.safetensors, previous.safetensors (as last was when the epoch before ended) and best.safetensors
+    go, with `info` inside.
     watcher: an object with `batch(trainer)` after every step and `epoch(trainer, row)` after every epoch, or None.
     cuda_graph: whether steps on a GPU are recorded, as in RecordedStep, where the model allows it.
     before_epoch: None, or called with the epoch's number, from 0, before it begins or goes on, to freeze or unfreeze.
@@ -69,6 +69,7 @@ class Trainer:
         self.position = Position()
         self.stop_requested = False
         self.unsaved: dict[str, OSError] = {}  # checkpoints of the finished run that could not be written, and why
+        self._last_ends_an_epoch = False  # as it stands in the folder
         self._unread: list[tuple] = []  # (iteration, loss, right answers, images) still on the device
 
     # Going on ---------------------------------------------------------------------------------------------------
@@ -77,27 +78,33 @@ class Trainer:
         """Take up a Checkpoint's model, optimizer, generators and position."""
         if loaded.optimizer is None or loaded.position is None:
             raise checkpoint.CheckpointError("this checkpoint holds a model only: resume from last.safetensors")
+        try:
+            position = Position.of(loaded.position)
+        except ValueError as error:
+            raise checkpoint.CheckpointError(
+                f"this checkpoint says where it stood in another way ({error}): give another copy of it"
+            ) from error
         self.model.load_state_dict(loaded.model)
         self.optimizer.load_state_dict(loaded.optimizer)
         checkpoint.restore_generators(self.model, loaded.generators)
-        try:
-            self.position = Position(**loaded.position)
-        except TypeError as error:
-            raise checkpoint.CheckpointError(f"this checkpoint says where it stood in another way: {error}") from error
+        self.position = position
+        self._last_ends_an_epoch = position.batch == 0
 
-    def save(self, name: str = "last") -> None:
-        """Write last.safetensors (all that is needed to go on) or best.safetensors (the model alone)."""
+    def save(self) -> None:
+        """Write last.safetensors, all that is needed to go on; the one before, if it was of an epoch's end, is kept."""
         self._read_losses()
-        path = self.folder / f"{name}.safetensors"
-        position = self.position
+        previous = self.folder / "previous.safetensors" if self._last_ends_an_epoch else None
+        path, position = self.folder / "last.safetensors", asdict(self.position)
         try:
-            if name == "best":
-                info = {**self.info, "epoch": position.epoch, "val_acc": position.best_val_acc}
-                checkpoint.save(path, self.model, info=info)
-            else:
-                checkpoint.save(path, self.model, self.optimizer, asdict(position), self.info)
+            checkpoint.save(path, self.model, self.optimizer, position, self.info, previous)
         except ValueError as error:
-            raise self._diverged(position.iteration, "a parameter") from error
+            raise self._diverged(self.position.iteration, "a parameter") from error
+        self._last_ends_an_epoch = self.position.batch == 0
+
+    def _save_best(self):
+        """Write best.safetensors: the model alone."""
+        info = {**self.info, **best_info(self.position)}
+        checkpoint.save(self.folder / "best.safetensors", self.model, info=info)
 
     # Running ----------------------------------------------------------------------------------------------------
 
@@ -130,8 +137,7 @@ class Trainer:
             self.before_epoch(self.position.epoch)
         self.model.train()
         began = time.perf_counter()
-        before = self.position.epoch_seconds
-        seconds_before = self.position.seconds
+        before, seconds_before = self.position.epoch_seconds, self.position.seconds
 
         def count_time():
             self.position.epoch_seconds = before + time.perf_counter() - began
@@ -200,23 +206,29 @@ class Trainer:
         position.batch, position.loss_sum, position.correct, position.seen, position.epoch_seconds = 0, 0.0, 0, 0, 0.0
         if self._is_best(evaluation):
             position.best_val_acc, position.best_val_loss = row["val_acc"], row["val_loss"]
-            position.best_epoch = position.epoch
-            self._save_after_epoch("best")
-        self._save_after_epoch("last")
+            position.best_epoch, position.best_model = position.epoch, checkpoint.digest(self.model.state_dict())
+        self._save_after_epoch()
         if self.watcher is not None:
             self.watcher.epoch(self, row)
 
-    def _save_after_epoch(self, name):
-        """Save; once the run is finished a failure ends nothing, as the model in memory is what the file would hold."""
+    def _save_after_epoch(self):
+        """Save; once the run is finished a failure ends nothing, as the model in memory is what the file would hold.
+
+        First comes last.safetensors, from which best.safetensors of the same epoch can be made again.
+        """
+        name = "last"
         try:
-            self.save(name)
+            self.save()
+            if self.position.best_epoch == self.position.epoch:
+                name = "best"
+                self._save_best()
         except OSError as error:
             if not self.finished:
                 raise
             self.unsaved[name] = error
 
     def _is_best(self, evaluation):
-        """By `best`, and of equals by the other; without validation images the latest."""
+        """By `best`, and of equals by the other; without validation images, or where the best is lost, the latest."""
         best = self.position
         if evaluation is None or best.best_val_acc is None or best.best_val_loss is None:
             return True
@@ -231,3 +243,8 @@ class Trainer:
             f"epoch {self.position.epoch + 1}, iteration {iteration}: {what} is no longer a finite number: lower the "
             f"learning rate; the last good checkpoint is {self.folder / 'last.safetensors'}"
         )
+
+
+def best_info(position: Position) -> dict[str, Any]:
+    """What best.safetensors says of itself, of the epoch that has just ended."""
+    return {"epoch": position.epoch, "val_acc": position.best_val_acc}

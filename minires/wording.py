@@ -36,7 +36,8 @@ def shown(text: object, most: int = 100) -> str:
 
 def _seen(letter):
     """A character, or its escape if it is not seen."""
-    hidden = unicodedata.category(letter) in _UNSEEN or letter in _LOOKS_EMPTY or letter == "\\"
+    unseen = unicodedata.category(letter) in _UNSEEN or letter in _LOOKS_EMPTY or not letter.isprintable()
+    hidden = unseen or letter == "\\"
     return _escaped(letter) if hidden else letter
 
 

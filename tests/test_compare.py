@@ -136,7 +136,7 @@ def test_columns_of_a_terminal():
     assert cut("a cat", 5) == "a cat" and cut("a cats", 5) == "a ..." and cut("猫猫猫猫", 7) == "猫猫..."
     for text in ("cat", "猫猫猫猫猫", "a" * 30, ""):
         assert display_width(padded(text, 8)) == 8
-    assert printable("a\x1b[0m\n") == "a\\x1b[0m\\x0a"
+    assert printable("a\x1b[0m\n") == "a\\x1b[0m\\n"
     assert listed(["cat", "dog"]) == "cat, dog"
     assert listed(["cat"] * 1000, 20) == "cat, cat, cat, cat and 996 more"
 

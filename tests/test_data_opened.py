@@ -4,6 +4,7 @@ import contextlib
 import io
 import os
 import re
+import shutil
 import socket
 import struct
 import subprocess
@@ -14,6 +15,7 @@ import zlib
 import numpy as np
 import pytest
 from PIL import Image
+from spoiling import pictures
 
 from minires.data import headers
 from minires.data.dataset import DatasetError
@@ -189,6 +191,28 @@ def test_no_program_is_started(tmp_path, monkeypatch, name):
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment, timeout=60)
     assert not (tmp_path / "started").exists()
     assert re.search(r"DatasetError: .*is not a picture of a format that is read \(JPEG, PNG, .*convert", done.stderr)
+
+
+@pytest.mark.skipif(shutil.which("strace") is None, reason="no strace here")
+def test_the_system_sees_no_program_and_no_host(tmp_path):
+    """Every format, read while strace listens: the interpreter is all that is started, and nobody is asked."""
+    for name, content in pictures().items():
+        (tmp_path / name).write_bytes(content)
+    script = (
+        "import sys; from minires.data.inspect import look_into; print(len(look_into(sys.argv[1:], lambda number, "
+        "image: image.load()).broken))"
+    )
+    listening = ["strace", "-f", "-qq", "-e", "trace=execve,connect", "-o", str(tmp_path / "calls")]
+    calls = [*listening, sys.executable, "-c", script]
+    environment = {**os.environ, "PYTHONPATH": os.getcwd()}
+    done = subprocess.run(
+        [*calls, *map(str, sorted(tmp_path.glob("*.*")))], capture_output=True, text=True, env=environment, timeout=120
+    )
+    if "ptrace" in done.stderr:
+        pytest.skip("strace may not look here")
+    assert done.returncode == 0 and int(done.stdout) <= 3, done.stderr
+    seen = [line for line in (tmp_path / "calls").read_text().splitlines() if "execve(" in line or "connect(" in line]
+    assert len(seen) == 1, seen
 
 
 @pytest.mark.parametrize("kind", ["EPS", "PSD", "FITS", "TAR", "WMF", "FLI", "IM", "IPTC", "GBR", "PCD", "SPIDER"])

@@ -88,7 +88,7 @@ def test_packed_badly(tmp_path, packs):
     refused(path, "damaged or cut short")
 
 
-def zipped(flags=0, method=0, name=b"a", number=1, length=None):
+def zipped(flags=0, method=0, name=b"a", number=1, length=None, beyond=0):
     """A zip of as many entries of one empty file."""
     local = b"PK\3\4" + struct.pack("<HHHHHLLLHH", 20, flags, method, 0, 0, 0, 0, 0, len(name), 0) + name
     entry = b"PK\1\2" + struct.pack(
@@ -96,7 +96,7 @@ def zipped(flags=0, method=0, name=b"a", number=1, length=None):
     )
     directory = (entry + name) * number
     length = len(directory) if length is None else length
-    end = b"PK\5\6" + struct.pack("<HHHHLLH", 0, 0, number & 0xFFFF, number & 0xFFFF, length, len(local), 0)
+    end = b"PK\5\6" + struct.pack("<HHHHLLH", 0, 0, number & 0xFFFF, number & 0xFFFF, length, len(local) + beyond, 0)
     return local + directory + end
 
 
@@ -106,6 +106,7 @@ def zipped(flags=0, method=0, name=b"a", number=1, length=None):
         (zipped(flags=1), "a in it is encrypted"),
         (zipped(method=14), "a in it is .*packed in an unusual way"),
         (zipped(method=99), "a in it is .*packed in an unusual way"),
+        (zipped(beyond=1000), "a in it begins before the archive does"),
         (zipped(number=100_100), "would unpack to more than"),
         (zipped(length=2**31), "would unpack to more than"),
         (zipped(name=b"\x1b[31mcifar\n" * 3), "holds no cifar-10-batches-bin"),

@@ -22,6 +22,7 @@ from minires.data.stream import Kept, Pictures
 from minires.forks import Locked
 from minires.inspection.watching import watching
 from minires.layers import Conv2d, Flatten, Linear
+from minires.modes import no_grad
 from minires.optim import SGD
 from minires.sequential import Sequential
 from minires.training import train_step
@@ -359,3 +360,26 @@ def begin():
     """What the fixtures here did in the parent."""
     backend.set_threads(2)
     blocks.BLOCK_BYTES = BLOCK
+
+
+def test_a_model_shared_by_threads_in_inference(threads):
+    """Each thread gets the bits of one alone, under no_grad() and after eval()."""
+    threads(2)
+    rng = np.random.default_rng(0)
+    model = Sequential(Conv2d(3, 8, 3, padding=1, rng=rng), Flatten(), Linear(8 * 12 * 12, 5, rng=rng))
+    model.eval()
+    inputs = [rng.standard_normal((20, 12, 12, 3), np.float32) for _ in range(4)]
+
+    def infer(x):
+        with no_grad():
+            return model(x)[0].tobytes()
+
+    expected, wrong = [infer(x) for x in inputs], []
+
+    def check(place):
+        if infer(inputs[place]) != expected[place]:
+            wrong.append(place)
+
+    with in_threads(*[lambda place=place: check(place) for place in range(4)]):
+        time.sleep(0.3)
+    assert not wrong

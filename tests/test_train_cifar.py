@@ -417,12 +417,18 @@ def test_resuming_on_other_data_is_refused(main, tmp_path):
 
 def test_a_checkpoint_cut_in_half(main, tmp_path):
     main(*FAST, "--out", tmp_path / "run")
-    path = tmp_path / "run" / "last.safetensors"
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    for flag in ("--resume", "--evaluate"):
-        code, _, err = main(flag, path)
-        assert code == 1
-        assert re.search(r"last.safetensors: .*damaged", one_sentence(err))
+    path, previous = (tmp_path / "run" / f"{name}.safetensors" for name in ("last", "previous"))
+    half = path.read_bytes()[: path.stat().st_size // 2]
+    path.write_bytes(half)
+    code, _, err = main("--evaluate", path)
+    assert code == 1 and re.search(r"last.safetensors: .*damaged", one_sentence(err))
+    code, _, err = main("--resume", path)
+    assert code == 0 and re.search(r"note: .*last.safetensors: damaged.* goes on from previous.safetensors", err)
+    path.write_bytes(half)
+    previous.write_bytes(half)
+    code, _, err = main("--resume", path)
+    assert code == 1
+    assert re.search(r"last.safetensors: damaged.*previous.safetensors is damaged, too.*--evaluate", one_sentence(err))
 
 
 def test_the_checkpoint_of_another_model(main, tmp_path):

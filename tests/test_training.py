@@ -258,7 +258,7 @@ def test_train_step_descends():
 
 
 def test_a_new_position_is_at_the_start():
-    assert Position() == Position(0, 0, 0, 0.0, 0, 0, 0.0, 0.0, None, None, 0, [])
+    assert Position() == Position(0, 0, 0, 0.0, 0, 0, 0.0, 0.0, None, None, 0, None, [])
 
 
 def test_a_step_with_soft_labels_counts_the_likeliest_class():

@@ -46,3 +46,9 @@ def test_what_is_cut_ends_in_dots_and_cuts_no_escape():
     assert shown("a" * 100) == "a" * 100
     assert shown("a" * 101) == "a" * 97 + "..."
     assert shown("\x1b" * 9, 10) == r"\x1b..."
+
+
+@pytest.mark.parametrize("space", ["\u2002", "\u3000", "\u1680", "\u202f"])
+def test_spaces_that_are_not_the_usual_one_are_escaped(space):
+    """One is as wide as it likes, and no other than the usual counts as printable."""
+    assert shown(f"a{space}b").isprintable() and shown("a b") == "a b"

@@ -9,8 +9,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypedDict
 
-from minires import checkpoint, schedules
+from minires import schedules
 from minires.cli.claim import refuse_held
+from minires.cli.generations import LAST, PREVIOUS, newest
+from minires.cli.output import note
 from minires.cli.saved import SINCE_THEN, Script, checked_config, readable_data_dir
 
 FREE_ON_RESUME = {
@@ -49,11 +51,14 @@ def resumed_settings(given: Mapping[str, Any], script: Script) -> dict[str, Any]
     What the run's checkpoint says is checked as `minires.cli.saved` has it.
     """
     folder = run_folder(given["resume"])
-    if not (folder / "last.safetensors").exists():
+    if not any((folder / name).exists() for name in (LAST, PREVIOUS)):
         raise ValueError(_no_run(given["resume"], folder))
-    loaded = load_with_config(folder / "last.safetensors")
     refuse_held(folder, "--resume")
-    config = checked_config(folder / "last.safetensors", loaded.info["config"], script, given["resume"])
+    found = newest(folder)
+    for text in found.notes:
+        note(text)
+    loaded = found.checkpoint
+    config = checked_config(folder / found.name, loaded.info["config"], script, given["resume"])
     saved = {**SINCE_THEN, **script.defaults, **config["settings"]}
     saved["dataset"] = config["dataset"]["name"]  # what "auto" found then, not now
     legs = config.get("legs", [])
@@ -79,6 +84,8 @@ def _no_run(resume, folder):
             f"--resume {resume}: its last.safetensors is missing, without which it cannot go on: --evaluate its "
             "best.safetensors, or go on from that with finetune.py --weights"
         )
+    if (folder / "config.json").exists():
+        return f"--resume {resume}: that run ended before its first checkpoint: begin it again in another folder"
     return f"--resume {resume}: no run there: name a folder that holds a last.safetensors"
 
 
@@ -215,14 +222,6 @@ def described(legs: list[Leg]) -> list[str]:
 
 
 # Files --------------------------------------------------------------------------------------------------------------
-
-
-def load_with_config(path: str | Path) -> checkpoint.Checkpoint:
-    """A checkpoint that a script wrote: it says which run it belongs to."""
-    loaded = checkpoint.load(path)
-    if "config" not in loaded.info:
-        raise checkpoint.CheckpointError(f"{path}: does not say which run it belongs to: give one this script wrote")
-    return loaded
 
 
 def run_folder(path: str | Path) -> Path:

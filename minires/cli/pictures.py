@@ -1,10 +1,13 @@
-"""A picture that a script was asked to look at, with what its user should know of it."""
+"""Pictures that a script was asked to look at, with what its user should know of them, and pictures that it makes."""
 
 import math
+import os
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from minires.columns import printable
 from minires.data.images import deep_range, open_image
 from minires.data.inspect import plain
 from minires.data.opened import with_image
@@ -33,8 +36,17 @@ def open_and_say(name: str, value_range: tuple[float, float] | None) -> "Image":
     deep = with_image(name, deep_range)
     if deep is not None:
         low, high = value_range or deep[1:]
-        print(
-            f"note: {name}: {deep[0]}: {plain(low)} is black and {plain(high)} white; --range LOW HIGH says otherwise",
-            file=sys.stderr,
-        )
+        meant = f"{deep[0]}: {plain(low)} is black and {plain(high)} white; --range LOW HIGH says otherwise"
+        print(f"note: {printable(str(name))}: {meant}", file=sys.stderr)
     return image
+
+
+def made_by(mark: str, path: str | Path) -> bool:
+    """Whether a file says, in its metadata, that the script of this mark has made it."""
+    return Path(path).is_file() and mark.encode() in Path(path).read_bytes()
+
+
+def refuse_to_replace(path: str | Path, mark: str, flag: str) -> None:
+    """Raise ValueError where something stands at `path` that the script of this mark has not made."""
+    if os.path.lexists(path) and not made_by(mark, path):
+        raise ValueError(f"{path} is there, and not a picture of this script: name another file with {flag}")

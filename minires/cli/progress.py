@@ -60,6 +60,10 @@ class Watcher:
         if trainer.position.iteration:
             self.tell(f"going on after epoch {trainer.position.epoch}, iteration {trainer.position.iteration:,}")
         self.tell("epoch iteration       lr train loss train acc val loss val acc seconds images/s")
+        said = self.recorder.said() if trainer.position.history else set()
+        for line in map(epoch_line, trainer.position.history):
+            if line not in said:  # the process was killed before it could be told
+                self.recorder.say(line)
 
     def batch(self, trainer: Trainer) -> None:
         """After each step."""
@@ -94,16 +98,19 @@ class Watcher:
 
     def epoch(self, trainer: Trainer, row: HistoryRow) -> None:
         """After each epoch: a line, log.csv and curves.png."""
-        columns = "{epoch:5d} {iteration:9,d} {lr:8.3g} {train_loss:10.4f} {train_acc:9.2%} "
-        columns += f"{'-':>8} {'-':>7}" if row["val_loss"] is None else "{val_loss:8.4f} {val_acc:7.2%}"
-        self.tell((columns + " {seconds:7.1f} {images_per_second:8,.0f}").format_map(row))
+        self.tell(epoch_line(row))
         whynot = trainer.recorded_step and trainer.recorded_step.whynot
         if whynot and not self.told_whynot:
             self.told_whynot = True
             self.tell(f"note: steps are given to the GPU launch by launch, not as a CUDA graph: {whynot}")
         self.last_line = time.monotonic()
-        self.recorder.log(trainer.position.history)
-        self.recorder.curves(trainer.position.history, self.title)
+        self.derive(trainer)
+
+    def derive(self, trainer: Trainer) -> None:
+        """Write log.csv and curves.png as the trainer's history has them."""
+        if trainer.position.history:
+            self.recorder.log(trainer.position.history)
+            self.recorder.curves(trainer.position.history, self.title)
 
     def close(self) -> None:
         """Take the bar away."""
@@ -111,6 +118,13 @@ class Watcher:
             self.bar.clear()  # close() alone leaves what a bar with a delay has shown
             self.bar.close()
             self.bar = None
+
+
+def epoch_line(row: HistoryRow) -> str:
+    """A finished epoch, below the heads of the columns."""
+    columns = "{epoch:5d} {iteration:9,d} {lr:8.3g} {train_loss:10.4f} {train_acc:9.2%} "
+    columns += f"{'-':>8} {'-':>7}" if row["val_loss"] is None else "{val_loss:8.4f} {val_acc:7.2%}"
+    return (columns + " {seconds:7.1f} {images_per_second:8,.0f}").format_map(row)
 
 
 def clock(seconds: float) -> str:

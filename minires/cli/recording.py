@@ -20,6 +20,7 @@ from minires import backend
 from minires.cli.output import note
 from minires.files import write_atomically
 from minires.inspection.pictures.figures import new_figure, write_png
+from minires.plain import check, read_json
 from minires.position import HistoryRow
 
 if TYPE_CHECKING:
@@ -36,11 +37,12 @@ FILES = (  # what a run writes into its folder
     "result.json",
     "best.safetensors",
     "last.safetensors",
+    "previous.safetensors",
 )
 
 
 # a link in a folder that came from elsewhere could name any file of the user's
-APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0)
+APPEND = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0)
 
 
 class Recorder:
@@ -55,14 +57,24 @@ class Recorder:
         self.troubles: dict[str, str] = {}
 
     def say(self, text: str) -> None:
-        """Append a line to train.log."""
+        """Append a line to train.log; one that a killed process has left unfinished is ended first."""
 
         def append():
-            descriptor = os.open(self.folder / "train.log", APPEND, 0o666)
-            with open(descriptor, "a", encoding="utf-8", errors="backslashreplace") as file:
-                file.write(text + "\n")
+            with open(os.open(self.folder / "train.log", APPEND, 0o666), "ab+") as file:
+                before = b""
+                if file.seek(0, os.SEEK_END):
+                    file.seek(-1, os.SEEK_END)
+                    before = b"" if file.read(1) == b"\n" else b"\n"
+                file.write(before + f"{text}\n".encode(errors="backslashreplace"))
 
         self._beside_the_result("train.log", append)
+
+    def said(self) -> set[str]:
+        """The lines of train.log."""
+        try:
+            return set((self.folder / "train.log").read_text(encoding="utf-8", errors="replace").splitlines())
+        except OSError:
+            return set()
 
     def config(self, config: Mapping[str, Any]) -> None:
         """config.json: every setting, and what it ran on. Raises OSError where it cannot be written."""
@@ -74,9 +86,13 @@ class Recorder:
         return "result.json" not in self.troubles
 
     def keep_result(self, epochs: int) -> None:
-        """Put the result of a run that goes on for longer aside, as result-5-epochs.json."""
-        if (self.folder / "result.json").exists():
-            os.replace(self.folder / "result.json", self.folder / f"result-{epochs}-epochs.json")
+        """Put the result of a run that goes on for longer aside, as result-5-epochs.json.
+
+        One of more epochs stays, as it will be made again: the run goes on from before its end, which was damaged.
+        """
+        path = self.folder / "result.json"
+        if path.exists() and not (_epochs_of(path) or 0) > epochs:
+            os.replace(path, self.folder / f"result-{epochs}-epochs.json")
 
     def log(self, history: Sequence[HistoryRow]) -> None:
         """log.csv: a line for each finished epoch, complete and on the disk after each."""
@@ -101,6 +117,16 @@ class Recorder:
             if name not in self.troubles:
                 note(f"{reason}: the run and its result stand")
             self.troubles[name] = reason
+
+
+def _epochs_of(path):
+    """How many epochs a result.json is of; None where it does not say."""
+    try:
+        result = read_json(path.read_bytes())
+        check(result, {"epochs": int}, path.name)
+    except (ValueError, OSError):
+        return None
+    return result["epochs"]
 
 
 def _json(content):

@@ -7,15 +7,17 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from minires import backend, checkpoint, data
+from minires import backend, data
 from minires.cli.claim import claimed, new_folder
 from minires.cli.console import fail, in_flags, notice_in_flags
+from minires.cli.generations import mend_last, newest, run_of, settle_best
+from minires.cli.identity import draw_id, of_data, refuse_other_data
 from minires.cli.legs import plan
-from minires.cli.output import output_is_kept_elsewhere, steady_output
+from minires.cli.output import note, output_is_kept_elsewhere, steady_output
 from minires.cli.progress import Watcher, how_to_go_on, stopping_on_signals
 from minires.cli.recording import Recorder, environment
 from minires.cli.settings import check_settings, class_weights
-from minires.cli.testing import test
+from minires.cli.testing import lost, test
 from minires.columns import printable
 from minires.files import cure
 from minires.module import Module
@@ -157,6 +159,7 @@ def configuration(
     train_loader, val_loader, test_loader = loaders
     legs = settings.pop("legs", [])
     return {
+        "run": draw_id(),
         "settings": settings,
         **({"legs": legs} if legs else {}),
         "dataset": {"name": dataset.name, "label": dataset.label, "notice": settings.pop("notice")},
@@ -165,6 +168,7 @@ def configuration(
             "val": len(val_loader.images) if val_loader else 0,
             "test": len(test_loader.images),
         },
+        "data": of_data(loaders, dataset.fingerprint),
         "classes": list(dataset.classes),
         **facts,
         "parameters": sum(parameter.size for parameter in model.parameters()),
@@ -174,19 +178,37 @@ def configuration(
 
 
 def go_on(trainer: Trainer, recorder: Recorder, config: dict[str, Any], new_leg: bool) -> None:
-    """Take up the run's last checkpoint; of a run that has ended config.json stays as it is."""
-    loaded = checkpoint.load(trainer.folder / "last.safetensors")
-    was, now = loaded.info["config"]["dataset"], config["dataset"]
-    if (was["name"], was["label"]) != (now["name"], now["label"]):
-        raise ValueError(f"the run was trained on {was['label']}, this is {now['label']}: name its --data-dir")
-    now["notice"] = was["notice"]
-    trainer.resume(loaded)
+    """Take up the run where its checkpoints say that it stands, and make its other files agree with that.
+
+    Raises ValueError, with nothing changed, for other data, for checkpoints of several runs or moments, and for a run
+    that has ended and lost its best model.
+    """
+    found = newest(trainer.folder)
+    was = found.checkpoint.info["config"]
+    refuse_other_data(was, config)
+    config["run"] = run_of(found.checkpoint) or config["run"]  # those of earlier versions get one now
+    config["dataset"]["notice"] = was["dataset"]["notice"]
+    given = {name: value for name, value in config["settings"].items() if name != "dataset"}
+    config["settings"] = {**was["settings"], **given}  # in their order, and "auto" stays what was asked for
+    trainer.resume(found.checkpoint)
+    trouble, notes = settle_best(found)
+    if trouble and trainer.finished:
+        raise ValueError(lost(trouble, trainer.folder))
+    if trouble:
+        notes.append(f"{trouble}: the best is looked for anew from epoch {trainer.position.epoch + 1} on")
+        trainer.position.best_val_acc, trainer.position.best_val_loss, trainer.position.best_model = None, None, ""
+    for text in notes:
+        note(text)
+    mend_last(found)
     if trainer.finished:
         how = "--patience with more epochs" if trainer.out_of_patience else "--epochs with more of them"
         print(f"this run has come to its end already: only the test is done again; to train longer, give {how}")
+        recorder.config(was)
+        trainer.watcher.derive(trainer)
         return
     recorder.keep_result(trainer.position.epoch)
     recorder.config(config)
+    trainer.watcher.derive(trainer)
     if new_leg:
         trainer.save()  # so that the new leg is part of what a later --resume goes on with
 

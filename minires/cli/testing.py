@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,7 @@ def test(
     answers = Answers(test_loader, len(classes), config.get("preprocessing", {}).get("order", "RGB"))
     evaluation = evaluate(trainer.model, test_loader, len(classes), lambda: trainer.stop_requested, answers.add)
     result = {
+        "run": config["run"],
         **test_figures(evaluation, classes, label),
         "model_of_epoch": epoch,
         "best_val_acc": position.best_val_acc,
@@ -61,7 +63,7 @@ def test(
 
 def load_best(trainer: Trainer, trained: bool) -> int:
     """Put the best model into trainer.model; the epoch that it is of."""
-    if "best" in trainer.unsaved:  # it is the one in memory
+    if trainer.unsaved and trainer.position.best_epoch == trainer.position.epoch:  # it is the one in memory
         return trainer.position.best_epoch
     try:
         trainer.model.load_state_dict(checkpoint.load(trainer.folder / "best.safetensors").model)
@@ -71,6 +73,14 @@ def load_best(trainer: Trainer, trained: bool) -> int:
         note(f"the model of the last epoch is tested, since the best one's file cannot be read: {error}")
         return trainer.position.epoch
     return trainer.position.best_epoch
+
+
+def lost(trouble: str, folder: Path) -> str:
+    """What to do where the best model of a run that has ended is lost; a sentence."""
+    return (
+        f"{trouble}, without which the test cannot be done again: put a copy of it back, or --evaluate "
+        f"{folder / 'last.safetensors'}, or train for longer"
+    )
 
 
 def test_figures(evaluation: Evaluation, classes: Sequence[str], label: str) -> dict[str, Any]:

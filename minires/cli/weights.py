@@ -10,6 +10,7 @@ from minires.cli.console import in_flags
 from minires.cli.settings import add_arguments
 from minires.data.class_names import LISTS, read_class_names
 from minires.data.class_names import class_names as known_names
+from minires.data.scan import readable
 from minires.pretrained.identity import assumed_sentences, preprocessing_text
 from minires.pretrained.readings import FIELDS
 
@@ -42,7 +43,7 @@ def class_names(metadata: Mapping[str, Any], file: str | Path | None) -> list[st
         print("note: the file does not name its 1,000 classes: taken to be ImageNet's, in order", file=sys.stderr)
         return list(known_names("imagenet"))
     if file is None:
-        return metadata["classes"] or [f"class {label}" for label in range(number)]
+        return [readable(name, 2000) for name in metadata["classes"] or [f"class {label}" for label in range(number)]]
     if str(file) in LISTS and not Path(file).exists():
         names = list(known_names(str(file)))
     else:

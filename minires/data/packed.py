@@ -122,6 +122,8 @@ class Zip:
         for member in members:
             if member.flag_bits & 1 or member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
                 raise DatasetError(f"{readable(member.filename)} in it is encrypted, or packed in an unusual way")
+            if member.header_offset < 0:
+                raise DatasetError(f"{readable(member.filename)} in it begins before the archive does")
             _add(found, member.filename, member)
         return found
 

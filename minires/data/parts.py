@@ -130,10 +130,11 @@ def _collect(files, folder, sub, labels, skipped, tell):
         tell(f"left out: {len(astray):,} pictures that lie in no class's folder: {some}")
     for name in classes:
         pictures = pictures_in(folder / name, skipped, known, within=prefix + name)
+        class_name = readable(name, LONGEST)
         for picture in pictures:
-            files.add(root, f"{prefix}{name}/{picture}", readable(name, LONGEST))
+            files.add(root, f"{prefix}{name}/{picture}", class_name)
         if not pictures:
-            files.empty.append(readable(name, LONGEST))
+            files.empty.append(class_name)
 
 
 def _label(found, labels, label_columns, tell):

@@ -5,12 +5,14 @@ is an error, and none of it passes in silence: it is left out and counted.
 """
 
 import os
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from minires.columns import printable
 from minires.data.dataset import DatasetError
 
 PICTURES = frozenset((
@@ -29,6 +31,7 @@ OTHERS = "no pictures by their names"
 LINKS = "links that lead nowhere or in circles"
 EXAMPLES = 3
 LONGEST_NAME = 4096  # letters, more than a path may have
+NO_UTF8 = re.compile(r"\\udc([89a-f][0-9a-f])")  # what Python makes of a byte in a file's name that is no UTF-8
 
 
 @dataclass
@@ -56,18 +59,15 @@ class Skipped:
 
 
 def readable(name: str, most: int = 80) -> str:
-    """A file's name as text that can be printed and stored: bytes that are no UTF-8 as \\xNN, cut in the middle."""
+    """A file's name as text that can be printed and stored: bytes that are no UTF-8 as \\xNN, cut in the middle.
+
+    What `printable` escapes is escaped.
+    """
     if len(name) > 2 * LONGEST_NAME:  # accents without end would take minutes to bring into order
         name = f"{name[:LONGEST_NAME]}...{name[-LONGEST_NAME:]}"
-    text = "".join(
-        letter if letter.isprintable() else _escaped(letter) for letter in unicodedata.normalize("NFC", name)
-    )
-    return text if len(text) <= most else f"{text[: most // 2]}...{text[-most // 2 :]}"
-
-
-def _escaped(letter):
-    """U+DC80 to U+DCFF stand for bytes that are no UTF-8, in what Python makes of a file's name."""
-    return f"\\x{ord(letter) - 0xDC00:02x}" if 0xDC80 <= ord(letter) <= 0xDCFF else ascii(letter)[1:-1]
+    if not (name.isascii() and name.isprintable()):
+        name = NO_UTF8.sub(r"\\x\1", printable(unicodedata.normalize("NFC", name)))
+    return name if len(name) <= most else f"{name[: most // 2]}...{name[-most // 2 :]}"
 
 
 def is_leaving(name: str) -> bool:

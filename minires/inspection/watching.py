@@ -48,6 +48,7 @@ def watching(model: Module, names: Collection[str] | None = None) -> Iterator[li
         for name, module in reversed(watched.values()):
             with _changing.lock:
                 watchers.append(_Watcher(name, module, calls))
+                watchers[-1].enter()  # noted before it is done, so that Ctrl-C finds it
         yield calls
     finally:
         for watcher in reversed(watchers):
@@ -71,7 +72,9 @@ class _Watcher:
     def __init__(self, name, module, calls):
         self.name, self.module, self.calls = name, module, calls
         self.before = vars(module).get("forward")
-        module.forward = self
+
+    def enter(self):
+        self.module.forward = self
 
     def __call__(self, *inputs, **options):
         module, calls = self.module, self.calls

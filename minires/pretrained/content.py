@@ -7,15 +7,20 @@ the network lies; so all tensors are listed, and those who know networks choose 
 import json
 from typing import Any
 
+from minires import pickles
 from minires.pickles import LeftOut
 from minires.pretrained.errors import WeightsError
 from minires.pretrained.pickled_arrays import Array
 from minires.pretrained.torch_pickles import Tensor
+from minires.wording import shown
 
 MAX_TENSORS = 100_000  # ResNet-152 with Adam's state and an average of its weights has 5,000
+MAX_VISITS = pickles.MAX_STEPS  # of what lies in dictionaries and lists, each time that a path leads there
 MAX_NAMES = 20_000_000  # characters of all their paths
 MAX_DEPTH = 100  # of dictionaries in dictionaries; a network of modules takes three for each
 MAX_INFO = 100_000  # characters of JSON
+_COST_OF_TRIAL = 20  # characters: what it takes to try whether JSON can hold a value
+_LEAD_ON = (dict, list, tuple, LeftOut, Tensor, Array)
 _MODULE = ("_parameters", "_buffers", "_modules")  # what a torch.nn.Module keeps its tensors in: no part of their names
 
 
@@ -27,7 +32,7 @@ def flatten(content: Any) -> tuple[dict[str, Tensor | Array], list[str]]:
     so a whole pickled network gives the keys of its state_dict.
     left_out: the names of the classes of objects in which there is no tensor, in the order of the file, each once; of a
     whole pickled network, the name of its class.
-    Raises WeightsError for more than MAX_TENSORS.
+    Raises WeightsError for more than MAX_TENSORS, and for two under one name.
     """
     walk = _Walk()
     walk.visit(content, (), within=frozenset())
@@ -41,7 +46,7 @@ class _Walk:
         self.tensors: dict[str, Tensor | Array] = {}
         self.left_out: dict[str, None] = {}
         self.empty: set[int] = set()
-        self.characters = 0
+        self.characters = self.visits = 0
 
     def visit(self, value, path, within, in_module=False):
         """Whether there are tensors in `value`. within: the identities of all that it lies in, so that none turns."""
@@ -53,7 +58,12 @@ class _Walk:
             return False
         module = isinstance(value, LeftOut) and value.content.keys() >= set(_MODULE)
         inside = []
+        self.visits += len(value.args) + len(value.content) if isinstance(value, LeftOut) else len(value)
+        if self.visits > MAX_VISITS:
+            raise WeightsError(f"leads to its objects by more than {MAX_VISITS:,} paths; save the state_dict alone")
         for key, item in _items(value):
+            if not isinstance(item, _LEAD_ON):
+                continue
             onward = path if module and key in _MODULE else (*path, key)
             inside.append(self.visit(item, onward, within | {id(value)}, module or in_module))
         if not any(inside):
@@ -71,7 +81,9 @@ class _Walk:
         self.characters += sum(map(len, words))
         if len(self.tensors) >= MAX_TENSORS or self.characters > MAX_NAMES:
             raise WeightsError(f"holds more than {MAX_TENSORS:,} tensors, or names too long; save the state_dict alone")
-        self.tensors[".".join(words)] = tensor
+        name = ".".join(words)
+        if self.tensors.setdefault(name, tensor) is not tensor:
+            raise WeightsError(f"holds two tensors under the name {shown(name)}; save the state_dict alone")
         return True
 
 
@@ -106,7 +118,7 @@ def plain_values(content: Any) -> dict[str, Any]:
                 (info[_word(key)],) = json.loads("".join(text))
         except (TypeError, ValueError, RecursionError):  # no value of JSON, one within itself, one too deep
             pass
-        trials -= length + 1
+        trials -= length + _COST_OF_TRIAL
         if trials < 0:
             break
     return info

@@ -21,7 +21,7 @@ def said(path: str | Path, info: Mapping[str, Any]) -> dict[str, Any]:
 
     "open": names of ASSUMED that are still assumed, where the file knows.   Raises WeightsError for damaged ones.
     """
-    written_by = {FORMAT: _of_weights, checkpoint.FORMAT: _of_a_run}.get(str(info.get("format")))
+    written_by = {FORMAT: _of_weights, **dict.fromkeys(checkpoint.FORMATS, _of_a_run)}.get(str(info.get("format")))
     if written_by is None:
         return _of_others(info)
     try:

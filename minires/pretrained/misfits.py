@@ -14,6 +14,7 @@ IMAGENET = {  # blocks in layer1 to layer4, and whether they are bottlenecks
 _PLACE = re.compile(
     r"layer\d+\.\d+\.(conv\d|bn\d|downsample\.[01])\.(weight|bias|running_mean|running_var|num_batches_tracked)"
 )
+MOST_KEYS = 5000  # that are looked at for a sign
 FAMILIES = (  # a sign in the keys, and what has it
     (r"(^|\.)(cls_token|patch_embed|pos_embed)|\.attn\.|self_attn|attention", "a transformer"),
     (r"(^|\.)conv_stem|_expand_conv|_depthwise_conv|(^|\.)_blocks\.", "an EfficientNet"),
@@ -24,7 +25,7 @@ FAMILIES = (  # a sign in the keys, and what has it
     (r"(^|\.)features\.\d+\.conv", "a MobileNet"),
     (r"(^|\.)features\.\d+\.(weight|bias)", "VGG or AlexNet"),
     (r"block\d+\.layer\.\d+\.", "a wide ResNet of pre-activation blocks"),
-    (r"(^|\.)(unit|block)\d?_?\d?\.?.*(preact|pre_act)", "a pre-activation ResNet"),
+    (r"pre_?act", "a pre-activation ResNet"),
     (r"lstm|gru|embed_tokens|word_embedding", "a network for text"),
     (r"momentum_buffer|exp_avg|(^|\.)optimizer", "the state of an optimizer alone"),
 )
@@ -32,7 +33,7 @@ FAMILIES = (  # a sign in the keys, and what has it
 
 def family(keys: list[str]) -> str:
     """What the keys of a file look like, where that is no ResNet; "" where nothing tells."""
-    return next((name for sign, name in FAMILIES for key in keys if re.search(sign, key)), "")
+    return next((name for sign, name in FAMILIES for key in keys[:MOST_KEYS] if re.search(sign, key)), "")
 
 
 def misfit(shape: Mapping[str, tuple[int, ...]], blocks: tuple[int, ...]) -> str | None:

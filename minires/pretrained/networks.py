@@ -11,6 +11,7 @@ from minires.pretrained.errors import WeightsError
 from minires.pretrained.heads import find_head
 from minires.pretrained.normalisers import find_normaliser
 from minires.pretrained.parts import Part, choose, find_parts, scopes
+from minires.wording import shown
 
 MOST = 6  # names of what was left out
 
@@ -47,10 +48,10 @@ def find_network(state: Mapping[str, np.ndarray], part: str | None = None, not_r
     head, normaliser = find_head(chosen, levels), find_normaliser(levels)
     arrays = {**_with_statistics(chosen), **head.arrays}
     architecture = recognise(arrays)
-    notes = [*_note_of_parts(chosen, parts), *head.notes]
+    notes = [*_note_of_parts(chosen, parts), *(shown(note, 1000) for note in head.notes)]
     taken = chosen.keys | head.keys
     if normaliser:
-        notes.append(f"mean and std are those of {normaliser[0]}, which is in the file")
+        notes.append(f"mean and std are those of {shown(normaliser[0])}, which is in the file")
         taken |= normaliser[2]
     others = [other.prefix for other in parts if other is not chosen]
     beside = [prefix + key for prefix, level in levels for key in level if prefix + key not in taken]
@@ -85,7 +86,7 @@ def _note_of_parts(chosen: Part, parts: list[Part]) -> list[str]:
     if len(parts) == 1:
         return []
     others = some([part.name for part in parts if part is not chosen], 4)
-    return [f"took {chosen.name} of {len(parts)} networks in the file, not {others}: part=NAME chooses another"]
+    return [f"took {shown(chosen.name)} of {len(parts)} networks in the file, not {others}: part=NAME chooses another"]
 
 
 def _shortened(keys: Iterable[str], taken: Iterable[str]) -> list[str]:

@@ -19,8 +19,10 @@ import numpy as np
 from minires.names import some, unknown
 from minires.pretrained.errors import WeightsError
 from minires.pretrained.renamings import SOURCES, numbered, renamed
+from minires.wording import shown
 
 MOST_PARTS = 64  # in a file
+MOST_RENAMED = 250_000  # arrays of all of them; one that lies in several counts for each
 MOST_LETTERS, MOST_WORDS = 1000, 100  # of a key
 TOP = "."  # the name of a network whose keys have no prefix
 AVERAGES = {"ema", "teacher", "swa", "average", "averaged", "averages", "avg", "polyak", "shadow"}
@@ -56,12 +58,17 @@ def find_parts(state: Mapping[str, np.ndarray]) -> list[Part]:
     anchors: dict[str, tuple] = {}
     for key in state:
         if len(key) > MOST_LETTERS or key.count(".") >= MOST_WORDS:
-            raise WeightsError(f"holds a key of {len(key):,} characters, {ascii(key)[1:40]}...: check where it is from")
+            raise WeightsError(f"holds a key of {len(key):,} characters, {shown(key, 40)}: check where it is from")
         anchored = _anchor(key, state)
         if anchored is not None:
             anchors.setdefault(anchored[0], anchored)
     if len(anchors) > MOST_PARTS:
         raise WeightsError(f"holds {len(anchors):,} networks, more than {MOST_PARTS}: save the one that is meant alone")
+    inner = sum(key.startswith(prefix) for prefix in anchors for key in state)
+    if inner > MOST_RENAMED:
+        raise WeightsError(
+            f"holds networks within networks, {inner:,} arrays of them; save the one that is meant alone"
+        )
     return [_part(state, *anchored) for anchored in anchors.values()]
 
 

@@ -17,6 +17,7 @@ from minires.pickles import LeftOut
 
 _KINDS = "fiub"
 _MAX_AXES = 32
+MAX_TEXT = 100_000  # bytes of a string of Python 2 that may be text
 
 
 class Python2Text(str):
@@ -28,6 +29,11 @@ class Python2Text(str):
         text = super().__new__(cls, raw.decode("utf-8", "replace"))
         text.raw = raw
         return text
+
+
+def python_2_string(raw: bytes) -> Python2Text | bytes:
+    """What stands for a string of Python 2: one longer than any text that is kept is bytes, for memory."""
+    return Python2Text(raw) if len(raw) <= MAX_TEXT else raw
 
 
 class Dtype:
@@ -66,7 +72,11 @@ class Array:
         if dtype is None:
             return "NumPy array of objects or text"
         shape, data = self.shape, _bytes(self.data)
-        if not isinstance(shape, tuple) or len(shape) > _MAX_AXES or any(type(n) is not int or n < 0 for n in shape):
+        if (
+            not isinstance(shape, tuple)
+            or len(shape) > _MAX_AXES
+            or any(type(n) is not int or not 0 <= n < 2**63 for n in shape)
+        ):
             raise ValueError("an array whose shape makes no sense")
         if data is None or math.prod(shape) * dtype.itemsize != len(data):
             raise ValueError(f"an array of shape {shape} whose bytes are others")

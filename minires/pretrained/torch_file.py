@@ -26,11 +26,14 @@ from minires.pretrained.errors import WeightsError
 from minires.pretrained.files import as_numbers, opened, read_at, size_of
 from minires.pretrained.kinds import TELL_TALE, tar_archive, zip_archive
 from minires.pretrained.pickled_arrays import Array
-from minires.pretrained.torch_pickles import read_pickle
-from minires.pretrained.zip_file import open_zip, read_entry
+from minires.pretrained.torch_pickles import Tensor, read_pickle
+from minires.pretrained.zip_file import open_entry, open_zip, read_entry
+from minires.wording import shown
 
 _MAGIC = b"\x8a\x0a" + 0x1950A86A20F9469CFC6C.to_bytes(10, "little")  # as the first pickle spells it
 _MAX_AXES = 32
+_CHUNK = 2**16  # numbers that are widened at a time
+MEMORY_FACTOR, MEMORY_BESIDE = 2, 2**27  # bytes of the arrays: so many times the file's, and these besides
 _OF_AN_OPTIMIZER = re.compile(r"(^|\.)state\.\d+\.\w+$")
 
 
@@ -70,24 +73,34 @@ def read_torch(
             raise WeightsError("holds an optimizer's state and no network; give the file of model.state_dict()")
         if wanted is not None:
             tensors = {key: tensors[key] for key in wanted({key: tensor.shape for key, tensor in tensors.items()})}
-        return _fill(tensors, numbers_of), plain_values(content) | {"left_out": left_out}
+        return _fill(tensors, numbers_of, size_of(file)), plain_values(content) | {"left_out": left_out}
 
 
 def _open_zip(file):
     """-> (object, numbers_of) of the zip format, with numbers_of(key) -> uint8 (n,)."""
     archive = open_zip(file)
     entries = archive.namelist()
-    name = next((name for name in entries if name.endswith("/data.pkl")), None)
-    if name is None:
+    pickles = [name for name in entries if name.endswith("/data.pkl")]
+    if not pickles:
         raise WeightsError(zip_archive(entries))
+    if len(pickles) > 1:
+        raise WeightsError(
+            f"holds {len(pickles)} files data.pkl, and which one is meant it does not say; save it again"
+        )
+    (name,) = pickles
     folder = name.removesuffix("data.pkl")
     if folder + "constants.pkl" in entries:
         raise WeightsError("is a TorchScript program, which is not run; save torch.jit.load(path).state_dict()")
     order = folder + "byteorder"
     if order in entries and read_entry(archive, order).tobytes() != b"little":
         raise WeightsError("was written on a big-endian machine; load it in PyTorch and save it again on another")
-    pickled = read_entry(archive, name).tobytes()
-    content, _ = read_pickle(io.BytesIO(pickled), len(pickled))
+    with open_entry(archive, name) as entry:
+        pickled = io.BufferedReader(entry)
+        content, _ = read_pickle(pickled, archive.getinfo(name).file_size)
+        while pickled.read(2**18):  # its end is where the checksum is looked at
+            pass
+        if entry.tell() != archive.getinfo(name).file_size:
+            raise WeightsError("damaged: its pickle is cut short; download it again")
     return content, lambda key: read_entry(archive, f"{folder}data/{key}")
 
 
@@ -97,6 +110,8 @@ def _open_old(file):
     (_, _), (version, _), (system, _), (content, storages), (keys, _) = [read_pickle(file, size) for _ in range(5)]
     if version != 1001 or not system["little_endian"]:
         raise WeightsError("was written on a big-endian machine or in an unknown version; save it again on another")
+    if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys) or len(set(keys)) < len(keys):
+        raise WeightsError("its list of storages is damaged; download it again")
     places, at = {}, file.tell()
     for key in keys:
         count = int.from_bytes(read_at(file, at, 8).tobytes(), "little") * storages[key].item_size
@@ -115,29 +130,66 @@ def _nothing_in(content, left_out):
     """The error for a file without tensors."""
     if left_out:
         return WeightsError(
-            f"holds no tensors that are read, only {', '.join(left_out[:3])[:150]}; save the state_dict"
+            f"holds no tensors that are read, only {shown(', '.join(left_out[:3]), 150)}; save the state_dict"
         )
     if not isinstance(content, dict):
         return WeightsError("holds no dictionary of tensors; save model.state_dict()")
-    found = ", ".join(ascii(key)[:40] for key in list(content)[:4]) or "nothing"
+    found = ", ".join(f"'{shown(key, 40)}'" for key in list(content)[:4]) or "nothing"
     return WeightsError(f"holds no tensors, only {found}; save the state_dict")
 
 
-def _fill(tensors, numbers_of):
-    """{key: Tensor or Array} -> {key: array}; each storage is read once for each dtype that it is seen in."""
-    numbers_of = functools.lru_cache(maxsize=1)(numbers_of)  # bfloat16's bytes are of no use once they are float32
-    as_dtype = functools.cache(lambda key, dtype: as_numbers(numbers_of(key), dtype))
+def _fill(tensors, numbers_of, size):
+    """{key: Tensor or Array} -> {key: array}; each storage is read once, from a file of `size` bytes."""
+    _check_dtypes(tensor for tensor in tensors.values() if isinstance(tensor, Tensor))
+    bytes_of, most, taken = functools.cache(numbers_of), MEMORY_FACTOR * size + MEMORY_BESIDE, 0
     pickled = {}
+
+    def counted(numbers):
+        nonlocal taken
+        taken += numbers.nbytes
+        if taken > most:
+            raise WeightsError(f"takes more than {most:,} bytes as arrays, its {size:,} allow no more; save it again")
+        return numbers
+
+    @functools.cache
+    def as_dtype(key, dtype):
+        if dtype == "bfloat16":
+            return counted(_widened(numbers_of(key)))
+        return counted(bytes_of(key)) if dtype == "uint8" else as_numbers(as_dtype(key, "uint8"), dtype)
 
     def filled(item):
         if isinstance(item, Array):
             key = id(item.data), item.dtype.real()
             if key not in pickled:
-                pickled[key] = item.numbers()
+                pickled[key] = counted(item.numbers())
             return item.view(pickled[key])
         return _view(item, as_dtype(item.storage.key, item.dtype))
 
     return {key: filled(item) for key, item in tensors.items()}
+
+
+def _check_dtypes(tensors):
+    """Numbers of bfloat16, which are made wider, are none of another type besides: both would take three times a file.
+
+    PyTorch writes no such file, either.
+    """
+    dtypes: dict[str, set[str]] = {}
+    for tensor in tensors:
+        dtypes.setdefault(tensor.storage.key, set()).add(tensor.dtype)
+    for key, found in dtypes.items():
+        if "bfloat16" in found and len(found) > 1:
+            raise WeightsError(f"reads the storage {shown(key)} as {' and '.join(sorted(found))}; save it again")
+
+
+def _widened(data):
+    """uint8 (2n,) of bfloat16 -> float32 (n,) in the memory of `data`, which grows, from the last number on."""
+    count = len(data) // 2
+    data.resize(4 * count, refcheck=False)
+    narrow, wide = data.view("<u2"), data.view(np.uint32)
+    for end in range(count, 0, -_CHUNK):
+        start = max(0, end - _CHUNK)
+        wide[start:end] = narrow[start:end].astype(np.uint32) << 16
+    return data.view(np.float32)
 
 
 def _view(tensor, numbers):
@@ -146,7 +198,7 @@ def _view(tensor, numbers):
     if not all(isinstance(axes, tuple) and len(axes) <= _MAX_AXES for axes in (shape, strides)):
         raise WeightsError(f"holds a tensor without a shape or of more than {_MAX_AXES} axes; download it again")
     start = (tensor.storage.start, tensor.offset)
-    if len(shape) != len(strides) or any(type(n) is not int or n < 0 for n in (*start, *shape, *strides)):
+    if len(shape) != len(strides) or any(type(n) is not int or not 0 <= n < 2**63 for n in (*start, *shape, *strides)):
         raise WeightsError("holds a tensor whose offset, shape or strides make no sense; download it again")
     count = math.prod(shape)
     if count == 0:

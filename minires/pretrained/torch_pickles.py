@@ -15,6 +15,7 @@ from minires.pickles import LeftOut
 from minires.pretrained import pickled_arrays
 from minires.pretrained.errors import WeightsError
 from minires.pretrained.files import DTYPES, item_size
+from minires.wording import shown
 
 _NO_ARRAYS = {  # numbers that NumPy has no dtype for, or networks no use: {dtype: bytes of one}
     **dict.fromkeys(("qint8", "quint8", "quint4x2", "quint2x4", "bits8", "bits1x8", "bits2x4", "bits4x2"), 1),
@@ -57,16 +58,17 @@ def read_pickle(file: BinaryIO, size: int) -> tuple[Any, dict[str, Storage]]:
     storages: {key: Storage} of the storages it names.
     Raises WeightsError for one that is out to do harm, and any exception for damaged bytes.
     """
-    storages = {}
+    storages: dict[str, Storage] = {}
 
     def stored(identity):
         if isinstance(identity, tuple) and len(identity) == 4 and identity[0] == "module":
             return identity[1]  # a class, beside the text of its program, which is not even looked at
         storage = _storage(identity)
-        storages[storage.key] = storage
+        if storages.setdefault(storage.key, storage).dtype != storage.dtype:
+            raise WeightsError(f"reads the storage {shown(storage.key)} as two types; save the state_dict again")
         return storage
 
-    kinds, string = "tensors and plain values", pickled_arrays.Python2Text
+    kinds, string = "tensors and plain values", pickled_arrays.python_2_string
     try:
         content = pickles.read_pickle(file, size, NAMES, kinds, string, stored, leave_out=True)
     except pickles.Refused as error:
@@ -145,6 +147,8 @@ def _bytes(value=b"", encoding=None):
 
 def _device(kind, index=None):
     """torch.device, as text: cuda:0."""
+    if not isinstance(kind, str) or not (index is None or (isinstance(index, int) and abs(index) < 2**31)):
+        return LeftOut("device without a name")
     return kind if index is None else f"{kind}:{index}"
 
 

@@ -47,15 +47,27 @@ def read(
     """
     path = _best_of(Path(path))
     arrays, info, source = read_file(path)
-    own = info.get("format") == checkpoint.FORMAT
-    arrays = {key: array for key, array in arrays.items() if not (own and key.startswith("optimizer/"))}
     try:
+        arrays, notes = _of_a_run(arrays, info)
         found = find_network(arrays, part, _names(info, "not_read"))
         metadata = _metadata(path, found, said(path, info), source, _names(info, "left_out"))
+        metadata["notes"] += notes
         return found.state, overrule(metadata, **(overrides or {}))
     except WeightsError as error:
         text = str(error)
         raise WeightsError(text if text.startswith(f"{path}: ") else f"{path}: {text}") from error.__cause__
+
+
+def _of_a_run(arrays, info):
+    """(arrays without the optimizer's, notes) of a checkpoint, held against its checksum; others as they are."""
+    if info.get("format") not in checkpoint.FORMATS:
+        return arrays, []
+    try:
+        verified = checkpoint.verify(arrays, info)
+    except ValueError as error:
+        raise WeightsError(f"damaged ({error}): give another copy of the file") from error
+    arrays = {key: array for key, array in arrays.items() if not key.startswith("optimizer/")}
+    return arrays, [] if verified else [checkpoint.UNVERIFIED]
 
 
 def _metadata(path, found, known, source, objects):

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import scripts
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 from test_data_cifar import make_batches, write_binary
 
 from campaign.attack import Attack
@@ -187,9 +187,8 @@ def result_of(run: Path) -> dict[str, Any]:
 
 def checkpoint_arrays(path):
     """{key: bytes} of a file of weights, which must be whole."""
-    if path.stem == "converted":
-        return path.read_bytes()
-    return {key: array.tobytes() for key, array in checkpoint.load(path).model.items()}
+    arrays = load_file(path) if path.stem == "converted" else checkpoint.load(path).model
+    return {key: array.tobytes() for key, array in arrays.items()}
 
 
 # The promise --------------------------------------------------------------------------------------------------------

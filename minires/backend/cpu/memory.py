@@ -8,6 +8,7 @@ cost nothing. (CuPy has a pool of its own.)
 import collections
 import math
 import threading
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -27,64 +28,113 @@ _scratch, _remembered = threading.local(), threading.local()
 class _Pool(Locked):
     """Blocks of memory nobody holds, by size. Those lent and those kept are never more than were ever lent at once.
 
-    The garbage collector may give blocks back, or take some, in any call of this thread's: a list of blocks, once made,
-    stays that of its size, and no call stands between reading a number and writing it.
+    Ctrl-C may end any call, and the garbage collector may let go of arrays in any: what must be done together stands
+    without a call between, and an array that goes does no more than put its block where `collect` finds it.
     """
 
     def __init__(self):
-        # the lock is re-entrant: the garbage collector may give a block back while this thread takes one
         super().__init__("taking memory", LAST)
         self.free = collections.OrderedDict()  # bytes: blocks of that size; the size used last is last
-        self.lent = self.kept = self.most_lent = 0
+        self.loans = set()  # of arrays that are there
+        self.ended: collections.deque[_Loan] = collections.deque()  # loans of arrays that are gone
+        self.lent_bytes = self.kept_bytes = self.most_lent = 0
 
-    def take(self, size):
+    @property
+    def lent(self):
+        """Bytes that arrays hold."""
+        self.collect()
+        return self.lent_bytes
+
+    @property
+    def kept(self):
+        """Bytes that nobody holds."""
+        self.collect()
+        return self.kept_bytes
+
+    def lend(self, owner, size):
+        """A block of `size` bytes, until `owner` is gone."""
+        loan = _Loan(owner, self.ended.append)
+        loan.size, loan.block = size, None
         with self.lock:
+            self.collect()
+            self.loans.add(loan)
             blocks = self.free.get(size)
-            self.kept -= size if blocks else 0
-            self.lent += size
-            block = blocks.pop() if blocks else None
-            if self.lent > self.most_lent:
-                self.most_lent = self.lent
-            self.trim(self.most_lent - self.lent)
-        if block is not None:
-            return block
+            if blocks:
+                loan.block = blocks[-1]
+                del blocks[-1]
+                self.kept_bytes -= size
+                self.lent_bytes += size
+                return loan.block
+            self.settle(size)
+        block = self.new(size)
+        with self.lock:
+            loan.block = block
+            self.lent_bytes += size
+            self.settle()
+        return block
+
+    def new(self, size):
+        """A block from the system; where that has none, all that is kept goes first."""
         try:
             return np.empty(size, np.uint8)
         except MemoryError:
-            with self.lock:
-                self.lent -= size
-                self.most_lent = self.lent
-                self.trim(0)
-            raise
+            self.release()
+            return np.empty(size, np.uint8)
 
-    def give_back(self, block):
-        size = block.nbytes
+    def collect(self):
+        """Take back the blocks of arrays that are gone."""
+        if not self.ended:
+            return
         with self.lock:
-            self.free.setdefault(size, []).append(block)
-            self.lent -= size
-            self.kept += size
-            self.free.move_to_end(size)
+            while self.ended:
+                loan = self.ended[0]
+                blocks = self.free.setdefault(loan.size, [])
+                self.free.move_to_end(loan.size)
+                back = [loan.block]
+                if loan.block is not None:
+                    blocks += back
+                    self.kept_bytes += loan.size
+                    self.lent_bytes -= loan.size
+                    loan.block = None
+                self.loans.discard(loan)
+                if self.ended and self.ended[0] is loan:
+                    del self.ended[0]
+
+    def settle(self, more=0):
+        """Note the most ever lent, `more` included, and let go of what is kept beyond that."""
+        if self.lent_bytes + more > self.most_lent:
+            self.most_lent = self.lent_bytes + more
+        self.trim(self.most_lent - self.lent_bytes - more)
+
+    def release(self):
+        """Let go of everything that nobody holds."""
+        with self.lock:
+            self.collect()
+            self.most_lent = self.lent_bytes
+            self.trim(0)
 
     def trim(self, limit):
         """Let go of blocks, of the size longest unused first, until no more than `limit` bytes are kept."""
-        for size in list(self.free):
-            while self.kept > limit and self.free.get(size):
-                self.kept -= size
-                self.free[size].pop()
-            if self.kept <= limit:
-                return
+        if self.kept_bytes <= limit:
+            return
+        for size, blocks in list(self.free.items()):
+            while blocks and self.kept_bytes > limit:
+                del blocks[-1]
+                self.kept_bytes -= size
 
 
-class _Loan:
+class _Loan(weakref.ref):
+    """Of a block, to an object; when that is gone the loan is put among those that have ended, by C alone."""
+
+    __slots__ = ("block", "size")
+    block: np.ndarray | None
+    size: int
+
+
+class _Owner:
     """Owns a block for an array and all its views: NumPy keeps it alive as their base, and drops it with the last."""
 
-    def __init__(self, pool, block, shape, dtype):
-        self.pool, self.block = pool, block
-        address = -(-block.ctypes.data // ALIGNMENT) * ALIGNMENT
-        self.__array_interface__ = {"version": 3, "shape": shape, "typestr": dtype.str, "data": (address, False)}
-
-    def __del__(self):
-        self.pool.give_back(self.block)
+    __array_interface__: dict[str, Any]
 
 
 _pool = _Pool()
@@ -96,7 +146,10 @@ def empty(shape: Shape, dtype: DTypeLike) -> Array:
     size = math.prod(shape) * dtype.itemsize
     if size < POOLED_BYTES:
         return np.empty(shape, dtype)
-    return np.asarray(_Loan(_pool, _pool.take(size + ALIGNMENT), tuple(shape), dtype))
+    owner = _Owner()
+    address = -(-_pool.lend(owner, size + ALIGNMENT).ctypes.data // ALIGNMENT) * ALIGNMENT
+    owner.__array_interface__ = {"version": 3, "shape": tuple(shape), "typestr": dtype.str, "data": (address, False)}
+    return np.asarray(owner)
 
 
 def empty_like(shape: Shape, like: Array, dtype: DTypeLike | None = None) -> Array:
@@ -106,9 +159,7 @@ def empty_like(shape: Shape, like: Array, dtype: DTypeLike | None = None) -> Arr
 
 def release() -> None:
     """Give all memory that nobody holds back to the system."""
-    with _pool.lock:
-        _pool.trim(0)
-        _pool.most_lent = _pool.lent
+    _pool.release()
 
 
 def scratch(name: str, shape: Shape, dtype: DTypeLike) -> Array:
