@@ -658,7 +658,7 @@ def test_a_shape_that_does_not_fit_its_bytes_is_named(tmp_path, shape):
 
 @pytest.mark.parametrize("kind", READERS)
 def test_no_damage_does_harm(tmp_path, kind):
-    """Sixty files at random; benchmarks/fuzz_weights.py tries thousands."""
+    """Sixty files at random; the campaign tries thousands."""
     rng, sentinel = cases.generator(kind, seed=1), tmp_path / "sentinel"
     outcomes = [cases.read_safely(READERS[kind], tmp_path / "a", cases.damaged(kind, rng, sentinel)) for _ in range(60)]
     assert not sentinel.exists()

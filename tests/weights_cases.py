@@ -1,7 +1,7 @@
 """Damaged and hostile weights files, and what a reader must make of every one of them.
 
 Good files are written here letter by letter, without PyTorch; `damaged` spoils them at random, inside checksums too.
-benchmarks/fuzz_weights.py runs thousands of such files, tests/test_pretrained_files.py a few of each kind.
+tests/campaign reads thousands of such files, tests/test_pretrained_files.py a few of each kind.
 """
 
 import contextlib

@@ -14,7 +14,7 @@ from minires.pretrained.pickled_arrays import Array
 from minires.pretrained.torch_pickles import Tensor
 from minires.wording import shown
 
-MAX_TENSORS = 100_000  # ResNet-152 with Adam's state and an average of its weights has 5,000
+MAX_TENSORS = 50_000  # ResNet-152 with Adam's state and an average of its weights has 5,000
 MAX_VISITS = pickles.MAX_STEPS  # of what lies in dictionaries and lists, each time that a path leads there
 MAX_NAMES = 20_000_000  # characters of all their paths
 MAX_DEPTH = 100  # of dictionaries in dictionaries; a network of modules takes three for each

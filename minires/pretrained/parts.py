@@ -12,7 +12,6 @@ of equals the one with the shorter name, then the first.
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from itertools import takewhile
 
 import numpy as np
 
@@ -154,8 +153,9 @@ def scopes(part: Part, parts: list[Part], state: Mapping[str, np.ndarray]) -> It
     levels: list[dict] = [{} for _ in range(len(words) + 1)]
     for key, array in state.items():
         if key not in taken and not key.startswith(away):
-            shared = _shared(key.split("."), words)
-            levels[shared][".".join(key.split(".")[shared:])] = array
+            own = key.split(".", len(words))
+            shared = _shared(own, words)
+            levels[shared][".".join(own[shared:])] = array
     for shared in range(len(words), -1, -1):
         yield ".".join([*words[:shared], ""]), levels[shared]
 
@@ -169,4 +169,9 @@ def _territory(other, part):
 
 def _shared(words, others):
     """How many of the first words are the same."""
-    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(words, others, strict=False)))
+    shared = 0
+    for one, other in zip(words, others, strict=False):
+        if one != other:
+            break
+        shared += 1
+    return shared

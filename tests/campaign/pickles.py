@@ -83,7 +83,7 @@ def networks(folder: Path) -> list[dict[str, tuple[int, ...]]]:
 def network(shapes: list[dict[str, tuple[int, ...]]], rng: Rng) -> tuple[bytes, dict[str, bytes]]:
     """A pickle of one to three networks under odd names, with arrays missing, added or of other shapes."""
     entries: dict[str, bytes] = {}
-    for _ in range(rng.choice([1, 1, 1, 2, 3, 70])):
+    for _ in range(rng.choice([1, 1, 1, 2, 3, 70], p=[0.3, 0.3, 0.2, 0.1, 0.09, 0.01])):
         prefix = PREFIXES[rng.integers(len(PREFIXES))] if rng.random() < 0.8 else f"{rng.integers(100)}."
         keep = rng.choice([1.0, 1.0, 0.98, 0.5])
         for key, shape in shapes[rng.integers(2 if rng.random() < 0.9 else 3)].items():
@@ -118,6 +118,27 @@ def torch_zip(prepared: Any, rng: Rng, number: int, folder: Path) -> str:
         del entries[rng.integers(len(entries)) : len(entries) - int(rng.integers(2))]
     content = lying_zip(entries, rng, lies=rng.choice([0.01, 0.03, 0.1]) if way >= 12 else 0)
     path.write_bytes(spoilt(content, [content], rng) if way >= 17 else content)
+    return checked(path)
+
+
+def many(prepared: Any, rng: Rng, number: int, folder: Path) -> str:
+    """As many names as may be, most for one tensor: beside a network, at its levels, or in networks in each other."""
+    path, way = folder / "a.pth", number % 4
+    depth = int(rng.choice([1, 10, 90]))
+    count = min(int(rng.choice([49_000, 51_000])), 15_000_000 // (2 * depth + 20))
+    prefix = "q." * depth
+    names = [f"{prefix[: 2 * int(n)]}x{i}.weight" for i, n in enumerate(rng.integers(depth + 1, size=count))]
+    if way == 1:
+        names = [f"{name}.bias" if i % 2 else f"{name}.weight" for i, name in enumerate(names)]
+    elif way == 2:
+        names = [f"{'a.' * (i // 700)}layer1.{i % 700}.conv1.weight" for i in range(count // 10)]
+    steps = b"".join(cases.text(name) + b"h\1" for name in names)
+    entries = {prefix + key: cases.tensor(cases.storage("0", 40_000), shape) for key, shape in prepared[1].items()}
+    anchors = {f"{'a.' * n}{key}": b"h\1" for n in range(20 if way == 2 else 0) for key in list(prepared[1])[:3]}
+    first = cases.text("first") + cases.tensor(cases.storage("0", 40_000), (10, 64)) + b"q\1"
+    inside = cases.dictionary(**entries, **anchors)[2:-1] if way < 3 else b""
+    content = cases.whole(b"}(" + first + inside + steps + b"u")
+    path.write_bytes(cases.torch_zip(content, {"0": bytes(160_000)}))
     return checked(path)
 
 
@@ -290,6 +311,7 @@ _WEIGHTS = "arrays of numbers, or a refusal in a sentence, within the bounds; no
 _CIFAR = "pictures with labels that are classes, or a refusal in a sentence, within the bounds; nothing is reached"
 ATTACKS = [
     Attack("torch zip", _WEIGHTS, networks, torch_zip, 30_000, 120),
+    Attack("many tensors", _WEIGHTS, networks, many, 200, 1),
     Attack("torch old", _WEIGHTS, networks, torch_old, 15_000, 80),
     Attack("plain pickles", _WEIGHTS, networks, plain, 15_000, 100),
     Attack("CIFAR pickles", _CIFAR, cifar_files, partial(cifar, form="py", spoil=cifar_pickle), 10_000, 60),
