@@ -118,6 +118,9 @@ def test_settings_that_no_flag_takes(resume, name, key, value):
     assert key in err or key.replace("_", "-") in err
 
 
+LEG = {"from_epoch": 1, "from_iteration": 1, "to_epoch": 2, "to_iteration": 2, "schedule": None, "lr": None}
+
+
 @pytest.mark.parametrize(("key", "value"), [("model", "../.."), ("model", None), ("momentum", "x"), ("cutout", [1])])
 def test_settings_of_train_cifar_alone(resume, key, value):
     code, _, err = resume("train_cifar", lambda config: config["settings"].update({key: value}))
@@ -135,10 +138,13 @@ def test_settings_of_train_cifar_alone(resume, key, value):
         ("classes", "abc"),
         ("legs", [{"from_epoch": 1}]),
         ("legs", 3),
-        (
-            "legs",
-            [{"from_epoch": 1, "from_iteration": 1, "to_epoch": 2, "to_iteration": -2, "schedule": None, "lr": None}],
-        ),
+        ("sizes", {"train": 0, "val": 1, "test": 1}),
+        ("sizes", {"train": 10**400, "val": 1, "test": 1}),
+        ("legs", [LEG | {"to_iteration": -2}]),
+        ("legs", [LEG | {"to_iteration": 10**400}]),
+        ("legs", [LEG | {"schedule": "../..", "lr": 0.1}]),
+        ("legs", [LEG | {"schedule": "constant", "lr": -0.1}]),
+        ("legs", [LEG | {"schedule": "constant", "lr": None}]),
     ],
 )
 def test_a_config_in_another_shape(resume, key, value):
