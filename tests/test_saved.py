@@ -45,6 +45,7 @@ def resume(examples, finished, tmp_path, monkeypatch, capsys):
     def call(name, change, *flags):
         shutil.copytree(finished[name], tmp_path / "run", dirs_exist_ok=True)
         path = tmp_path / "run" / "last.safetensors"
+        path.with_name("previous.safetensors").unlink(missing_ok=True)  # which would stand in for a damaged one
         loaded = checkpoint.load(path)
         change(loaded.info["config"])
         example = examples[name]
@@ -117,6 +118,9 @@ def test_settings_that_no_flag_takes(resume, name, key, value):
     assert key in err or key.replace("_", "-") in err
 
 
+LEG = {"from_epoch": 1, "from_iteration": 1, "to_epoch": 2, "to_iteration": 2, "schedule": None, "lr": None}
+
+
 @pytest.mark.parametrize(("key", "value"), [("model", "../.."), ("model", None), ("momentum", "x"), ("cutout", [1])])
 def test_settings_of_train_cifar_alone(resume, key, value):
     code, _, err = resume("train_cifar", lambda config: config["settings"].update({key: value}))
@@ -134,15 +138,18 @@ def test_settings_of_train_cifar_alone(resume, key, value):
         ("classes", "abc"),
         ("legs", [{"from_epoch": 1}]),
         ("legs", 3),
-        (
-            "legs",
-            [{"from_epoch": 1, "from_iteration": 1, "to_epoch": 2, "to_iteration": -2, "schedule": None, "lr": None}],
-        ),
+        ("sizes", {"train": 0, "val": 1, "test": 1}),
+        ("sizes", {"train": 10**400, "val": 1, "test": 1}),
+        ("legs", [LEG | {"to_iteration": -2}]),
+        ("legs", [LEG | {"to_iteration": 10**400}]),
+        ("legs", [LEG | {"schedule": "../..", "lr": 0.1}]),
+        ("legs", [LEG | {"schedule": "constant", "lr": -0.1}]),
+        ("legs", [LEG | {"schedule": "constant", "lr": None}]),
     ],
 )
 def test_a_config_in_another_shape(resume, key, value):
     code, _, err = resume("train_cifar", lambda config: config.update({key: value}))
-    assert code == 1 and "its settings are damaged" in one_sentence(err)
+    assert code == 1 and "damaged" in one_sentence(err)
 
 
 @pytest.mark.parametrize("name", KINDS)

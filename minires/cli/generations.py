@@ -17,7 +17,6 @@ from minires.position import Position
 from minires.trainer import best_info
 
 LAST, PREVIOUS, BEST = "last.safetensors", "previous.safetensors", "best.safetensors"
-_CONFIG = {"settings": dict, "dataset": {"name": str, "label": str, "notice": (None, str)}}  # the rest checks `saved`
 
 
 @dataclass(frozen=True)
@@ -95,7 +94,7 @@ def _load(path):
         if found.position is not None:
             Position.of(found.position)
         if "config" in found.info:
-            check(found.info["config"], _CONFIG, "config")
+            check(found.info["config"], dict, "config")  # what is in it, `saved` checks
     except ValueError as error:
         raise DamagedError(f"{path}: its metadata is damaged ({error})") from error
     if "config" not in found.info:
