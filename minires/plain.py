@@ -26,9 +26,9 @@ def read_json(text: str | bytes, finite: bool = True) -> Any:
 def check(value: Any, kind: Any, name: str) -> None:
     """Raise ValueError, naming the place, for a value that is not of its kind.
 
-    kind: bool, int (from 0 up, of 63 bits), float (finite, whole ones too), str or None; a tuple of kinds, any of which will do;
-    [kind], a list of such; {"key": kind, ...}, a dictionary that has these keys, and others; {str: kind}, one of such
-    values; dict or list, one of anything.
+    kind: bool, int (from 0 up, of 63 bits), float (finite, whole ones too), str or None; a tuple of kinds, any of which
+    will do; [kind], a list of such; {"key": kind, ...}, a dictionary that has these keys, and others; {str: kind}, one
+    of such values; dict or list, one of anything.
     """
     if isinstance(kind, tuple):
         if not any(_is_of(value, one) for one in kind):

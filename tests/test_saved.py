@@ -45,6 +45,7 @@ def resume(examples, finished, tmp_path, monkeypatch, capsys):
     def call(name, change, *flags):
         shutil.copytree(finished[name], tmp_path / "run", dirs_exist_ok=True)
         path = tmp_path / "run" / "last.safetensors"
+        path.with_name("previous.safetensors").unlink(missing_ok=True)  # which would stand in for a damaged one
         loaded = checkpoint.load(path)
         change(loaded.info["config"])
         example = examples[name]
@@ -148,7 +149,7 @@ def test_settings_of_train_cifar_alone(resume, key, value):
 )
 def test_a_config_in_another_shape(resume, key, value):
     code, _, err = resume("train_cifar", lambda config: config.update({key: value}))
-    assert code == 1 and "its settings are damaged" in one_sentence(err)
+    assert code == 1 and "damaged" in one_sentence(err)
 
 
 @pytest.mark.parametrize("name", KINDS)
