@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import math
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,7 +19,7 @@ from minires.cli.settings import check_settings
 from minires.columns import cut, printable
 from minires.data import DATASETS
 from minires.data.cifar_kinds import CIFAR10, KINDS, find_layout
-from minires.plain import check
+from minires.plain import check, is_number
 
 LARGEST = 10**9  # of whole numbers: beyond all that a run has
 MOST_THREADS = 1024
@@ -116,7 +115,7 @@ def _is_one_of(action, value):
     if action.type is int:
         return _is_whole(value)
     if action.type is float:
-        return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+        return is_number(value)
     if not isinstance(value, str):
         return False
     if action.type is not None:
