@@ -31,7 +31,7 @@ def write_atomically(path: str | Path, content: bytes) -> None:
     path = Path(path)
     beside, replaced = path.with_name(f".{path.name}.{os.getpid()}.part"), False
     try:
-        with open(beside, "wb") as file:
+        with _new(beside) as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
@@ -45,6 +45,15 @@ def write_atomically(path: str | Path, content: bytes) -> None:
     finally:
         with contextlib.suppress(OSError):
             beside.unlink(missing_ok=True)
+
+
+def _new(path):
+    """A file opened for writing that was not there: what is, left half written or a link to any other, goes first."""
+    try:
+        return open(path, "xb")
+    except FileExistsError:
+        path.unlink()
+        return open(path, "xb")
 
 
 def _sync_folder(folder):

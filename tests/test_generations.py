@@ -3,7 +3,9 @@
 import dataclasses
 import hashlib
 import json
+import os
 import shutil
+import signal
 
 import numpy as np
 import pytest
@@ -237,3 +239,24 @@ def test_what_the_hash_of_the_data_sees():
     found = [of(images, labels), of(other_images, labels), of(images, other_labels), of(images[:3], labels[:3])]
     found += [of(pictures, labels), of(order, labels), of(pictures, labels, "b")]
     assert len(set(found)) == len(found) and of(images.copy(), labels) == found[0]
+
+
+# Files that are none --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes with names")
+@pytest.mark.parametrize("name", ["config.json", "train.log", "result.json"])
+@pytest.mark.parametrize("kind", ["a pipe", "without end"])
+def test_what_never_ends_in_a_run_of_somebody_else_is_not_waited_for(run, main, name, kind):
+    (run / name).unlink()
+    if kind == "a pipe":
+        os.mkfifo(run / name)
+    else:
+        (run / name).symlink_to("/dev/zero")
+    signal.alarm(60)  # ends the tests where this hangs
+    try:
+        code, _, err = main("--resume", run, "--epochs", 4, "--lr", 0.02)
+    finally:
+        signal.alarm(0)
+    assert code == 0, err
+    assert name == "train.log" or json.loads((run / name).read_text())

@@ -10,6 +10,8 @@ from pathlib import Path
 
 from minires import checkpoint
 from minires.checkpoint import Checkpoint, CheckpointError, DamagedError
+from minires.cli.recording import MOST_BYTES
+from minires.data.regular import read_regular
 from minires.plain import check, read_json
 from minires.position import Position
 from minires.trainer import best_info
@@ -108,7 +110,7 @@ def run_of(found: Checkpoint) -> str | None:
 def _run_of_config(folder):
     """The id in config.json; None where it has none, or cannot be read: it is made again."""
     try:
-        config = read_json((folder / "config.json").read_bytes())
+        config = read_json(read_regular(folder / "config.json", MOST_BYTES))
         check(config, {"run": str}, "config.json")
     except (ValueError, OSError):
         return None
