@@ -151,3 +151,16 @@ def test_a_text_that_names_the_script_is_no_picture_of_it(tmp_path, name, flag):
     for path in (tmp_path / "notes.md", scripts.EXAMPLES / f"{name}.py"):
         with pytest.raises(ValueError, match=f"is there, and not a picture of this script: .* {flag}"):
             refuse_to_replace(path, mark, flag)
+
+
+@pytest.mark.parametrize("name", ["predict", "explain"])
+def test_what_a_terminal_would_obey_is_escaped_once(script, folder, tmp_path, name):
+    """In the names of classes and pictures; a backslash, of which paths of Windows are full, stays one."""
+    (tmp_path / "names.txt").write_text("\n".join(f"\x1b[3{label}mcolour" for label in range(10)))
+    picture = tmp_path / "c\\\x1bat.png"
+    picture.write_bytes((folder / "cat.png").read_bytes())
+    flags = ("--weights", folder / "weights.safetensors", "--classes", tmp_path / "names.txt")
+    out = () if name == "predict" else ("--out", tmp_path / "out.png")
+    code, printed, err = script(name, picture, *flags, *out)
+    assert code == 0, err
+    assert r"%  \x1b[3" in printed and r"c\\x1bat.png" in printed and "\x1b" not in printed
