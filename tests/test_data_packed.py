@@ -110,6 +110,7 @@ def zipped(flags=0, method=0, name=b"a", number=1, length=None, beyond=0):
         (zipped(number=100_100), "would unpack to more than"),
         (zipped(length=2**31), "would unpack to more than"),
         (zipped(name=b"\x1b[31mcifar\n" * 3), "holds no cifar-10-batches-bin"),
+        (zipped(name=b""), "holds no cifar-10-batches-bin"),
         (b"PK\5\6", "has no directory"),
         (b"", "has no directory"),
     ],

@@ -116,7 +116,7 @@ class Zip:
 
     def files(self) -> dict[str, Any]:
         """{name: what `open` wants}. Raises DatasetError for too much, and for a name that is there twice."""
-        members = [member for member in self.zip.infolist() if not member.is_dir()]
+        members = [member for member in self.zip.infolist() if not member.filename.endswith("/")]  # of "", too
         _check_size(sum(member.file_size for member in members), len(members))
         found: dict[str, Any] = {}
         for member in members:
