@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from minires.data import CIFAR10, CLASSES, DatasetError, cifar, read_cifar, read_cifar10
+from minires.data.cifar_kinds import KINDS
 
 BATCHES = ["data_batch_1", "data_batch_2", "data_batch_3", "data_batch_4", "data_batch_5", "test_batch"]
 NAMES = b"airplane automobile bird cat deer dog frog horse ship truck".split()
@@ -80,6 +81,11 @@ def python2_batch(pixels, labels, dtype=b"u1"):
     )  # fmt: skip
     numbers = b"](" + b"".join(b"K" + bytes([label]) for label in labels) + b"e"
     return b"\x80\x02}(" + python2_string(b"labels") + numbers + python2_string(b"data") + array + b"u."
+
+
+def python_names(names):
+    """batches.meta with these names, as Python 3 pickles them."""
+    return pickle.dumps({"label_names": names}, 2)
 
 
 WRITERS = {
@@ -318,3 +324,47 @@ def test_a_batch_of_every_protocol_is_read(tmp_path, protocol):
     dataset = read_cifar10(replace_test_batch(tmp_path, pickle.dumps(content, protocol)))
     np.testing.assert_array_equal(dataset.test_images, images.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1))
     assert dataset.test_labels.tolist() == content["labels"]
+
+
+# --- names that nobody has vouched for ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("names", [[1] * 10, "cat", {"a": 1}, [[]] * 10, None])
+def test_names_that_are_no_texts_are_refused(tmp_path, names):
+    folder = write_python(tmp_path, make_batches())
+    (folder / "batches.meta").write_bytes(python_names(names))
+    with pytest.raises(DatasetError, match=r"batches\.meta: expected 'label_names' to be a list of 10 names;"):
+        read_cifar10(tmp_path)
+
+
+def test_no_message_holds_what_a_terminal_obeys(tmp_path):
+    """In neither layout, and not in the words of the machine that reads pickles."""
+    binary = write_binary(tmp_path / "a", make_batches())
+    (binary / "batches.meta.txt").write_bytes(b"\x1b[2J\x07\n" * 10)
+    python = write_python(tmp_path / "b", make_batches())
+    (python / "batches.meta").write_bytes(python_names(["\x1b[2J\u202e"] * 10))
+    called = write_python(tmp_path / "c", make_batches())
+    (called / "batches.meta").write_bytes(b"\x80\x02cnumpy\ndtype\nX\x04\0\0\0\x1b[2J\x85R.")
+    for folder in (binary, python, called):
+        with pytest.raises(DatasetError, match=r"\\x1b\[2J") as raised:
+            read_cifar10(folder)
+        assert str(raised.value).isprintable()
+
+
+def test_classes_of_cifar100_can_be_printed(tmp_path):
+    names = [f"class{number}" for number in range(19)]
+    for last in ("\x1b[2J", ""):
+        path = tmp_path / f"a{len(last)}" / "cifar-100-python"
+        path.mkdir(parents=True)
+        batch = pickle.dumps({"data": np.zeros((1, 3072), np.uint8), "coarse_labels": [0]}, 2)
+        (path / "train").write_bytes(batch)
+        (path / "test").write_bytes(batch)
+        (path / "meta").write_bytes(pickle.dumps({"coarse_label_names": [*names, last]}, 2))
+        with pytest.raises(DatasetError, match="expected names of classes that can be printed, found"):
+            read_cifar(path, KINDS["cifar100-coarse"])
+
+
+def test_the_label_can_be_printed(tmp_path):
+    folder = write_binary(tmp_path, make_batches())
+    (folder / "COMPLETE").write_text("CIFAR-10\x1b[2J, of somebody")
+    assert read_cifar10(tmp_path).label == r"CIFAR-10\x1b[2J"

@@ -438,7 +438,7 @@ def test_a_list_of_storages_that_is_none_is_refused(tmp_path, keys):
 @pytest.mark.parametrize("first", [text("a.b"), b"C\x03a.b", text("a.c")])
 def test_two_tensors_of_one_name_are_refused(tmp_path, first):
     """By a key with a dot, and by bytes; a third name is none of theirs."""
-    one, other = (tensor(storage(key, 2), (2,)) for key in "10")
+    one, other = tensor(storage("1", 2), (2,)), tensor(storage("0", 12), (2,))
     (tmp_path / "a.pth").write_bytes(
         torch_zip(whole(b"}(" + first + one + text("a") + dictionary(b=other) + b"u"), STORAGES)
     )
@@ -511,7 +511,7 @@ def test_many_views_of_one_storage_take_no_memory_of_their_own(tmp_path):
 
 def test_a_storage_under_many_dtypes_is_read_once(tmp_path):
     dtypes = [name for name in DTYPES if name not in ("bfloat16", "bool")]
-    one = tensor(storage("0", 8), (1,)).replace(b"_rebuild_tensor_v2", b"_rebuild_tensor_v3")
+    one = tensor(storage("0", 2**18), (1,)).replace(b"_rebuild_tensor_v2", b"_rebuild_tensor_v3")
     steps = {name: one[:-2] + named("torch", name) + b"tR" for name in dtypes}
     content = cases.torch_old(whole(dictionary(**steps)), {"0": bytes(2**20)})
     outcome = cases.read_safely(read_torch, tmp_path / "a.pth", content)

@@ -91,10 +91,16 @@ def torch_zip(pickled, storages, **others):
     return zip_of(entries | {f"a/data/{key}": content for key, content in storages.items()})
 
 
+def old_system(little_endian=True):
+    """The pickle of the writer's system."""
+    sizes = {"short": 2, "int": 4, "long": 4}
+    return pickle.dumps({"protocol_version": 1001, "little_endian": little_endian, "type_sizes": sizes}, 2)
+
+
 def torch_old(pickled, storages, item_size=4, little_endian=True):
     """PyTorch's format before 1.6."""
-    system = {"protocol_version": 1001, "little_endian": little_endian, "type_sizes": {"short": 2, "int": 4, "long": 4}}
-    head = [pickle.dumps(value, 2) for value in (0x1950A86A20F9469CFC6C, 1001, system)]
+    magic, version = (pickle.dumps(value, 2) for value in (0x1950A86A20F9469CFC6C, 1001))
+    head = [magic, version, old_system(little_endian)]
     tail = [struct.pack("<q", len(content) // item_size) + content for content in storages.values()]
     return b"".join([*head, pickled, pickle.dumps(list(storages), 2), *tail])
 
@@ -176,8 +182,13 @@ def damaged(kind, rng, sentinel):
     if kind == "npz":
         entries = {name: _spoiled(entry, rng) if rng.random() < 0.7 else entry for name, entry in NPY.items()}
         return zip_of(entries, rng.choice([zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2]))
-    pickled = rng.choice([_spoiled, _other_steps, lambda steps, rng: _with_call(steps, rng, sentinel)])(PICKLE, rng)
+    pickled = spoilt_pickle(rng, sentinel)
     return torch_zip(pickled, STORAGES) if kind == "torch zip" else torch_old(pickled, STORAGES)
+
+
+def spoilt_pickle(rng, sentinel):
+    """PICKLE with bytes spoilt, with other steps, or with a hostile call."""
+    return rng.choice([_spoiled, _other_steps, lambda steps, rng: _with_call(steps, rng, sentinel)])(PICKLE, rng)
 
 
 def _spoiled(content, rng):
@@ -275,17 +286,17 @@ def read_safely(read, path, content):
     except WeightsError as error:
         refusal = str(error)
         peak = tracemalloc.get_traced_memory()[1]
-        _check_sentence(refusal, path)
+        check_sentence(refusal, path)
     else:
         peak = tracemalloc.get_traced_memory()[1]
-        _check_content(state, info)
+        check_content(state, info)
     finally:
         tracemalloc.stop()
     assert peak <= MEMORY_FACTOR * len(content) + MEMORY_BESIDE, f"{peak} bytes for a file of {len(content)}"
     return Outcome(refusal, peak, time.process_time() - start)
 
 
-def _check_sentence(message, path):
+def check_sentence(message, path):
     """One sentence: the file, what is wrong, after a semicolon the cure."""
     name, rest = message[: len(str(path))], message[len(str(path)) :]
     assert name == str(path), message
@@ -293,7 +304,7 @@ def _check_sentence(message, path):
     assert rest.isprintable() and len(rest) < 300, message
 
 
-def _check_content(state, info):
+def check_content(state, info):
     """Arrays of numbers, each of whose values can be read, and values that JSON can hold."""
     json.dumps(info)
     for key, array in state.items():

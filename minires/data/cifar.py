@@ -21,6 +21,7 @@ from minires.data.cifar_kinds import CIFAR10, CLASSES, Cifar, find_layout
 from minires.data.cifar_others import NPZ, read_npz_file, read_pictures
 from minires.data.cifar_pickles import ArrayRecord, read_pickle, text
 from minires.data.dataset import Dataset, DatasetError
+from minires.wording import shown
 
 PIXELS = 3 * 32 * 32
 
@@ -58,7 +59,7 @@ def read_cifar(folder: str | Path, kind: Cifar) -> Dataset:
         classes = tuple(_read(place / layout.meta).decode("ascii", "replace").split())
         parts = [_read_binary_batch(place / batch, kind) for batch in layout.batches]
     else:
-        classes = tuple(_texts(_entry(_read_pickle(place / layout.meta), kind.names)))
+        classes = _read_python_names(place / layout.meta, kind)
         parts = [_read_python_batch(place / batch, kind) for batch in layout.batches]
     _check_classes(place / layout.meta, classes, kind)
     images, labels = zip(*parts, strict=True)
@@ -82,19 +83,26 @@ def _read(path):
     """The bytes of a file."""
     try:
         return path.read_bytes()
-    except FileNotFoundError:
-        raise damaged(path, "the file is missing") from None
     except OSError as error:
-        reason = error.strerror or error
-        raise DatasetError(f"{path}: cannot be read ({reason}); check the disk and the permissions") from None
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path, error):
+    """The DatasetError for an OSError."""
+    if isinstance(error, FileNotFoundError):
+        return damaged(path, "the file is missing")
+    return DatasetError(f"{path}: cannot be read ({error.strerror or error}); check the disk and the permissions")
 
 
 def _check_classes(path, names, kind):
-    found = ", ".join(names)[:80] or "nothing"
+    found = shown(", ".join(names[: kind.number + 1]), 80) or "nothing"
     if kind.classes is not None and names != kind.classes:
         raise damaged(path, f"expected the ten class names {CLASSES[0]} .. {CLASSES[-1]}, found {found}")
     if len(set(names)) != kind.number or len(names) != kind.number:
         raise damaged(path, f"expected {kind.number} class names, found {len(set(names))}: {found}")
+    for name in names:
+        if not name or not name.isprintable():
+            raise damaged(path, f"expected names of classes that can be printed, found '{shown(name, 80)}'")
 
 
 def _batch(path, pixels, labels, kind):
@@ -144,8 +152,11 @@ def _entry(content, name):
     return content.get(name.encode(), content.get(name))
 
 
-def _texts(names):
-    return [text(name) for name in names] if isinstance(names, list) else []
+def _read_python_names(path, kind):
+    names = _entry(_read_pickle(path), kind.names)
+    if not isinstance(names, list) or not all(isinstance(name, (str, bytes)) for name in names):
+        raise damaged(path, f"expected {kind.names!r} to be a list of {kind.number} names")
+    return tuple(map(text, names))
 
 
 def _label(place, form, kind):
@@ -153,7 +164,7 @@ def _label(place, form, kind):
     if (place / "COMPLETE").is_file():
         words = _read(place / "COMPLETE").decode("utf-8", "replace").split(",")[0].splitlines()
         if words and words[0].strip():
-            return words[0].strip()[:80]
+            return shown(words[0].strip(), 80)
     if form == "py":
         files = [place / batch for batch in kind.python.batches]
         if all(
@@ -168,7 +179,7 @@ def _read_pickle(path):
     """The content of a pickle."""
     try:
         return read_pickle(path)
-    except FileNotFoundError:
-        raise damaged(path, "the file is missing") from None
+    except OSError as error:
+        raise _unreadable(path, error) from None
     except Exception as error:  # a damaged pickle can raise any exception there is
-        raise damaged(path, f"not a readable pickle ({str(error)[:200] or type(error).__name__})") from error
+        raise damaged(path, f"not a readable pickle ({shown(str(error), 200) or type(error).__name__})") from error

@@ -11,6 +11,7 @@ from minires.data.dataset import Dataset, DatasetError
 from minires.data.images import Preprocessing
 from minires.data.parts import parts_in
 from minires.data.scan import sub_folders
+from minires.wording import shown
 
 NPZ = {"cifar10": "cifar10.npz"}
 AS_THEY_ARE = Preprocessing((0.5,) * 3, (0.5,) * 3, size=32, resize=None)
@@ -37,7 +38,7 @@ def _part(path, arrays, part, number):
     """(images, labels) of a part."""
     lacking = [key for key in (f"x_{part}", f"y_{part}") if key not in arrays]
     if lacking:
-        found = ", ".join(sorted(arrays))[:80]
+        found = shown(", ".join(sorted(arrays)), 80)
         raise DatasetError(
             f"{path}: lacks {lacking[0]}, it holds {found}: name its arrays x_train, y_train, x_test, y_test"
         )

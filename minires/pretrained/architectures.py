@@ -8,6 +8,7 @@ import numpy as np
 
 from minires.pretrained.errors import WeightsError
 from minires.pretrained.misfits import IMAGENET, KNOWN, family, misfit
+from minires.wording import shown
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ def recognise(state: Mapping[str, np.ndarray]) -> Architecture:
 
 def nothing_known(state: Mapping[str, np.ndarray]) -> str:
     """The sentence for arrays among which there is no network."""
-    some = ", ".join(f"{ascii(key)[1:-1][:60]} {tuple(state[key].shape)}" for key in list(state)[:3])
+    some = ", ".join(f"{shown(key, 60)} {tuple(state[key].shape)}" for key in list(state)[:3])
     looks = family(list(state))
     looks = f" and look like {looks}" if looks else ""
     return f"these {len(state)} arrays ({some}, ...) belong to no network that is known here{looks}: {KNOWN}"

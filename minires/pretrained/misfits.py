@@ -3,6 +3,8 @@
 import re
 from collections.abc import Mapping
 
+from minires.wording import shown
+
 KNOWN = "known are simple_cnn, the resnets for CIFAR (6n + 2 layers) and resnet18 to resnet152 for ImageNet"
 IMAGENET = {  # blocks in layer1 to layer4, and whether they are bottlenecks
     ((2, 2, 2, 2), False): "resnet18",
@@ -86,10 +88,10 @@ def _parts_of_blocks(shape):
     strange = next((key for key in shape if key.startswith("layer") and not _PLACE.fullmatch(key)), None)
     if strange is None:
         norm = next((key for key in shape if key.endswith("downsample.1.weight") and len(shape[key]) != 1), None)
-        return norm and f"{norm} {shape[norm]} is no batch norm: its shortcuts have an average pool (ResNet-D)"
+        return norm and f"{shown(norm)} {shape[norm]} is no batch norm: its shortcuts have an average pool (ResNet-D)"
     what = " (squeeze and excitation)" if ".se" in strange or "fc" in strange else ""
     what = " (its shortcuts have an average pool, ResNet-D)" if "downsample.2" in strange else what
-    return f"unexpected: {strange}{what}"
+    return f"unexpected: {shown(strange)}{what}"
 
 
 def _groups(shape):

@@ -89,6 +89,7 @@ def _open_zip(file):
         )
     (name,) = pickles
     folder = name.removesuffix("data.pkl")
+    _check_names(entries, folder)
     if folder + "constants.pkl" in entries:
         raise WeightsError("is a TorchScript program, which is not run; save torch.jit.load(path).state_dict()")
     order = folder + "byteorder"
@@ -102,6 +103,15 @@ def _open_zip(file):
         if entry.tell() != archive.getinfo(name).file_size:
             raise WeightsError("damaged: its pickle is cut short; download it again")
     return content, lambda key: read_entry(archive, f"{folder}data/{key}")
+
+
+def _check_names(entries, folder):
+    """All entries lie in the one folder, and no two differ by capitals alone, which PyTorch takes for one."""
+    for name in entries:
+        if not name.startswith(folder) or folder.count("/") > 1:
+            raise WeightsError(f"holds '{shown(name, 80)}', which is not where PyTorch puts it; save it again")
+    if len({name.lower() for name in entries}) < len(entries):
+        raise WeightsError("holds entries whose names differ by capitals alone; save it again")
 
 
 def _open_old(file):
@@ -141,8 +151,17 @@ def _nothing_in(content, left_out):
 def _fill(tensors, numbers_of, size):
     """{key: Tensor or Array} -> {key: array}; each storage is read once, from a file of `size` bytes."""
     _check_dtypes(tensor for tensor in tensors.values() if isinstance(tensor, Tensor))
-    bytes_of, most, taken = functools.cache(numbers_of), MEMORY_FACTOR * size + MEMORY_BESIDE, 0
+    storages = {tensor.storage.key: tensor.storage for tensor in tensors.values() if isinstance(tensor, Tensor)}
+    most, taken = MEMORY_FACTOR * size + MEMORY_BESIDE, 0
     pickled = {}
+
+    def checked(key):
+        numbers, said = numbers_of(key), storages[key].count * storages[key].item_size
+        if len(numbers) != said:
+            raise WeightsError(f"has {len(numbers)} bytes of {said} for the storage {shown(key)}; download it again")
+        return numbers
+
+    bytes_of = functools.cache(checked)
 
     def counted(numbers):
         nonlocal taken
@@ -154,7 +173,7 @@ def _fill(tensors, numbers_of, size):
     @functools.cache
     def as_dtype(key, dtype):
         if dtype == "bfloat16":
-            return counted(_widened(numbers_of(key)))
+            return counted(_widened(checked(key)))
         return counted(bytes_of(key)) if dtype == "uint8" else as_numbers(as_dtype(key, "uint8"), dtype)
 
     def filled(item):

@@ -27,10 +27,11 @@ _NO_ARRAYS = {  # numbers that NumPy has no dtype for, or networks no use: {dtyp
 
 @dataclass(frozen=True)
 class Storage:
-    """Numbers in the file: the key they stand under, their dtype, and the first of them that is meant."""
+    """Numbers in the file: the key they stand under, their dtype, how many there are, and the first that is meant."""
 
     key: str
     dtype: str
+    count: int
     start: int = 0
 
     @property
@@ -64,8 +65,10 @@ def read_pickle(file: BinaryIO, size: int) -> tuple[Any, dict[str, Storage]]:
         if isinstance(identity, tuple) and len(identity) == 4 and identity[0] == "module":
             return identity[1]  # a class, beside the text of its program, which is not even looked at
         storage = _storage(identity)
-        if storages.setdefault(storage.key, storage).dtype != storage.dtype:
-            raise WeightsError(f"reads the storage {shown(storage.key)} as two types; save the state_dict again")
+        first = storages.setdefault(storage.key, storage)
+        if (first.dtype, first.count) != (storage.dtype, storage.count):
+            what = "types" if first.dtype != storage.dtype else "sizes"
+            raise WeightsError(f"reads the storage {shown(storage.key)} as two {what}; save the state_dict again")
         return storage
 
     kinds, string = "tensors and plain values", pickled_arrays.python_2_string
@@ -80,12 +83,14 @@ def _storage(identity):
     """("storage", dtype, key, location, count[, view]) -> Storage; view: (key, first number, count) or None."""
     if not isinstance(identity, tuple) or not 5 <= len(identity) <= 6:
         raise WeightsError("its pickle is damaged: a storage without its five properties; download it again")
-    kind, dtype, key, _, _, *view = identity
+    kind, dtype, key, _, count, *view = identity
     if kind != "storage" or not isinstance(key, str):
         raise WeightsError("its pickle is damaged: a storage without a key; download it again")
     if not isinstance(dtype, str) or dtype not in (*DTYPES, *_NO_ARRAYS):
         raise WeightsError(f"holds numbers of a type that is not read; save them as one of {', '.join(DTYPES)}")
-    return Storage(key, dtype, view[0][1] if view and view[0] else 0)
+    if type(count) is not int or not 0 <= count < 2**63:
+        raise WeightsError("its pickle is damaged: a storage of no number; download it again")
+    return Storage(key, dtype, count, view[0][1] if view and view[0] else 0)
 
 
 # --- what stands in for the functions that pickles name -----------------------------------------------------------

@@ -17,6 +17,7 @@ from minires.pretrained.metadata import FORMAT, said, written
 from minires.pretrained.networks import find_network
 from minires.pretrained.readings import FIELDS, check_options, open_questions, overrule, usual_preprocessing
 from minires.types import Rng
+from minires.wording import shown
 
 HEAD = "fc."
 MOST_KEYS = 6  # of each kind of misfit
@@ -75,7 +76,7 @@ def _metadata(path, found, known, source, objects):
     architecture = found.architecture
     model, number = architecture.model, architecture.num_classes
     if (known.get("model") or model).replace("plain", "resnet") != model:
-        raise WeightsError(f"{path}: says it is {known['model']}, its arrays are {model}'s: it is damaged")
+        raise WeightsError(f"{path}: says it is {shown(known['model'])}, its arrays are {model}'s: it is damaged")
     names, dropped = known.get("classes"), None
     if names is not None and number is not None and len(names) != number:
         if not known.get("maybe"):
@@ -177,7 +178,9 @@ def fill(
         state = {key: array for key, array in state.items() if not key.startswith(HEAD)} | own
     for key, array in state.items():
         if array.dtype.kind == "f" and not np.isfinite(array).all():
-            raise WeightsError(f"{path}: {key} holds NaN or infinity: its training diverged, or the file is damaged")
+            raise WeightsError(
+                f"{path}: {shown(key)} holds NaN or infinity: its training diverged, or the file is damaged"
+            )
     shapes, own_shapes = ({key: np.shape(array) for key, array in each.items()} for each in (state, model.state_dict()))
     if wrong := misfits(shapes, own_shapes, "the model", MOST_KEYS):
         wrong = misfits({**shapes, **dict.fromkeys(left_out, ())}, own_shapes, "the model", MOST_KEYS)
