@@ -161,8 +161,8 @@ def _look_at_best(path, found, position):
     own, its = run_of(found.checkpoint), run_of(best)
     if own is not None and its is not None and own != its:
         raise CheckpointError(
-            f"{path}: is of run {shown(its)}, {found.name} beside it of run {shown(own)}: put the one back that belongs "
-            "here, or move it away, and the best is made again or looked for anew"
+            f"{path}: is of run {shown(its)}, {found.name} beside it of run {shown(own)}: put the one back that "
+            "belongs here, or move it away, and the best is made again or looked for anew"
         )
     if not _is_the_best(best, position):
         epoch = ascii(best.info.get("epoch"))[:20]
