@@ -13,6 +13,7 @@ CURES = {
     errno.ENFILE: "too many files are open on this machine: close some programs",
     errno.EIO: "the disk or the network failed: look after it before you go on",
     errno.ENOENT: "check the name",
+    errno.EISDIR: "a folder of that name is in its way: move it",
     errno.EROFS: "the disk takes no writes: name another folder",
 }
 _NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EACCES, errno.EBADF)  # systems on which a folder cannot be synced
@@ -39,7 +40,7 @@ def write_atomically(path: str | Path, content: bytes) -> None:
         replaced = True
         _sync_folder(path.parent)
     except OSError as error:
-        before = ", its previous version is whole" if path.exists() and not replaced else ""
+        before = ", its previous version is whole" if path.is_file() and not replaced else ""
         what = f"make the folder {path.parent} first" if error.errno == errno.ENOENT else cure(error)
         raise OSError(f"{path} could not be written ({error.strerror}){before}: {what}") from error
     finally:

@@ -112,7 +112,15 @@ def test_config_says_after_going_on_what_it_said_before(whole, main, run):
 # Two generations ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("harm", ["flip", "cut", "gone"])
+@pytest.mark.parametrize(
+    "harm",
+    [
+        "flip",
+        "cut",
+        "gone",
+        pytest.param("pipe", marks=pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes have names here")),
+    ],
+)
 def test_without_last_the_run_goes_on_from_previous(whole, main, run, harm):
     path = run / "last.safetensors"
     if harm == "flip":
@@ -121,12 +129,21 @@ def test_without_last_the_run_goes_on_from_previous(whole, main, run, harm):
         path.write_bytes(path.read_bytes()[:1000])
     else:
         path.unlink()
+    if harm == "pipe":
+        os.mkfifo(path)
     code, printed, err = main("--resume", run)
     assert code == 0 and "the run goes on from previous.safetensors, after epoch 2" in err
     assert "going on after epoch 2" in printed
     for name in ("last", "best", "previous"):
         assert bits(run, name) == bits(whole, name)
     assert {path.name for path in run.iterdir()} == {path.name for path in whole.iterdir()}
+
+
+def test_a_folder_in_the_way_of_last_is_named(main, run):
+    (run / "last.safetensors").unlink()
+    (run / "last.safetensors").mkdir()
+    code, _, err = main("--resume", run)
+    assert code == 1 and err.splitlines()[-1].endswith("a folder of that name is in its way: move it")
 
 
 def test_advice_never_names_a_file_that_is_damaged_too(main, run):
