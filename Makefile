@@ -3,6 +3,7 @@
 # make check   the tests, the linter and the type checker
 # make test-oldest   the fast tests with every package in the oldest version that setup.cfg allows
 # make campaign   attacks on what is promised, hours of them; an hour: make campaign ARGS="--minutes 60"
+# make fuzz    files made by what they reach in the readers, ten minutes a reader; make fuzz ARGS="npz --minutes 60"
 # make docs    the documentation as a site, in docs/_build/html; make docs-serve also shows it in a browser
 # Each builds its environment, .venv or .venv-oldest, by itself.
 # Another Python: make test PYTHON=python3.12. More flags: make train ARGS="--epochs 10"
@@ -13,7 +14,7 @@ BIN := .venv/bin
 SLOW := against benchmarks campaign docs exercises experiments explain finetune ideas imagenet measuring parity pipeline_benchmark protocol \
 	recording sabotage site train_cifar
 
-.PHONY: train test test-oldest check lint docs docs-serve campaign clean
+.PHONY: train test test-oldest check lint docs docs-serve campaign fuzz clean
 
 train: .venv/ready
 	$(BIN)/python examples/train_cifar.py $(ARGS)
@@ -35,6 +36,9 @@ lint: .venv/ready-dev
 campaign: .venv/ready-dev
 	PYTHONPATH=tests $(BIN)/python -m campaign $(ARGS)
 
+fuzz: .venv/ready-campaign
+	PYTHONPATH=tests $(BIN)/python -m campaign.fuzzing $(ARGS)
+
 docs: .venv/ready-docs
 	$(BIN)/python -m sphinx -q -W --keep-going -j auto -b html docs docs/_build/html
 	@echo "The site is in docs/_build/html, its first page is index.html. To read it: make docs-serve"
@@ -52,6 +56,10 @@ docs-serve: docs
 
 .venv/ready-dev: .venv/ready
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev]"
+	@touch $@
+
+.venv/ready-campaign: .venv/ready-dev
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[campaign]"
 	@touch $@
 
 .venv-oldest/ready: .venv/bin/python setup.cfg pyproject.toml .ci/oldest.py

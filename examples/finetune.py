@@ -79,18 +79,24 @@ def run(given):
     script = Script(command_line(), DEFAULTS, (RECIPE,), "train_cifar.py")
     settings = legs.resumed_settings(given, script) if "resume" in given else settings_of(given)
     device = runs.prepare_device(settings)
-    out = Path(settings["out"]) if "resume" in given else None
-    weights = settings["weights"] if out is None else out / newest(out).name
-    state, metadata = pretrained.read(weights, **({} if "resume" in given else known_of_weights(settings)))
+    resumes = "resume" in given
+    weights, began, config = where_it_stands(settings["out"]) if resumes else (settings["weights"], None, None)
+    state, metadata = pretrained.read(weights, **({} if resumes else known_of_weights(settings)))
     announce(weights, metadata)
     preprocessing = Preprocessing(**metadata["preprocessing"])
     dataset = load_dataset(settings, preprocessing)
-    if "resume" in given:
-        refuse_changed_folder(given["resume"], settings, dataset)
+    if resumes:
+        refuse_changed_folder(given["resume"], settings, dataset, config)
     try:
-        return finetune(settings, dataset, device, state, metadata, preprocessing)
+        return finetune(settings, dataset, device, state, metadata, preprocessing, began)
     except backend.out_of_memory():
         return runs.out_of_memory(settings, given)
+
+
+def where_it_stands(folder):
+    """(checkpoint, epochs finished, config) of the run to go on with."""
+    found = newest(Path(folder))
+    return found.folder / found.name, found.position.epoch, found.checkpoint.info["config"]
 
 
 def settings_of(given):
@@ -186,11 +192,10 @@ def turned(dataset):
     return replace(dataset, train_images=train, test_images=test)
 
 
-def refuse_changed_folder(resume, settings, dataset):
+def refuse_changed_folder(resume, settings, dataset, config):
     """Raise ValueError if the pictures are not those that the run began with: they would be divided anew."""
     if settings["image_folder"] is None:
         return
-    config = newest(Path(settings["out"])).checkpoint.info["config"]
     sizes, parts = config["sizes"], (dataset.train_labels, dataset.val_labels, dataset.test_labels)
     pictures = sum(len(labels) for labels in parts if labels is not None)
     same = (config["classes"], sum(sizes.values())) == (list(dataset.classes), pictures)
@@ -245,15 +250,11 @@ def make_optimizer(settings, model):
     return optim.SGD(groups, settings["lr"], momentum=0.9, nesterov=True, weight_decay=settings["weight_decay"])
 
 
-def resumed_epoch(settings):
-    """How many epochs the run to go on with has finished; None for a new run."""
-    if "resume" not in settings:
-        return None
-    return newest(Path(settings["out"])).position.epoch
+def finetune(settings, dataset, device, state, metadata, preprocessing, began=None):
+    """Train, or go on training, and test the best model; returns the exit code.
 
-
-def finetune(settings, dataset, device, state, metadata, preprocessing):
-    """Train, or go on training, and test the best model; returns the exit code."""
+    began: how many epochs the run to go on with has finished; None for a new run.
+    """
     model, keeps = build(settings, dataset, state, metadata)
     model.to(device)
     settings |= {"model": metadata["model"], "recipe": RECIPE, "optimizer": "sgd"}
@@ -266,7 +267,6 @@ def finetune(settings, dataset, device, state, metadata, preprocessing):
         for part in parts:
             part.unfreeze() if thawed else part.freeze()
 
-    began = resumed_epoch(settings)
     freeze_or_not(began or 0)
     trained = sum(parameter.size for parameter in model.parameters() if parameter.requires_grad)
     head = "the run's" if began is not None else "the file's" if keeps else "new"

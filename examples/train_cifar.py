@@ -36,6 +36,7 @@ from minires.cli.testing import test_figures
 from minires.cli.weights import KNOWN, add_weights_arguments, known_of_weights, note_assumed
 from minires.data.images import Preprocessing
 from minires.training import DivergenceError, evaluate, train_step
+from minires.wording import shown
 
 DEFAULTS = {
     **FIRST,
@@ -164,8 +165,8 @@ def evaluation_settings(given):
     dataset = metadata.get("run", {}).get("dataset", "auto")
     if dataset not in data.DATASETS and "dataset" not in given:
         raise ValueError(
-            f"--evaluate {given['evaluate']}: trained on {metadata['run']['label']}: finetune.py --resume tests that "
-            "again, and --dataset names another data set"
+            f"--evaluate {given['evaluate']}: trained on {shown(metadata['run']['label'])}: finetune.py --resume tests "
+            "that again, and --dataset names another data set"
         )
     return {**DEFAULTS, "json": False, "dataset": dataset, **given, "weights": (model, metadata)}
 
@@ -186,7 +187,7 @@ def evaluate_weights(settings, dataset, device):
     images = images if preprocessing.order == "RGB" else np.ascontiguousarray(images[..., ::-1])
     trained = metadata.get("run", {"label": dataset.label, "test_images": len(images)})
     if dataset.label != trained["label"]:
-        print(f"note: the model was trained on {trained['label']}", file=sys.stderr)
+        print(f"note: the model was trained on {shown(trained['label'])}", file=sys.stderr)
     if len(images) != trained["test_images"]:
         print(
             f"note: {len(images):,} test images; the run itself tested on {trained['test_images']:,}", file=sys.stderr

@@ -150,6 +150,8 @@ def load(path: str | Path) -> Checkpoint:
     """
     path = Path(path)
     if not path.is_file():
+        if path.exists():
+            raise DamagedError(f"{path}: no file but a folder, or what has no end")
         raise CheckpointError(f"{path}: no such checkpoint: give a .safetensors file that a run has written")
     try:
         arrays, metadata = _parse(_content(path))

@@ -45,11 +45,11 @@ def padded(text: str, columns: int) -> str:
 
 def listed(words: Iterable[str], columns: int = 400) -> str:
     """The words with commas between them, as many as fit in so many columns, and how many more there are."""
-    words, shown, width = list(words), 0, 0
+    words, fitting, width = list(words), 0, 0
     for word in words:
         width += display_width(word) + 2
-        if width > columns and shown:
+        if width > columns and fitting:
             break
-        shown += 1
-    more = len(words) - shown
-    return ", ".join(cut(word, columns) for word in words[:shown]) + (f" and {more:,} more" if more else "")
+        fitting += 1
+    more = len(words) - fitting
+    return ", ".join(cut(word, columns) for word in words[:fitting]) + (f" and {more:,} more" if more else "")

@@ -13,6 +13,7 @@ CURES = {
     errno.ENFILE: "too many files are open on this machine: close some programs",
     errno.EIO: "the disk or the network failed: look after it before you go on",
     errno.ENOENT: "check the name",
+    errno.EISDIR: "a folder of that name is in its way: move it",
     errno.EROFS: "the disk takes no writes: name another folder",
 }
 _NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EACCES, errno.EBADF)  # systems on which a folder cannot be synced
@@ -31,7 +32,7 @@ def write_atomically(path: str | Path, content: bytes) -> None:
     path = Path(path)
     beside, replaced = path.with_name(f".{path.name}.{os.getpid()}.part"), False
     try:
-        with open(beside, "wb") as file:
+        with _new(beside) as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
@@ -39,12 +40,21 @@ def write_atomically(path: str | Path, content: bytes) -> None:
         replaced = True
         _sync_folder(path.parent)
     except OSError as error:
-        before = ", its previous version is whole" if path.exists() and not replaced else ""
+        before = ", its previous version is whole" if path.is_file() and not replaced else ""
         what = f"make the folder {path.parent} first" if error.errno == errno.ENOENT else cure(error)
         raise OSError(f"{path} could not be written ({error.strerror}){before}: {what}") from error
     finally:
         with contextlib.suppress(OSError):
             beside.unlink(missing_ok=True)
+
+
+def _new(path):
+    """A file opened for writing that was not there: what is, left half written or a link to any other, goes first."""
+    try:
+        return open(path, "xb")
+    except FileExistsError:
+        path.unlink()
+        return open(path, "xb")
 
 
 def _sync_folder(folder):

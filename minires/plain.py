@@ -2,6 +2,7 @@
 
 import json
 import math
+import sys
 from typing import Any
 
 from minires.wording import shown
@@ -13,10 +14,11 @@ def read_json(text: str | bytes, finite: bool = True) -> Any:
     """The value of a JSON text, which means one thing. Raises ValueError for what is none, for a key that stands twice
     in a dictionary, of which Python's reader takes the last, and for lists more than `DEEPEST` deep.
 
-    finite: refuse NaN and Infinity, too, for which JSON has no words.
+    finite: refuse NaN and Infinity, too, for which JSON has no words, and what is read as one, as 1e999 is.
     """
+    numbers: dict[str, Any] = {"parse_constant": _refuse, "parse_float": _finite} if finite else {}
     try:
-        value = json.loads(text, object_pairs_hook=_once, parse_constant=_refuse if finite else float)
+        value = json.loads(text, object_pairs_hook=_once, **numbers)
     except RecursionError:
         raise ValueError(f"lists within lists, over {DEEPEST} deep") from None
     _check_depth(value, DEEPEST)
@@ -26,9 +28,9 @@ def read_json(text: str | bytes, finite: bool = True) -> Any:
 def check(value: Any, kind: Any, name: str) -> None:
     """Raise ValueError, naming the place, for a value that is not of its kind.
 
-    kind: bool, int (from 0 up), float (finite, whole ones too), str or None; a tuple of kinds, any of which will do;
-    [kind], a list of such; {"key": kind, ...}, a dictionary that has these keys, and others; {str: kind}, one of such
-    values; dict or list, one of anything.
+    kind: bool, int (from 0 up, of 63 bits), float (finite, whole ones too), str or None; a tuple of kinds, any of which
+    will do; [kind], a list of such; {"key": kind, ...}, a dictionary that has these keys, and others; {str: kind}, one
+    of such values; dict or list, one of anything.
     """
     if isinstance(kind, tuple):
         if not any(_is_of(value, one) for one in kind):
@@ -49,13 +51,18 @@ def check(value: Any, kind: Any, name: str) -> None:
         check(value, (kind,), name)
 
 
+def is_number(value: Any) -> bool:
+    """Whether a value is a finite number that a float can hold; True and False are none."""
+    return type(value) in (int, float) and abs(value) <= sys.float_info.max  # a whole number has any size
+
+
 def _is_of(value, kind):
     if kind is None:
         return value is None
     if kind is int:
-        return type(value) is int and value >= 0
+        return type(value) is int and 0 <= value < 2**63
     if kind is float:
-        return type(value) in (int, float) and math.isfinite(value)
+        return is_number(value)
     if kind in (bool, str, dict, list):
         return type(value) is kind
     try:
@@ -76,7 +83,13 @@ def _once(pairs):
 
 
 def _refuse(word):
-    raise ValueError(f"{word} is no number")
+    raise ValueError(f"{shown(word, 80)} is no number")
+
+
+def _finite(word):
+    """The number of a text; those beyond all floats are read as infinite."""
+    value = float(word)
+    return value if math.isfinite(value) else _refuse(word)
 
 
 def _check_depth(value, left):

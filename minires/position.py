@@ -1,7 +1,7 @@
 """Where a run stands, and what it has come through: all of it that is not in the model and the optimizer."""
 
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, TypedDict
+from typing import Any, TypedDict, get_type_hints
 
 from minires.plain import check
 
@@ -59,10 +59,6 @@ class Position:
         return cls(**plain)
 
 
-_ROW: dict[str, Any] = dict.fromkeys(("epoch", "iteration"), int) | dict.fromkeys(
-    ("val_loss", "val_acc"), (None, float)
-)
-_ROW |= dict.fromkeys(("lr", "train_loss", "train_acc", "seconds", "images_per_second"), float)
-_POSITION: dict[str, Any] = dict.fromkeys(("epoch", "batch", "iteration", "correct", "seen", "best_epoch"), int)
-_POSITION |= dict.fromkeys(("loss_sum", "seconds", "epoch_seconds"), float) | {"history": [_ROW]}
-_POSITION |= dict.fromkeys(("best_val_acc", "best_val_loss"), (None, float)) | {"best_model": (None, str)}
+_KINDS: dict[Any, Any] = {int: int, float: float, float | None: (None, float), str | None: (None, str)}
+_ROW = {name: _KINDS[hint] for name, hint in get_type_hints(HistoryRow).items()}
+_POSITION = {name: _KINDS.get(hint, [_ROW]) for name, hint in get_type_hints(Position).items()}

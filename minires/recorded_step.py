@@ -76,10 +76,10 @@ class RecordedStep:
                 for parameter, data in zip(parameters, kept, strict=True):
                     parameter.data = data
 
-        whynot: tuple[type[Exception], ...] = (DeviceError, *out_of_memory())
+        refusals: tuple[type[Exception], ...] = (DeviceError, *out_of_memory())
         self._repeat = self._alike = None  # its memory is free before the next is recorded
         try:
             self._repeat = recorded(step, [x, labels, *(parameter.data for parameter in parameters)])
             self._alike = alike
-        except whynot as error:
+        except refusals as error:
             self.whynot = str(error)

@@ -2,10 +2,7 @@
 
 import unicodedata
 
-# What changes the look of the text around it, or has none of its own, by Unicode's categories.
-# Cc: control; Cf: direction, zero width; Cs: surrogates; Co, Cn: nobody's; Zl, Zp: ends of lines and paragraphs
-_UNSEEN = frozenset(("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"))
-_LOOKS_EMPTY = frozenset("\u00a0\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
+_LOOKS_EMPTY = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")  # letters and marks, to Unicode
 MOST_ACCENTS = 2  # on one letter, one above the other; more would cover the lines above
 
 
@@ -35,14 +32,12 @@ def shown(text: object, most: int = 100) -> str:
 
 
 def _seen(letter):
-    """A character, or its escape if it is not seen."""
-    unseen = unicodedata.category(letter) in _UNSEEN or letter in _LOOKS_EMPTY or not letter.isprintable()
-    hidden = unseen or letter == "\\"
-    return _escaped(letter) if hidden else letter
+    """A character, or its escape if it is a backslash, not seen, or changes the look of the text around it."""
+    return letter if letter.isprintable() and letter != "\\" and letter not in _LOOKS_EMPTY else _escaped(letter)
 
 
 def _escaped(letter):
-    return letter.encode("unicode_escape").decode() if not letter.isascii() or not letter.isprintable() else "\\\\"
+    return letter.encode("unicode_escape").decode()
 
 
 def _cut(parts, length, most):

@@ -140,6 +140,18 @@ def test_a_link_in_a_folder_that_came_from_elsewhere_is_not_written_through(tmp_
     assert (tmp_path / "mine.txt").read_text() == "mine"
 
 
+@pytest.mark.skipif(not hasattr(os, "O_NOFOLLOW"), reason="this system makes links for few users")
+def test_what_is_written_beside_goes_through_no_link(tmp_path):
+    from minires.files import write_atomically
+
+    (tmp_path / "mine.txt").write_text("mine")
+    (tmp_path / f".log.csv.{os.getpid()}.part").symlink_to(tmp_path / "mine.txt")  # whoever made it tried many numbers
+    write_atomically(tmp_path / "log.csv", b"the run's")
+    assert (tmp_path / "mine.txt").read_text() == "mine"
+    assert (tmp_path / "log.csv").read_text() == "the run's" and not (tmp_path / "log.csv").is_symlink()
+    assert sorted(os.listdir(tmp_path)) == ["log.csv", "mine.txt"]
+
+
 @pytest.mark.parametrize(
     "told", ["", "{}", '{"pid": "*", "host": "here"}', '{"pid": 1, "host": "\\u001b[2J"}', "[" * 999]
 )
@@ -210,7 +222,7 @@ def _stopped(main, script, monkeypatch, out, *numbers):
         batch(self, trainer)
         if trainer.position.iteration == 3:
             for number in numbers:
-                os.kill(os.getpid(), number)
+                signal.raise_signal(number)  # of this thread, where it is handled at once
 
     monkeypatch.setattr(script.runs.Watcher, "batch", signals)
     return main(*FAST, "--out", out)

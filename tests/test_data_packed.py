@@ -9,7 +9,7 @@ import zipfile
 
 import pytest
 
-from minires.data import load
+from minires.data import load, packed
 from minires.data.cifar_kinds import CIFAR10
 from minires.data.dataset import DatasetError
 
@@ -110,6 +110,7 @@ def zipped(flags=0, method=0, name=b"a", number=1, length=None, beyond=0):
         (zipped(number=100_100), "would unpack to more than"),
         (zipped(length=2**31), "would unpack to more than"),
         (zipped(name=b"\x1b[31mcifar\n" * 3), "holds no cifar-10-batches-bin"),
+        (zipped(name=b""), "holds no cifar-10-batches-bin"),
         (b"PK\5\6", "has no directory"),
         (b"", "has no directory"),
     ],
@@ -142,3 +143,24 @@ def test_less_than_nothing(tmp_path):
     path = tmp_path / "cifar10.tar"
     path.write_bytes(bytes(header) + bytes(1024))
     refused(path, "less than no bytes|damaged")
+
+
+def test_a_window_as_large_as_the_file_claims(tmp_path):
+    """Unpacking takes as much memory as the file says, up to all that is in it."""
+    path = tmp_path / "cifar10.tar.xz"
+    large = [{"id": lzma.FILTER_LZMA2, "preset": 0, "dict_size": 2**28}]
+    path.write_bytes(lzma.compress(member(content=bytes(2**20)), filters=large))
+    refused(path, "more than 134,217,728 bytes of memory, the limit")
+
+
+def test_xz_is_read_whole_and_from_any_place(tmp_path):
+    content = bytes(range(256)) * 2000
+    path = tmp_path / "several.xz"
+    path.write_bytes(lzma.compress(content, preset=9) + bytes(8) + lzma.compress(content[:1000]))
+    with packed.PACKED[b"\xfd7zXZ\0"](path, "rb") as file:
+        assert file.read() == content + content[:1000]
+        for place in (300_000, 5, 512_500):
+            assert file.seek(place) == place and file.read(400) == (content + content[:1000])[place : place + 400]
+    path.write_bytes(lzma.compress(content)[:-9])
+    with packed.PACKED[b"\xfd7zXZ\0"](path, "rb") as file, pytest.raises(EOFError):
+        file.read()

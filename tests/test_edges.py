@@ -11,6 +11,7 @@ from safetensors.numpy import save_file
 from scripts import one_sentence
 
 from minires import files, models, pretrained
+from minires.cli.pictures import refuse_to_replace
 from minires.files import write_atomically
 
 
@@ -140,3 +141,26 @@ def test_a_picture_of_the_scripts_own_is(script, folder, tmp_path, name, flag, k
         flags = (folder / "cat.png", "--weights", folder / "weights.safetensors", flag, tmp_path / f"made.{kind}")
         code, _, err = script(name, *flags)
         assert code == 0, err
+
+
+@pytest.mark.parametrize(("name", "flag"), [("predict", "--plot"), ("explain", "--out"), ("compare", "--out")])
+def test_a_text_that_names_the_script_is_no_picture_of_it(tmp_path, name, flag):
+    """The script itself does, and notes on it may."""
+    mark = scripts.load(name).MARK
+    (tmp_path / "notes.md").write_text(f"made by {mark}")
+    for path in (tmp_path / "notes.md", scripts.EXAMPLES / f"{name}.py"):
+        with pytest.raises(ValueError, match=f"is there, and not a picture of this script: .* {flag}"):
+            refuse_to_replace(path, mark, flag)
+
+
+@pytest.mark.parametrize("name", ["predict", "explain"])
+def test_what_a_terminal_would_obey_is_escaped_once(script, folder, tmp_path, name):
+    """In the names of classes and pictures; a backslash, of which paths of Windows are full, stays one."""
+    (tmp_path / "names.txt").write_text("\n".join(f"\x1b[3{label}mcolour" for label in range(10)))
+    picture = tmp_path / "c\\\x1bat.png"
+    picture.write_bytes((folder / "cat.png").read_bytes())
+    flags = ("--weights", folder / "weights.safetensors", "--classes", tmp_path / "names.txt")
+    out = () if name == "predict" else ("--out", tmp_path / "out.png")
+    code, printed, err = script(name, picture, *flags, *out)
+    assert code == 0, err
+    assert r"%  \x1b[3" in printed and r"c\\x1bat.png" in printed and "\x1b" not in printed

@@ -3,7 +3,9 @@
 import dataclasses
 import hashlib
 import json
+import os
 import shutil
+import signal
 
 import numpy as np
 import pytest
@@ -110,7 +112,15 @@ def test_config_says_after_going_on_what_it_said_before(whole, main, run):
 # Two generations ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("harm", ["flip", "cut", "gone"])
+@pytest.mark.parametrize(
+    "harm",
+    [
+        "flip",
+        "cut",
+        "gone",
+        pytest.param("pipe", marks=pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes have names here")),
+    ],
+)
 def test_without_last_the_run_goes_on_from_previous(whole, main, run, harm):
     path = run / "last.safetensors"
     if harm == "flip":
@@ -119,12 +129,21 @@ def test_without_last_the_run_goes_on_from_previous(whole, main, run, harm):
         path.write_bytes(path.read_bytes()[:1000])
     else:
         path.unlink()
+    if harm == "pipe":
+        os.mkfifo(path)
     code, printed, err = main("--resume", run)
     assert code == 0 and "the run goes on from previous.safetensors, after epoch 2" in err
     assert "going on after epoch 2" in printed
     for name in ("last", "best", "previous"):
         assert bits(run, name) == bits(whole, name)
     assert {path.name for path in run.iterdir()} == {path.name for path in whole.iterdir()}
+
+
+def test_a_folder_in_the_way_of_last_is_named(main, run):
+    (run / "last.safetensors").unlink()
+    (run / "last.safetensors").mkdir()
+    code, _, err = main("--resume", run)
+    assert code == 1 and err.splitlines()[-1].endswith("a folder of that name is in its way: move it")
 
 
 def test_advice_never_names_a_file_that_is_damaged_too(main, run):
@@ -237,3 +256,24 @@ def test_what_the_hash_of_the_data_sees():
     found = [of(images, labels), of(other_images, labels), of(images, other_labels), of(images[:3], labels[:3])]
     found += [of(pictures, labels), of(order, labels), of(pictures, labels, "b")]
     assert len(set(found)) == len(found) and of(images.copy(), labels) == found[0]
+
+
+# Files that are none --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes with names")
+@pytest.mark.parametrize("name", ["config.json", "train.log", "result.json"])
+@pytest.mark.parametrize("kind", ["a pipe", "without end"])
+def test_what_never_ends_in_a_run_of_somebody_else_is_not_waited_for(run, main, name, kind):
+    (run / name).unlink()
+    if kind == "a pipe":
+        os.mkfifo(run / name)
+    else:
+        (run / name).symlink_to("/dev/zero")
+    signal.alarm(60)  # ends the tests where this hangs
+    try:
+        code, _, err = main("--resume", run, "--epochs", 4, "--lr", 0.02)
+    finally:
+        signal.alarm(0)
+    assert code == 0, err
+    assert name == "train.log" or json.loads((run / name).read_text())

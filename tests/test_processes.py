@@ -16,8 +16,7 @@ from test_backend import blas_counts, run_on_two_threads
 
 from minires import backend, forks
 from minires.backend.cpu import blocks, memory, workers
-from minires.data import Loader
-from minires.data.images import open_image
+from minires.data import Loader, opened
 from minires.data.stream import Kept, Pictures
 from minires.forks import Locked
 from minires.inspection.watching import watching
@@ -195,7 +194,7 @@ def test_locks_are_taken_in_order(monkeypatch):
     taken = []
     monkeypatch.setattr(Locked, "_take", lambda owner: taken.append(owner) or True)
     forks._before()
-    places = [taken.index(owner) for owner in (workers._workers, open_image.__globals__["_warnings"], memory._pool)]
+    places = [taken.index(owner) for owner in (workers._workers, opened._warnings, memory._pool)]
     assert places == sorted(places) and {owner._order for owner in taken} == {forks.FIRST, 1, forks.LAST}
 
 
@@ -204,7 +203,9 @@ def test_forks_in_two_threads_at_once(threads):
     threads(2)
     codes = []
     with in_threads(product, lambda: codes.append(child(trained)), lambda: codes.append(child(trained))):
-        time.sleep(0.5)
+        until = time.monotonic() + 60
+        while len(codes) <= 2 and time.monotonic() < until:
+            time.sleep(0.05)
     assert len(codes) > 2 and set(codes) == {0}
 
 

@@ -12,6 +12,8 @@ from scripts import one_sentence
 
 from minires import checkpoint, models
 from minires.cli.saved import Script, checked_config
+from minires.plain import read_json
+from minires.position import Position
 
 FAST = ("--batch-size", 16, "--seed", 3, "--lr", 0.05, "--device", "cpu", "--epochs", 1, "--limit-test", 4)
 KINDS = ("train_cifar", "finetune")
@@ -45,6 +47,7 @@ def resume(examples, finished, tmp_path, monkeypatch, capsys):
     def call(name, change, *flags):
         shutil.copytree(finished[name], tmp_path / "run", dirs_exist_ok=True)
         path = tmp_path / "run" / "last.safetensors"
+        path.with_name("previous.safetensors").unlink(missing_ok=True)  # which would stand in for a damaged one
         loaded = checkpoint.load(path)
         change(loaded.info["config"])
         example = examples[name]
@@ -99,6 +102,7 @@ def test_data_that_is_still_there_is_found_again(resume, name, monkeypatch, tmp_
         ("lr", "0.1"),
         ("lr", None),
         ("lr", -1.0),
+        ("lr", 10**400),
         ("seed", -1),
         ("schedule", "../.."),
         ("schedule", ["cosine"]),
@@ -115,6 +119,9 @@ def test_settings_that_no_flag_takes(resume, name, key, value):
     code, _, err = resume(name, lambda config: config["settings"].update({key: value}))
     assert code == 1 and "its settings are damaged" in one_sentence(err)
     assert key in err or key.replace("_", "-") in err
+
+
+LEG = {"from_epoch": 1, "from_iteration": 1, "to_epoch": 2, "to_iteration": 2, "schedule": None, "lr": None}
 
 
 @pytest.mark.parametrize(("key", "value"), [("model", "../.."), ("model", None), ("momentum", "x"), ("cutout", [1])])
@@ -134,15 +141,79 @@ def test_settings_of_train_cifar_alone(resume, key, value):
         ("classes", "abc"),
         ("legs", [{"from_epoch": 1}]),
         ("legs", 3),
-        (
-            "legs",
-            [{"from_epoch": 1, "from_iteration": 1, "to_epoch": 2, "to_iteration": -2, "schedule": None, "lr": None}],
-        ),
+        ("sizes", {"train": 0, "val": 1, "test": 1}),
+        ("sizes", {"train": 10**400, "val": 1, "test": 1}),
+        ("legs", [LEG | {"to_iteration": -2}]),
+        ("legs", [LEG | {"to_iteration": 10**400}]),
+        ("legs", [LEG | {"schedule": "../..", "lr": 0.1}]),
+        ("legs", [LEG | {"schedule": "constant", "lr": -0.1}]),
+        ("legs", [LEG | {"schedule": "constant", "lr": None}]),
     ],
 )
 def test_a_config_in_another_shape(resume, key, value):
     code, _, err = resume("train_cifar", lambda config: config.update({key: value}))
-    assert code == 1 and "its settings are damaged" in one_sentence(err)
+    assert code == 1 and "damaged" in one_sentence(err)
+
+
+def test_names_of_a_run_and_of_its_data_are_shown_escaped(resume, tmp_path):
+    code, _, err = resume("train_cifar", lambda config: config["dataset"].update(label="x\x1b[2J"))
+    assert code == 1 and "trained on x\\x1b[2J, this is" in one_sentence(err)
+    code, _, err = resume("train_cifar", lambda config: config.update(run="x\x1b[2J"))
+    assert code == 1 and "is of run x\\x1b[2J, config.json" in one_sentence(err)
+
+
+@pytest.fixture
+def evaluate(examples, finished, cifar, tmp_path, monkeypatch, capsys):
+    """evaluate(change): of the best model of a run whose config is changed -> (exit code, stdout, stderr)."""
+
+    def call(change):
+        loaded = checkpoint.load(finished["train_cifar"] / "best.safetensors")
+        change(loaded.info["config"])
+        checkpoint.write(tmp_path / "best.safetensors", loaded)
+        flags = ("--evaluate", tmp_path / "best.safetensors", "--data-dir", cifar)
+        return scripts.call(examples["train_cifar"], monkeypatch, capsys, *flags)
+
+    return call
+
+
+def test_what_a_model_was_trained_on_is_shown_escaped(evaluate):
+    code, _, err = evaluate(lambda config: config["dataset"].update(label="x\x1b[2J"))
+    assert code == 0 and "trained on x\\x1b[2J\n" in err
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("sizes", {"test": [4]}),
+        ("sizes", {"test": "4"}),
+        ("sizes", {"test": 10**400}),
+        ("dataset", {"name": "cifar10", "label": [1]}),
+        ("dataset", {"name": {}, "label": "CIFAR-10"}),
+        ("settings", []),
+    ],
+)
+def test_what_a_model_was_trained_on_in_another_shape(evaluate, key, value):
+    code, _, err = evaluate(lambda config: config.update({key: value}))
+    assert code == 1 and "its metadata is damaged" in one_sentence(err)
+
+
+@pytest.mark.parametrize("value", [["a", "b"], [0, 1, 2], [1, 0], 7, [0, 10**400], [[], []]])
+def test_a_range_of_pixels_that_is_none(evaluate, value):
+    code, _, err = evaluate(lambda config: config["settings"].update(range=value))
+    assert code == 1 and "its metadata is damaged" in one_sentence(err)
+
+
+@pytest.mark.parametrize("number", [10**400, True, "1"])
+def test_a_position_whose_seconds_are_no_number(finished, number):
+    loaded = checkpoint.load(finished["train_cifar"] / "last.safetensors")
+    with pytest.raises(ValueError, match="seconds"):
+        Position.of({**loaded.position, "seconds": number})
+
+
+@pytest.mark.parametrize("text", ["1e999", "[-1e999]", '{"a": NaN}', "Infinity"])
+def test_json_without_numbers_that_are_none(text):
+    with pytest.raises(ValueError, match="is no number"):
+        read_json(text)
 
 
 @pytest.mark.parametrize("name", KINDS)

@@ -12,7 +12,7 @@ FILES = {
     for path in (ROOT / "minires").rglob("*.py")
 }
 CORE = ("layers", "models", "backend", "optim", "module", "modes", "parameter", "sequential", "losses", "schedules")
-CORE += ("training", "trainer")
+CORE += ("training", "trainer", "recorded_step")
 
 
 def imported(tree):

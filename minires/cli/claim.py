@@ -21,9 +21,10 @@ from pathlib import Path
 from minires.cli.output import note
 from minires.cli.recording import FILES
 from minires.columns import listed, printable
+from minires.data.scan import is_leaving
+from minires.plain import check, read_json
 
 LOCK = ".lock"
-LOOKED_AT = ("thumbs.db", "desktop.ini")  # what Windows puts into every folder that somebody has looked at
 _TRIES, _PAUSE = 5, 0.1  # another process that only asks who holds a folder holds it for a moment
 _HELD = (errno.EWOULDBLOCK, errno.EACCES, errno.EDEADLK)  # what systems say of a lock that another has
 _CURES = {
@@ -37,9 +38,8 @@ def claimed(folder: str | Path, flag: str = "--out") -> Iterator[None]:
     """Within this block the folder is this process's alone, for a new run ("--out") or one that goes on ("--resume").
 
     Makes the folder of a new run; what a process left half written that was killed at work here is removed.
-    Raises ValueError where another process is at work in it or where a new run's folder holds anything, names that
-    begin with a dot and `LOOKED_AT` apart, which systems put anywhere; OSError with the cure where nothing can be
-    written.
+    Raises ValueError where another process is at work in it or where a new run's folder holds anything but hidden
+    files and what systems put anywhere; OSError with the cure where nothing can be written.
     """
     folder = Path(folder)
     try:
@@ -91,7 +91,7 @@ def _refuse_what_is_there(folder):
         raise ValueError(f"--out {folder} already holds a run: go on with --resume {folder}, or name another folder")
     if of_a_run:
         raise ValueError(f"--out {folder} already holds {', '.join(of_a_run)} of a run: name another folder")
-    others = [printable(name) for name in there if not name.startswith(".") and name.lower() not in LOOKED_AT]
+    others = [printable(name) for name in there if not is_leaving(name)]
     if others:
         raise ValueError(
             f"--out {folder} holds other files ({listed(others, 60)}): name another folder, a run has one of its own"
@@ -124,12 +124,11 @@ def _holder(descriptor):
     """{"pid", "host"} of the process that holds or last held the folder, or None where the file does not say."""
     try:
         os.lseek(descriptor, 0, os.SEEK_SET)
-        told = json.loads(os.read(descriptor, 1000))
-        if isinstance(told["pid"], int) and re.fullmatch(r"[\w.-]{1,100}", told["host"]):
-            return told
-    except (OSError, ValueError, TypeError, KeyError, RecursionError):
-        pass
-    return None
+        told = read_json(os.read(descriptor, 1000))
+        check(told, {"pid": int, "host": str}, LOCK)
+    except (OSError, ValueError):
+        return None
+    return told if re.fullmatch(r"[\w.-]{1,100}", told["host"]) else None
 
 
 # The lock -----------------------------------------------------------------------------------------------------------

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from minires.columns import cut, display_width, padded
 from minires.data.regular import read_regular
 from minires.data.scan import readable
 from minires.inspection.pictures.figures import new_figure
+from minires.plain import read_json
 from minires.position import HistoryRow
 
 if TYPE_CHECKING:
@@ -26,21 +26,10 @@ LONGEST = 400  # letters of a setting or a name that are shown
 MOST_EPOCHS = 100_000
 LARGEST_NUMBER = 1e100  # of a loss; what is not below it is none
 DAMAGED = (
-    ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError, ArithmeticError, csv.Error, OSError,
+    ValueError, KeyError, TypeError, IndexError, AttributeError, ArithmeticError, csv.Error, OSError,
 )  # fmt: skip
-NOT_COMPARED = {
-    "out",
-    "dataset",
-    "data_dir",
-    "data_url",
-    "threads",
-    "save_every",
-    "no_progress",
-    "cuda_graph",
-    "device",
-    "model",
-    "epochs",
-}
+NOT_COMPARED = {"out", "dataset", "data_dir", "data_url", "threads", "save_every", "no_progress", "cuda_graph"}
+NOT_COMPARED |= {"device", "model", "epochs"}
 COLUMNS = ("run", "model", "epochs", "val loss", "val acc", "test acc", "time")
 WIDTHS = (0, 12, 7, 8, 7, 8, 8)  # of all but the first, which takes what is left
 MOST_DRAWN = 10
@@ -76,7 +65,7 @@ def read_run(folder: str | Path) -> Run:
     if not (folder / "config.json").is_file():
         raise ValueError("holds no run")
     try:
-        config = json.loads(_text(folder / "config.json"))
+        config = read_json(_text(folder / "config.json"), finite=False)
         settings, legs = dict(config["settings"]), config.get("legs", [])
         if legs:
             settings["legs"] = "; ".join(described(legs))
@@ -85,7 +74,9 @@ def read_run(folder: str | Path) -> Run:
             raise ValueError(f"{planned:.3g} epochs, {MOST_EPOCHS:,} is the limit")
         settings = {name: str(value) for name, value in settings.items()}
         history = list(_history(_text(folder / "log.csv"))) if (folder / "log.csv").exists() else []
-        result = dict(json.loads(_text(folder / "result.json"))) if (folder / "result.json").exists() else {}
+        result = {}
+        if (folder / "result.json").exists():
+            result = dict(read_json(_text(folder / "result.json"), finite=False))
     except DAMAGED as error:
         raise ValueError(f"is damaged ({type(error).__name__}: {cut(_word(error), 60)})") from error
     return Run(_word(folder.resolve().name), settings, _word(label), planned, history, result)

@@ -10,12 +10,14 @@ from pathlib import Path
 
 from minires import checkpoint
 from minires.checkpoint import Checkpoint, CheckpointError, DamagedError
+from minires.cli.recording import MOST_BYTES
+from minires.data.regular import read_regular
 from minires.plain import check, read_json
 from minires.position import Position
 from minires.trainer import best_info
+from minires.wording import shown
 
 LAST, PREVIOUS, BEST = "last.safetensors", "previous.safetensors", "best.safetensors"
-_CONFIG = {"settings": dict, "dataset": {"name": str, "label": str, "notice": (None, str)}}  # the rest checks `saved`
 
 
 @dataclass(frozen=True)
@@ -55,8 +57,8 @@ def newest(folder: Path) -> Found:
     configured, own = _run_of_config(folder), run_of(found)
     if None not in (configured, own) and configured != own:
         raise CheckpointError(
-            f"{folder / name}: is of run {own}, config.json beside it of run {configured}: put the file back that "
-            "belongs here; if it is config.json that does not, remove that one: it is made again"
+            f"{folder / name}: is of run {shown(own)}, config.json beside it of run {shown(configured)}: put the file "
+            "back that belongs here; if it is config.json that does not, remove that one: it is made again"
         )
     return Found(folder, name, found, tuple(notes))
 
@@ -93,7 +95,7 @@ def _load(path):
         if found.position is not None:
             Position.of(found.position)
         if "config" in found.info:
-            check(found.info["config"], _CONFIG, "config")
+            check(found.info["config"], dict, "config")  # what is in it, `saved` checks
     except ValueError as error:
         raise DamagedError(f"{path}: its metadata is damaged ({error})") from error
     if "config" not in found.info:
@@ -103,13 +105,14 @@ def _load(path):
 
 def run_of(found: Checkpoint) -> str | None:
     """The id of the run that a checkpoint is of; None where an earlier version wrote it."""
-    return found.info.get("config", {}).get("run")
+    own = found.info.get("config", {}).get("run")
+    return own if isinstance(own, str) else None
 
 
 def _run_of_config(folder):
     """The id in config.json; None where it has none, or cannot be read: it is made again."""
     try:
-        config = read_json((folder / "config.json").read_bytes())
+        config = read_json(read_regular(folder / "config.json", MOST_BYTES))
         check(config, {"run": str}, "config.json")
     except (ValueError, OSError):
         return None
@@ -158,8 +161,8 @@ def _look_at_best(path, found, position):
     own, its = run_of(found.checkpoint), run_of(best)
     if own is not None and its is not None and own != its:
         raise CheckpointError(
-            f"{path}: is of run {its}, {found.name} beside it of run {own}: put the one back that belongs here, or "
-            "move it away, and the best is made again or looked for anew"
+            f"{path}: is of run {shown(its)}, {found.name} beside it of run {shown(own)}: put the one back that "
+            "belongs here, or move it away, and the best is made again or looked for anew"
         )
     if not _is_the_best(best, position):
         epoch = ascii(best.info.get("epoch"))[:20]

@@ -9,6 +9,7 @@ import numpy as np
 
 from minires import backend, data
 from minires.data.stream import Pictures
+from minires.wording import shown
 
 PARTS = {"train": "training", "val": "validation", "test": "test"}
 
@@ -48,10 +49,10 @@ def refuse_other_data(was: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     """
     label, here = was["dataset"]["label"], now["dataset"]["label"]
     if (was["dataset"]["name"], label) != (now["dataset"]["name"], here):
-        raise ValueError(f"the run was trained on {label}, this is {here}: name its --data-dir")
+        raise ValueError(f"the run was trained on {shown(label)}, this is {here}: name its --data-dir")
     before = was.get("data") or now["data"]
     if other := [name for part, name in PARTS.items() if before.get(part) != now["data"][part]]:
         raise ValueError(
             f"--resume: the {' and '.join(other)} images or their labels are not those with which the run began, "
-            f"though both are called {label}: put them back or name their --data-dir, or start a new run"
+            f"though both are called {shown(label)}: put them back or name their --data-dir, or start a new run"
         )

@@ -11,21 +11,12 @@ from typing import Any, TypedDict
 
 from minires import schedules
 from minires.cli.claim import refuse_held
-from minires.cli.generations import LAST, PREVIOUS, newest
+from minires.cli.generations import BEST, LAST, PREVIOUS, newest
 from minires.cli.output import note
 from minires.cli.saved import SINCE_THEN, Script, checked_config, readable_data_dir
 
-FREE_ON_RESUME = {
-    "resume",
-    "device",
-    "data_dir",
-    "data_url",
-    "threads",
-    "save_every",
-    "no_progress",
-    "cuda_graph",
-    "patience",
-}
+FREE_ON_RESUME = {"resume", "device", "data_dir", "data_url", "threads", "save_every", "no_progress"}
+FREE_ON_RESUME |= {"cuda_graph", "patience"}
 LONGER = ("epochs", "iterations", "schedule", "lr")
 HOLD_ON = ("constant", "step")  # schedules that say by themselves what comes after their end
 KINDS = ("constant", "step", "cosine", "one-cycle")
@@ -79,14 +70,14 @@ def resumed_settings(given: Mapping[str, Any], script: Script) -> dict[str, Any]
 
 def _no_run(resume, folder):
     """Why there is nothing to go on from."""
-    if (folder / "best.safetensors").exists():
+    if (folder / BEST).exists():
         return (
-            f"--resume {resume}: its last.safetensors is missing, without which it cannot go on: --evaluate its "
-            "best.safetensors, or go on from that with finetune.py --weights"
+            f"--resume {resume}: its {LAST} is missing, without which it cannot go on: --evaluate its {BEST}, or go on "
+            "from that with finetune.py --weights"
         )
     if (folder / "config.json").exists():
         return f"--resume {resume}: that run ended before its first checkpoint: begin it again in another folder"
-    return f"--resume {resume}: no run there: name a folder that holds a last.safetensors"
+    return f"--resume {resume}: no run there: name a folder that holds a {LAST}"
 
 
 def _refuse_changes(given, saved, legs, leg):

@@ -15,6 +15,8 @@ from minires.data.opened import with_image
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+DRAWN = (b"\x89PNG", b"%PDF", b"<?xml")  # how the pictures begin that the scripts draw and mark: PNG, PDF and SVG
+
 
 def chosen_range(given: Sequence[float] | None, metadata: Mapping[str, Any]) -> tuple[float, float] | None:
     """(low, high) of pictures of more than 8 bits: --range, or what the run that made the weights had, or None."""
@@ -42,8 +44,11 @@ def open_and_say(name: str, value_range: tuple[float, float] | None) -> "Image":
 
 
 def made_by(mark: str, path: str | Path) -> bool:
-    """Whether a file says, in its metadata, that the script of this mark has made it."""
-    return Path(path).is_file() and mark.encode() in Path(path).read_bytes()
+    """Whether a file is a picture that says, in its metadata, that the script of this mark has made it."""
+    if not Path(path).is_file():
+        return False
+    with open(path, "rb") as file:
+        return file.peek(8).startswith(DRAWN) and mark.encode() in file.read()
 
 
 def refuse_to_replace(path: str | Path, mark: str, flag: str) -> None:

@@ -18,6 +18,7 @@ import numpy as np
 import minires
 from minires import backend
 from minires.cli.output import note
+from minires.data.regular import read_regular
 from minires.files import write_atomically
 from minires.inspection.pictures.figures import new_figure, write_png
 from minires.plain import check, read_json
@@ -40,6 +41,8 @@ FILES = (  # what a run writes into its folder
     "previous.safetensors",
 )
 
+
+MOST_BYTES = 2**24  # of a file that is read again; train.log has 100 an epoch, config.json some thousands
 
 # a link in a folder that came from elsewhere could name any file of the user's
 APPEND = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0)
@@ -70,10 +73,11 @@ class Recorder:
         self._beside_the_result("train.log", append)
 
     def said(self) -> set[str]:
-        """The lines of train.log."""
+        """The lines of train.log; none where it cannot be read."""
         try:
-            return set((self.folder / "train.log").read_text(encoding="utf-8", errors="replace").splitlines())
-        except OSError:
+            content = read_regular(self.folder / "train.log", MOST_BYTES)
+            return set(content.decode(errors="replace").splitlines())
+        except (ValueError, OSError):
             return set()
 
     def config(self, config: Mapping[str, Any]) -> None:
@@ -122,7 +126,7 @@ class Recorder:
 def _epochs_of(path):
     """How many epochs a result.json is of; None where it does not say."""
     try:
-        result = read_json(path.read_bytes())
+        result = read_json(read_regular(path, MOST_BYTES))
         check(result, {"epochs": int}, path.name)
     except (ValueError, OSError):
         return None

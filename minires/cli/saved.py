@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import math
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,11 +19,29 @@ from minires.cli.settings import check_settings
 from minires.columns import cut, printable
 from minires.data import DATASETS
 from minires.data.cifar_kinds import CIFAR10, KINDS, find_layout
+from minires.plain import check, is_number
 
 LARGEST = 10**9  # of whole numbers: beyond all that a run has
 MOST_THREADS = 1024
 SINCE_THEN = {"best": "accuracy", "patience": None, "cuda_graph": False}  # settings that runs of earlier versions lack
-IN_ALL = ("batch_size", "epochs", "iterations", "lr", "schedule", "weight_decay", "label_smoothing", "seed")
+_CONFIG: dict[str, Any] = {
+    "settings": dict,
+    "dataset": {"name": str, "label": str, "notice": (None, str)},
+    "sizes": dict.fromkeys(("train", "val", "test"), int),
+    "classes": [str],
+}
+_LEG: dict[str, Any] = dict.fromkeys(("from_epoch", "from_iteration", "to_epoch", "to_iteration"), int)
+_LEG |= {"schedule": (None, str), "lr": (None, float)}
+IN_ALL = (
+    "batch_size",
+    "epochs",
+    "iterations",
+    "lr",
+    "schedule",
+    "weight_decay",
+    "label_smoothing",
+    "seed",
+)  # no run lacks one
 
 
 class Script(NamedTuple):
@@ -42,17 +59,17 @@ def checked_config(path: Path, config: Any, script: Script, resume: str) -> dict
     Raises ValueError where the run is the other script's, CheckpointError where anything is not as this one writes it.
     """
     try:
-        recipe = config["settings"]["recipe"]
+        check(config, _CONFIG, "config")
+        settings, legs = config["settings"], config.get("legs", [])
+        recipe = settings["recipe"]
         if isinstance(recipe, str) and recipe not in script.recipes:
             raise _OfTheOther
-        _check_settings(config["settings"], script)
-        _check_legs(config.get("legs", []))
-        sizes, dataset = config["sizes"], config["dataset"]
-        for part in ("train", "val", "test"):
-            _need(_is_whole(sizes[part]), f"sizes: {part}", sizes[part])
-        _need(isinstance(dataset["name"], str) and isinstance(dataset["label"], str), "dataset", dataset)
-        names = config["classes"]
-        _need(isinstance(names, list) and all(isinstance(name, str) for name in names), "classes", names)
+        _check_settings(settings, script)
+        check(legs, [_LEG], "legs")
+        for leg in legs:
+            if leg["schedule"] is not None:
+                _check_settings({**settings, "schedule": leg["schedule"], "lr": leg["lr"]}, script)
+        _need(config["sizes"]["train"] > 0, "sizes: train", 0)
     except _OfTheOther:
         raise ValueError(f"--resume {resume}: was begun by {script.other}: go on with it there") from None
     except (KeyError, TypeError, AttributeError, ValueError) as error:
@@ -98,7 +115,7 @@ def _is_one_of(action, value):
     if action.type is int:
         return _is_whole(value)
     if action.type is float:
-        return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+        return is_number(value)
     if not isinstance(value, str):
         return False
     if action.type is not None:
@@ -111,14 +128,6 @@ def _is_one_of(action, value):
 
 def _is_whole(value):
     return isinstance(value, int) and not isinstance(value, bool) and abs(value) <= LARGEST
-
-
-def _check_legs(legs):
-    for leg in legs:
-        for name in ("from_epoch", "from_iteration", "to_epoch", "to_iteration"):
-            _need(_is_whole(leg[name]) and leg[name] >= 0, name, leg[name])
-        whole = leg["schedule"] is None or (isinstance(leg["schedule"], str) and isinstance(leg["lr"], (int, float)))
-        _need(whole, "leg", leg)
 
 
 def _need(right, name, value):

@@ -25,6 +25,7 @@ LAST = {
     "best": "accuracy",
     "patience": None,
 }
+FROM_ONE = ("batch_size", "epochs", "iterations", "save_every", "threads", "limit_train", "limit_test", "patience")
 NUMBER = {"type": int, "metavar": "N"}
 THREE: dict[str, Any] = {"type": float, "nargs": 3, "metavar": ("R", "G", "B")}
 ARGUMENTS: dict[str, dict[str, Any]] = {
@@ -90,16 +91,7 @@ def add_arguments(parser: ArgumentParser | _ArgumentGroup, *names: str, **more: 
 
 def check_settings(settings: Mapping[str, Any]) -> None:
     """Raise ValueError for what would fail only once the run has its folder, or would not name its flag."""
-    for name in (
-        "batch_size",
-        "epochs",
-        "iterations",
-        "save_every",
-        "threads",
-        "limit_train",
-        "limit_test",
-        "patience",
-    ):
+    for name in FROM_ONE:
         if settings.get(name) is not None and settings[name] < 1:
             raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {settings[name]}")
     for name in ("lr", "head_lr_multiplier", "weight_decay"):

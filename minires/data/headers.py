@@ -20,14 +20,8 @@ MOST_SCANS = 64  # of a progressive JPEG, each of which goes over all its pixels
 MOST_ICON = 2**24  # bytes of a file of icons
 MOST_ICON_SIDE = 1024
 MOST_SLOW = 2**24  # pixels, or bytes, of what Pillow decodes in Python, at a million or two in a second
-IN_C = (
-    b"P4",
-    b"Pf",
-    b"PF",
-    (b"P5", b"255"),
-    (b"P6", b"255"),
-    (b"P5", b"65535"),
-)  # kinds of PPM, and the largest number
+# kinds of PPM, and for some the largest number, that Pillow decodes in C
+IN_C = (b"P4", b"Pf", b"PF", (b"P5", b"255"), (b"P6", b"255"), (b"P5", b"65535"))
 MOST_ICONS = 1000
 FOUR_LETTERS = 4  # the flag of a DDS whose pixels are compressed
 INNER = re.compile(rb"\x89PNG\r\n\x1a\n....IHDR|\xffO\xffQ....", re.DOTALL)  # then width and height: PNG, JPEG 2000

@@ -20,6 +20,7 @@ from typing import IO, Any
 
 from minires.data.dataset import DatasetError
 from minires.data.scan import readable
+from minires.data.xz import open_xz
 
 MOST_PACKED = 2**30  # bytes of an archive: CIFAR's have 163 to 170 MB
 MOST_UNPACKED = 2**30  # bytes of all files in it: CIFAR's hold 186 MB
@@ -30,7 +31,7 @@ BROKEN = (
     tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, EOFError, zlib.error, lzma.LZMAError, NotImplementedError,
     struct.error, RecursionError, OverflowError, ValueError,
 )  # fmt: skip
-PACKED = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\0": lzma.open}
+PACKED = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\0": open_xz}
 
 
 class _Bounded:
@@ -116,7 +117,7 @@ class Zip:
 
     def files(self) -> dict[str, Any]:
         """{name: what `open` wants}. Raises DatasetError for too much, and for a name that is there twice."""
-        members = [member for member in self.zip.infolist() if not member.is_dir()]
+        members = [member for member in self.zip.infolist() if not member.filename.endswith("/")]  # of "", too
         _check_size(sum(member.file_size for member in members), len(members))
         found: dict[str, Any] = {}
         for member in members:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 if TYPE_CHECKING:
     from h5py import File
 
-MOST_OBJECTS = 10_000  # groups and arrays, which take 2.5 s; a ResNet-152 has some thousand arrays, in at most twice as many groups
+MOST_OBJECTS = 10_000  # groups and arrays, which take 2.5 s; a ResNet-152 has a few thousand
 MOST_LEVELS = 32  # of groups in each other
 MOST_CHUNKS = 100_000  # of all arrays together
 _SAVE_AGAIN = "load the file in Keras and save it again"

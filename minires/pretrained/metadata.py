@@ -7,13 +7,15 @@ from typing import Any
 
 from minires import checkpoint
 from minires.data.images import Preprocessing
-from minires.plain import read_json
+from minires.plain import check, read_json
 from minires.pretrained.errors import WeightsError
 from minires.pretrained.readings import ASSUMED, FIELDS, IMAGENET
 from minires.wording import shown
 
 FORMAT = "minires-weights-1"
 CLASSES = ("classes", "class_names", "class_to_idx", "CLASSES")  # what checkpoints call them
+
+_CONFIG = {"dataset": {"name": str, "label": str}, "sizes": {"test": int}, "settings": dict}
 
 
 def said(path: str | Path, info: Mapping[str, Any]) -> dict[str, Any]:
@@ -64,13 +66,22 @@ def _of_a_run(header):
     config = header["info"].get("config")
     if config is None:
         return {"open": ()}
+    check(config, _CONFIG, "config")
     preprocessing = config.get("preprocessing") or {**config["normalisation"], "size": 32, "resize": 32}
     preprocessing = {"order": "RGB", "interpolation": "bilinear", **preprocessing}
     dataset, test_images = config["dataset"], config["sizes"]["test"]
     run = {"dataset": dataset["name"], "label": dataset["label"], "test_images": test_images}
-    run["range"] = config["settings"].get("range")
+    run["range"] = _range(config["settings"].get("range"))
     known = {"model": config["settings"]["model"], "classes": config["classes"], "preprocessing": preprocessing}
     return {**known, "options": config.get("options", {}), "source": "minires", "run": run, "open": ()}
+
+
+def _range(value):
+    """[low, high] or None. Raises ValueError for any other."""
+    check(value, (None, [float]), "range")
+    if value is not None and not (len(value) == 2 and value[0] < value[1]):
+        raise ValueError(f"range is {ascii(value)[:40]}")
+    return value
 
 
 def _of_others(info):

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 _FOLDER = Path(__file__).parent
-_NO_ATTACKS = ("__init__", "__main__", "attack", "bounds", "failing", "fuzzing", "running", "worker")
-MODULES = tuple(sorted(file.stem for file in _FOLDER.glob("*.py") if file.stem not in _NO_ATTACKS))
+_NO_ATTACKS = ("__init__", "__main__", "attack", "bounds", "failing", "running", "worker")
+_OF_FUZZING = ("fuzzer", "fuzzing", "mutators")
+MODULES = tuple(sorted(file.stem for file in _FOLDER.glob("*.py") if file.stem not in _NO_ATTACKS + _OF_FUZZING))
 
 
 @dataclass(frozen=True)

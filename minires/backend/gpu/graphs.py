@@ -33,9 +33,7 @@ class Graph:
         pool.free_all_blocks()
         with xp.cuda.using_allocator(self._memory.malloc), stream:
             products.prepare()
-            self._memory.malloc(
-                room
-            )  # and given back at once, so that none is asked of the driver while it is recorded
+            self._memory.malloc(room)  # and given back at once: while it is recorded the driver is asked for none
             self._inputs = [xp.array(array, order="C") for array in arrays]
             stream.synchronize()
             stream.begin_capture(RELAXED)
