@@ -33,7 +33,7 @@ ABSENT = (
 )
 MOST_DEATHS = 5  # of a target, after which it is given up
 IN_MEMORY = Path("/dev/shm")  # where it is there, the inputs are written, several times as fast as on a disk
-TO_END = 180  # seconds beyond its time in which a process must have ended
+TO_END = 900  # seconds beyond its time in which a process must have ended
 
 
 @dataclass
