@@ -552,6 +552,12 @@ def test_a_zip_directory_that_lies_is_refused(tmp_path, kind, field, value):
         assert outcome.refusal or (kind, field) == ("npz", "name")  # any name will do for an array
 
 
+@pytest.mark.parametrize("kind", ["torch zip", "npz"])
+def test_a_zip_directory_before_the_beginning_is_no_fault_of_the_disk(tmp_path, kind):
+    message = refusal(READERS[kind], tmp_path / "a", with_end(GOOD[kind], start=2**31))
+    assert "damaged (it speaks of places before its beginning); download it again" in message
+
+
 def test_zip_bombs_are_refused_before_they_unpack(tmp_path):
     deflate = zlib.compressobj(9, wbits=-15)
     zeros = b"".join(deflate.compress(bytes(2**20)) for _ in range(40)) + deflate.flush()

@@ -1,6 +1,7 @@
 """What the readers of weights files share: a file opened so that every failure names it, and bytes as numbers."""
 
 import contextlib
+import errno
 import os
 from collections.abc import Iterator
 from io import BufferedReader
@@ -44,6 +45,10 @@ def named(path: str | Path) -> Iterator[None]:
     except WeightsError as error:
         raise WeightsError(f"{path}: {error}") from error.__cause__
     except OSError as error:
+        if error.errno == errno.EINVAL:  # of seek: no disk says so
+            raise WeightsError(
+                f"{path}: damaged (it speaks of places before its beginning); download it again"
+            ) from error
         reason = error.strerror or error
         raise WeightsError(f"{path}: cannot be read ({reason}); check the disk and the permissions") from error
     except MemoryError as error:
