@@ -21,6 +21,7 @@ from minires.files import write_atomically
 from minires.module import Module
 from minires.optim import Optimizer
 from minires.plain import check, read_json
+from minires.wording import shown
 
 FORMAT = "minires-checkpoint-2"
 WITHOUT_SUM = "minires-checkpoint-1"  # of earlier versions
@@ -226,7 +227,7 @@ def _parse(content):
     try:
         records = deserialize(content)
     except SafetensorError as error:
-        raise ValueError(str(error)) from error
+        raise ValueError(shown(str(error), 200)) from error  # which quotes the file
     metadata = read_json(content[8 : 8 + length]).get("__metadata__", {})
     arrays = {}
     for key, record in records:

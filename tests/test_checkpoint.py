@@ -1,6 +1,7 @@
 """Checkpoints: what comes back is what was saved, and nothing is lost on the way."""
 
 import errno
+import json
 import os
 
 import numpy as np
@@ -64,6 +65,16 @@ def test_a_file_cut_short_is_named(tmp_path, kept):
     path.write_bytes(content[: int(kept * len(content)) if isinstance(kept, float) else kept])
     with pytest.raises(checkpoint.CheckpointError, match=r"last\.safetensors: damaged.*another copy"):
         checkpoint.load(path)
+
+
+def test_what_a_damaged_file_says_is_shown_short_and_escaped(tmp_path):
+    """The package safetensors quotes the file in its own words."""
+    path = tmp_path / "last.safetensors"
+    header = json.dumps({"x": {"dtype": "\x1b[2J\u202e" + "y" * 5000, "shape": [], "data_offsets": [0, 0]}}).encode()
+    path.write_bytes(len(header).to_bytes(8, "little") + header)
+    with pytest.raises(checkpoint.CheckpointError, match=r"unknown variant `\\x1b\[2J\\u202ey") as raised:
+        checkpoint.load(path)
+    assert str(raised.value).isprintable() and len(str(raised.value)) < 300 + len(str(path))
 
 
 def test_a_missing_file_and_a_foreign_file_are_named(tmp_path):

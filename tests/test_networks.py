@@ -236,6 +236,8 @@ def test_a_head_without_bias_and_one_that_is_a_convolution():
         ({"classifier.0.weight": zeros(64), "classifier.0.running_mean": zeros(64),
           "classifier.1.weight": zeros(5, 64)},
          r"its head classifier is no single linear layer"),
+        ({"fc.weight": zeros(10, 64, 2), "fc.bias": zeros(10)},
+         r"its head fc is no linear layer but of shape \(10, 64, 2\) and is left out"),
         ({"fc.weight": zeros(10, 128), "fc.bias": zeros(10)}, r"its head fc takes 128 numbers, the network gives 64"),
         ({"head.fc.weight": zeros(10, 64), "head.fc.bias": zeros(10), "head.fc.scale": zeros(1)},
          r"its head head\.fc has more to it \(fc\.scale\)|its head head\.fc has more to it \(head\.fc\.scale\)"),
@@ -473,6 +475,8 @@ MISFITS = [
      r"its 3x3 convolutions are in 32 groups \(ResNeXt\)"),
     (first_block(128, 128), R50,
      r"misshapen: layer1\.0\.conv1\.weight has \(128, 64, 1, 1\), known here is \(64, 64, 1, 1\)"),
+    (lambda s: s.update({"conv1.weight": zeros(32, 3, 7, 7), "bn1.weight": zeros(32)}), R18,
+     r"wider or narrower: misshapen: conv1\.weight has \(32, 3, 7, 7\), known here is \(64, 3, 7, 7\)"),
     (lambda s: s.update({"conv1.weight": zeros(64, 3, 5, 5)}), R18, r"known here are 3x3 and 7x7"),
     (lambda s: s.update({"conv1.bias": zeros(64)}), R18, r"its convolutions have biases"),
     (lambda s: s.pop("conv1.weight"), R18, r"its first convolution, conv1\.weight, is missing"),
@@ -490,6 +494,32 @@ def test_the_likeliest_network_and_the_first_reason(tmp_path, change, state, mes
         text = str(error.value)
         assert text.startswith(f"{tmp_path / 'a.safetensors'}: its arrays are most like")
         assert len(text) - len(str(tmp_path)) < 400 and text.count("\n") == 0
+
+
+def test_counts_of_batches_beside_a_network_are_not_named():
+    assert find_network({**R8, "more.num_batches_tracked": zeros(), "more.x": zeros(1)}).left_out == ("more",)
+
+
+def test_an_array_named_as_the_head_is_left_out_beside_it():
+    assert find_network({**R8, "fc": zeros(3)}).left_out == ("fc",)
+
+
+def test_a_simple_cnn_under_a_prefix():
+    state = filled(models.build("simple_cnn", 10, rng=0))
+    found = find_network(under("module.", state))
+    assert found.architecture.model == "simple_cnn" and found.part == "module"
+    same(found.state, state)
+
+
+def test_more_blocks_than_any_network_has():
+    state = {"conv1.weight": zeros(16, 3, 3, 3), "bn1.weight": zeros(16)}
+    for layer, width in ((1, 16), (2, 32), (3, 64)):
+        for block in range(201):
+            for number in (1, 2):
+                state[f"layer{layer}.{block}.conv{number}.weight"] = zeros(width, width, 3, 3)
+                state[f"layer{layer}.{block}.bn{number}.weight"] = zeros(width)
+    with pytest.raises(pretrained.WeightsError, match="it has 201 blocks in a stage, the most that are known is 200"):
+        find_network(state)
 
 
 def test_bottlenecks_for_cifar():

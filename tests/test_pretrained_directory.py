@@ -118,6 +118,7 @@ def test_a_folder_without_them_is_assumed_as_a_file_is(tmp_path, state):
             {"size": {"height": 32, "width": 32}, "crop_size": {"height": 32, "width": 32}, "resample": 2},
             (32, None, "bilinear"),
         ),
+        "neither scaled nor cut": ({"do_resize": False, "size": 48}, (32, 32, "bilinear")),
         "a number and a number": ({"size": 48, "crop_size": 32, "resample": "bicubic"}, (32, 48, "bicubic")),
     }.values(),
 )
@@ -145,6 +146,11 @@ def test_pixels_become_what_the_processor_makes_of_them(tmp_path, state, process
     if processor.get("do_normalize", True):
         theirs = (theirs - processor["image_mean"]) / processor["image_std"]
     np.testing.assert_allclose(ours, theirs)
+
+
+def test_a_mean_without_a_deviation_says_nothing(tmp_path, state):
+    assumptions = pretrained.read(hugging_face(tmp_path, state, {"image_mean": [0.1, 0.2, 0.3]}))[1]["assumptions"]
+    assert {"mean", "std"} <= set(assumptions)
 
 
 def test_order_of_channels(tmp_path, state):

@@ -10,7 +10,7 @@ from safetensors.numpy import load_file, save_file
 from scripts import one_sentence
 from test_networks import R8, R18, R50, under
 
-from minires import models, no_grad, pretrained
+from minires import checkpoint, models, no_grad, pretrained
 from minires.pretrained.readings import PREPROCESSINGS, usual_preprocessing
 
 R18S = {**R18, "conv1.weight": R18["conv1.weight"][:, :, 2:5, 2:5].copy()}
@@ -216,6 +216,20 @@ def test_damaged_answers(tmp_path, header):
     save_file(R8, tmp_path / "a.safetensors", {"format": "minires-weights-1", "minires": json.dumps(header)})
     with pytest.raises(pretrained.WeightsError, match=r"a.safetensors: .*damaged"):
         pretrained.read(tmp_path / "a.safetensors")
+
+
+def test_a_checkpoint_without_a_run_leaves_everything_to_be_assumed(tmp_path):
+    checkpoint.save(tmp_path / "a.safetensors", models.resnet8(rng=0))
+    metadata = pretrained.read(tmp_path / "a.safetensors")[1]
+    assert metadata["model"] == "resnet8" and "run" not in metadata
+    assert {"mean", "std", "classes"} <= set(metadata["assumptions"])
+
+
+@pytest.mark.parametrize("preprocessing", [{"mean": [1]}, {"colour": 1}, {"mean": ["a", 0, 0]}])
+def test_preprocessing_of_others_that_makes_no_sense_is_assumed(torch, tmp_path, preprocessing):
+    state = {key: torch.tensor(array) for key, array in R8.items()}
+    torch.save({"state_dict": state, "preprocessing": preprocessing}, tmp_path / "a.pth")
+    assert {"mean", "std"} <= set(pretrained.read(tmp_path / "a.pth")[1]["assumptions"])
 
 
 AB = {"classes": ["a", "b"]}
