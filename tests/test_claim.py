@@ -225,7 +225,12 @@ def _stopped(main, script, monkeypatch, out, *numbers):
                 signal.raise_signal(number)  # of this thread, where it is handled at once
 
     monkeypatch.setattr(script.runs.Watcher, "batch", signals)
-    return main(*FAST, "--out", out)
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in set(numbers)}  # in the background ignored
+    try:
+        return main(*FAST, "--out", out)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGQUIT"), reason="this system has no SIGQUIT")

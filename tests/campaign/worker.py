@@ -8,6 +8,7 @@ It ends with its process, whatever a case does to that: `campaign.running` sees 
 import json
 import os
 import shutil
+import signal
 import sys
 import time
 import traceback
@@ -18,6 +19,9 @@ from campaign.attack import attacks, generator
 
 def main(modules: str, name: str, seed: str, first: str, last: str, folder: str) -> None:
     """Tell {"count": N} once prepared, then {"number", "outcome" or "error", "seconds"} of each case."""
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):  # which are ignored under nohup or in the background
+        signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     lines = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # what the library prints is no line of ours
     attack = attacks(modules.split(","))[name]
