@@ -30,7 +30,7 @@ MARK = "minires, examples/compare.py"
 
 def main():
     """Run the command line; returns the exit code."""
-    return runs.call(run, vars(command_line().parse_args()))
+    return runs.call(run, lambda: vars(command_line().parse_args()))
 
 
 def run(options):

@@ -43,7 +43,7 @@ from minires.pretrained.weights import OF_THE_FILE_ITSELF
 
 def main():
     """Run the command line; returns the exit code."""
-    return runs.call(run, vars(command_line().parse_args()))
+    return runs.call(run, lambda: vars(command_line().parse_args()))
 
 
 def run(options):

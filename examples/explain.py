@@ -33,7 +33,7 @@ MARK = "minires, examples/explain.py"  # in its pictures, which alone it replace
 
 def main():
     """Run the command line; returns the exit code."""
-    return runs.call(run, vars(command_line().parse_args()))
+    return runs.call(run, lambda: vars(command_line().parse_args()))
 
 
 def run(options):

@@ -71,7 +71,7 @@ OF_FOLDERS = ("test_folder", "skip_broken", "splits", "labels", "label_columns",
 
 def main():
     """Run the command line; returns the exit code."""
-    return runs.call(run, vars(command_line().parse_args()))
+    return runs.call(run, lambda: vars(command_line().parse_args()))
 
 
 def run(given):

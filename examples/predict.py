@@ -33,7 +33,7 @@ MARK = "minires, examples/predict.py"  # in its plots, which alone it replaces
 
 def main():
     """Run the command line; returns the exit code."""
-    return runs.call(run, vars(command_line().parse_args()))
+    return runs.call(run, lambda: vars(command_line().parse_args()))
 
 
 def run(options):

@@ -74,7 +74,7 @@ SIMPLE_CNN_LR = 0.05  # of SGD: it has no batch norm, and at the recipes' 0.4 it
 
 def main():
     """Run the command line; returns the exit code."""
-    return runs.call(run, vars(command_line().parse_args()))
+    return runs.call(run, lambda: vars(command_line().parse_args()))
 
 
 def run(given):

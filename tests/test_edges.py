@@ -164,3 +164,14 @@ def test_what_a_terminal_would_obey_is_escaped_once(script, folder, tmp_path, na
     code, printed, err = script(name, picture, *flags, *out)
     assert code == 0, err
     assert r"%  \x1b[3" in printed and r"c\\x1bat.png" in printed and "\x1b" not in printed
+
+
+@pytest.mark.parametrize("name", ["train_cifar", "finetune", "predict", "explain", "convert_weights", "compare"])
+def test_ctrl_c_while_the_flags_are_read(name, monkeypatch, capsys):
+    script = scripts.load(name)
+
+    def interrupted():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(script, "command_line", interrupted)
+    assert script.main() == 130 and capsys.readouterr().err == "error: interrupted\n"

@@ -80,7 +80,7 @@ def measure(args, dataset, size, seed, with_statistics):
 
 def main():
     """Run the command line; returns the exit code."""
-    return runs.call(run, command_line().parse_args())
+    return runs.call(run, lambda: command_line().parse_args())
 
 
 def run(args):

@@ -26,7 +26,7 @@ LR = 0.05  # He et al. have 0.1 with batches of 128
 
 def main():
     """Run the command line; returns the exit code."""
-    return runs.call(run, _shared.command_line(__doc__, [0]).parse_args())
+    return runs.call(run, lambda: _shared.command_line(__doc__, [0]).parse_args())
 
 
 def run(args):

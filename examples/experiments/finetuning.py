@@ -39,7 +39,7 @@ BATCH_SIZE, STEPS = 32, 300  # of the small task: as many steps whatever the num
 
 def main():
     """Run the command line; returns the exit code."""
-    return runs.call(run, command_line().parse_args())
+    return runs.call(run, lambda: command_line().parse_args())
 
 
 def run(args):

@@ -120,7 +120,7 @@ def take_steps(model, loader, steps, lr):
 
 def main():
     """Run the command line; returns the exit code."""
-    return runs.call(run, _shared.command_line(__doc__, [0, 1, 2]).parse_args())
+    return runs.call(run, lambda: _shared.command_line(__doc__, [0, 1, 2]).parse_args())
 
 
 def run(args):

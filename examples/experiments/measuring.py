@@ -23,7 +23,7 @@ from minires.modes import no_grad
 
 def main():
     """Run the command line; returns the exit code."""
-    return runs.call(run, command_line().parse_args())
+    return runs.call(run, lambda: command_line().parse_args())
 
 
 def run(args):

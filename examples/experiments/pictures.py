@@ -35,7 +35,7 @@ MISTAKES = 12
 
 def main():
     """Run the command line; returns the exit code."""
-    return runs.call(run, command_line().parse_args())
+    return runs.call(run, lambda: command_line().parse_args())
 
 
 def run(args):

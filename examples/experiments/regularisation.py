@@ -51,7 +51,7 @@ def build(way, seed):
 
 def main():
     """Run the command line; returns the exit code."""
-    return runs.call(run, _shared.command_line(__doc__, [0]).parse_args())
+    return runs.call(run, lambda: _shared.command_line(__doc__, [0]).parse_args())
 
 
 def run(args):

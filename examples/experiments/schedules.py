@@ -26,7 +26,7 @@ SCHEDULES = {  # what stands above each panel, and the schedule
 
 def main():
     """Run the command line; returns the exit code."""
-    return runs.call(run, command_line().parse_args())
+    return runs.call(run, lambda: command_line().parse_args())
 
 
 def run(args):

@@ -78,7 +78,7 @@ def plan(out, dataset, size, quick):
 
 def main():
     """Run the command line; returns the exit code."""
-    return runs.call(run, _shared.command_line(__doc__, [0]).parse_args())
+    return runs.call(run, lambda: _shared.command_line(__doc__, [0]).parse_args())
 
 
 def run(args):

@@ -28,12 +28,12 @@ from minires.training import Interrupted
 Given = TypeVar("Given")
 
 
-def call(run: Callable[[Given], int], given: Given) -> int:
-    """run(given), the flags given -> exit code; every failure is one sentence on stderr and a code that is not 0."""
+def call(run: Callable[[Given], int], flags: Callable[[], Given]) -> int:
+    """run(flags()) -> exit code; every failure, Ctrl-C as well, is one sentence on stderr and a code that is not 0."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     warnings.filterwarnings("ignore", "(overflow|invalid value|divide by zero) encountered", RuntimeWarning)
     with steady_output() as output:
-        code = _outcome(run, given)
+        code = _outcome(run, flags)
         output.flush()
         if output.lost and not code and not output.kept_elsewhere and not isinstance(output.lost, BrokenPipeError):
             code = fail(
@@ -42,9 +42,9 @@ def call(run: Callable[[Given], int], given: Given) -> int:
         return code
 
 
-def _outcome(run, given):
+def _outcome(run, flags):
     try:
-        return run(given)
+        return run(flags())
     except KeyboardInterrupt:
         return fail("interrupted", 130)
     except backend.out_of_memory():
