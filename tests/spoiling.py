@@ -48,7 +48,7 @@ def pictures() -> dict[str, bytes]:
         "a.jpg": (colours, "JPEG", {"exif": _exif(), "icc_profile": bytes(200)}),
         "progressive.jpg": (colours, "JPEG", {"progressive": True}),
         "cmyk.jpg": (colours.convert("CMYK"), "JPEG", {}),
-        "a.mpo": (colours, "MPO", {"save_all": True, "append_images": [colours] * 2}),
+        "a.mpo": (colours, "MPO", {"save_all": True, "append_images": [colours]}),
         "a.gif": (colours.convert("P"), "GIF", {"comment": b"a comment"}),
         "moving.gif": (colours.convert("P"), "GIF", {"save_all": True, "append_images": [colours.rotate(90)] * 3}),
         "raw.tif": (colours, "TIFF", {}),

@@ -97,5 +97,5 @@ def _opened(content):
     Image.init()  # so that all formats are known which this Pillow has
     formats = [name for name in FORMATS if name in Image.OPEN]
     with _warnings.lock, warnings.catch_warnings():
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        warnings.simplefilter("ignore")  # of what is wrong with a file it is refused, or read
         return Image.open(io.BytesIO(content), formats=formats)
