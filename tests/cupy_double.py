@@ -22,6 +22,7 @@ from pathlib import Path
 import numpy as np
 
 __version__ = "14.0.0"
+_CUDA = 99000  # of no real one, so that its cuBLAS is no other's
 
 
 def _words(text):
@@ -535,7 +536,7 @@ _null = _Stream()
 @functools.cache
 def _load_cublas():
     """A library in this process whose file is called libcublas.so: the functions of cuBLAS that minires calls."""
-    library = ctypes.CDLL(str(_built(_CUBLAS, "libcublas.so")))
+    library = ctypes.CDLL(str(_built(_CUBLAS, f"libcublas.so.{_CUDA // 1000}")))
     multiply = _MULTIPLY(_multiply)
     library.set_multiply(multiply)
     return library, multiply  # to live as long as this process
@@ -611,7 +612,7 @@ cuda = types.SimpleNamespace(
         memGetInfo=lambda: (1 << 29, 1 << 30),
         deviceSynchronize=lambda: None,
         driverGetVersion=lambda: 13010,
-        runtimeGetVersion=lambda: 13000,
+        runtimeGetVersion=lambda: _CUDA,
     ),
     is_available=lambda: True,
 )
@@ -692,8 +693,8 @@ def _argument(arg):
 
 def _built(text, name="kernel.so"):
     """The shared library of a text, compiled once for all processes."""
-    _KERNELS.mkdir(parents=True, exist_ok=True)
-    library = _KERNELS / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}-{name}"
+    library = _KERNELS / hashlib.sha256(text.encode()).hexdigest()[:32] / name
+    library.parent.mkdir(parents=True, exist_ok=True)
     if not library.exists():
         with tempfile.TemporaryDirectory(dir=_KERNELS) as folder:
             source, made = Path(folder, "kernel.cpp"), Path(folder, "kernel.so")

@@ -1,5 +1,6 @@
 """The GPU's path through the whole library on machines without one, with `cupy_double` in CuPy's place."""
 
+import importlib.util
 import inspect
 import sys
 import types
@@ -569,3 +570,21 @@ def test_patches_and_their_adjoint_are_the_cpus(data):
     want = backend.im2col(x, kernel, stride, padding, -2.5)
     np.testing.assert_array_equal(patches.get(), want)
     np.testing.assert_allclose(dx.get(), backend.col2im(want, (H, W), stride, padding), rtol=1e-5)
+
+
+def test_two_cupys_in_one_process_share_no_kernel_and_no_cublas(monkeypatch):
+    """As on a machine with a GPU, where these tests and those of a real CuPy may run in one process."""
+    spec = importlib.util.spec_from_file_location("another_cupy", cupy_double.__file__)
+    another = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(another)
+    used = []
+    monkeypatch.setattr(
+        another, "_multiply", lambda *args, real=another._multiply: (used.append("product"), real(*args))[1]
+    )
+    x, w = np.ones((1, 4, 4, 3), np.float32), np.ones((5, 3, 3, 3), np.float32)
+    for xp in (cupy_double, another):
+        monkeypatch.setitem(sys.modules, "cupy", xp)
+        y, backward = layers.conv2d(xp.asarray(x), xp.asarray(w), padding=1)
+        assert type(y) is xp.ndarray and float(y.get()[0, 1, 1, 0]) == 27
+        assert all(type(gradient) is xp.ndarray for gradient in backward(y))
+    assert used

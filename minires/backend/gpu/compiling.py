@@ -16,12 +16,15 @@ SMALL = 2**31 - 2**24  # indices below fit into 32 bits, with a stride of the wh
 INTEGER = {"int": np.int32, "long long": np.int64}
 
 
-@functools.lru_cache(maxsize=4096)
 def compiled(name: str, body: str, real: str, index: str) -> Any:
     """The kernel `name` of a text, in which T is REAL[real] and Index an integer type; compiled once."""
+    return _compiled(cupy(), name, body, real, index)
+
+
+@functools.lru_cache(maxsize=4096)
+def _compiled(xp, name, body, real, index):
     types = f"typedef {REAL[real]} T;\ntypedef {index} Index;\n"
-    module = cupy().RawModule(code=source.PRELUDE + source.EACH + types + body)
-    return module.get_function(name)
+    return xp.RawModule(code=source.PRELUDE + source.EACH + types + body).get_function(name)
 
 
 def index_type(n: int) -> str:

@@ -16,7 +16,7 @@ from minires.types import Array
 WORKSPACE = 32 << 20  # bytes, as NVIDIA advises for an H100: cuBLAS may take no memory of its own while it is recorded
 _PLAIN, _TRANSPOSED = 0, 1  # CUBLAS_OP_N, CUBLAS_OP_T
 _GEMM = {"f": ("cublasSgemm_v2", ctypes.c_float), "d": ("cublasDgemm_v2", ctypes.c_double)}
-_handles: dict[tuple[int, int], tuple[Any, Any]] = {}  # (device, stream): handle, its workspace
+_handles: dict[Any, tuple[Any, Any]] = {}  # (CuPy, device, stream): handle, its workspace
 
 
 def product(a: Array, b: Array, out: Array | None = None) -> Any:
@@ -36,7 +36,7 @@ def product(a: Array, b: Array, out: Array | None = None) -> Any:
         out = cupy().empty((M, N), a.dtype)
     elif not out.flags.c_contiguous or out.shape != (M, N) or out.dtype.char != real:
         return NotImplemented
-    gemm, one, zero = _function(real)
+    gemm, one, zero = _function(cupy(), real)
     # cuBLAS goes down columns, so it sees every matrix here transposed: out^T = b^T a^T
     sizes, matrices = (of_b[0], of_a[0], N, M, K), (address(b), of_b[1], address(a), of_a[1])
     status = gemm(_handle(), *sizes, one, *matrices, zero, address(out), N)
@@ -58,10 +58,10 @@ def _layout(x):
 
 
 @functools.cache
-def _function(real):
+def _function(xp, real):
     """(gemm, address of 1, address of 0)"""
     name, kind = _GEMM[real]
-    gemm, numbers = getattr(_library(), name), (kind * 2)(1, 0)
+    gemm, numbers = getattr(_library(xp), name), (kind * 2)(1, 0)
     integer, place = ctypes.c_int, ctypes.c_void_p
     gemm.argtypes = [place, *[integer] * 5, place, place, integer, place, integer, place, place, integer]
     gemm.numbers = numbers  # which live as long as the function
@@ -69,16 +69,17 @@ def _function(real):
 
 
 @functools.cache
-def _library():
-    """The cuBLAS that CuPy has loaded."""
-    xp = cupy()
+def _library(xp):
+    """The cuBLAS that this CuPy has loaded: of several, as where PyTorch brings its own, that of CuPy's CUDA."""
     xp.matmul(xp.ones((2, 2), "f"), xp.ones((2, 2), "f"))  # it is loaded by the first product
-    for line in Path("/proc/self/maps").read_text().splitlines():
-        if "libcublas.so" in line:
-            return ctypes.CDLL(line.split(maxsplit=5)[5])
-    raise DeviceError(
-        "CuPy has loaded no cuBLAS that can be found: install it with CuPy, pip install cupy-cuda13x[ctk]"
-    )
+    lines = Path("/proc/self/maps").read_text().splitlines()
+    paths = sorted({line.split(maxsplit=5)[5] for line in lines if "libcublas.so" in line})
+    if not paths:
+        raise DeviceError(
+            "CuPy has loaded no cuBLAS that can be found: install it with CuPy, pip install cupy-cuda13x[ctk]"
+        )
+    own = f"libcublas.so.{xp.cuda.runtime.runtimeGetVersion() // 1000}"
+    return ctypes.CDLL(next((path for path in paths if f"{Path(path).name}.".startswith(own + ".")), paths[0]))
 
 
 def prepare() -> None:
@@ -91,15 +92,17 @@ def _handle():
 
     TF32 for products of float32 is taken where CUPY_TF32=1 asks for it, as CuPy's own products do.
     """
-    cuda = cupy().cuda
-    key = cuda.runtime.getDevice(), cuda.get_current_stream().ptr
+    xp = cupy()
+    cuda = xp.cuda
+    stream = cuda.get_current_stream().ptr
+    key = xp, cuda.runtime.getDevice(), stream
     if key not in _handles:
-        library, handle = _library(), ctypes.c_void_p()
+        library, handle = _library(xp), ctypes.c_void_p()
         workspace = cuda.alloc(WORKSPACE)
         tf32 = 3 if os.environ.get("CUPY_TF32") == "1" else 0  # CUBLAS_TF32_TENSOR_OP_MATH, CUBLAS_DEFAULT_MATH
         done = [
             library.cublasCreate_v2(ctypes.byref(handle)),
-            library.cublasSetStream_v2(handle, ctypes.c_void_p(key[1])),
+            library.cublasSetStream_v2(handle, ctypes.c_void_p(stream)),
             library.cublasSetWorkspace_v2(handle, ctypes.c_void_p(workspace.ptr), ctypes.c_size_t(WORKSPACE)),
             library.cublasSetMathMode(handle, tf32),
         ]

@@ -1,4 +1,4 @@
-"""Matrix products outside of blocks."""
+"""Matrix products, within blocks and outside of them."""
 
 import numpy as np
 
@@ -9,7 +9,7 @@ from minires.types import Array
 
 
 def product(a: Array, b: Array, out: Array | None = None) -> Array:
-    """a @ b within a block, into `out` where it is given."""
+    """a @ b within a block.   a (M, K), b (K, N), out: None for a new array, or where it is to go, (M, N)."""
     xp = array_module(a, b)
     if xp is not np:
         result = products.product(a, b, out)
