@@ -6,7 +6,7 @@ Handing a step's launches over one by one takes Python several times as long as 
 
 from typing import Any
 
-from minires.backend import DeviceError, device_of, out_of_memory, places, recorded
+from minires.backend import DeviceError, gains_from_recording, out_of_memory, places, recorded
 from minires.module import Module
 from minires.optim import Optimizer
 from minires.training import loss_and_gradients, train_step
@@ -37,7 +37,7 @@ class RecordedStep:
 
     def __call__(self, x: Array, labels: Array) -> tuple[Array, Array]:
         """One step. Returns the mean loss and the number of right answers, as arrays."""
-        alike = None if self.whynot or device_of(x) == "cpu" else self._kind_of(x, labels)
+        alike = self._kind_of(x, labels) if gains_from_recording(x) and not self.whynot else None
         if alike is not None and alike == self._before != self._alike:
             self._record(x, labels, alike)
         self._before = alike

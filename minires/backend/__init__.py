@@ -57,7 +57,7 @@ from minires.backend.primitives.patches import (
     window_views,
 )
 from minires.backend.primitives.products import matmul
-from minires.backend.primitives.recording import places, recorded
+from minires.backend.primitives.recording import gains_from_recording, places, recorded
 
 __all__ = [
     "DEVICES",
@@ -80,6 +80,7 @@ __all__ = [
     "far_from_zero",
     "for_each_band",
     "for_each_block",
+    "gains_from_recording",
     "get_threads",
     "im2col",
     "known_at_once",

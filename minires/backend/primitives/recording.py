@@ -20,6 +20,11 @@ def recorded(function: Callable[..., Sequence[Array]], arrays: Sequence[Array]) 
     return function if array_module(*arrays) is np else Graph(function, arrays).replay
 
 
+def gains_from_recording(array: Array) -> bool:
+    """Whether work on this array's device is launched, so that recorded launches save something: not on a CPU."""
+    return array_module(array) is not np
+
+
 def places(arrays: Sequence[Array]) -> list[int]:
     """Where arrays on a GPU lie in its memory: what a recorded function was not given must stay there."""
     return [address(array) for array in arrays]
