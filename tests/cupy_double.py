@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 
 __version__ = "14.0.0"
-_CUDA = 99000  # of no real one, so that its cuBLAS is no other's
+_CUDA = 99000  # of no real one, so that its cuBLAS is no other's; a second double in a process needs another
 
 
 def _words(text):
@@ -538,7 +538,8 @@ def _load_cublas():
     """A library in this process whose file is called libcublas.so: the functions of cuBLAS that minires calls."""
     library = ctypes.CDLL(str(_built(_CUBLAS, f"libcublas.so.{_CUDA // 1000}")))
     multiply = _MULTIPLY(_multiply)
-    library.set_multiply(multiply)
+    if library.set_multiply(multiply):
+        raise RuntimeError(f"another double has this cuBLAS, of CUDA {_CUDA}")
     return library, multiply  # to live as long as this process
 
 
@@ -546,7 +547,7 @@ _CUBLAS = """
 typedef int (*Multiply)(int size, int a_way, int b_way, int m, int n, int k, double one, const void *a, int a_step,
                         const void *b, int b_step, double zero, void *y, int y_step);
 static Multiply multiply;
-extern "C" void set_multiply(Multiply function) { multiply = function; }
+extern "C" int set_multiply(Multiply function) { if (multiply) return 1; multiply = function; return 0; }
 extern "C" int cublasCreate_v2(void **handle) { *handle = &multiply; return 0; }
 extern "C" int cublasSetStream_v2(void *handle, void *stream) { return handle != &multiply; }
 extern "C" int cublasSetWorkspace_v2(void *handle, void *room, unsigned long size) { return handle != &multiply; }

@@ -578,13 +578,12 @@ def test_two_cupys_in_one_process_share_no_kernel_and_no_cublas(monkeypatch):
     another = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(another)
     used = []
-    monkeypatch.setattr(
-        another, "_multiply", lambda *args, real=another._multiply: (used.append("product"), real(*args))[1]
-    )
+    monkeypatch.setattr(another, "_CUDA", 98000)
+    monkeypatch.setattr(another, "_multiply", lambda *args, real=another._multiply: (used.append(xp), real(*args))[1])
     x, w = np.ones((1, 4, 4, 3), np.float32), np.ones((5, 3, 3, 3), np.float32)
-    for xp in (cupy_double, another):
+    for xp in (cupy_double, another, cupy_double):
         monkeypatch.setitem(sys.modules, "cupy", xp)
         y, backward = layers.conv2d(xp.asarray(x), xp.asarray(w), padding=1)
         assert type(y) is xp.ndarray and float(y.get()[0, 1, 1, 0]) == 27
         assert all(type(gradient) is xp.ndarray for gradient in backward(y))
-    assert used
+    assert set(map(id, used)) == {id(another)}
