@@ -22,5 +22,7 @@ def sound(path):
 
 ATTACKS: list = []
 FUZZ = {
-    "broken": Target([b"az"], broken), "deadly": Target([b"x", b"y"], deadly), "sound": Target([b"c"], sound),
-}  # fmt: skip
+    "broken": Target(lambda: [b"az"], broken),
+    "deadly": Target(lambda: [b"x", b"y"], deadly),
+    "sound": Target(lambda: [b"c"], sound),
+}

@@ -13,10 +13,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from campaign.attack import attacks, generator, targets
+from campaign.attack import MODULES, attacks, generator, targets
 from campaign.bounds import bounded
 from campaign.fuzzing import ABSENT
 from campaign.mutators import within
+from campaign.running import Campaign
 
 from minires import checkpoint
 from minires.data.headers import png_chunks
@@ -97,7 +98,7 @@ class TestMutators:
     """What is changed within a file is reached by its reader: lengths and checksums fit."""
 
     def changed(self, target):
-        seeds = targets()[target].seeds
+        seeds = targets()[target].seeds()
         made = {within(seeds[0], np.random.default_rng(n), lambda piece: piece[:-1] + b"~") for n in range(60)}
         assert len(made) > 3
         return made
@@ -156,8 +157,11 @@ class TestBounds:
         assert bounded(lambda path: path.read_bytes(), path) == "read"
 
 
-@pytest.mark.parametrize("name", attacks())
-def test_short_form(name, tmp_path):
-    code, output, accounts = campaign(tmp_path, "--attack", name, "--quick")
-    assert code == 0, output
-    assert accounts[name]["done"] == accounts[name]["count"] > 0
+@pytest.mark.parametrize("module", MODULES)
+def test_short_forms(module, tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([*PATHS, os.environ.get("PYTHONPATH", "")]))
+    short = Campaign(tmp_path, attacks([module]), seed=0, code="", quick=True)
+    for name, account in short.accounts.items():
+        short.run(name, seconds=300)
+        assert not account.findings, account.findings[0]
+        assert account.done == account.count > 0

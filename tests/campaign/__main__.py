@@ -27,8 +27,7 @@ TOP = Path(__file__).resolve().parents[2]
 def main() -> int:
     """Run the command line; returns the exit code."""
     arguments = command_line().parse_args()
-    modules = arguments.modules
-    known = attacks(modules.split(","))
+    known = attacks(arguments.modules.split(","))
     unknown = [name for name in arguments.attack or [] if name not in known]
     if unknown:
         print(f"error: no attack is called {unknown[0]!r}: there are {', '.join(known)}", file=sys.stderr)
@@ -39,7 +38,7 @@ def main() -> int:
             print(f"{attack.name}: {attack.promise} ({attack.full:,} cases)")
         return 0
     try:
-        campaign = Campaign(arguments.out, modules, chosen, arguments.seed, code(), arguments.quick)
+        campaign = Campaign(arguments.out, chosen, arguments.seed, code(), arguments.quick)
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

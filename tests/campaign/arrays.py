@@ -269,9 +269,13 @@ def _beside(path):
 
 
 FUZZ = {
-    "safetensors": Target([cases.GOOD["safetensors"], cases.safetensors(HEADER, bytes(96))], _fuzzed(read_safetensors)),
-    "npz": Target([cases.GOOD["npz"]], _fuzzed(read_npz)),
-    "what stands beside": Target([json.dumps(content).encode() for content in BESIDE.values()], _fuzzed(_beside)),
+    "safetensors": Target(
+        lambda: [cases.GOOD["safetensors"], cases.safetensors(HEADER, bytes(96))], _fuzzed(read_safetensors)
+    ),
+    "npz": Target(lambda: [cases.GOOD["npz"]], _fuzzed(read_npz)),
+    "what stands beside": Target(
+        lambda: [json.dumps(content).encode() for content in BESIDE.values()], _fuzzed(_beside)
+    ),
 }
 _PROMISE = "arrays of numbers, or a refusal in a sentence, within the bounds; nothing is started, written or reached"
 ATTACKS = [

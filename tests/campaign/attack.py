@@ -3,7 +3,7 @@
 import hashlib
 import importlib
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ class Attack:
     hang: seconds after which a case hangs; its process is killed, and that counts.
     count: where the cases can be counted (one for each write, say): function of what `prepare` returned -> how many
     there are; no more than these are run.
+    module: that it is in, which `attacks` enters.
     """
 
     name: str
@@ -37,13 +38,15 @@ class Attack:
     quick: int
     hang: float = 60.0
     count: Callable[[Any], int] | None = None
+    module: str = ""
 
 
 @dataclass(frozen=True)
 class Target:
-    """A reader to fuzz by coverage: files to begin with, a function of a path that raises where a promise breaks."""
+    """A reader to fuzz by coverage: what makes the files to begin with, and a function of a path that raises where a
+    promise breaks."""
 
-    seeds: Sequence[bytes]
+    seeds: Callable[[], Sequence[bytes]]
     read: Callable[[Path], Any]
 
 
@@ -60,7 +63,7 @@ def attacks(modules: Iterable[str] = MODULES) -> dict[str, Attack]:
         for attack in _load(module).ATTACKS:
             if attack.name in found:
                 raise ValueError(f"two attacks are called {attack.name!r}: rename one")
-            found[attack.name] = attack
+            found[attack.name] = replace(attack, module=module)
     return found
 
 

@@ -180,7 +180,11 @@ def fuzzed_seed() -> bytes:
     return serialise(arrays, metadata | {"sha256": checkpoint.digest(arrays, metadata)})
 
 
-FUZZ = {"checkpoint": Target([fuzzed_seed()], lambda path: bounded(checkpoint.load, path, allowed=(CheckpointError,)))}
+FUZZ = {
+    "checkpoint": Target(
+        lambda: [fuzzed_seed()], lambda path: bounded(checkpoint.load, path, allowed=(CheckpointError,))
+    )
+}
 ATTACKS = [
     Attack(
         "damaged checkpoints", "refused by every reader; the run goes on from a whole one", prepare, damage, 20_000, 60

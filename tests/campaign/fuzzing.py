@@ -79,7 +79,7 @@ def fuzz(target: Target, name: str, modules: str, folder: Path, seconds: float, 
     """Fuzz a target for so long, in processes of its own; after one that dies the next goes on with the corpus."""
     corpus, findings, log = folder / "corpus", folder / "findings", folder / "log.txt"
     corpus.mkdir(parents=True, exist_ok=True)
-    _put(corpus, target.seeds)
+    _put(corpus, target.seeds())
     if findings.exists():
         _put(corpus, (path.read_bytes() for path in findings.iterdir() if path.suffix != ".txt"))
         shutil.rmtree(findings)

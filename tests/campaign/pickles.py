@@ -286,34 +286,30 @@ def _fuzzed_cifar(path):
 
 
 def _seeds(kinds):
-    """A few programs, small ones, and the good file."""
+    """A few programs, small ones, and the good one, each as every kind of file: functions of the program's bytes."""
     drawn = [Program(np.random.default_rng(seed), "sentinel").whole() for seed in range(60)]
     small = [steps for steps in drawn if len(steps) < 1500][:12]
-    return (
-        [cases.PICKLE, *small]
-        if kinds == "plain"
-        else [write(steps) for write in kinds for steps in (cases.PICKLE, *small)]
-    )
+    return [write(steps) for write in kinds for steps in (cases.PICKLE, *small)]
 
 
 _OF_STEPS = [lambda steps: cases.torch_zip(steps, cases.STORAGES)]
 _OLD = [lambda steps: cases.torch_old(steps, cases.STORAGES)]
 _READ = partial(bounded, read_torch, allowed=(WeightsError,))
 FUZZ = {
-    "torch zip": Target(_seeds(_OF_STEPS), _READ),
-    "torch old": Target(_seeds(_OLD), _READ),
-    "plain pickles": Target(_seeds("plain"), _READ),
+    "torch zip": Target(partial(_seeds, _OF_STEPS), _READ),
+    "torch old": Target(partial(_seeds, _OLD), _READ),
+    "plain pickles": Target(partial(_seeds, [bytes]), _READ),
     "CIFAR pickles": Target(
-        [pickle.dumps({"fine_labels": [1], "data": np.zeros((1, 3072), np.uint8)}, 2)], _fuzzed_cifar
+        lambda: [pickle.dumps({"fine_labels": [1], "data": np.zeros((1, 3072), np.uint8)}, 2)], _fuzzed_cifar
     ),
 }
 _WEIGHTS = "arrays of numbers, or a refusal in a sentence, within the bounds; nothing is started, written or reached"
 _CIFAR = "pictures with labels that are classes, or a refusal in a sentence, within the bounds; nothing is reached"
 ATTACKS = [
-    Attack("torch zip", _WEIGHTS, networks, torch_zip, 30_000, 120),
+    Attack("torch zip", _WEIGHTS, networks, torch_zip, 30_000, 60),
     Attack("many tensors", _WEIGHTS, networks, many, 200, 1),
-    Attack("torch old", _WEIGHTS, networks, torch_old, 15_000, 80),
-    Attack("plain pickles", _WEIGHTS, networks, plain, 15_000, 100),
+    Attack("torch old", _WEIGHTS, networks, torch_old, 15_000, 40),
+    Attack("plain pickles", _WEIGHTS, networks, plain, 15_000, 50),
     Attack("CIFAR pickles", _CIFAR, cifar_files, partial(cifar, form="py", spoil=cifar_pickle), 10_000, 60),
     Attack("CIFAR binaries", _CIFAR, cifar_files, partial(cifar, form="bin", spoil=cifar_binary), 5_000, 60),
 ]

@@ -224,23 +224,29 @@ def _fuzzed(path, kind):
         opened.files()
 
 
-def _seeds():
-    small = [content for content in pictures().values() if len(content) < 4000]
+def _small_pictures():
+    return [content for content in pictures().values() if len(content) < 4000]
+
+
+def _tars():
+    return [spoilt_tar({"a/b": b"c", "a/d": b""}, np.random.default_rng(seed)) for seed in range(5)]
+
+
+def _zips():
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as zipped:
         zipped.writestr("a/b", b"c")
-    return small, buffer.getvalue()
+    return [buffer.getvalue()]
 
 
 FUZZ = {
-    "headers of pictures": Target(_seeds()[0], _refuses(lambda path: check_header(path.read_bytes()), NotThisPicture)),
-    "tar": Target(
-        [spoilt_tar({"a/b": b"c", "a/d": b""}, np.random.default_rng(seed)) for seed in range(5)],
-        _refuses(partial(_fuzzed, kind=Tar), *BROKEN, OSError, DatasetError),
+    "headers of pictures": Target(
+        _small_pictures, _refuses(lambda path: check_header(path.read_bytes()), NotThisPicture)
     ),
-    "zip": Target([_seeds()[1]], _refuses(partial(_fuzzed, kind=Zip), *BROKEN, OSError, DatasetError)),
-    "tables": Target([TABLE], _refuses(lambda path: read_labels(path, NAMES, None, str), DatasetError)),
-    "lists of classes": Target([LIST], _refuses(read_class_names, ValueError)),
+    "tar": Target(_tars, _refuses(partial(_fuzzed, kind=Tar), *BROKEN, OSError, DatasetError)),
+    "zip": Target(_zips, _refuses(partial(_fuzzed, kind=Zip), *BROKEN, OSError, DatasetError)),
+    "tables": Target(lambda: [TABLE], _refuses(lambda path: read_labels(path, NAMES, None, str), DatasetError)),
+    "lists of classes": Target(lambda: [LIST], _refuses(read_class_names, ValueError)),
 }
 ATTACKS = [
     Attack(

@@ -1,8 +1,10 @@
 """Runs attacks in processes of their own, so that none can take the campaign with it, and keeps account of them."""
 
+import contextlib
 import json
 import os
 import queue
+import signal
 import subprocess
 import sys
 import tempfile
@@ -46,10 +48,8 @@ class Campaign:
     Raises ValueError where the folder's accounts are of another seed or of other code.
     """
 
-    def __init__(
-        self, folder: Path, modules: str, attacks: dict[str, Attack], seed: int, code: str, quick: bool
-    ) -> None:
-        self.folder, self.modules, self.attacks, self.seed, self.code = folder, modules, attacks, seed, code
+    def __init__(self, folder: Path, attacks: dict[str, Attack], seed: int, code: str, quick: bool = False) -> None:
+        self.folder, self.attacks, self.seed, self.code = folder, attacks, seed, code
         folder.mkdir(parents=True, exist_ok=True)
         self.file = folder / "campaign.json"
         self.lock = threading.Lock()
@@ -86,13 +86,14 @@ class Campaign:
 
     def _run_a_worker(self, attack, account, folder, until):
         """Until its time is over, its cases are done, or it has died or been killed over one."""
-        arguments = [self.modules, attack.name, self.seed, account.done, account.count, folder]
+        arguments = [attack.module, attack.name, self.seed, account.done, account.count, folder]
         errors = folder / "stderr"
         with open(errors, "wb") as stderr:
             command = [sys.executable, "-m", "campaign.worker", *map(str, arguments)]
             worker = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, start_new_session=True)
         lines: queue.Queue[str | None] = queue.Queue()
-        threading.Thread(target=_hand_on, args=(worker.stdout, lines), daemon=True).start()
+        reader = threading.Thread(target=_hand_on, args=(worker.stdout, lines), daemon=True)
+        reader.start()
         try:
             told = _next(lines, TO_START)
             if isinstance(told, str):
@@ -116,7 +117,7 @@ class Campaign:
                 if "error" in told:
                     self._keep(attack, told, folder / f"case-{told['number']}")
         finally:
-            _end(worker)
+            _end(worker, reader)
 
     def _keep(self, attack, told, case):
         """Put what was found, and the files of that case, into the folder `findings`."""
@@ -144,12 +145,10 @@ def _next(lines, seconds):
     return "died: its process ended" if line is None else json.loads(line)
 
 
-def _end(worker):
-    """Kill a worker, and all that it has started."""
-    import contextlib
-    import signal
-
+def _end(worker, reader):
+    """Kill a worker, and all that it has started, and wait for the thread that reads what it tells."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(worker.pid, signal.SIGKILL)
     worker.wait()
+    reader.join()
     worker.stdout.close()

@@ -1,6 +1,6 @@
 """Runs the cases of one attack, one after the other, and tells of each in a line of JSON.
 
-    python -m campaign.worker MODULES NAME SEED FIRST LAST FOLDER
+    python -m campaign.worker MODULE NAME SEED FIRST LAST FOLDER
 
 It ends with its process, whatever a case does to that: `campaign.running` sees which case it was.
 """
@@ -17,14 +17,14 @@ from pathlib import Path
 from campaign.attack import attacks, generator
 
 
-def main(modules: str, name: str, seed: str, first: str, last: str, folder: str) -> None:
+def main(module: str, name: str, seed: str, first: str, last: str, folder: str) -> None:
     """Tell {"count": N} once prepared, then {"number", "outcome" or "error", "seconds"} of each case."""
     for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):  # which are ignored under nohup or in the background
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     lines = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # what the library prints is no line of ours
-    attack = attacks(modules.split(","))[name]
+    attack = attacks([module])[name]
     place = Path(folder)
     shutil.rmtree(place / "prepared", ignore_errors=True)
     (place / "prepared").mkdir(parents=True)
