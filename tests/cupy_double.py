@@ -148,16 +148,20 @@ def array(obj, dtype=None, copy=True, order="K", ndmin=0):
     """An array on the device: with `asarray`, the one way there."""
     if isinstance(obj, ndarray):
         return ndarray(_compute(np.array, obj._host, dtype=dtype, copy=copy, order=order, ndmin=ndmin))
-    _must_not_be_recorded("a copy from the host")
-    return ndarray(np.array(obj, dtype=dtype, copy=copy, order=order, ndmin=ndmin))
+    return _brought(np.array(obj, dtype=dtype, copy=copy, order=order, ndmin=ndmin))
 
 
 def asarray(a, dtype=None, order=None, *, blocking=False):
     """An array on the device; `a` itself where it is there already."""
     if isinstance(a, ndarray):
         return a if dtype in (None, a.dtype) else a.astype(dtype)
+    return _brought(np.array(a, dtype=dtype, order=order or "K"))  # a copy: devices share no memory
+
+
+def _brought(host):
     _must_not_be_recorded("a copy from the host")
-    return ndarray(np.array(a, dtype=dtype, order=order or "K"))  # a copy: devices share no memory
+    _tell("copy", "from the host", host.nbytes)
+    return ndarray(host)
 
 
 def asnumpy(a):
@@ -185,18 +189,17 @@ _IN_PLACE = ("fill", "sort", "copyto", "setitem")
 def _compute(function, *args, **kwargs):
     """function(*args, **kwargs), now or, while there is a tape, whenever that is played."""
     if _tape is None:
-        return function(*args, **kwargs)
+        result = function(*args, **kwargs)
+        _tell_of(function, args, kwargs, result)
+        return result
     out = kwargs.get("out")
     if out is not None or getattr(function, "__name__", "") in _IN_PLACE:
         _tape.append(lambda: function(*args, **kwargs))
         return out
     result = function(*args, **kwargs)
-    given = [arg for arg in args if isinstance(arg, np.ndarray)]
-    owner = getattr(function, "__self__", None)
-    given += [owner] if isinstance(owner, np.ndarray) else []
     results = [part for part in (result if isinstance(result, (tuple, list)) else [result])]
-    if all(isinstance(part, np.ndarray) and any(np.shares_memory(part, arg) for arg in given) for part in results):
-        return result  # views
+    if _are_views(results, _given(function, args)):
+        return result
     results = [np.array(part) for part in results]
 
     def again():
@@ -210,9 +213,69 @@ def _compute(function, *args, **kwargs):
     return type(result)(results) if isinstance(result, (tuple, list)) else results[0]
 
 
+def _given(function, args):
+    """The arrays that a function, or a method of an array, is called with."""
+    arrays = [arg for arg in args if isinstance(arg, np.ndarray)]
+    owner = getattr(function, "__self__", None)
+    return [*arrays, owner] if isinstance(owner, np.ndarray) else arrays
+
+
+def _are_views(results, given):
+    return all(isinstance(part, np.ndarray) and any(np.may_share_memory(part, x) for x in given) for part in results)
+
+
 def _must_not_be_recorded(what):
     if _tape is not None:
         raise RuntimeError(f"cudaErrorStreamCaptureUnsupported: {what} while a stream is recorded")
+    _tell("wait", what)
+
+
+# Counting: what a GPU would be asked for.
+
+_listener = None
+_dry = False
+_NO_KERNEL = ("empty", "empty_like")
+
+
+@contextlib.contextmanager
+def telling(listener, dry=False):
+    """listener(kind, name, bytes, operations) is told of all that a GPU would be asked for.
+
+    kind: "kernel"; "product", of matrices, by cuBLAS; "graph", a recorded one that is launched; "memory", an array
+    taken from the pool; "copy", between host and device; "wait", of the host for the device, as with every copy.
+    bytes: of all arrays that a kernel is given or makes, each once. operations: a product's, added and multiplied.
+    dry: kernels and products are not computed; arrays then hold whatever their memory held.
+    """
+    global _listener, _dry
+    before = _listener, _dry
+    _listener, _dry = listener, dry
+    try:
+        yield
+    finally:
+        _listener, _dry = before
+
+
+def _tell(kind, name, nbytes=0, operations=0):
+    if _listener is not None:
+        _listener(kind, name, nbytes, operations)
+
+
+def _tell_of(function, args, kwargs, result):
+    """Tell of one of CuPy's own functions: a kernel, unless it gives views or nothing but memory."""
+    if _listener is None:
+        return
+    name, given = getattr(function, "__name__", "?"), _given(function, args)
+    results = [np.asarray(part) for part in (result if isinstance(result, (tuple, list)) else [result])]
+    if kwargs.get("out") is None and name not in _IN_PLACE:
+        if _are_views(results, given):
+            return
+        _tell("memory", name, sum(part.nbytes for part in results))
+    if name in ("getitem", "take"):  # of a large array some numbers only
+        given = results
+    elif name == "setitem":
+        given, results = [args[0][args[1]]], [np.broadcast_to(args[2], args[0][args[1]].shape)]
+    if name not in _NO_KERNEL:
+        _tell("kernel", f"cupy.{name}", sum(part.nbytes for part in (*given, *results)))
 
 
 class ndarray:
@@ -254,6 +317,7 @@ class ndarray:
     def get(self, stream=None, order="C", out=None, blocking=True):
         """A copy as a NumPy array."""
         _must_not_be_recorded("a copy to the host")
+        _tell("copy", "to the host", self.nbytes)
         if out is None:
             return self._host.copy(order)
         out[...] = self._host
@@ -356,6 +420,7 @@ def _operators(name):
             function = getattr(operator, f"i{name.strip('_')}")  # the same array, NumPy's rules
             if _tape is None:
                 self._host = function(self._host, other)
+                _tell_of(function, (self._host, other), {"out": self._host}, self._host)
             else:
                 _tape.append(functools.partial(function, self._host, other))
         return self
@@ -481,6 +546,7 @@ class _Device:
 
     def synchronize(self):
         """Nothing is ever under way."""
+        _tell("wait", "synchronize")
 
 
 _pool = types.SimpleNamespace(total_bytes=lambda: 1 << 20, used_bytes=lambda: 1 << 19, free_all_blocks=lambda: None)
@@ -525,6 +591,7 @@ class _Graph:
         self.tape = tape
 
     def launch(self, stream=None):
+        _tell("graph", "launch")
         with np.errstate(all="ignore"):
             for compute in self.tape:
                 compute()
@@ -580,7 +647,12 @@ def _multiply(size, a_way, b_way, m, n, k, one, a, a_step, b, b_step, zero, y, y
     result = _matrix(size, y, y_step, m, n)
     if left is None or right is None or result is None:
         return 7
-    _compute(np.matmul, left.T if a_way else left, right.T if b_way else right, out=result)
+    _tell("product", f"{m} x {k} x {n}", size * (m * k + k * n + m * n), 2 * m * k * n)
+    multiply = functools.partial(np.matmul, left.T if a_way else left, right.T if b_way else right, out=result)
+    if _tape is not None:
+        _tape.append(multiply)
+    elif not _dry:
+        multiply()
     return 0
 
 
@@ -611,7 +683,7 @@ cuda = types.SimpleNamespace(
         getDevice=lambda: 0,
         getDeviceProperties=lambda device: {"name": b"a double of a GPU", "totalGlobalMem": 1 << 30},
         memGetInfo=lambda: (1 << 29, 1 << 30),
-        deviceSynchronize=lambda: None,
+        deviceSynchronize=lambda: _tell("wait", "synchronize"),
         driverGetVersion=lambda: 13010,
         runtimeGetVersion=lambda: _CUDA,
     ),
@@ -672,12 +744,22 @@ class RawModule:
                         self._library.stand_at(x, y, width)
                         function(*numbers)
 
-            if _tape is None:
-                run()
-            else:
+            _tell("kernel", name, sum(map(_bytes_of, args)))
+            if _tape is not None:
                 _tape.append(run)
+            elif not _dry:
+                run()
 
         return launch
+
+
+def _bytes_of(arg):
+    """Of an array, or of many whose addresses and sizes are in a struct; they are of float32."""
+    if isinstance(arg, ndarray):
+        return arg.nbytes
+    if isinstance(arg, np.ndarray) and arg.dtype.fields:
+        return 4 * len(arg["arrays"]) * int(arg["start"].max())
+    return 0
 
 
 def _argument(arg):

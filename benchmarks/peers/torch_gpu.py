@@ -18,13 +18,16 @@ def set_precision(precision):
 
 
 def make_step(case, precision, device):
-    """A function that does one step of the case and returns [loss], or [logits], on the device."""
+    """A function that does one step of the case and returns [loss], or [logits], on the device.
+
+    device: "cuda", "cpu", or "meta", on which nothing is computed and the optimizer goes about as on a GPU.
+    """
     layout = torch.channels_last
     network = network_of(case, layout).to(device)
-    optimizer = torch.optim.SGD(network.parameters(), **case.options)
+    optimizer = torch.optim.SGD(network.parameters(), **case.options, foreach=device == "meta" or None)
     images, labels = case.arrays()
     x, labels = images_of(images, layout).to(device), torch.from_numpy(labels).to(device)
-    scaler = torch.amp.GradScaler(device, enabled=precision == "float16" and device == "cuda")
+    scaler = torch.amp.GradScaler("cuda", enabled=precision == "float16" and device == "cuda")
 
     def autocast():
         half = AUTOCAST.get(precision)
