@@ -26,7 +26,7 @@ from hypothesis import strategies as st
 
 from minires import backend, layers
 from minires.backend import DeviceError, array_module, device_of, resolve_device, to_device, to_numpy
-from minires.backend.gpu import fusing, sums
+from minires.backend.gpu import parameters
 from minires.losses import cross_entropy
 from minires.models import resnet8
 from minires.modes import no_grad
@@ -418,13 +418,67 @@ def test_a_gpu_that_cannot_compute(cupy, monkeypatch):
 
 def test_every_element_wise_function_of_the_library_becomes_a_kernel(cupy, monkeypatch):
     made = {}
-    monkeypatch.setattr(fusing, "_made", made)
-    monkeypatch.setattr(sums, "_made", made)
+    monkeypatch.setattr(parameters, "_made", made)
     for case in OPERATIONS:
         run_operation(case, "float32", "gpu")
     for make in OPTIMIZERS.values():
         run_optimizer(make, "float32", "gpu")
     assert made and all(made.values())
+
+
+@pytest.mark.parametrize("shape", [(7, 5), (3, 4, 5, 6), (1, 2), (40, 9, 9, 19)], ids=str)
+def test_what_follows_the_sums_is_done_by_the_kernel_that_ends_them(cupy, monkeypatch, shape):
+    made = {}
+    monkeypatch.setattr(parameters, "_made", made)
+    rng = np.random.default_rng(0)
+    x, vector, changed = (rng.standard_normal(size).astype(np.float32) for size in (shape, shape[-1], shape[-1]))
+
+    def then(total, squares, vector, missing, changed, factor, count):
+        changed += total / count
+        return total * vector * factor, squares / count + (0 if missing is None else 1), changed * 2
+
+    def run(x, vector, changed):
+        count = x.size // x.shape[-1]
+        options = {"changed": changed, "factor": 0.5, "count": count}
+        return backend.sum_channels(lambda x, out: (x, (x, x)), (x,), (), then, vector, None, **options)
+
+    launched = []
+    on_device = [to_device(array.copy(), "gpu") for array in (x, vector)]
+    every_second = to_device(np.repeat(changed, 2), "gpu")[::2]  # not as a kernel wants it to lie
+    with cupy_double.telling(lambda kind, name, *sizes: launched.append((kind, name))):
+        got = run(*on_device, every_second)
+    assert [name for kind, name in launched if kind == "kernel"][:2] == ["sums", "cupy.ascontiguousarray"]
+    assert [name for kind, name in launched if kind == "kernel"].count("sums") == 2 and all(made.values())
+    want = run(x, vector, changed)
+    for found, expected in zip((*got, every_second), (*want, changed), strict=True):
+        np.testing.assert_allclose(to_numpy(found), expected, rtol=2e-4, atol=1e-5)
+
+
+def test_what_a_gpu_would_be_asked_for_is_told(cupy):
+    def told(function):
+        found = []
+        with cupy_double.telling(lambda *event: found.append(event)):
+            function()
+        return found
+
+    x, y = to_device(np.ones((6, 4), np.float32), "gpu"), to_device(np.ones((4, 3), np.float32), "gpu")
+    assert told(lambda: (x.T, x[1:], x.reshape(-1), x[:, None])) == []
+    assert told(lambda: x + x) == [("memory", "add", 96, 0), ("kernel", "cupy.add", 288, 0)]
+    assert told(lambda: backend.empty((6, 4), x)) == [("memory", "empty", 96, 0)]
+    assert ("kernel", "fused", 192, 0) in told(lambda: backend.elementwise(lambda x: x * 2 + 1, x))
+    assert ("product", "3 x 4 x 6", 4 * (24 + 12 + 18), 2 * 6 * 4 * 3) in told(lambda: backend.matmul(x, y))
+    for waits in (lambda: float(x.sum()), lambda: x.get(), lambda: to_device(np.ones(3), "gpu"), backend_waits):
+        assert [kind for kind, *_ in told(waits)].count("wait") == 1
+    assert [kind for kind, *_ in told(lambda: x[0])] == []
+    assert ("kernel", "cupy.setitem", 32, 0) in told(lambda: x.__setitem__(0, x[1]))
+    dry = []
+    with cupy_double.telling(lambda *event: dry.append(event), dry=True):
+        z = backend.elementwise(lambda x: x * 2 + 1, x)
+    assert dry and z.shape == x.shape
+
+
+def backend_waits():
+    backend.synchronize("gpu")
 
 
 def test_what_is_no_kernel_is_called_as_it_is(cupy):
@@ -450,7 +504,7 @@ COMPARED = "greater less greater_equal less_equal equal not_equal"
 @pytest.mark.parametrize("name", f"{ONE} {TWO} {COMPARED}".split())
 def test_functions_of_kernels_are_numpys(cupy, monkeypatch, name, dtype):
     made = {}
-    monkeypatch.setattr(fusing, "_made", made)
+    monkeypatch.setattr(parameters, "_made", made)
     x, y = (array.ravel().astype(dtype) for array in np.meshgrid(NUMBERS, NUMBERS))
     operands = (x,) if name in ONE.split() else (x, y)
     on_device = [to_device(operand, "gpu") for operand in operands]
@@ -471,6 +525,7 @@ def test_functions_of_kernels_are_numpys(cupy, monkeypatch, name, dtype):
         lambda x, y, v: backend.map_channels(lambda x, v, out: array_module(x).add(x, v, out=out), (x,), (v,)),
         lambda x, y, v: backend.sum_channels(lambda x, y, out: (x, y), (x, y)),
         lambda x, y, v: backend.sum_channels(lambda x, v, out: (x,), (x,), (v,)),
+        lambda x, y, v: backend.sum_channels(lambda x, out: (x,), (x,), (), lambda s, v: s + v, v),
         lambda x, y, v: list(backend.elementwise_each(lambda x, y: x + y, [((x, x), {}), ((x, y), {})])),
     ],
 )

@@ -5,6 +5,7 @@ Derivation: docs/layers/batch_norm.md.
 
 import math
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -36,8 +37,8 @@ def batch_norm(
     """
     array_module(x, running_mean, running_var, weight, bias)
     check_batch_norm("batch_norm", x, running_mean, running_var, weight, bias, training)
-    mean, var = statistics(x, running_mean, running_var, training, momentum)
-    inverse_std, scale, shift = elementwise(factors, mean, var, weight, bias, eps=float(eps))
+    statistics = normaliser(x, running_mean, running_var, weight, bias, training, momentum, eps)
+    scale, shift = statistics.scale, statistics.shift
 
     def normalise(x, scale, shift, out):
         xp = array_module(x)
@@ -49,39 +50,58 @@ def batch_norm(
     def backward(dy):
         check_gradient("batch_norm", dy, x.shape, x.dtype)
 
-        dbias, dcentered = gradient_sums(lambda dy, out: dy, (dy,), x, mean, var)
-        dweight = dcentered * inverse_std
-        dx = input_gradient(dy, x, mean, inverse_std, scale, dweight, dbias, training)
+        dweight, dbias, line = gradient_sums(lambda dy, out: dy, (dy,), x, statistics)
+        dx = input_gradient(dy, x, scale, line if training else None)
         return (dx, *([] if weight is None else [dweight]), *([] if bias is None else [dbias]))
 
     return y, backward
 
 
-def statistics(
-    x: Array, running_mean: Array | None, running_var: Array | None, training: bool, momentum: float
-) -> tuple[Array, Array]:
-    """mean and var (C,) to normalise with; in training the running ones are moved towards those of the batch.
+class Statistics(NamedTuple):
+    """Numbers a channel (C,) of a forward pass: y = scale * x + shift, with inverse_std = 1 / sqrt(var + eps)."""
 
-    Copies, since the running ones change under the closures of other forward passes.
+    mean: Array
+    var: Array
+    inverse_std: Array
+    scale: Array
+    shift: Array
+
+
+def normaliser(
+    x: Array,
+    running_mean: Array | None,
+    running_var: Array | None,
+    weight: Array | None,
+    bias: Array | None,
+    training: bool,
+    momentum: float,
+    eps: float,
+) -> Statistics:
+    """The Statistics to normalise with; in training the running ones are moved towards those of the batch.
+
+    None of them shares memory with the running ones, which change under the closures of other forward passes.
     """
     if not training and running_mean is not None and running_var is not None:
-        return running_mean.copy(), running_var.copy()
-    mean, var = channel_moments(x)
-    if running_mean is not None and running_var is not None:
-        count = x.size // x.shape[-1]
-        bessel = count / (count - 1)
-        elementwise(move, running_mean, running_var, mean, var, momentum=float(momentum), bessel=bessel)
-    return mean, var
+        mean, var = running_mean.copy(), running_var.copy()
+        return Statistics(mean, var, *elementwise(factors, mean, var, weight, bias, eps=float(eps)))
+
+    def then(mean, var, running_mean, running_var, weight, bias, momentum, bessel, eps):
+        if running_mean is not None:
+            move(running_mean, running_var, mean, var, momentum, bessel)
+        return mean, var, *factors(mean, var, weight, bias, eps)
+
+    count = x.size // x.shape[-1]
+    numbers = {"momentum": float(momentum), "bessel": count / (count - 1), "eps": float(eps)}
+    return Statistics(*channel_moments(x, then, running_mean, running_var, weight, bias, **numbers))
 
 
-def move(running_mean: Array, running_var: Array, mean: Array, var: Array, momentum: float, bessel: float) -> tuple[()]:
+def move(running_mean: Array, running_var: Array, mean: Array, var: Array, momentum: float, bessel: float) -> None:
     """running <- running + momentum * (batch - running), in place, of the mean and of the variance bessel * var.
 
     All four arrays (C,); bessel = m / (m - 1) makes the variance of m values unbiased. Source: PyTorch.
     """
     running_mean += momentum * (mean - running_mean)
     running_var += momentum * (var * bessel - running_var)
-    return ()
 
 
 def factors(
@@ -98,39 +118,37 @@ def factors(
 
 
 def gradient_sums(
-    gradient: Callable[..., Array], arrays: Sequence[Array], x: Array, mean: Array, var: Array
-) -> tuple[Array, Array]:
-    """Per channel the sum of dy, and of dy * (x - mean), with dy = gradient(*blocks of arrays, out=room).
+    gradient: Callable[..., Array], arrays: Sequence[Array], x: Array, statistics: Statistics
+) -> tuple[Array, Array, tuple[Array, Array]]:
+    """-> dweight, dbias, (b, c) for dx = scale * (dy + b * x + c); with dy = gradient(*blocks of arrays, out=room).
 
-    Where the mean is near 0 the second is sum(dy * x) - mean * sum(dy), and no x - mean has to be made.
+    dbias = sum(dy) and dweight = sum(dy * (x - mean)) * inverse_std, per channel. Where the mean is near 0 the second
+    sum is sum(dy * x) - mean * sum(dy), and no x - mean has to be made.
     """
-    far = far_from_zero(mean, var)
+    far = far_from_zero(statistics.mean, statistics.var)
 
     def terms(*blocks, out):
         *inside, x, mean = blocks
         dy = gradient(*inside, out=out)
         return dy, (dy, array_module(x).subtract(x, mean, out=out) if far else x)
 
-    total, products = sum_channels(terms, (*arrays, x), (mean,))
-    return total, products if far else products - mean * total
-
-
-def input_gradient(
-    dy: Array, x: Array, mean: Array, inverse_std: Array, scale: Array, dweight: Array, dbias: Array, training: bool
-) -> Array:
-    """dx = scale * (dy - mean(dy) - x_hat * mean(dy * x_hat)), written as  scale * (dy + b * x + c)
-
-    with one number a channel each; the two means are dbias / count and dweight / count. Without training it is
-    scale * dy.
-    """
-    if not training:
-        return map_channels(lambda dy, scale, out: array_module(dy).multiply(dy, scale, out=out), (dy,), (scale,))
-
-    def line(inverse_std, dweight, dbias, mean, count):
+    def then(dbias, products, mean, inverse_std, count):
+        dweight = (products if far else products - mean * dbias) * inverse_std
         b = -inverse_std * dweight / count
-        return b, -dbias / count - b * mean
+        return dweight, dbias, b, -dbias / count - b * mean
 
-    b, c = elementwise(line, inverse_std, dweight, dbias, mean, count=x.size // x.shape[-1])
+    mean, count = statistics.mean, x.size // x.shape[-1]
+    dweight, dbias, b, c = sum_channels(terms, (*arrays, x), (mean,), then, mean, statistics.inverse_std, count=count)
+    return dweight, dbias, (b, c)
+
+
+def input_gradient(dy: Array, x: Array, scale: Array, line: tuple[Array, Array] | None) -> Array:
+    """dx = scale * (dy - mean(dy) - x_hat * mean(dy * x_hat)), written as  scale * (dy + b * x + c), line = (b, c)
+
+    with one number a channel each (`gradient_sums`). Where the statistics are constants, line None, it is scale * dy.
+    """
+    if line is None:
+        return map_channels(lambda dy, scale, out: array_module(dy).multiply(dy, scale, out=out), (dy,), (scale,))
 
     def combine(dy, x, scale, b, c, out):
         xp = array_module(x)
@@ -139,7 +157,7 @@ def input_gradient(
         xp.add(out, dy, out=out)
         xp.multiply(out, scale, out=out)
 
-    return map_channels(combine, (dy, x), (scale, b, c))
+    return map_channels(combine, (dy, x), (scale, *line))
 
 
 def check_batch_norm(

@@ -3,15 +3,8 @@
 Derivation: docs/layers/batch_norm_relu.md.
 """
 
-from minires.backend import array_module, elementwise, empty, let_through, map_channels
-from minires.layers.batch_norm import (
-    BatchNorm2d,
-    check_batch_norm,
-    factors,
-    gradient_sums,
-    input_gradient,
-    statistics,
-)
+from minires.backend import array_module, empty, let_through, map_channels
+from minires.layers.batch_norm import BatchNorm2d, check_batch_norm, gradient_sums, input_gradient, normaliser
 from minires.layers.checks import check_float, check_gradient
 from minires.types import Array, Backward
 
@@ -41,8 +34,8 @@ def batch_norm_relu(
     check_float("batch_norm_relu", *branches)
     if shortcut is not None and shortcut.shape != x.shape:
         raise ValueError(f"batch_norm_relu: shortcut has shape {shortcut.shape}, x {x.shape}: they must be equal")
-    mean, var = statistics(x, running_mean, running_var, training, momentum)
-    inverse_std, scale, shift = elementwise(factors, mean, var, weight, bias, eps=float(eps))
+    statistics = normaliser(x, running_mean, running_var, weight, bias, training, momentum, eps)
+    scale, shift = statistics.scale, statistics.shift
 
     def normalise_add_clip(x, *shortcut_scale_shift, out):
         xp = array_module(x)
@@ -63,9 +56,8 @@ def batch_norm_relu(
             let_through(dy, y > 0, out=dz)  # kept: it is the gradient of the shortcut, and dx needs it
             return dz
 
-        dbias, dcentered = gradient_sums(gate, (dz, dy, y), x, mean, var)
-        dweight = dcentered * inverse_std
-        dx = input_gradient(dz, x, mean, inverse_std, scale, dweight, dbias, training)
+        dweight, dbias, line = gradient_sums(gate, (dz, dy, y), x, statistics)
+        dx = input_gradient(dz, x, scale, line if training else None)
         gradients = (dx, *([] if weight is None else [dweight]), *([] if bias is None else [dbias]))
         return (*gradients, dz) if has_shortcut else gradients
 

@@ -2,6 +2,7 @@
 
 import functools
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -40,6 +41,13 @@ def grid(n: int, blocks: int = BLOCKS) -> tuple[int]:
 def contiguous(array: Array) -> Array:
     """The array, or a copy of it that lies in memory as a kernel expects."""
     return array if array.flags.c_contiguous else cupy().ascontiguousarray(array)
+
+
+def write_back(arrays: Sequence[Array], copies: Sequence[Array], written: Sequence[int]) -> None:
+    """Put what a kernel has written into `contiguous` copies of arrays into the arrays."""
+    for number in written:
+        if copies[number] is not arrays[number]:
+            arrays[number][...] = copies[number]
 
 
 def address(array: Any) -> int:

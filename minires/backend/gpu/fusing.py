@@ -11,13 +11,12 @@ from typing import Any
 import numpy as np
 
 from minires.backend.gpu import source
-from minires.backend.gpu.compiling import INTEGER, address, compiled, contiguous, cupy, grid, index_type
-from minires.backend.gpu.parameters import Parameters, check_shapes, identity
-from minires.backend.gpu.symbols import BOOL, SCALAR, Symbol, T
+from minires.backend.gpu.compiling import INTEGER, address, compiled, contiguous, cupy, grid, index_type, write_back
+from minires.backend.gpu.parameters import Parameters, check_shapes, dtypes_of, made_once, parts_of
+from minires.backend.gpu.symbols import BOOL, T
 from minires.types import Array
 
 LAUNCH = 3800  # bytes of addresses that a launch takes with it; CUDA's limit for all arguments is 4,096
-_made: dict[Any, Any] = {}
 
 
 @dataclass(frozen=True)
@@ -38,9 +37,8 @@ def fused(function: Callable[..., Any], arrays: Sequence[Array | None], named: M
     arrays, and those among the named: of one shape, or None. What the function assigns to them in place is written into
     them. The other named are Python's; numbers that are neither 0 nor truth values may differ from call to call.
     """
-    operands, names, varying, constants = _sorted(arrays, named)
-    dtypes = tuple([array is not None and array.dtype.char for array in operands])
-    made = _kernel_of(function, dtypes, 0, names, tuple(varying), constants)
+    operands, names, varying, constants = parts_of(arrays, named)
+    made = made_once(_fuse, function, dtypes_of(operands), 0, names, tuple(varying), constants)
     if made is None:
         return NotImplemented
     present = [array for array in operands if array is not None]
@@ -61,9 +59,8 @@ def fused_each(
     """
     results: list[Any] = []
     arrays, more = sets[0]
-    _, _, varying, constants = _sorted((), named)
-    dtypes = tuple([array.dtype.char for array in (*arrays, *more.values())])
-    made = _kernel_of(function, dtypes, 0, list(more), tuple(varying), constants)
+    _, _, varying, constants = parts_of((), named)
+    made = made_once(_fuse, function, dtypes_of((*arrays, *more.values())), 0, tuple(more), tuple(varying), constants)
     if made is None:
         return NotImplemented
     for first in range(0, len(sets), made.sets):
@@ -81,57 +78,24 @@ def _rooms(made, like):
     return [xp.empty(like.shape, like.dtype if kind == T else np.bool_) for kind in made.outputs]
 
 
-def _sorted(arrays, named):
-    """(arrays, those of the named among them, their names, {name: number that may vary}, [(name, constant)])"""
-    operands, names, varying, constants = list(arrays), [], {}, []
-    for name, value in named.items():
-        if hasattr(value, "dtype"):
-            operands.append(value)
-            names.append(name)
-        elif value and type(value) in (float, int):
-            varying[name] = np.float64(value)
-        else:
-            constants.append((name, value))
-    return operands, names, varying, constants
-
-
 def fill(function: Callable[..., Any], arrays: Sequence[Array], vectors: Sequence[Array], y: Array) -> bool:
     """function(*arrays, *vectors, out=y) in one kernel; arrays (..., C) and y of one shape, vectors (C,).
 
     Returns whether a kernel could be made.
     """
     operands = [*arrays, *vectors]
-    dtypes = tuple([array.dtype.char for array in operands])
-    made = _kernel_of(function, dtypes, len(vectors), ["out"], (), ())
+    made = made_once(_fuse, function, dtypes_of(operands), len(vectors), ("out",), (), ())
     if made is not None:
         check_shapes([y, *arrays], vectors)
         _launch(made, [*operands, y], y.size, y.shape[-1] if vectors else 1, y.dtype.char)
     return made is not None
 
 
-def _kernel_of(function, dtypes, vectors, names, varying, constants):
-    """The _Fused of a function; names: what the last of the arrays are called, ["out"] being written to only.
-
-    None for a function that cannot run on Symbols: one that uses what symbols.py lacks, or whose closure holds an array
-    or CuPy itself.
-    """
-    try:
-        key = (identity(function), dtypes, vectors, *names, None, *varying, *constants)
-        if key not in _made:
-            _made[key] = None
-            _made[key] = _fuse(function, dtypes, vectors, names, varying, constants)
-        return _made[key]
-    except (AttributeError, TypeError, ValueError):  # if it is wrong, it fails again where it is called as it is
-        return None
-
-
 def _fuse(function, dtypes, vectors, names, varying, constants):
-    has_out = names == ["out"]
+    has_out = names == ("out",)
     arrays = Parameters(dtypes, vectors, "i % channels", has_out)
-    split = len(arrays.symbols) - len(names)
-    named = dict(zip(names, arrays.symbols[split:], strict=True)) | dict(constants)
-    named |= {name: Symbol(arrays.program, f"s_{name}", SCALAR) for name in varying}
-    returned = function(*arrays.symbols[:split], **named)
+    positional, named = arrays.split(names, varying, constants)
+    returned = function(*positional, **named)
     outputs = [] if has_out else list(returned) if isinstance(returned, tuple) else [returned]
     kinds = tuple(BOOL if symbol.kind == BOOL else T for symbol in outputs)
     pointers = [*arrays.parameters, *(f"{kind} *y{number}" for number, kind in enumerate(kinds))]
@@ -160,9 +124,7 @@ def _launch(made, operands, n, channels, real):
     integer = INTEGER[index]
     kernel = compiled("fused", made.body, real, index)
     kernel(grid(n), (source.THREADS,), (*arrays, integer(n), integer(channels)))
-    for number in made.written:
-        if arrays[number] is not operands[number]:
-            operands[number][...] = arrays[number]
+    write_back(operands, arrays, made.written)
 
 
 def _launch_many(made, sets, numbers):
@@ -178,6 +140,4 @@ def _launch_many(made, sets, numbers):
         kernel = compiled("fused_many", made.many, real, index_type(total))
         kernel(grid(total), (source.THREADS,), (many, np.int32(len(sets)), *numbers))
     for one, copies in zip(sets, arrays, strict=True):
-        for number in made.written:
-            if copies[number] is not one[number]:
-                one[number][...] = copies[number]
+        write_back(one, copies, made.written)

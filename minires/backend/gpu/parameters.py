@@ -1,13 +1,13 @@
 """What a kernel is made from: the arrays it is given, and the function that says what it does to their numbers."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import FunctionType, MethodType, ModuleType
 from typing import Any
 
 import numpy as np
 
-from minires.backend.gpu.symbols import BOOL, Program, Symbol, T
+from minires.backend.gpu.symbols import BOOL, SCALAR, Program, Symbol, T
 from minires.types import Array
 
 
@@ -25,6 +25,25 @@ def check_shapes(arrays: Sequence[Array], vectors: Sequence[Array] = ()) -> None
     for vector in vectors:
         if vector.shape != shape[-1:]:
             raise ValueError(f"numbers a channel of shape {vector.shape} beside arrays of {shape}: give one a channel")
+
+
+def parts_of(arrays: Sequence[Array | None], named: Mapping[str, Any]) -> tuple[Any, Any, Any, Any]:
+    """(arrays, those of the named among them, their names, {name: number that may vary}, ((name, constant), ...))"""
+    operands, names, varying, constants = list(arrays), [], {}, []
+    for name, value in named.items():
+        if hasattr(value, "dtype"):
+            operands.append(value)
+            names.append(name)
+        elif value and type(value) in (float, int):
+            varying[name] = np.float64(value)
+        else:
+            constants.append((name, value))
+    return operands, tuple(names), varying, tuple(constants)
+
+
+def dtypes_of(arrays: Sequence[Array | None]) -> tuple[str | bool, ...]:
+    """Their characters; False for None."""
+    return tuple([array is not None and array.dtype.char for array in arrays])
 
 
 class Parameters:
@@ -50,6 +69,13 @@ class Parameters:
         if has_out:
             self.parameters.append(f"T *a{len(dtypes)}")
             self.symbols.append(Symbol(self.program, "", T))
+
+    def split(self, names: Sequence[str], varying: Sequence[str], constants: Sequence[Any]) -> tuple[list[Any], Any]:
+        """(positional arguments, named ones) of the function: the last of the arrays are called by these names."""
+        first = len(self.symbols) - len(names)
+        named = dict(zip(names, self.symbols[first:], strict=True)) | dict(constants)
+        named |= {name: Symbol(self.program, f"s_{name}", SCALAR) for name in varying}
+        return self.symbols[:first], named
 
     def written(self) -> tuple[int, ...]:
         """Which of the arrays that are there have been assigned to."""
@@ -84,3 +110,22 @@ def identity(function: Any) -> Any:
         f"an element-wise function holds a {type(function).__name__} in its closure, which a kernel cannot: make it an "
         "argument"
     )
+
+
+_made: dict[Any, Any] = {}
+
+
+def made_once(make: Callable[..., Any], function: Any, *rest: Any) -> Any:
+    """make(function, *rest), remembered by all that it depends on.
+
+    None for a function that cannot run on Symbols: one that uses what symbols.py lacks, or whose closure holds an array
+    or CuPy itself.
+    """
+    try:
+        key = make, identity(function), rest
+        if key not in _made:
+            _made[key] = None
+            _made[key] = make(function, *rest)
+        return _made[key]
+    except (AttributeError, TypeError, ValueError):  # if it is wrong, it fails again where it is called as it is
+        return None

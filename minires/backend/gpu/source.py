@@ -50,9 +50,10 @@ KERNEL fused_many(const Many many, int sets{parameters}) {{
 """
 
 # Sums of each column of a matrix (rows, channels). A block of `across` by THREADS / across threads adds up every so
-# many rows of `across` columns; `halving` them in a fixed order gives the same bits every time.
+# many rows of `across` columns; `halving` them in a fixed order gives the same bits every time. `ending` is done with
+# the sums s0, s1, ... of column c.
 SUMS = """
-KERNEL sums({parameters}, T *partial, Index rows, Index channels, int across) {{
+KERNEL sums({parameters}, Index rows, Index channels, int across) {{
     SHARED T shared[{count}][THREADS];
     const int down = THREADS / across;
     FOR_EACH_THREAD(t) {{
@@ -73,8 +74,10 @@ KERNEL sums({parameters}, T *partial, Index rows, Index channels, int across) {{
     }}
     FOR_EACH_THREAD(t) {{
         const Index c = (Index)BLOCK_Y * across + t;
-        if (t < across && c < channels)
-            for (int k = 0; k < {count}; k++) partial[((Index)BLOCK_X * {count} + k) * channels + c] = shared[k][t];
+        if (t < across && c < channels) {{
+            {sums}
+            {ending}
+        }}
     }}
 }}
 """

@@ -67,22 +67,39 @@ def map_channels(function: Callable[..., Any], arrays: Sequence[Array], vectors:
     return y
 
 
-def sum_channels(
-    function: Callable[..., tuple[Any, ...]], arrays: Sequence[Array], vectors: Sequence[Array] = ()
-) -> list[Array]:
-    """Sums (C,) over all axes but the last of what `function(*blocks, *vectors, out=...)` returns: a list of them.
+def _the_sums(*sums):
+    return sums
 
-    function is element-wise in arrays (..., C) of one shape and vectors (C,), and returns a tuple, of which each
-    item is an array, or a pair of arrays whose product is summed. out: room for one array of a block's shape.
+
+def sum_channels(
+    function: Callable[..., tuple[Any, ...]],
+    arrays: Sequence[Array],
+    vectors: Sequence[Array] = (),
+    then: Callable[..., Any] = _the_sums,
+    *more: Array | None,
+    **named: Any,
+) -> Any:
+    """then(*sums, *more, **named), or a tuple of the sums (C,), over all axes but the last, of function(...)'s terms.
+
+    function(*blocks, *vectors, out=...) is element-wise in arrays (..., C) of one shape and vectors (C,), and returns a
+    tuple, of which each item is an array, or a pair of arrays whose product is summed. out: room for one array of a
+    block's shape. then: element-wise in the sums and in `more`, arrays (C,), as `elementwise` has it; on a GPU it is
+    part of the kernel that ends the sums.
     """
     xp = array_module(*arrays, *vectors)
     if arrays[0].size == 0:
         terms = function(*arrays, *vectors, out=empty(arrays[0].shape, arrays[0]))
-        return [xp.zeros(arrays[0].shape[-1], arrays[0].dtype) for _ in terms]
-    if xp is not np and takes(*arrays, *vectors):
-        found = sums.sum_channels(function, arrays, vectors)
+        return then(*(xp.zeros(arrays[0].shape[-1], arrays[0].dtype) for _ in terms), *more, **named)
+    present = [array for array in (*more, *named.values()) if hasattr(array, "dtype")]
+    if xp is not np and takes(*arrays, *vectors, *present):
+        found = sums.sum_channels(function, arrays, vectors, then, more, named)
         if found is not NotImplemented:
             return found
+    return elementwise(then, *_sums_by_blocks(function, arrays, vectors), *more, **named)
+
+
+def _sums_by_blocks(function, arrays, vectors):
+    xp = array_module(*arrays)
     rows, W = _rows(arrays)
     tiled = [_tiled(vector, W) for vector in vectors]
     ones = xp.ones(len(rows[0]), rows[0].dtype)
@@ -95,36 +112,41 @@ def sum_channels(
     return [sum_blocks(of_blocks).reshape(W, -1).sum(axis=0) for of_blocks in zip(*partials, strict=True)]
 
 
-def channel_moments(x: Array) -> tuple[Array, Array]:
-    """mean (C,) and biased variance (C,) of x (..., C) over all axes but the last.
+def _the_moments(mean, var):
+    return mean, var
 
+
+def channel_moments(x: Array, then: Callable[..., Any] = _the_moments, *more: Array | None, **named: Any) -> Any:
+    """then(mean, var, *more, **named), or mean (C,) and biased variance (C,), of x (..., C) over all axes but the last.
+
+    then, more, named: as in `sum_channels`.
     var = mean(x^2) - mean^2 where that loses no digits, which needs one pass over x; where the mean is far from 0,
     as seen from the spread, the same of x - mean, whose own mean is the rounding error of the first
     (Chan, Golub and LeVeque 1983, equation 1.7). On a GPU, which nobody asks, one pass over x - its first pixel.
     """
     count = x.size // x.shape[-1]
-    if array_module(x) is not np:
-        return _moments_around(x, x.reshape(-1, x.shape[-1])[0])  # near enough, and there without a pass over x
+    if array_module(x) is not np:  # the first pixel is near enough to the mean, and there without a pass over x
+        return _moments_around(x, x.reshape(-1, x.shape[-1])[0], then, more, named)
     total, squares = sum_channels(lambda x, out: (x, (x, x)), (x,))
     mean = total / count
     var = squares / count - mean * mean
     if far_from_zero(mean, var):
-        mean, var = _moments_around(x, mean)
-    return mean, var
+        return _moments_around(x, mean, then, more, named)
+    return then(mean, var, *more, **named)
 
 
-def _moments_around(x, mean):
-    """The moments from sums of x - mean, where `mean` is near the mean, as seen from the spread."""
+def _moments_around(x, mean, then, more, named):
+    """then(...) of the moments from sums of x - mean, where `mean` is near the mean, as seen from the spread."""
 
     def centered(x, mean, out):
         array_module(x).subtract(x, mean, out=out)
         return out, (out, out)
 
-    def mended(mean, total, squares, count):
+    def mended(total, squares, mean, *more, count, **named):
         error = total / count
-        return mean + error, squares / count - error * error
+        return then(mean + error, squares / count - error * error, *more, **named)
 
-    return elementwise(mended, mean, *sum_channels(centered, (x,), (mean,)), count=x.size // x.shape[-1])
+    return sum_channels(centered, (x,), (mean,), mended, mean, *more, count=x.size // x.shape[-1], **named)
 
 
 def far_from_zero(mean: Array, var: Array) -> bool:
