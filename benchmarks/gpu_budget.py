@@ -195,9 +195,7 @@ def predicted(count, card, tf32):
 
 
 HEAD = f"{'case':20} {'who':16} {'launches':>8} {'products':>8} {'copies':>6} {'waits':>5} {'MB/image':>8}"
-PREDICTED = (
-    f"{'case':20} {'who':16} {'card':4} {'factors':7} {'host, ms':>8} {'GPU, ms':>8} {'step, ms':>8} {'of PyTorch':>10}"
-)
+PREDICTED = f"{'case':20} {'who':16} {'card':4} {'factors':7} {'host':>7} {'GPU':>7} {'step':>7} {'over PyTorch':>12}"
 
 
 def line(case, who, count):
@@ -222,11 +220,8 @@ def predictions(counts):
                 _, device = predicted(counts[case, who.removesuffix(" recorded")], CARDS[card], tf32)  # a graph's, too
                 step = 1e3 * max(host, device)
                 pytorch = step if who == "PyTorch" else pytorch
-                milliseconds = {"host_ms": 1e3 * host, "device_ms": 1e3 * device, "step_ms": step}
-                ratio = step / pytorch if pytorch else None
-                found.append(
-                    {"case": case, "who": who, "card": card, "tf32": tf32, **milliseconds, "of_pytorch": ratio}
-                )
+                row = {"case": case, "who": who, "card": card, "tf32": tf32, "over_pytorch": step / pytorch}
+                found.append(row | {"host_ms": 1e3 * host, "device_ms": 1e3 * device, "step_ms": step})
     return found
 
 

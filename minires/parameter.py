@@ -30,10 +30,11 @@ class Parameter:
     def size(self) -> int:
         return self.data.size
 
-    def add_grad(self, gradient: Array) -> None:
+    def add_grad(self, gradient: Array, new: bool = False) -> None:
         """grad += gradient, unless frozen. A parameter used twice receives both gradients, as the sum rule says.
 
-        The first is copied: it may be the very dy that a backward pass was given, which is its caller's.
+        The first is copied: it may be the very dy that a backward pass was given, which is its caller's. new: it is an
+        array that nobody else has, and is kept as it is where it lies in memory as the parameter does.
         Raises ValueError for a gradient of another shape or dtype, TypeError for what is no array.
         """
         xp, dtype = array_module(gradient, self.data), self.data.dtype
@@ -44,7 +45,7 @@ class Parameter:
         if gradient.dtype != dtype:
             raise ValueError(f"add_grad: gradient is {gradient.dtype}, parameter {dtype}: use gradient.astype({dtype})")
         if self.grad is None:
-            self.grad = xp.array(gradient, order="C")
+            self.grad = gradient if new and gradient.flags.c_contiguous else xp.array(gradient, order="C")
         else:
             self.grad = self.grad + gradient
 

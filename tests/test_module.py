@@ -437,7 +437,7 @@ class TestLeanBackward:
         def held_at_the_end(lean):
             noted, before = [], memory._pool.lent
             y, backward = model(x, lean=lean)
-            model.conv1.weight.add_grad = lambda gradient: noted.append(memory._pool.lent - before)  # called last
+            model.conv1.weight.add_grad = lambda gradient, new: noted.append(memory._pool.lent - before)  # called last
             backward(y)
             return noted[0]
 

@@ -217,8 +217,8 @@ class BatchNorm2d(Module):
 
         def backward(dy):
             dx, dweight, dbias = batch_norm_backward(dy)
-            self.weight.add_grad(dweight)
-            self.bias.add_grad(dbias)
+            self.weight.add_grad(dweight, new=True)
+            self.bias.add_grad(dbias, new=True)
             return dx
 
         return y, backward

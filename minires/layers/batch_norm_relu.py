@@ -76,8 +76,8 @@ class BatchNormReLU2d(BatchNorm2d):
 
         def backward(dy):
             dx, dweight, dbias, *dshortcut = norm_backward(dy)
-            self.weight.add_grad(dweight)
-            self.bias.add_grad(dbias)
+            self.weight.add_grad(dweight, new=True)
+            self.bias.add_grad(dbias, new=True)
             return (dx, *dshortcut) if dshortcut else dx
 
         return y, backward

@@ -158,9 +158,9 @@ class Conv2d(Module):
         def backward(dy):
             dx, dweight, *dbias = conv_backward(dy)
             if dweight is not None:
-                self.weight.add_grad(dweight)
+                self.weight.add_grad(dweight, new=True)
             if self.bias is not None:
-                self.bias.add_grad(*dbias)
+                self.bias.add_grad(*dbias, new=True)
             return dx
 
         return y, backward

@@ -74,9 +74,9 @@ class Linear(Module):
 
         def backward(dy):
             dx, dweight, *dbias = linear_backward(dy)
-            self.weight.add_grad(dweight)
+            self.weight.add_grad(dweight, new=True)
             if self.bias is not None:
-                self.bias.add_grad(*dbias)
+                self.bias.add_grad(*dbias, new=True)
             return dx
 
         return y, backward
