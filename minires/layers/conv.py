@@ -160,7 +160,7 @@ class Conv2d(Module):
             if dweight is not None:
                 self.weight.add_grad(dweight, new=True)
             if self.bias is not None:
-                self.bias.add_grad(*dbias, new=True)
+                self.bias.add_grad(dbias[0], new=True)
             return dx
 
         return y, backward

@@ -76,7 +76,7 @@ class Linear(Module):
             dx, dweight, *dbias = linear_backward(dy)
             self.weight.add_grad(dweight, new=True)
             if self.bias is not None:
-                self.bias.add_grad(*dbias, new=True)
+                self.bias.add_grad(dbias[0], new=True)
             return dx
 
         return y, backward
