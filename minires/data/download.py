@@ -102,9 +102,11 @@ def find_cifar10(
 
 
 def _unpack(path, kind, archive, target):
-    """Unpack what was downloaded into the folder `target`; where that fails, the archive is kept there."""
+    """Unpack what was downloaded into the folder `target`; the archive is kept there if that is interrupted."""
     try:
         archives.unpack(path, kind, archive, target)
+    except DatasetError:
+        raise
     except BaseException:
         with contextlib.suppress(OSError):
             os.replace(path, target / archive.name)
