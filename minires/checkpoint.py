@@ -106,14 +106,21 @@ def write(path: Path | str, content: Checkpoint, previous: Path | None = None) -
     header = {"optimizer": state, "position": content.position, "generators": content.generators, "info": content.info}
     metadata = {"format": FORMAT, "minires": json.dumps(header, allow_nan=False)}
     file = serialise(arrays, metadata | {"sha256": digest(arrays, metadata)})
-    if (length := int.from_bytes(file[:8], "little")) > MAX_HEADER:
-        raise OSError(
-            f"{path} could not be written: its metadata takes {length} bytes, at most {MAX_HEADER} are read: train for "
-            "fewer epochs, or keep less in `info`"
-        )
+    refuse_long_header(path, file, "train for fewer epochs, or keep less in `info`")
     if previous is not None:
         _keep(Path(path), previous)
     write_atomically(path, file)
+
+
+def refuse_long_header(path: Path | str, file: bytes, cure: str) -> None:
+    """Raise OSError for a safetensors file, before it is written, that would not be read for the length of its header.
+
+    cure: what to do.
+    """
+    if (length := int.from_bytes(file[:8], "little")) > MAX_HEADER:
+        raise OSError(
+            f"{path} could not be written: its metadata takes {length} bytes, at most {MAX_HEADER} are read: {cure}"
+        )
 
 
 def digest(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None = None) -> str:

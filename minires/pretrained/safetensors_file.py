@@ -13,13 +13,13 @@ from pathlib import Path
 
 import numpy as np
 
+from minires.checkpoint import MAX_HEADER  # all that is written here can be read here
 from minires.plain import read_json
 from minires.pretrained.errors import WeightsError
 from minires.pretrained.files import as_numbers, item_size, opened, read_at, size_of
 from minires.wording import shown
 
 LARGEST = 2**63  # what a shape or place stays below, as in every format's own reader
-MAX_HEADER = 2**21  # bytes; a state of a thousand arrays takes a tenth of it
 
 DTYPE_NAMES = {
     "F64": "float64",
