@@ -21,7 +21,7 @@ from minires.files import write_atomically
 from minires.module import Module
 from minires.optim import Optimizer
 from minires.plain import check, read_json
-from minires.wording import shown
+from minires.wording import quoted, shown
 
 FORMAT = "minires-checkpoint-2"
 WITHOUT_SUM = "minires-checkpoint-1"  # of earlier versions
@@ -190,9 +190,9 @@ def _check_format(path, arrays, metadata):
             "run has written"
         )
     if metadata.get("sha256") != digest(arrays, _summed(metadata)):
-        raise ValueError(f"it says it is {ascii(metadata.get('format'))[:40]}")
+        raise ValueError(f"it says it is {quoted(metadata.get('format'))}")
     raise CheckpointError(
-        f"{path}: a checkpoint of another version, {ascii(metadata.get('format'))[:40]}: read it with that version"
+        f"{path}: a checkpoint of another version, {quoted(metadata.get('format'))}: read it with that version"
     )
 
 
@@ -206,7 +206,7 @@ def verify(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> boo
     """
     format = metadata["format"]
     if set(metadata) != _METADATA[format]:
-        raise ValueError(f"its metadata has {ascii(sorted(metadata))[:80]}")
+        raise ValueError(f"its metadata has {shown(', '.join(sorted(metadata)), 80)}")
     if format == WITHOUT_SUM:
         return False
     if digest(arrays, _summed(metadata)) != metadata["sha256"]:
@@ -239,7 +239,7 @@ def _parse(content):
     arrays = {}
     for key, record in records:
         if record["dtype"] not in _DTYPES:
-            raise ValueError(f"{ascii(key)[:40]} has dtype {ascii(record['dtype'])[:20]}")
+            raise ValueError(f"{quoted(key)} has dtype {quoted(record['dtype'])}")
         arrays[key] = np.frombuffer(record["data"], _DTYPES[record["dtype"]]).reshape(record["shape"])
     return arrays, metadata
 

@@ -19,10 +19,11 @@ from pathlib import Path
 
 from minires.cli.output import note
 from minires.cli.recording import FILES
-from minires.columns import listed, printable
+from minires.columns import listed
 from minires.data.scan import is_leaving
 from minires.locks import stands_at, try_to_lock
 from minires.plain import check, read_json
+from minires.wording import readable
 
 LOCK = ".lock"
 _TRIES, _PAUSE = 5, 0.1  # another process that only asks who holds a folder holds it for a moment
@@ -90,7 +91,7 @@ def _refuse_what_is_there(folder):
         raise ValueError(f"--out {folder} already holds a run: go on with --resume {folder}, or name another folder")
     if of_a_run:
         raise ValueError(f"--out {folder} already holds {', '.join(of_a_run)} of a run: name another folder")
-    others = [printable(name) for name in there if not is_leaving(name)]
+    others = [readable(name) for name in there if not is_leaving(name)]
     if others:
         raise ValueError(
             f"--out {folder} holds other files ({listed(others, 60)}): name another folder, a run has one of its own"

@@ -16,7 +16,7 @@ from minires.data.regular import read_regular
 from minires.plain import check, read_json
 from minires.position import Position
 from minires.trainer import best_info
-from minires.wording import shown
+from minires.wording import quoted, shown
 
 LAST, PREVIOUS, BEST = "last.safetensors", "previous.safetensors", "best.safetensors"
 
@@ -213,7 +213,7 @@ def _look_at_best(path, found, position):
             "belongs here, or move it away, and the best is made again or looked for anew"
         )
     if not _is_the_best(best, position):
-        epoch = ascii(best.info.get("epoch"))[:20]
+        epoch = quoted(best.info.get("epoch"))
         return best, f"{path} is of epoch {epoch}, the best that {found.name} knows of epoch {position.best_epoch}"
     return best, None
 

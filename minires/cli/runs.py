@@ -26,12 +26,12 @@ from minires.cli.progress import Watcher, how_to_go_on, stopping_on_signals
 from minires.cli.recording import Recorder, environment
 from minires.cli.settings import check_settings, class_weights
 from minires.cli.testing import lost, test
-from minires.columns import printable
 from minires.files import cure
 from minires.module import Module
 from minires.optim import Optimizer
 from minires.trainer import Trainer
 from minires.training import Interrupted
+from minires.wording import readable
 
 Given = TypeVar("Given")
 
@@ -67,7 +67,7 @@ def _sentence(error):
     """The error as it is, or with its cure where the system words it."""
     if error.errno is None:
         return error
-    return f"{printable(str(error.filename or 'a file'))}: {error.strerror}: {cure(error)}"
+    return f"{readable(str(error.filename or 'a file'), 4096)}: {error.strerror}: {cure(error)}"
 
 
 def out_of_memory(settings: Mapping[str, Any], given: Mapping[str, Any]) -> int:

@@ -15,13 +15,14 @@ from minires import backend, checkpoint, data
 from minires.cli.console import evaluation_table, none_for_nan
 from minires.cli.output import note
 from minires.cli.recording import Recorder
-from minires.columns import cut, listed, printable
+from minires.columns import cut, listed
 from minires.inspection.explain import confusion_matrix
 from minires.inspection.pictures.mistakes import draw_confusion_matrix, draw_images
 from minires.textbook import softmax
 from minires.trainer import Trainer
 from minires.training import Evaluation, evaluate
 from minires.types import Array
+from minires.wording import readable
 
 
 def test(
@@ -104,7 +105,7 @@ def _distinct(classes):
     times = Counter(classes)
     if not (twins := [name for name, number in times.items() if number > 1]):
         return classes
-    note(f"classes of one name ({listed(map(printable, twins), 60)}): class_acc tells them apart by their numbers")
+    note(f"classes of one name ({listed(map(readable, twins), 60)}): class_acc tells them apart by their numbers")
     names = [name if times[name] == 1 else other for name, other in zip(classes, numbered, strict=True)]
     return names if len(set(names)) == len(names) else numbered
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin
 
-from minires.data.scan import readable
+from minires.wording import readable
 
 CONNECT_TIMEOUT = 10.0  # seconds to wait for a connection
 STALL_TIMEOUT = 10.0  # seconds to wait for the next CHUNK bytes
