@@ -628,8 +628,8 @@ def record(dtype="F32", shape=(2,), offsets=(0, 8)):
 @pytest.mark.parametrize(
     ("header", "size", "sentence"),
     [
-        (struct.pack("<Q", 2**63), None, "whose header of 9223372036854775808 bytes is over 2097152"),
-        (struct.pack("<Q", 2**21), None, "cut short or damaged"),
+        (struct.pack("<Q", 2**63), None, "whose header of 9223372036854775808 bytes is over 4194304"),
+        (struct.pack("<Q", 2**22), None, "cut short or damaged"),
         (b"[" * 100_000, 0, "over 32 deep"),
         (b"{}" * 2, 0, "damaged (JSONDecodeError"),
         (b"\xff\xfe", 0, "damaged"),

@@ -23,8 +23,8 @@ from minires.data.listing import (
     separate,
 )
 from minires.data.parts import find_pictures
-from minires.data.scan import readable
 from minires.data.stream import ROOM, Kept, Pictures
+from minires.wording import readable
 
 
 def read_image_folder(

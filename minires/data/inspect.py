@@ -18,7 +18,7 @@ from minires.data.headers import check_header, png_chunks
 from minires.data.images import deep_pixels, deep_range, is_deep_colour
 from minires.data.limits import NotThisPicture
 from minires.data.opened import picture_bytes, with_image
-from minires.data.scan import readable
+from minires.wording import readable
 
 if TYPE_CHECKING:
     from PIL.Image import Image
