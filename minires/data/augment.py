@@ -7,7 +7,7 @@ The loader normalises first and augments afterwards, as He et al. and DeVries & 
 then 0, the mean colour of the training set, and carries no signal. On bytes the same functions give black.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,20 +22,30 @@ def normalize(images: Array, mean: Sequence[float] | np.ndarray, std: Sequence[f
     images: uint8, or floats from 0 to 255, (N, H, W, C).   mean, std: C floats, in units where a pixel is 0..1.
     Returns float32 (N, H, W, C). Raises ValueError where a std is not positive or there is not one per channel.
     """
-    channels = images.shape[-1]
+    return normalizer(mean, std, images.shape[2:], device_of(images))(images)
+
+
+def normalizer(
+    mean: Sequence[float] | np.ndarray, std: Sequence[float] | np.ndarray, row: tuple[int, int], device: str
+) -> Callable[[Array], Array]:
+    """images -> normalize(images, mean, std), for many batches of rows (W, C): what it needs is on the device once."""
+    width, channels = row
     if len(mean) != channels or len(std) != channels:
         raise ValueError(f"normalize: {channels} channels, got {len(mean)} means and {len(std)} standard deviations")
     if min(std) <= 0:
         raise ValueError(f"normalize: std is {tuple(std)}, expected positive numbers: a constant channel has none")
     mean, std = np.array(mean, np.float64), np.array(std, np.float64)
-    width = images.shape[2]
     # y = x * scale + shift, the three channels repeated along a row so that the inner loop is a whole row
-    scale = to_device(np.tile(1 / (255 * std), width).astype(np.float32), device_of(images))
-    shift = to_device(np.tile(-mean / std, width).astype(np.float32), device_of(images))
-    y = images.astype(np.float32).reshape(-1, width * channels)  # (N, H, W, C) -> (N*H, W*C)
-    y *= scale
-    y += shift
-    return y.reshape(images.shape)
+    scale = to_device(np.tile(1 / (255 * std), width).astype(np.float32), device)
+    shift = to_device(np.tile(-mean / std, width).astype(np.float32), device)
+
+    def normalized(images):
+        y = images.astype(np.float32).reshape(-1, width * channels)  # (N, H, W, C) -> (N*H, W*C)
+        y *= scale
+        y += shift
+        return y.reshape(images.shape)
+
+    return normalized
 
 
 def pad_and_crop(images: Array, offsets: Array, padding: int = 4) -> Array:
@@ -123,16 +133,28 @@ class Augment:
 
     def __call__(self, images: Array, rng: np.random.Generator) -> Array:
         """A new batch of changed images of the same shape, dtype and device. rng: a NumPy Generator, on the host."""
-        if not (self.padding or self.flip or self.cutout):
-            return images.copy()
-        n, height, width, _ = images.shape
-        device = device_of(images)
+        drawn = self.draw(len(images), images.shape[1:3], rng)
+        return self.apply(images, {name: to_device(array, device_of(images)) for name, array in drawn.items()})
+
+    def draw(self, n: int, size: tuple[int, int], rng: np.random.Generator) -> dict[str, np.ndarray]:
+        """What shall happen to n images of this size (H, W), on the host: offsets, mask and centers, each as long."""
+        drawn = {}
         if self.padding:
-            images = pad_and_crop(
-                images, to_device(rng.integers(0, 2 * self.padding + 1, (n, 2)), device), self.padding
-            )
+            drawn["offsets"] = rng.integers(0, 2 * self.padding + 1, (n, 2))
         if self.flip:
-            images = flip(images, to_device(np.less(rng.random(n), 0.5), device))
+            drawn["mask"] = np.less(rng.random(n), 0.5)
         if self.cutout:
-            images = cutout(images, to_device(rng.integers(0, (height, width), (n, 2)), device), self.cutout)
+            drawn["centers"] = rng.integers(0, size, (n, 2))
+        return drawn
+
+    def apply(self, images: Array, drawn: Mapping[str, Array]) -> Array:
+        """A new batch of images to which this has happened; what was drawn is on their device."""
+        if not drawn:
+            return images.copy()
+        if "offsets" in drawn:
+            images = pad_and_crop(images, drawn["offsets"], self.padding)
+        if "mask" in drawn:
+            images = flip(images, drawn["mask"])
+        if "centers" in drawn:
+            images = cutout(images, drawn["centers"], self.cutout)
         return images

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 import numpy as np
 
 from minires.backend import resolve_device, to_device, to_numpy
-from minires.data.augment import normalize
+from minires.data.augment import Augment, normalizer
 from minires.data.stream import Pictures
 from minires.types import Array
 
@@ -73,6 +73,7 @@ class Loader:
         self.balanced, self.least_last = balanced, least_last
         self.batch_size, self.drop_last = batch_size, drop_last
         self.mean, self.std, self.augment = tuple(mean), tuple(std), augment
+        self._normalize = normalizer(self.mean, self.std, images.shape[2:], self.device)
         self.shuffle, self.seed = shuffle, seed
 
     def __len__(self) -> int:
@@ -102,13 +103,28 @@ class Loader:
         chosen = parts if order is None else [order[part] for part in parts]
         places = None if order is None else to_device(order, self.device)
         images = self.images.batches(chosen) if isinstance(self.images, Pictures) else None
-        for b, part in enumerate(parts, start):
+        rngs = [np.random.default_rng([self.seed, _AUGMENT, number, b]) for b in range(start, len(self))]
+        augment = self._augmentation(parts, rngs)
+        for b, part in enumerate(parts):
             batch = part if places is None else places[part]
             pixels = self.images[batch] if images is None else to_device(next(images), self.device)
-            x = normalize(pixels, self.mean, self.std)
-            if self.augment is not None:
-                x = self.augment(x, np.random.default_rng([self.seed, _AUGMENT, number, b]))
-            yield x, self.labels[batch].copy()  # a slice alone would let the caller write into the set
+            x, labels = augment(b, self._normalize(pixels)), self.labels[batch]
+            yield x, labels.copy() if places is None else labels  # what is written into them changes no later batch
+
+    def _augmentation(self, parts, rngs):
+        """function(b, x) -> x augmented. What can be drawn beforehand goes to the device in one piece for the epoch."""
+        augment = self.augment
+        if type(augment) is not Augment or not parts:  # a subclass may do otherwise
+            return lambda b, x: x if augment is None else augment(x, rngs[b])
+        size, first = self.images.shape[1:3], parts[0].start
+        drawn = [augment.draw(part.stop - part.start, size, rng) for part, rng in zip(parts, rngs, strict=True)]
+        whole = {name: to_device(np.concatenate([each[name] for each in drawn]), self.device) for name in drawn[0]}
+
+        def apply(b, x):
+            part = slice(parts[b].start - first, parts[b].stop - first)
+            return augment.apply(x, {name: array[part] for name, array in whole.items()})
+
+        return apply
 
     def _order(self, number):
         """The images' numbers in the order of an epoch, on the host; None: as they stand."""
