@@ -21,10 +21,14 @@ def compiled(name: str, body: str, real: str, index: str) -> Any:
     return _compiled(cupy(), name, body, real, index)
 
 
+def text(body: str, real: str, index: str) -> str:
+    """The whole text that a kernel is compiled from."""
+    return f"{source.PRELUDE}{source.EACH}typedef {REAL[real]} T;\ntypedef {index} Index;\n{body}"
+
+
 @functools.lru_cache(maxsize=4096)
 def _compiled(xp, name, body, real, index):
-    types = f"typedef {REAL[real]} T;\ntypedef {index} Index;\n"
-    return xp.RawModule(code=source.PRELUDE + source.EACH + types + body).get_function(name)
+    return xp.RawModule(code=text(body, real, index)).get_function(name)
 
 
 def index_type(n: int) -> str:
