@@ -1,14 +1,21 @@
-"""The kernels of the library, where there is no GPU: they compile for GPUs.
+"""What can be proven of kernels where there is no GPU: they compile for GPUs, and no barrier is missing.
 
-Here each is compiled for one GPU, drawn by seed; `make kernels` compiles every text for all.
+Here each kernel is compiled for one GPU, drawn by seed; `make kernels` compiles every text for all.
 """
 
-import nvrtc
+import sys
+
+import cupy_double
+import kernel_cases
+import kernel_double
 import numpy as np
+import nvrtc
 import pytest
 from every_kernel import every_kernel
 
-from minires.backend.gpu import compiling
+from minires import backend
+from minires.backend import to_device, to_numpy
+from minires.backend.gpu import compiling, source, sums
 
 INDICES = tuple(compiling.INTEGER)
 
@@ -51,3 +58,63 @@ def test_every_kernel_compiles_for_gpus(compiler):
 def test_a_kernel_that_does_not_compile_is_found(compiler, body, complaint, architecture):
     found = compiler.complaint(compiling.text(body, "f", "int"), "fused", architecture)
     assert found.startswith(f"fused for sm_{architecture}: ") and complaint in found
+
+
+# Threads and barriers -------------------------------------------------------------------------------------------
+
+
+ORDERS = {
+    "first to last": np.arange(source.THREADS),
+    "last to first": np.arange(source.THREADS)[::-1],
+    "shuffled": np.random.default_rng(0).permutation(source.THREADS),
+}
+
+
+def in_order(name):
+    """Each thread by itself from barrier to barrier, and the blocks, in one of ORDERS."""
+
+    def blocks(width, height):
+        every = kernel_double.by_rows(width, height)
+        place = {"first to last": lambda k: k, "last to first": lambda k: -k, "shuffled": lambda k: (k * 7919) % 10007}
+        return [every[k] for k in sorted(range(len(every)), key=place[name])]
+
+    return kernel_double.fibres(ORDERS[name], blocks=blocks)
+
+
+@pytest.fixture
+def cupy(monkeypatch):
+    """The double, where CuPy would be."""
+    monkeypatch.setitem(sys.modules, "cupy", cupy_double)
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_threads_and_blocks_may_run_in_any_order_between_barriers(cupy, order):
+    with kernel_double.running(in_order(order)):
+        for number in range(40):
+            kernel_cases.run(np.random.default_rng([1, number]))
+
+
+def sums_in(way, shape=(300, 20)):
+    x = np.random.default_rng(0).standard_normal(shape)
+    with kernel_double.running(way):
+        (total,) = backend.sum_channels(lambda x, out: (x,), (to_device(x, "gpu"),))
+    return np.abs(to_numpy(total) - x.sum(axis=0)).max()
+
+
+@pytest.mark.parametrize("barrier", range(source.SUMS.count("SYNC")))
+def test_a_forgotten_barrier_is_found(cupy, monkeypatch, barrier):
+    monkeypatch.setattr(sums, "_made", {})
+    assert all(sums_in(in_order(order)) < 1e-10 for order in ORDERS)
+    monkeypatch.setattr(sums, "_made", {})
+    parts = source.SUMS.split("SYNC;")
+    monkeypatch.setattr(source, "SUMS", "SYNC;".join(parts[: barrier + 1]) + "SYNC;".join(parts[barrier + 1 :]))
+    assert sums_in(kernel_double.LOOPS) < 1e-10, "loops cannot see it"
+    errors = [sums_in(in_order(order)) for order in ORDERS]
+    assert any(not error < 1e-10 for error in errors), errors
+
+
+def test_a_barrier_that_not_all_threads_reach_is_found(cupy, monkeypatch):
+    monkeypatch.setattr(sums, "_made", {})
+    monkeypatch.setattr(source, "SUMS", source.SUMS.replace("    SYNC;\n", "    if (self % 2) SYNC;\n", 1))
+    with pytest.raises(AssertionError, match="sums: not all threads"):
+        sums_in(in_order("first to last"))
