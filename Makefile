@@ -4,6 +4,7 @@
 # make test-oldest   the fast tests with every package in the oldest version that setup.cfg allows
 # make campaign   attacks on what is promised, hours of them; an hour: make campaign ARGS="--minutes 60"
 # make fuzz    files made by what they reach in the readers, ten minutes a reader; make fuzz ARGS="npz --minutes 60"
+# make kernels    every kernel of the GPU's path, compiled for five kinds of GPUs, and checked on this machine's processor
 # make docs    the documentation as a site, in docs/_build/html; make docs-serve also shows it in a browser
 # Each builds its environment, .venv or .venv-oldest, by itself.
 # Another Python: make test PYTHON=python3.12. More flags: make train ARGS="--epochs 10"
@@ -11,10 +12,10 @@
 PYTHON ?= python3
 ARGS ?=
 BIN := .venv/bin
-SLOW := against benchmarks campaign docs exercises experiments explain finetune ideas imagenet measuring parity pipeline_benchmark protocol \
+SLOW := against benchmarks campaign docs exercises experiments explain finetune ideas imagenet kernels measuring parity pipeline_benchmark protocol \
 	recording sabotage site train_cifar
 
-.PHONY: train test test-oldest check lint docs docs-serve campaign fuzz clean
+.PHONY: train test test-oldest check lint docs docs-serve campaign fuzz kernels clean
 
 train: .venv/ready
 	$(BIN)/python examples/train_cifar.py $(ARGS)
@@ -38,6 +39,10 @@ campaign: .venv/ready-dev
 
 fuzz: .venv/ready-campaign
 	PYTHONPATH=tests $(BIN)/python -m campaign.fuzzing $(ARGS)
+
+kernels: .venv/ready-dev
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "nvidia-cuda-nvrtc>=13"
+	$(BIN)/python tests/prove_kernels.py $(ARGS)
 
 docs: .venv/ready-docs
 	$(BIN)/python -m sphinx -q -W --keep-going -j auto -b html docs docs/_build/html

@@ -12,10 +12,17 @@ from minires import backend
 from minires.backend import array_module, to_device, to_numpy
 from minires.backend.gpu import compiling, fusing, patches, sums
 
+KINDS = (("f", compiling.SMALL), ("d", 0))  # of numbers, and what an index is below if it has 32 bits
+ALL_KINDS = tuple((real, small) for real in ("f", "d") for small in (compiling.SMALL, 0))
+
 
 @contextlib.contextmanager
 def circumstances(rng):
-    """A number of blocks, mostly so small that each thread has many indices, and 32 or 64 bits for an index."""
+    """A number of blocks, mostly so few that each thread has many indices, and 32 or 64 bits for these.
+
+    Gives the type of the arrays' numbers.
+    """
+    real, small = KINDS[rng.integers(len(KINDS))]
     blocks = int(rng.choice([1, 2, 5, compiling.BLOCKS]))
 
     def grid(n, most=0):
@@ -25,19 +32,19 @@ def circumstances(rng):
         mock.patch.object(fusing, "grid", grid),
         mock.patch.object(patches, "grid", grid),
         mock.patch.object(sums, "SUM_BLOCKS", int(rng.choice([1, 3, 16, sums.SUM_BLOCKS]))),
-        mock.patch.object(compiling, "SMALL", int(rng.choice([0, compiling.SMALL]))),
+        mock.patch.object(compiling, "SMALL", small),
     ):
-        yield
+        yield real
 
 
 def run(rng):
-    """One case, of a kind that is drawn."""
-    with circumstances(rng):
-        CASES[rng.integers(len(CASES))](rng)
+    """One case of those that are drawn from."""
+    with circumstances(rng) as real:
+        CASES[rng.integers(len(CASES))](rng, real)
 
 
-def _numbers(rng, *shape, real=None):
-    return rng.standard_normal(shape).astype(real or rng.choice(["f", "d"]))
+def _numbers(rng, real, *shape):
+    return rng.standard_normal(shape).astype(real)
 
 
 def _shape(rng):
@@ -53,12 +60,12 @@ def _same(got, want, rtol=0.0):
     np.testing.assert_allclose(got, want, rtol=rtol, atol=rtol * scale)
 
 
-def patches_and_their_adjoint(rng):
+def patches_and_their_adjoint(rng, real):
     """im2col and col2im: windows larger than the image, strides larger than windows, one pixel, rows of the output."""
     kernel, stride = (tuple(int(k) for k in rng.integers(1, 6, 2)) for _ in range(2))
     padding = tuple(tuple(int(p) for p in rng.integers(0, 4, 2)) for _ in range(2))
     size = [int(rng.integers(max(1, k - sum(sides)), 12)) for k, sides in zip(kernel, padding, strict=True)]
-    x = _numbers(rng, int(rng.integers(1, 4)), *size, int(rng.choice([1, 2, 3, 4, 5, 8, 12, 36])))
+    x = _numbers(rng, real, int(rng.integers(1, 4)), *size, int(rng.choice([1, 2, 3, 4, 5, 8, 12, 36])))
     want = backend.im2col(x, kernel, stride, padding, -2.5)
     got = backend.im2col(to_device(x, "gpu"), kernel, stride, padding, -2.5)
     _same(got, want)
@@ -69,9 +76,9 @@ def patches_and_their_adjoint(rng):
     _same(dx, backend.col2im(want, tuple(size), stride, padding), 1e-5)
 
 
-def element_wise(rng):
+def element_wise(rng, real):
     """New arrays of numbers and of truth values, and one that is written in place."""
-    x, y, kept = (_numbers(rng, *_shape(rng)),) * 2 + (None,)
+    x, y, kept = (_numbers(rng, real, *_shape(rng)),) * 2 + (None,)
     y, kept = np.flip(y).copy(), x > 0.3
 
     def function(x, y, kept, slope):
@@ -85,10 +92,10 @@ def element_wise(rng):
     _same(on_gpu[1], y)
 
 
-def numbers_a_channel(rng):
+def numbers_a_channel(rng, real):
     """An array from arrays (..., C) and vectors (C,)."""
-    x = _numbers(rng, *_shape(rng))
-    scale, shift = (_numbers(rng, x.shape[-1], real=x.dtype) for _ in range(2))
+    x = _numbers(rng, real, *_shape(rng))
+    scale, shift = (_numbers(rng, real, x.shape[-1]) for _ in range(2))
 
     def line(x, scale, shift, out):
         xp = array_module(x)
@@ -99,10 +106,10 @@ def numbers_a_channel(rng):
     _same(got, x * scale + shift)
 
 
-def sums_over_channels(rng):
+def sums_over_channels(rng, real):
     """Two sums of arrays (..., C) and a vector (C,)."""
-    x = _numbers(rng, int(rng.integers(1, 40)), *_shape(rng))
-    mean = _numbers(rng, x.shape[-1], real=x.dtype)
+    x = _numbers(rng, real, int(rng.integers(1, 40)), *_shape(rng))
+    mean = _numbers(rng, real, x.shape[-1])
 
     def centered(x, mean, out):
         array_module(x).subtract(x, mean, out=out)
@@ -114,11 +121,10 @@ def sums_over_channels(rng):
         _same(got, want, 1e-5)
 
 
-def many_arrays(rng):
+def many_arrays(rng, real):
     """More sets of arrays than a launch has room for, empty ones among them."""
-    real = rng.choice(["f", "d"])
     sizes = [int(rng.integers(0, 5) ** rng.integers(1, 5)) for _ in range(rng.integers(1, 300))]
-    sets = [(_numbers(rng, size, real=real), _numbers(rng, size, real=real)) for size in sizes]
+    sets = [(_numbers(rng, real, size), _numbers(rng, real, size)) for size in sizes]
 
     def step(w, g, lr):
         g *= 0.5

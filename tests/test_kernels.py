@@ -1,16 +1,20 @@
-"""What can be proven of kernels where there is no GPU: they compile for GPUs, and no barrier is missing.
+"""What can be proven of kernels where there is no GPU.
 
-Here each kernel is compiled for one GPU, drawn by seed; `make kernels` compiles every text for all.
+They compile for GPUs, no barrier is missing, no index leaves its array. Here each kernel is compiled for one kind of
+GPU, drawn by seed; `make kernels` compiles every text for all of them, and draws more shapes.
 """
 
+import json
 import sys
 
 import cupy_double
 import kernel_cases
 import kernel_double
+import kernel_far
 import numpy as np
 import nvrtc
 import pytest
+import sanitized
 from every_kernel import every_kernel
 
 from minires import backend
@@ -118,3 +122,33 @@ def test_a_barrier_that_not_all_threads_reach_is_found(cupy, monkeypatch):
     monkeypatch.setattr(source, "SUMS", source.SUMS.replace("    SYNC;\n", "    if (self % 2) SYNC;\n", 1))
     with pytest.raises(AssertionError, match="sums: not all threads"):
         sums_in(in_order("first to last"))
+
+
+# Indices --------------------------------------------------------------------------------------------------------
+
+
+def sanitizers(*arguments):
+    """What comes of the cases in a process with the sanitizers, the sabotaged kernels first."""
+    if sanitized.library() is None:
+        pytest.skip("g++ has no AddressSanitizer here")
+    done = sanitized.start(*arguments, timeout=600)
+    assert not done.returncode, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_no_index_leaves_its_array():
+    found = sanitizers("--cases", 60)
+    assert found["right"] == 60
+    assert found["sabotages"].keys() == sanitized.SABOTAGES.keys()
+    for name, said in found["sabotages"].items():
+        assert "heap-buffer-overflow" in said or "out of bounds" in said, f"{name}: {said}"
+
+
+def test_indices_of_64_bits_where_32_overflow():
+    found = sanitizers("--far")
+    if isinstance(found["right"], str):
+        pytest.skip(found["right"])
+    assert len(found["right"]) == len(kernel_far.CASES) * len(kernel_far.SIZES)
+    assert found["megabytes"] < 1024, "it takes the memory that it should do without"
+    for name, said in found["sabotages"].items():
+        assert "signed integer overflow" in said, f"{name}: {said}"
