@@ -463,8 +463,13 @@ class _OutOfMemoryError(MemoryError):
     """The device has no memory left."""
 
 
+class _CompileException(Exception):
+    """A kernel that does not compile; its text is the compiler's log."""
+
+
 class _Device:
     id = 0
+    compute_capability = "90"
 
     def __init__(self, device=None):
         pass
@@ -601,6 +606,7 @@ cuda = types.SimpleNamespace(
     using_allocator=lambda allocator: contextlib.nullcontext(),
     get_current_stream=lambda: _null,
     alloc=lambda size: types.SimpleNamespace(ptr=0),
+    compiler=types.SimpleNamespace(CompileException=_CompileException),
     memory=types.SimpleNamespace(OutOfMemoryError=_OutOfMemoryError),
     runtime=types.SimpleNamespace(
         getDeviceCount=lambda: 1,
