@@ -4,6 +4,7 @@
 # make test-oldest   the fast tests with every package in the oldest version that setup.cfg allows
 # make campaign   attacks on what is promised, hours of them; an hour: make campaign ARGS="--minutes 60"
 # make fuzz    files made by what they reach in the readers, ten minutes a reader; make fuzz ARGS="npz --minutes 60"
+# make coverage   which lines and branches of the readers of weights their tests reach, twenty minutes
 # make kernels    every kernel of the GPU's path, compiled for five kinds of GPUs, and checked on this machine's processor
 # make docs    the documentation as a site, in docs/_build/html; make docs-serve also shows it in a browser
 # Each builds its environment, .venv or .venv-oldest, by itself.
@@ -14,8 +15,10 @@ ARGS ?=
 BIN := .venv/bin
 SLOW := against benchmarks campaign docs exercises experiments explain finetune ideas imagenet kernels measuring parity pipeline_benchmark protocol \
 	recording sabotage site train_cifar
+READERS := $(wildcard tests/test_pretrained*.py) \
+	$(addprefix tests/test_,$(addsuffix .py,class_names data_cifar meant networks probe readings))
 
-.PHONY: train test test-oldest check lint docs docs-serve campaign fuzz kernels clean
+.PHONY: train test test-oldest check lint docs docs-serve campaign fuzz coverage kernels clean
 
 train: .venv/ready
 	$(BIN)/python examples/train_cifar.py $(ARGS)
@@ -43,6 +46,12 @@ fuzz: .venv/ready-campaign
 kernels: .venv/ready-dev
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check "nvidia-cuda-nvrtc>=13"
 	$(BIN)/python tests/prove_kernels.py $(ARGS)
+
+coverage: .venv/ready-campaign
+	$(BIN)/python -m coverage erase
+	$(BIN)/python -m coverage run -m pytest --numprocesses auto --dist loadfile $(READERS) $(ARGS)
+	$(BIN)/python -m coverage combine --quiet
+	$(BIN)/python -m coverage report
 
 docs: .venv/ready-docs
 	$(BIN)/python -m sphinx -q -W --keep-going -j auto -b html docs docs/_build/html

@@ -22,8 +22,9 @@ from minires.cli.console import Parser
 from minires.cli.legs import run_folder
 from minires.cli.output import note
 from minires.cli.pictures import made_by, refuse_to_replace
-from minires.columns import listed, printable
+from minires.columns import listed
 from minires.inspection.pictures import write_png
+from minires.wording import readable
 
 MARK = "minires, examples/compare.py"
 
@@ -37,7 +38,7 @@ def run(options):
     """Read, print and draw; the exit code."""
     names = [Path(name) for name in options["runs"] if not made_by(MARK, name)]
     folders = list(dict.fromkeys(run_folder(name) if name.suffix == ".safetensors" else name for name in names))
-    found = ordered(readable(folders))
+    found = ordered(runs_of(folders))
     if not found:
         raise ValueError(f"no run in {listed(map(str, folders), 200)}: name folders that train_cifar.py has written")
     for line in table(found):
@@ -53,14 +54,14 @@ def run(options):
     return 0
 
 
-def readable(folders):
+def runs_of(folders):
     """The runs in these folders; what holds none is noted."""
     found = []
     for folder in folders:
         try:
             found.append(read_run(folder))
         except ValueError as error:
-            note(f"{printable(str(folder))} {error}: left out")
+            note(f"{readable(str(folder), 4096)} {error}: left out")
     return found
 
 

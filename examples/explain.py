@@ -20,13 +20,14 @@ from minires.cli.console import Parser, fail, likeliest
 from minires.cli.pictures import chosen_range, open_and_say, refuse_to_replace
 from minires.cli.settings import add_arguments
 from minires.cli.weights import add_weights_arguments, class_names, known_of_weights, note_assumed
-from minires.columns import cut, printable
+from minires.columns import cut
 from minires.data import normalize
 from minires.data.dataset import DatasetError
 from minires.data.images import Preprocessing
 from minires.inspection import pictures
 from minires.inspection.explain import grad_cam, input_gradient
 from minires.names import unknown
+from minires.wording import readable
 
 MARK = "minires, examples/explain.py"  # in its pictures, which alone it replaces
 
@@ -89,7 +90,7 @@ def explain(model, preprocessing, pixels, device, label, classes):
 def show(name, row):
     """What is explained, and the likeliest classes."""
     *_, explained, best = row
-    print(f"{printable(str(name))}: explained is {cut(explained, 100)}")
+    print(f"{readable(str(name), 4096)}: explained is {cut(explained, 100)}")
     for label, probability in best:
         print(f"  {probability:7.2%}  {cut(label, 100)}", flush=True)
 

@@ -30,7 +30,6 @@ import numpy as np
 from minires import backend, data, models, optim, pretrained
 from minires.cli import legs, runs
 from minires.cli.console import Parser, in_flags
-from minires.cli.generations import newest
 from minires.cli.pictures import check_range
 from minires.cli.saved import Script
 from minires.cli.settings import FIRST, LAST, add_arguments, make_loaders
@@ -80,7 +79,7 @@ def run(given):
     settings = legs.resumed_settings(given, script) if "resume" in given else settings_of(given)
     device = runs.prepare_device(settings)
     resumes = "resume" in given
-    weights, began, config = where_it_stands(settings["out"]) if resumes else (settings["weights"], None, None)
+    weights, began, config = where_it_stands(settings["found"]) if resumes else (settings["weights"], None, None)
     state, metadata = pretrained.read(weights, **({} if resumes else known_of_weights(settings)))
     announce(weights, metadata)
     preprocessing = Preprocessing(**metadata["preprocessing"])
@@ -93,9 +92,8 @@ def run(given):
         return runs.out_of_memory(settings, given)
 
 
-def where_it_stands(folder):
+def where_it_stands(found):
     """(checkpoint, epochs finished, config) of the run to go on with."""
-    found = newest(Path(folder))
     return found.folder / found.name, found.position.epoch, found.checkpoint.info["config"]
 
 

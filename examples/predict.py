@@ -21,12 +21,13 @@ from minires.cli.console import Parser, fail, likeliest
 from minires.cli.pictures import chosen_range, open_and_say, refuse_to_replace
 from minires.cli.settings import add_arguments
 from minires.cli.weights import add_weights_arguments, class_names, known_of_weights, note_assumed
-from minires.columns import cut, printable
+from minires.columns import cut
 from minires.data import normalize
 from minires.data.dataset import DatasetError
 from minires.data.images import Preprocessing
 from minires.files import write_atomically
 from minires.inspection.pictures.figures import fit_letters, new_figure
+from minires.wording import readable
 
 MARK = "minires, examples/predict.py"  # in its plots, which alone it replaces
 
@@ -80,7 +81,7 @@ def show(name, best, classes, as_json):
         found = [{"class": classes[label], "label": label, "probability": value} for label, value in best]
         print(json.dumps({"image": str(name), "top": found}), flush=True)
         return
-    print(printable(str(name)))
+    print(readable(str(name), 4096))
     for label, probability in best:
         print(f"  {probability:7.2%}  {cut(classes[label], 100)}", flush=True)
 

@@ -21,7 +21,7 @@ from minires.files import write_atomically
 from minires.module import Module
 from minires.optim import Optimizer
 from minires.plain import check, read_json
-from minires.wording import shown
+from minires.wording import quoted, shown
 
 FORMAT = "minires-checkpoint-2"
 WITHOUT_SUM = "minires-checkpoint-1"  # of earlier versions
@@ -106,14 +106,21 @@ def write(path: Path | str, content: Checkpoint, previous: Path | None = None) -
     header = {"optimizer": state, "position": content.position, "generators": content.generators, "info": content.info}
     metadata = {"format": FORMAT, "minires": json.dumps(header, allow_nan=False)}
     file = serialise(arrays, metadata | {"sha256": digest(arrays, metadata)})
-    if (length := int.from_bytes(file[:8], "little")) > MAX_HEADER:
-        raise OSError(
-            f"{path} could not be written: its metadata takes {length} bytes, at most {MAX_HEADER} are read: train for "
-            "fewer epochs, or keep less in `info`"
-        )
+    refuse_long_header(path, file, "train for fewer epochs, or keep less in `info`")
     if previous is not None:
         _keep(Path(path), previous)
     write_atomically(path, file)
+
+
+def refuse_long_header(path: Path | str, file: bytes, cure: str) -> None:
+    """Raise OSError for a safetensors file, before it is written, that would not be read for the length of its header.
+
+    cure: what to do.
+    """
+    if (length := int.from_bytes(file[:8], "little")) > MAX_HEADER:
+        raise OSError(
+            f"{path} could not be written: its metadata takes {length} bytes, at most {MAX_HEADER} are read: {cure}"
+        )
 
 
 def digest(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None = None) -> str:
@@ -183,9 +190,9 @@ def _check_format(path, arrays, metadata):
             "run has written"
         )
     if metadata.get("sha256") != digest(arrays, _summed(metadata)):
-        raise ValueError(f"it says it is {ascii(metadata.get('format'))[:40]}")
+        raise ValueError(f"it says it is {quoted(metadata.get('format'))}")
     raise CheckpointError(
-        f"{path}: a checkpoint of another version, {ascii(metadata.get('format'))[:40]}: read it with that version"
+        f"{path}: a checkpoint of another version, {quoted(metadata.get('format'))}: read it with that version"
     )
 
 
@@ -199,7 +206,7 @@ def verify(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> boo
     """
     format = metadata["format"]
     if set(metadata) != _METADATA[format]:
-        raise ValueError(f"its metadata has {ascii(sorted(metadata))[:80]}")
+        raise ValueError(f"its metadata has {shown(', '.join(sorted(metadata)), 80)}")
     if format == WITHOUT_SUM:
         return False
     if digest(arrays, _summed(metadata)) != metadata["sha256"]:
@@ -232,7 +239,7 @@ def _parse(content):
     arrays = {}
     for key, record in records:
         if record["dtype"] not in _DTYPES:
-            raise ValueError(f"{ascii(key)[:40]} has dtype {ascii(record['dtype'])[:20]}")
+            raise ValueError(f"{quoted(key)} has dtype {quoted(record['dtype'])}")
         arrays[key] = np.frombuffer(record["data"], _DTYPES[record["dtype"]]).reshape(record["shape"])
     return arrays, metadata
 

@@ -3,8 +3,6 @@
 import unicodedata
 from collections.abc import Iterable
 
-from minires.wording import shown
-
 
 def display_width(text: str) -> int:
     """How many columns a terminal gives this text (Unicode Standard Annex 11: wide and full-width letters two)."""
@@ -15,14 +13,6 @@ def _columns_of(letter):
     if unicodedata.combining(letter) or unicodedata.category(letter) in ("Mn", "Me", "Cf", "Cc"):
         return 0
     return 2 if unicodedata.east_asian_width(letter) in "WF" else 1
-
-
-def printable(text: str) -> str:
-    """The text with what could move a terminal's cursor or turn the direction of writing as escapes, as `shown` has it.
-
-    Backslashes stay single: paths of Windows are full of them.
-    """
-    return "\\".join(shown(part, 10 * len(part) + 1) for part in text.split("\\"))
 
 
 def cut(text: str, columns: int) -> str:

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, BinaryIO
 
 from minires.pickle_steps import CHANGES, COST_OF_ENTRY, COSTS, NAMES, OF_OBJECTS, VALUES
+from minires.wording import shown
 
 MAX_STEPS = 2_000_000  # a step may count as several; a checkpoint of ResNet-152 with Adam's state takes 400,000
 MAX_STEPS_OF_DATA = 250_000  # where nothing may be left out; a batch of CIFAR-10 takes 20,085
@@ -226,7 +227,7 @@ class _Machine:
             raise Refused(f"its pickle takes more than {most:,} steps")
 
     def refused(self, what):
-        return Refused(f"refuses to load {ascii(what[:100])[1:-1]}: only {self.kinds} are read")
+        return Refused(f"refuses to load {shown(what)}: only {self.kinds} are read")
 
 
 def fill(dictionary: Any, items: Iterable[tuple[Any, Any]]) -> Any:

@@ -5,7 +5,7 @@ import math
 import sys
 from typing import Any
 
-from minires.wording import shown
+from minires.wording import quoted, shown
 
 DEEPEST = 32  # lists and dictionaries within each other; what this library writes has 8
 
@@ -34,7 +34,7 @@ def check(value: Any, kind: Any, name: str) -> None:
     """
     if isinstance(kind, tuple):
         if not any(_is_of(value, one) for one in kind):
-            raise ValueError(f"{name} is {ascii(value)[:40]}")
+            raise ValueError(f"{name} is {quoted(value)}")
     elif isinstance(kind, list):
         check(value, list, name)
         for number, item in enumerate(value):
@@ -46,7 +46,7 @@ def check(value: Any, kind: Any, name: str) -> None:
         for key, inner in kind.items():
             if key not in value:
                 raise ValueError(f"{name} lacks {key!r}")
-            check(value[key], inner, f"{name}.{ascii(key)[1:-1]}")
+            check(value[key], inner, f"{name}.{shown(key)}")
     else:
         check(value, (kind,), name)
 

@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any, TypedDict, get_type_hints
 
 from minires.plain import check
+from minires.wording import quoted
 
 
 class HistoryRow(TypedDict):
@@ -54,7 +55,7 @@ class Position:
         """The Position that `dataclasses.asdict` made `plain` of. Raises ValueError for anything else."""
         names = {one.name for one in fields(cls)}
         if unknown := set(plain) - names:
-            raise ValueError(f"its position has {ascii(min(unknown))[:40]}")
+            raise ValueError(f"its position has {quoted(min(unknown))}")
         check({**asdict(cls()), **plain}, _POSITION, "its position")
         return cls(**plain)
 

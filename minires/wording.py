@@ -1,8 +1,15 @@
-"""Text from a file that nobody has vouched for, as it may stand in a sentence on a terminal."""
+"""Text that nobody has vouched for, as it may stand in a sentence on a terminal.
 
+shown     a value from within a file: an escape in it is seen to be none of ours; `quoted`, where its kind matters
+readable  a name that the system gave (a file, a folder, a class called as they are), or a sentence with such names
+"""
+
+import re
 import unicodedata
 
 _LOOKS_EMPTY = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")  # letters and marks, to Unicode
+LONGEST_NAME = 4096  # letters, more than a path may have
+NO_UTF8 = re.compile(r"\\udc([89a-f][0-9a-f])")  # what Python makes of a byte in a file's name that is no UTF-8
 MOST_ACCENTS = 2  # on one letter, one above the other; more would cover the lines above
 
 
@@ -29,6 +36,24 @@ def shown(text: object, most: int = 100) -> str:
         if length > most:
             return _cut(parts, length, most)
     return "".join(parts)
+
+
+def quoted(value: object, most: int = 40) -> str:
+    """`shown`, with quotes around a text, so that "1" is told from 1."""
+    return f"'{shown(value, most)}'" if isinstance(value, (str, bytes)) else shown(value, most)
+
+
+def readable(name: str, most: int = 80) -> str:
+    """A name as text that can be printed and stored: escaped as `shown` does it, cut in the middle to `most` letters.
+
+    Backslashes stay single, as paths of Windows are full of them; bytes that are no UTF-8 become \\xNN.
+    """
+    if len(name) > 2 * LONGEST_NAME:  # accents without end would take minutes to bring into order
+        name = f"{name[:LONGEST_NAME]}...{name[-LONGEST_NAME:]}"
+    if not (name.isascii() and name.isprintable()):
+        parts = unicodedata.normalize("NFC", name).split("\\")
+        name = NO_UTF8.sub(r"\\x\1", "\\".join(shown(part, 10 * len(part) + 1) for part in parts))
+    return name if len(name) <= most else f"{name[: most // 2]}...{name[-most // 2 :]}"
 
 
 def _seen(letter):

@@ -260,12 +260,14 @@ def packed(content: bytes, rng: np.random.Generator) -> bytes:
     return _bits(made, rng) if rng.random() < 0.2 else made
 
 
-_watching: list[tuple[Path, list[str]]] = []
+_watching: list[tuple[Path, tuple[str, int] | None, list[str]]] = []
 
 
 def _heard(event, arguments):
     if _watching:
-        folder, seen = _watching[-1]
+        folder, host, seen = _watching[-1]
+        if event == "socket.connect" and arguments[1][:2] == host:
+            return
         if event in WAITING:
             seen.append(f"{event} {arguments[:2]!a}")
         elif event == "open" and isinstance(arguments[0], str):
@@ -275,13 +277,13 @@ def _heard(event, arguments):
 
 
 @contextmanager
-def nothing_reached(folder: Path) -> Iterator[None]:
-    """AssertionError where a program is started, a host is asked, or a file outside of the folder is written."""
+def nothing_reached(folder: Path, host: tuple[str, int] | None = None) -> Iterator[None]:
+    """AssertionError where a program is started, another host is asked, or a file outside of the folder is written."""
     if not hasattr(sys, "_minires_hears"):
         sys.addaudithook(_heard)
         sys._minires_hears = True  # type: ignore[attr-defined]  # a hook stays for as long as the process
     seen: list[str] = []
-    _watching.append((folder, seen))
+    _watching.append((folder, host, seen))
     try:
         yield
     finally:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from minires import checkpoint, optim
+from minires import checkpoint, optim, pretrained
 from minires.layers import Dropout, Linear
 from minires.models import resnet8
 from minires.sequential import Sequential
@@ -162,3 +162,21 @@ def test_what_could_not_be_read_is_not_written(tmp_path):
     with pytest.raises(OSError, match=r"its metadata takes .* bytes, at most 4194304 are read"):
         checkpoint.save(tmp_path / "a.safetensors", Sequential(Linear(2, 2, rng=0)), info={"a": "x" * 2**22})
     assert not list(tmp_path.iterdir())
+
+
+def test_the_longest_header_that_is_written_is_read_as_weights_too(tmp_path):
+    path, room = tmp_path / "a.safetensors", checkpoint.MAX_HEADER - 20_000
+    checkpoint.save(path, resnet8(rng=0), position={"history": "a" * room})
+    assert len(checkpoint.load(path).position["history"]) == room
+    assert pretrained.read(path)[1]["num_classes"] == 10
+
+
+def test_weights_whose_header_could_not_be_read_are_not_written(tmp_path):
+    path = tmp_path / "a.safetensors"
+    checkpoint.save(path, resnet8(rng=0))
+    state, metadata = pretrained.read(path)
+    pretrained.write(path, state, metadata)
+    before = path.read_bytes()
+    with pytest.raises(OSError, match=r"a.safetensors could not be written: its metadata takes .* shorter names"):
+        pretrained.write(path, state, {**metadata, "classes": ["a" * 10**6] * 10})
+    assert path.read_bytes() == before and len(list(tmp_path.iterdir())) == 1

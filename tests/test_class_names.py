@@ -4,9 +4,11 @@ import os
 
 import pytest
 
+from minires.cli import testing
 from minires.cli.weights import class_names as names_for
 from minires.data import CLASSES
 from minires.data.class_names import LISTS, class_names, read_class_names
+from minires.training import Evaluation
 
 
 @pytest.mark.parametrize(
@@ -89,3 +91,17 @@ def test_a_pipe_is_no_list(tmp_path):
     os.mkfifo(tmp_path / "names.txt")
     with pytest.raises(ValueError, match="it is a pipe, a device or a socket"):
         read_class_names(tmp_path / "names.txt")
+
+
+@pytest.mark.parametrize(
+    "classes, expected",
+    [
+        (("crane", "crane", "cat"), ["crane (class 0)", "crane (class 1)", "cat"]),
+        (("a", "a", "a (class 1)"), ["a (class 0)", "a (class 1)", "a (class 1) (class 2)"]),
+        (("a", "b", "c"), ["a", "b", "c"]),
+    ],
+)
+def test_no_accuracy_is_lost_where_two_classes_have_one_name(capsys, classes, expected):
+    found = testing.test_figures(Evaluation(1.0, 0.5, (1, 2, 3), (4, 4, 4)), classes, "a set")
+    assert list(found["class_acc"].items()) == list(zip(expected, (0.25, 0.5, 0.75), strict=True))
+    assert ("classes of one name" in capsys.readouterr().err) == (len(set(classes)) < 3)

@@ -8,8 +8,9 @@ import scripts
 from scripts import one_sentence, picture
 
 from minires.cli.recording import write_csv
-from minires.columns import cut, display_width, listed, padded, printable
+from minires.columns import cut, display_width, listed, padded
 from minires.position import HistoryRow
+from minires.wording import readable
 
 COLUMNS = tuple(HistoryRow.__annotations__)
 
@@ -136,7 +137,7 @@ def test_columns_of_a_terminal():
     assert cut("a cat", 5) == "a cat" and cut("a cats", 5) == "a ..." and cut("猫猫猫猫", 7) == "猫猫..."
     for text in ("cat", "猫猫猫猫猫", "a" * 30, ""):
         assert display_width(padded(text, 8)) == 8
-    assert printable("a\x1b[0m\n") == "a\\x1b[0m\\n"
+    assert readable("a\x1b[0m\n") == "a\\x1b[0m\\n"
     assert listed(["cat", "dog"]) == "cat, dog"
     assert listed(["cat"] * 1000, 20) == "cat, cat, cat, cat and 996 more"
 

@@ -58,6 +58,7 @@ class Server:
 
     def __init__(self, archives):
         self.archives, self.requests, self.over = archives, [], threading.Event()
+        self.hung_up = threading.Event()
         server = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -149,6 +150,26 @@ class Server:
         handler.send_response(302)
         handler.send_header("Location", "/circle")
         handler.end_headers()
+
+    def moved(self, handler):
+        handler.send_response(302)
+        handler.send_header("Location", "/binary")
+        handler.end_headers()
+        self.for_ever(handler, bytes(65_536))
+
+    def soon(self, handler):
+        self.for_ever(handler, b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def for_ever(self, handler, content):
+        try:
+            while not self.over.wait(0.01):
+                handler.wfile.write(content)
+        except OSError:
+            self.hung_up.set()
+            raise
+
+    def no_http(self, handler):
+        handler.wfile.write(b"SSH-2.0\r\n")
 
     def coloured(self, handler):
         handler.wfile.write(b"HTTP/1.1 500 \x1b[31mred\xe2\x80\xae\r\n\r\n")
@@ -292,7 +313,8 @@ def test_the_environment_variable_is_searched_before_the_cache(server, tmp_path,
         ("less-than-said", "broke off|wrong checksum"),
         ("packed", r"packs the file once more \(gzip\)"),
         ("elsewhere", "No connection adapters were found for 'file:///etc/passwd'"),
-        ("circle", "Exceeded 30 redirects"),
+        ("circle", "redirects more than 20 times, the limit"),
+        ("no-http", "broke off, or answers with what is no HTTP"),
         ("coloured", "HTTP 500 .x1b.31mred"),
     ],
 )
@@ -306,6 +328,23 @@ def test_a_host_that_misbehaves_costs_a_moment(server, capsys, page, reason):
     lines = capsys.readouterr().err.splitlines()
     assert lines[0] == f"downloading {server.url(page)}" and lines[2] == f"downloading {server.url('python')}"
     assert re.search(reason, lines[1]) and lines[1].isprintable()
+
+
+def test_of_a_page_that_redirects_nothing_but_the_address_is_read(server):
+    server.use("moved")
+    assert holds_the_images(find_cifar10(progress=False))
+    assert server.hung_up.wait(10), "the page is still listened to"
+
+
+def test_a_host_that_was_given_up_is_no_longer_listened_to(server):
+    server.use("soon", "python")
+    assert holds_the_images(find_cifar10(progress=False))
+    assert server.hung_up.wait(10), "it is still listened to"
+
+
+def test_a_host_that_talks_nonsense_once_is_asked_for_its_other_archive(server):
+    server.use("no-http", "python")
+    assert holds_the_images(find_cifar10(progress=False)) and server.requests[-1] == "python"
 
 
 def test_all_hosts_and_their_reasons_are_named(server, tmp_path, monkeypatch):

@@ -10,8 +10,8 @@ from PIL import Image
 from minires.data import DatasetError, Loader
 from minires.data.folders import read_image_folder
 from minires.data.images import Preprocessing
-from minires.data.scan import readable
 from minires.data.stream import Pictures
+from minires.wording import readable
 
 PLAIN = Preprocessing((0.5,) * 3, (0.5,) * 3, size=8, resize=8)
 

@@ -312,6 +312,28 @@ class TestDeepPixels:
         read_image_folder(tmp_path, plain, tell=told.append, value_range=(0, 2501))
         assert told == ["note: 12 pictures have integers of 16 bits: 0 becomes black and 2,501 white, in all"]
 
+    @pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf])
+    def test_one_without_a_largest_number_is_left_out(self, tmp_path, number):
+        for name in ("a", "b"):
+            (tmp_path / name).mkdir()
+            for picture in range(3):
+                values = np.full((8, 8), 0.1 * picture + 0.05 * (name == "b"), np.float32)
+                Image.fromarray(values).save(tmp_path / name / f"{picture}.tif")
+        Image.fromarray(np.full((8, 8), number, np.float32)).save(tmp_path / "a" / "0.tif")
+        told, plain = [], Preprocessing((0.5,) * 3, (0.5,) * 3, size=8, resize=8)
+        dataset = read_image_folder(tmp_path, plain, tell=told.append, skip_broken=True)
+        assert len(dataset.train_images) + len(dataset.test_images) == 5
+        assert any("no finite numbers" in line for line in told)
+
+    @pytest.mark.parametrize("value_range", [(0, np.inf), (np.nan, 1), (1, 0), (1, 1), (-np.inf, 0)])
+    def test_a_range_that_is_none_is_refused(self, tmp_path, value_range):
+        picture = self.save(tmp_path, np.full((8, 8), 0.1, np.float32), "a.tif")
+        plain = Preprocessing((0.5,) * 3, (0.5,) * 3, size=8, resize=8)
+        with pytest.raises(DatasetError, match="expected two finite numbers, what is black and then what is white"):
+            open_image(picture, value_range)
+        with pytest.raises(DatasetError, match="expected two finite numbers"):
+            read_image_folder(tmp_path, plain, value_range=value_range)
+
     def test_a_range_that_changes_nothing_and_one_that_cannot(self, tmp_path):
         told = []
         plain = Preprocessing((0.5,) * 3, (0.5,) * 3, size=8, resize=8)

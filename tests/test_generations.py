@@ -15,10 +15,11 @@ from scripts import one_sentence, table
 from test_data_cifar import make_batches, write_binary
 
 from minires import checkpoint
-from minires.cli import identity
+from minires.cli import identity, runs
 from minires.cli.recording import Recorder
 from minires.data import Loader
 from minires.data.stream import Pictures
+from minires.trainer import Trainer
 
 FAST = ("--batch-size", 16, "--model", "simple_cnn", "--seed", 3, "--lr", 0.05, "--device", "cpu", "--epochs", 3)
 
@@ -170,6 +171,54 @@ def test_a_disk_without_links_keeps_a_copy(whole, main, tmp_path, monkeypatch):
     assert not list((tmp_path / "run").glob(".*.part"))
 
 
+@pytest.mark.parametrize("harm", [lambda path: path.unlink(), flip], ids=["missing", "damaged"])
+def test_a_previous_that_is_lost_is_said_once_and_a_copy_of_last_takes_its_place(whole, main, run, harm):
+    harm(run / "previous.safetensors")
+    code, _, err = main("--resume", run)
+    assert code == 0 and "previous.safetensors" in err and "a copy of last.safetensors takes its place" in err
+    assert bits(run, "previous") == bits(whole) and load(run, "previous").position == load(whole).position
+    code, _, err = main("--resume", run)
+    assert code == 0 and "previous" not in err
+    flip(run / "last.safetensors")
+    code, _, err = main("--resume", run)
+    assert code == 0 and "the run goes on from previous.safetensors, after epoch 3" in err and bits(run) == bits(whole)
+
+
+def test_a_previous_that_cannot_be_there_yet_is_not_missed(main, tmp_path, monkeypatch):
+    def killed(self):
+        raise OSError("killed before its first step")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Trainer, "_epoch", killed)
+        assert main(*FAST, "--out", tmp_path / "run")[0] == 1
+    assert load(tmp_path / "run").position["epoch"] == 0
+    assert not (tmp_path / "run" / "previous.safetensors").exists()
+    code, _, err = main("--resume", tmp_path / "run")
+    assert code == 0 and "previous" not in err
+
+
+def test_what_was_read_before_the_folder_was_locked_is_read_again_only_if_it_has_changed(main, run, monkeypatch):
+    read, load_it = [], checkpoint.load
+
+    def loaded(path):
+        read.append(os.path.basename(path))
+        return load_it(path)
+
+    monkeypatch.setattr(checkpoint, "load", loaded)
+    assert main("--resume", run)[0] == 0
+    assert read.count("last.safetensors") == 1
+    read.clear()
+    claim = runs.claimed
+
+    def claimed(*arguments):
+        shutil.copy(run / "previous.safetensors", run / "last.safetensors")
+        return claim(*arguments)
+
+    monkeypatch.setattr(runs, "claimed", claimed)
+    code, printed, _ = main("--resume", run)
+    assert code == 0 and read.count("last.safetensors") == 2 and "going on after epoch 2" in printed
+
+
 # The best -----------------------------------------------------------------------------------------------------------
 
 
@@ -184,7 +233,7 @@ def test_a_best_that_last_holds_is_made_again(main, tmp_path):
         assert (load(out, "best").info, bits(out, "best")) == before
 
 
-@pytest.mark.parametrize("name", ["last", "best"])
+@pytest.mark.parametrize("name", ["last", "best", "previous"])
 def test_a_file_of_another_run_is_refused(main, run, tmp_path, name):
     main(*FAST, "--seed", 4, "--out", tmp_path / "other")
     shutil.copy(tmp_path / "other" / f"{name}.safetensors", run)

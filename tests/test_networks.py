@@ -8,6 +8,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from minires import models, no_grad, pretrained
+from minires.pretrained import parts
 from minires.pretrained.networks import find_network
 
 
@@ -605,6 +606,27 @@ def test_names_that_attack_cost_no_time(state, message):
         find_network(state)
     assert len(str(error.value)) < 200
     assert time.process_time() - start < 10
+
+
+def test_networks_within_networks_are_refused(monkeypatch):
+    """Each array of the innermost would be renamed once for every network around it."""
+    state = {f"{'a.' * depth}layer1.0.conv1.weight": zeros(1) for depth in range(20)}
+    monkeypatch.setattr(parts, "MOST_RENAMED", 200)
+    with pytest.raises(pretrained.WeightsError, match="holds networks within networks, 210 arrays of them; save the"):
+        find_network(state)
+
+
+def test_an_array_that_is_called_as_the_network_is_left_out_under_its_name():
+    found = find_network({**under("model.net.", R8), "model": zeros(3), "model.net": zeros(3)})
+    same(found.state, R8)
+    assert set(found.left_out) == {"model", "model.net"}
+
+
+def test_a_line_break_behind_the_name_that_tells_a_network(tmp_path):
+    """The name of a numbered child is none then, and nothing is left that could be a layer."""
+    save_file({"2.0.conv1.weight\n": zeros(4), "0.weight": zeros(4)}, tmp_path / "a.safetensors")
+    with pytest.raises(pretrained.WeightsError, match=r"these 1 arrays .* belong to no network that is known"):
+        pretrained.read(tmp_path / "a.safetensors")
 
 
 def test_what_is_taken_answers_as_it_should(tmp_path):

@@ -1,13 +1,16 @@
 """minires.pretrained: files recognised, loaded and written, against PyTorch's own files and figures."""
 
+import argparse
 import hashlib
+import json
+import pickle
 from pathlib import Path
 
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from minires import models, no_grad, pretrained
+from minires import checkpoint, models, no_grad, pretrained
 from minires.data.images import Preprocessing
 
 REAL = Path(__file__).resolve().parents[2] / "shared" / "weights" / "resnet20-12fca82f.th"
@@ -196,6 +199,53 @@ def test_damaged_metadata(tmp_path, header):
     save_file(without_counts(models.resnet8(rng=0)), tmp_path / "a.safetensors", metadata)
     with pytest.raises(pretrained.WeightsError, match=r"a.safetensors: .*damaged"):
         pretrained.read(tmp_path / "a.safetensors")
+
+
+CONFIG = {
+    "dataset": {"name": "cifar10", "label": "CIFAR-10"},
+    "sizes": {"test": 100},
+    "settings": {"model": "resnet8", "range": None},
+    "preprocessing": {"mean": [0.5] * 3, "std": [0.5] * 3, "size": 32, "resize": 32},
+    "classes": [str(number) for number in range(10)],
+}
+
+
+def checkpoint_of(path, **settings):
+    """A run's checkpoint with these settings, its checksum right."""
+    arrays = without_counts(models.resnet8(rng=0))
+    config = {**CONFIG, "settings": {**CONFIG["settings"], **settings}}
+    metadata = {"format": checkpoint.FORMAT, "minires": json.dumps({"info": {"config": config}})}
+    save_file(arrays, path, metadata | {"sha256": checkpoint.digest(arrays, metadata)})
+    return path
+
+
+@pytest.mark.parametrize("value_range", [[1.0, 0.0], [0.0, 0.0], [0.0], [0.0, 1.0, 2.0]])
+def test_a_range_of_pixels_that_is_none(tmp_path, value_range):
+    path = checkpoint_of(tmp_path / "a.safetensors", range=[0.0, 2501.0])
+    assert pretrained.read(path)[1]["run"]["range"] == [0.0, 2501.0]
+    with pytest.raises(
+        pretrained.WeightsError, match=r"a.safetensors: its metadata is damaged \(ValueError: range is \["
+    ):
+        pretrained.read(checkpoint_of(path, range=value_range))
+
+
+def test_a_bit_turned_in_a_runs_checkpoint_is_noticed(tmp_path):
+    path = checkpoint_of(tmp_path / "a.safetensors")
+    content = bytearray(path.read_bytes())
+    content[-7] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(pretrained.WeightsError, match=r"a.safetensors: damaged \(.*\): give another copy of the file"):
+        pretrained.read(path)
+
+
+def test_objects_beside_a_network_are_named(tmp_path):
+    """What is no array is left out, and the notes say so."""
+    arrays = {key: array.copy() for key, array in without_counts(models.resnet8(rng=0)).items()}
+    arguments = argparse.Namespace(lr=0.1)
+    (tmp_path / "a.pkl").write_bytes(pickle.dumps({"net": arrays, "args": arguments}, 4))
+    state, metadata = pretrained.read(tmp_path / "a.pkl")
+    same(state, arrays)
+    assert "left out, as no arrays: argparse.Namespace" in metadata["notes"]
 
 
 @pytest.mark.parametrize("content", [b"", b"PK", b"\x89HDF\r\n\x1a\n", b"hello, world", b"\x80\x02}q\x00."])

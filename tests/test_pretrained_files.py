@@ -15,7 +15,7 @@ from safetensors.numpy import save_file
 from weights_cases import GOOD, READERS, STORAGES, dictionary, named, number, storage, tensor, text, torch_zip, whole
 
 from minires import pickles
-from minires.pretrained import zip_file
+from minires.pretrained import files, zip_file
 from minires.pretrained.content import MAX_INFO
 from minires.pretrained.errors import WeightsError
 from minires.pretrained.networks import _note_of_parts
@@ -236,6 +236,34 @@ def test_an_unreadable_file_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr("builtins.open", fail)
     with pytest.raises(WeightsError, match=r"a\.pth: cannot be read \(Permission denied\); check"):
         read_torch(tmp_path / "a.pth")
+
+
+def test_a_file_that_does_not_fit_into_memory_is_named(tmp_path, monkeypatch):
+    def fail(*args):
+        raise MemoryError
+
+    (tmp_path / "a.safetensors").write_bytes(GOOD["safetensors"])
+    monkeypatch.setattr(np, "empty", fail)
+    with pytest.raises(WeightsError, match=r"a\.safetensors: does not fit into memory; close other programs, or use"):
+        read_safetensors(tmp_path / "a.safetensors")
+
+
+def test_a_file_that_grows_shorter_while_it_is_read_is_refused(tmp_path, monkeypatch):
+    """Another program writes it anew."""
+    path = tmp_path / "a.pth"
+    pickled = whole(dictionary(x=tensor(storage("0", 100_000), (100_000,))))
+    path.write_bytes(cases.torch_old(pickled, {"0": bytes(400_000)}))
+    size = path.stat().st_size
+
+    def before(file):
+        os.truncate(path, size // 2)
+        return size
+
+    monkeypatch.setattr(files, "size_of", before)
+    with pytest.raises(
+        WeightsError, match=r"a\.pth: cut short while it was read: 400000 bytes were expected; download"
+    ):
+        read_torch(path)
 
 
 @pytest.mark.parametrize("kind", READERS)
@@ -567,6 +595,13 @@ def test_zip_bombs_are_refused_before_they_unpack(tmp_path):
         assert sentence in refusal(read_npz, tmp_path / "a.npz", content)
 
 
+def test_an_entry_of_fewer_bytes_than_the_directory_says_is_refused(tmp_path):
+    """Its checksum is that of the bytes that are there."""
+    content = with_directory(GOOD["torch zip"], 2, size=cases.A.nbytes + 8)
+    message = refusal(read_torch, tmp_path / "a.pth", content)
+    assert message.endswith("damaged: an entry of this zip file is cut short; download it again")
+
+
 def test_entries_over_each_other_are_refused(tmp_path):
     content = cases.zip_of({f"{i}.npy": bytes(10_000 if i == 0 else 0) for i in range(20)})
     for i in range(1, 20):
@@ -593,8 +628,8 @@ def record(dtype="F32", shape=(2,), offsets=(0, 8)):
 @pytest.mark.parametrize(
     ("header", "size", "sentence"),
     [
-        (struct.pack("<Q", 2**63), None, "whose header of 9223372036854775808 bytes is over 2097152"),
-        (struct.pack("<Q", 2**21), None, "cut short or damaged"),
+        (struct.pack("<Q", 2**63), None, "whose header of 9223372036854775808 bytes is over 4194304"),
+        (struct.pack("<Q", 2**22), None, "cut short or damaged"),
         (b"[" * 100_000, 0, "over 32 deep"),
         (b"{}" * 2, 0, "damaged (JSONDecodeError"),
         (b"\xff\xfe", 0, "damaged"),

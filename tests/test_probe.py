@@ -84,6 +84,13 @@ def test_what_is_known_is_not_tried(tmp_path):
         assert "pad-end" in row.overrides["variant"]
 
 
+def test_an_eps_that_is_known_is_the_only_one(tmp_path):
+    images, labels = labelled(tmp_path / "a.safetensors", R8, 20)
+    rows = probe(tmp_path / "a.safetensors", images, labels, overrides={"variant": ["eps=1e-3"]})
+    found = {word for row in rows for word in row.overrides["variant"] if word.startswith("eps")}
+    assert found == {"eps=1e-3"} and {row.overrides.get("order") for row in rows} == {None, "BGR"}
+
+
 def test_labels_of_other_classes(resnet8, tmp_path):
     images, labels = np.zeros((20, 32, 32, 3), np.uint8), np.arange(20) % 10
     with pytest.raises(

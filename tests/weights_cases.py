@@ -13,6 +13,7 @@ import pickletools
 import random
 import signal
 import struct
+import sys
 import time
 import tracemalloc
 import zipfile
@@ -26,7 +27,9 @@ from minires.pretrained.npz_file import read_npz
 from minires.pretrained.safetensors_file import read_safetensors
 from minires.pretrained.torch_file import read_torch
 
-SECONDS = 20  # of the processor's time for a file of a few thousand bytes: what takes longer hangs
+# Of the processor's time for a file of a few thousand bytes: what takes longer hangs. A tracer, of coverage or of a
+# debugger, takes ten times as long as the lines that it looks at.
+SECONDS = 20 if sys.gettrace() is None else 200
 MEMORY_FACTOR, MEMORY_BESIDE = 8, 2**26  # times the file, and bytes beside
 
 READERS = {"torch zip": read_torch, "torch old": read_torch, "safetensors": read_safetensors, "npz": read_npz}

@@ -7,7 +7,6 @@ and goes with the process, however that ends, so that nothing has to be removed 
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
 import os
 import platform
@@ -20,13 +19,14 @@ from pathlib import Path
 
 from minires.cli.output import note
 from minires.cli.recording import FILES
-from minires.columns import listed, printable
+from minires.columns import listed
 from minires.data.scan import is_leaving
+from minires.locks import stands_at, try_to_lock
 from minires.plain import check, read_json
+from minires.wording import readable
 
 LOCK = ".lock"
 _TRIES, _PAUSE = 5, 0.1  # another process that only asks who holds a folder holds it for a moment
-_HELD = (errno.EWOULDBLOCK, errno.EACCES, errno.EDEADLK)  # what systems say of a lock that another has
 _CURES = {
     "--out": "name another folder",
     "--resume": "copy the folder to where you may write, and give --resume the copy",
@@ -91,7 +91,7 @@ def _refuse_what_is_there(folder):
         raise ValueError(f"--out {folder} already holds a run: go on with --resume {folder}, or name another folder")
     if of_a_run:
         raise ValueError(f"--out {folder} already holds {', '.join(of_a_run)} of a run: name another folder")
-    others = [printable(name) for name in there if not is_leaving(name)]
+    others = [readable(name) for name in there if not is_leaving(name)]
     if others:
         raise ValueError(
             f"--out {folder} holds other files ({listed(others, 60)}): name another folder, a run has one of its own"
@@ -141,7 +141,7 @@ def _lock(folder, flag, more):
         # a link in a folder that came from elsewhere could name any file of the user's
         descriptor = os.open(path, os.O_RDWR | more | getattr(os, "O_NOFOLLOW", 0), 0o666)
         try:
-            if _try_to_lock(descriptor, bool(more)) and _is_still(path, descriptor):
+            if _try_to_lock(descriptor, bool(more)) and stands_at(path, descriptor):
                 return descriptor
             holder = _holder(descriptor)
         except BaseException:
@@ -158,35 +158,17 @@ def _lock(folder, flag, more):
 def _try_to_lock(descriptor, tell):
     """Whether this process has the lock now; where the file system knows no locks it has, which is told."""
     try:
-        if sys.platform == "win32":
-            import msvcrt
-
-            os.lseek(descriptor, 2**20, os.SEEK_SET)  # beyond what is written, which others may read
-            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-        else:
-            import fcntl
-
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return try_to_lock(descriptor)
     except OSError as error:
-        if error.errno in _HELD:
-            return False
         if tell:
             note(f"this file system has no locks ({error.strerror}): start no second process in the run's folder")
-    return True
-
-
-def _is_still(path, descriptor):
-    """Whether the locked file is the one that stands there, and not one that its holder has just removed."""
-    try:
-        return os.path.samestat(os.stat(path, follow_symlinks=False), os.fstat(descriptor))
-    except FileNotFoundError:
-        return False
+        return True
 
 
 def _let_go(folder, descriptor):
     """Remove the file while it is locked, so that nobody else's is; Windows removes no open file, and keeps it."""
     if sys.platform != "win32":
         with contextlib.suppress(OSError):
-            if _is_still(folder / LOCK, descriptor):
+            if stands_at(folder / LOCK, descriptor):
                 os.unlink(folder / LOCK)
     os.close(descriptor)

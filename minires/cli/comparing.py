@@ -13,10 +13,10 @@ from minires.cli.legs import described
 from minires.cli.progress import clock
 from minires.columns import cut, display_width, padded
 from minires.data.regular import read_regular
-from minires.data.scan import readable
 from minires.inspection.pictures.figures import new_figure
 from minires.plain import read_json
 from minires.position import HistoryRow
+from minires.wording import readable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

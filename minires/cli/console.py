@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 
 from minires.cli.meant import flag_for
-from minires.columns import display_width, padded, printable
+from minires.columns import display_width, padded
 from minires.names import unknown
 from minires.textbook import softmax
+from minires.wording import readable
 
 if TYPE_CHECKING:
     from minires.training import Evaluation
@@ -124,9 +125,9 @@ def evaluation_table(
         rows = rows if len(rows) <= 20 else rows[:10] + rows[-10:]
     numbers = [f"  {f'{right / of:7.2%}' if of else '      -'}  {right:5,} of {of:5,}" for _, right, of in rows]
     left = 80 - 2 - max(map(len, numbers), default=0)
-    width = min(left, max((display_width(printable(name)) for name, *_ in rows), default=0))
+    width = min(left, max((display_width(readable(name, 300)) for name, *_ in rows), default=0))
     for (name, *_), figures in zip(rows, numbers, strict=True):
-        yield f"  {padded(printable(name), width)}{figures}"
+        yield f"  {padded(readable(name, 300), width)}{figures}"
 
 
 def none_for_nan(value: float) -> float | None:

@@ -5,6 +5,7 @@ previous.safetensors as last was when the epoch before ended; from here the run 
 best.safetensors     the model that did best; last knows its digest, and is written before it
 """
 
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from minires.data.regular import read_regular
 from minires.plain import check, read_json
 from minires.position import Position
 from minires.trainer import best_info
-from minires.wording import shown
+from minires.wording import quoted, shown
 
 LAST, PREVIOUS, BEST = "last.safetensors", "previous.safetensors", "best.safetensors"
 
@@ -28,6 +29,7 @@ class Found:
     name: str
     checkpoint: Checkpoint
     notes: tuple[str, ...]
+    read_of: tuple[tuple[int, int, int] | None, ...] = ()  # what told the files apart from all others at that time
 
     @property
     def position(self) -> Position:
@@ -38,12 +40,29 @@ class Found:
 # Where the run stands -----------------------------------------------------------------------------------------------
 
 
+def still_newest(found: Found) -> Found:
+    """`found` or, where a file that it was read of is no longer the same, what `newest` finds now."""
+    return found if found.read_of == _read_of(found.folder) else newest(found.folder)
+
+
+def _read_of(folder):
+    """(inode, size, time) of each file that `newest` reads; None for one that is not there."""
+    told: list[tuple[int, int, int] | None] = []
+    for name in (LAST, PREVIOUS, "config.json"):
+        try:
+            status = os.stat(folder / name)
+            told.append((status.st_ino, status.st_size, status.st_mtime_ns))
+        except OSError:
+            told.append(None)
+    return tuple(told)
+
+
 def newest(folder: Path) -> Found:
     """last.safetensors or, where that is damaged or gone, previous.safetensors.
 
     Raises CheckpointError where neither can be used, and for one that is of another run than config.json beside it.
     """
-    name, notes = LAST, []
+    name, notes, read_of = LAST, [], _read_of(folder)
     try:
         found = _load(folder / LAST)
     except FileNotFoundError:
@@ -60,7 +79,7 @@ def newest(folder: Path) -> Found:
             f"{folder / name}: is of run {shown(own)}, config.json beside it of run {shown(configured)}: put the file "
             "back that belongs here; if it is config.json that does not, remove that one: it is made again"
         )
-    return Found(folder, name, found, tuple(notes))
+    return Found(folder, name, found, tuple(notes), read_of)
 
 
 def _load_previous(folder, trouble):
@@ -125,6 +144,35 @@ def mend_last(found: Found) -> None:
         checkpoint.write(found.folder / LAST, found.checkpoint)
 
 
+def trouble_with_previous(found: Found) -> str | None:
+    """Why there is no previous.safetensors to go on from if last.safetensors were damaged; None: there is, or was none.
+
+    Raises CheckpointError for one of another run, which would be replaced.
+    """
+    position, path = found.position, found.folder / PREVIOUS
+    if found.name == PREVIOUS or (position.epoch, position.batch) == (0, 0):
+        return None
+    try:
+        previous = _load(path)
+    except FileNotFoundError:
+        return f"{path} is missing"
+    except DamagedError as error:
+        return error.trouble
+    own, its = run_of(found.checkpoint), run_of(previous)
+    if own is not None and its is not None and own != its:
+        raise CheckpointError(
+            f"{path}: is of run {shown(its)}, {found.name} beside it of run {shown(own)}: put the one back that "
+            "belongs here, or move it away, and a copy of the other takes its place"
+        )
+    return None
+
+
+def mend_previous(found: Found, trouble: str) -> str:
+    """Put a copy of last.safetensors in the place of a previous.safetensors with which there is `trouble`; a note."""
+    checkpoint.write(found.folder / PREVIOUS, found.checkpoint)
+    return f"{trouble}: a copy of {LAST} takes its place"
+
+
 # The best -----------------------------------------------------------------------------------------------------------
 
 
@@ -165,7 +213,7 @@ def _look_at_best(path, found, position):
             "belongs here, or move it away, and the best is made again or looked for anew"
         )
     if not _is_the_best(best, position):
-        epoch = ascii(best.info.get("epoch"))[:20]
+        epoch = quoted(best.info.get("epoch"))
         return best, f"{path} is of epoch {epoch}, the best that {found.name} knows of epoch {position.best_epoch}"
     return best, None
 

@@ -37,7 +37,9 @@ class Leg(TypedDict):
 
 
 def resumed_settings(given: Mapping[str, Any], script: Script) -> dict[str, Any]:
-    """The settings of the run to go on with, `legs` among them; a flag that would make it another run is refused.
+    """The settings of the run to go on with; a flag that would make it another run is refused.
+
+    Among them are, for `minires.cli.runs.train`, its `legs`, whether one is new, and the Found that it goes on from.
 
     What the run's checkpoint says is checked as `minires.cli.saved` has it.
     """
@@ -65,6 +67,7 @@ def resumed_settings(given: Mapping[str, Any], script: Script) -> dict[str, Any]
         "out": str(folder),
         "legs": legs + ([leg] if leg else []),
         "new_leg": leg is not None,
+        "found": found,
     }
 
 

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from minires.columns import printable
 from minires.data.images import deep_range, open_image
 from minires.data.inspect import plain
 from minires.data.opened import with_image
+from minires.wording import readable
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -39,7 +39,7 @@ def open_and_say(name: str, value_range: tuple[float, float] | None) -> "Image":
     if deep is not None:
         low, high = value_range or deep[1:]
         meant = f"{deep[0]}: {plain(low)} is black and {plain(high)} white; --range LOW HIGH says otherwise"
-        print(f"note: {printable(str(name))}: {meant}", file=sys.stderr)
+        print(f"note: {readable(str(name), 4096)}: {meant}", file=sys.stderr)
     return image
 
 

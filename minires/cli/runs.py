@@ -10,7 +10,15 @@ from typing import Any, TypeVar
 from minires import backend, data
 from minires.cli.claim import claimed, new_folder
 from minires.cli.console import fail, in_flags, notice_in_flags
-from minires.cli.generations import mend_last, newest, run_of, settle_best
+from minires.cli.generations import (
+    Found,
+    mend_last,
+    mend_previous,
+    run_of,
+    settle_best,
+    still_newest,
+    trouble_with_previous,
+)
 from minires.cli.identity import draw_id, of_data, refuse_other_data
 from minires.cli.legs import plan
 from minires.cli.output import note, output_is_kept_elsewhere, steady_output
@@ -18,12 +26,12 @@ from minires.cli.progress import Watcher, how_to_go_on, stopping_on_signals
 from minires.cli.recording import Recorder, environment
 from minires.cli.settings import check_settings, class_weights
 from minires.cli.testing import lost, test
-from minires.columns import printable
 from minires.files import cure
 from minires.module import Module
 from minires.optim import Optimizer
 from minires.trainer import Trainer
 from minires.training import Interrupted
+from minires.wording import readable
 
 Given = TypeVar("Given")
 
@@ -59,7 +67,7 @@ def _sentence(error):
     """The error as it is, or with its cure where the system words it."""
     if error.errno is None:
         return error
-    return f"{printable(str(error.filename or 'a file'))}: {error.strerror}: {cure(error)}"
+    return f"{readable(str(error.filename or 'a file'), 4096)}: {error.strerror}: {cure(error)}"
 
 
 def out_of_memory(settings: Mapping[str, Any], given: Mapping[str, Any]) -> int:
@@ -108,6 +116,7 @@ def train(
     """
     check_settings(settings)
     resume, new_leg = settings.pop("resume", None), settings.pop("new_leg", False)
+    stands = [settings.pop("found")] if resume else []
     train_loader, val_loader = loaders[:2]
     if settings["patience"] is not None and val_loader is None:
         raise ValueError("--patience waits for a better validation result: leave it out, or give --val-split 1 or more")
@@ -141,7 +150,7 @@ def train(
             cuda_graph=device == "gpu" and settings["cuda_graph"],
         )
         if resume:
-            go_on(trainer, recorder, config, new_leg)
+            go_on(trainer, recorder, config, new_leg, stands.pop())  # its arrays are not kept through the training
         else:
             recorder.config(config)
         return run_to_the_end(trainer, loaders[2], recorder, config)
@@ -177,19 +186,21 @@ def configuration(
     }
 
 
-def go_on(trainer: Trainer, recorder: Recorder, config: dict[str, Any], new_leg: bool) -> None:
+def go_on(trainer: Trainer, recorder: Recorder, config: dict[str, Any], new_leg: bool, found: Found) -> None:
     """Take up the run where its checkpoints say that it stands, and make its other files agree with that.
 
+    found: what was read before the folder was this process's; read again if it has changed.
     Raises ValueError, with nothing changed, for other data, for checkpoints of several runs or moments, and for a run
     that has ended and lost its best model.
     """
-    found = newest(trainer.folder)
+    found = still_newest(found)
     was = found.checkpoint.info["config"]
     refuse_other_data(was, config)
     config["run"] = run_of(found.checkpoint) or config["run"]  # those of earlier versions get one now
     config["dataset"]["notice"] = was["dataset"]["notice"]
     given = {name: value for name, value in config["settings"].items() if name != "dataset"}
     config["settings"] = {**was["settings"], **given}  # in their order, and "auto" stays what was asked for
+    lacks_previous = trouble_with_previous(found)
     trainer.resume(found.checkpoint)
     trouble, notes = settle_best(found)
     if trouble and trainer.finished:
@@ -197,6 +208,8 @@ def go_on(trainer: Trainer, recorder: Recorder, config: dict[str, Any], new_leg:
     if trouble:
         notes.append(f"{trouble}: the best is looked for anew from epoch {trainer.position.epoch + 1} on")
         trainer.position.best_val_acc, trainer.position.best_val_loss, trainer.position.best_model = None, None, ""
+    if lacks_previous:
+        notes.append(mend_previous(found, lacks_previous))
     for text in notes:
         note(text)
     mend_last(found)

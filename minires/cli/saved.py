@@ -16,10 +16,10 @@ from typing import Any, NamedTuple
 from minires.checkpoint import CheckpointError
 from minires.cli.output import note
 from minires.cli.settings import check_settings
-from minires.columns import cut, printable
 from minires.data import DATASETS
 from minires.data.cifar_kinds import CIFAR10, KINDS, find_layout
 from minires.plain import check, is_number
+from minires.wording import readable
 
 LARGEST = 10**9  # of whole numbers: beyond all that a run has
 MOST_THREADS = 1024
@@ -75,7 +75,7 @@ def checked_config(path: Path, config: Any, script: Script, resume: str) -> dict
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         why = f"{error} is missing" if isinstance(error, KeyError) else str(error)
         raise CheckpointError(
-            f"{path}: its settings are damaged ({cut(printable(why), 200)}): use another checkpoint of the run"
+            f"{path}: its settings are damaged ({readable(why, 200)}): use another checkpoint of the run"
         ) from error
     return config
 
@@ -143,5 +143,5 @@ def readable_data_dir(settings: Mapping[str, Any]) -> str | None:
     with contextlib.suppress(OSError, ValueError):
         if find_layout(folder, KINDS.get(name, CIFAR10)) is not None:
             return folder
-    note(f"the run's data is no longer in {cut(printable(folder), 200)}: looked for as without --data-dir")
+    note(f"the run's data is no longer in {readable(folder, 200)}: looked for as without --data-dir")
     return None

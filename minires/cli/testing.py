@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,14 @@ from minires import backend, checkpoint, data
 from minires.cli.console import evaluation_table, none_for_nan
 from minires.cli.output import note
 from minires.cli.recording import Recorder
-from minires.columns import cut
+from minires.columns import cut, listed
 from minires.inspection.explain import confusion_matrix
 from minires.inspection.pictures.mistakes import draw_confusion_matrix, draw_images
 from minires.textbook import softmax
 from minires.trainer import Trainer
 from minires.training import Evaluation, evaluate
 from minires.types import Array
+from minires.wording import readable
 
 
 def test(
@@ -84,8 +86,8 @@ def lost(trouble: str, folder: Path) -> str:
 
 
 def test_figures(evaluation: Evaluation, classes: Sequence[str], label: str) -> dict[str, Any]:
-    """What a test found, for a JSON file."""
-    by_class = zip(classes, evaluation.class_accuracy, strict=True)
+    """What a test found, for a JSON file. Classes of one name get their numbers in `class_acc`, which is said."""
+    by_class = zip(_distinct(classes), evaluation.class_accuracy, strict=True)
     return {
         "test_loss": none_for_nan(evaluation.loss),
         "test_acc": evaluation.accuracy,
@@ -95,6 +97,17 @@ def test_figures(evaluation: Evaluation, classes: Sequence[str], label: str) -> 
         "class_acc": {name: none_for_nan(value) for name, value in by_class},
         "dataset": label,
     }
+
+
+def _distinct(classes):
+    """The names, none twice."""
+    numbered = [f"{name} (class {label})" for label, name in enumerate(classes)]
+    times = Counter(classes)
+    if not (twins := [name for name, number in times.items() if number > 1]):
+        return classes
+    note(f"classes of one name ({listed(map(readable, twins), 60)}): class_acc tells them apart by their numbers")
+    names = [name if times[name] == 1 else other for name, other in zip(classes, numbered, strict=True)]
+    return names if len(set(names)) == len(names) else numbered
 
 
 class Answers:

@@ -10,9 +10,9 @@ from minires.cli.console import in_flags
 from minires.cli.settings import add_arguments
 from minires.data.class_names import LISTS, read_class_names
 from minires.data.class_names import class_names as known_names
-from minires.data.scan import readable
 from minires.pretrained.identity import assumed_sentences, preprocessing_text
 from minires.pretrained.readings import FIELDS
+from minires.wording import readable
 
 OF_WEIGHTS = (  # what the owner of a file of weights knows better than the file
     "--part", "--preprocessing", "--mean", "--std", "--channel-order", "--size", "--resize", "--interpolation",

@@ -10,7 +10,6 @@ import hashlib
 import re
 import shutil
 import sys
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,9 @@ from minires.data.cifar import read_cifar
 from minires.data.cifar_kinds import CIFAR10, CIFAR100, Cifar, Layout
 from minires.data.dataset import DatasetError
 from minires.data.packed import BROKEN, MOST_PACKED, opened
-from minires.data.scan import is_leaving, readable
+from minires.data.scan import is_leaving
+from minires.data.scratch import scratch
+from minires.wording import readable
 
 ENDINGS = (".tar.gz", ".tgz", ".tar", ".tar.xz", ".txz", ".tar.bz2", ".tbz2", ".zip")
 
@@ -93,22 +94,23 @@ def md5_of(path: str | Path) -> str:
     return digest.hexdigest()
 
 
-def unpack(path: Path, kind: Cifar, official: Archive | None) -> None:
-    """Unpack the files we know from an archive into a folder beside it: all of them, or nothing.
+def unpack(path: Path, kind: Cifar, official: Archive | None, place: Path | None = None) -> None:
+    """Unpack the files we know from an archive into a folder in `place`, default beside it: all of them, or nothing.
 
     official: which of them it is by its checksum; None: none, so that its images are read before they are believed.
     """
     print(f"unpacking {_shown(path)}", file=sys.stderr, flush=True)
-    with tempfile.TemporaryDirectory(prefix=".unpacking-", dir=path.parent) as temporary:
-        layout = _extract(path, kind, Path(temporary))
-        folder = Path(temporary) / layout.folder
+    place = path.parent if place is None else place
+    with scratch(place, "unpacking") as temporary:
+        layout = _extract(path, kind, temporary)
+        folder = temporary / layout.folder
         if official is not None:
             label = "CIFAR-10" if kind == CIFAR10 else "CIFAR-100"
             (folder / "COMPLETE").write_text(f"{label}, unpacked from an archive with MD5 {official.md5}\n")
         else:
             with _about(path, "its files are damaged"):
                 read_cifar(folder, kind)
-        final = path.parent / layout.folder
+        final = place / layout.folder
         try:
             folder.rename(final)
         except OSError:

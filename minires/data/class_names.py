@@ -7,8 +7,8 @@ themselves come with.
 from pathlib import Path
 
 from minires.data.regular import read_regular
-from minires.data.scan import readable
 from minires.names import unknown
+from minires.wording import readable
 
 LISTS = ("cifar10", "cifar100", "cifar100-coarse", "imagenet")
 MOST_BYTES = 2**24

@@ -7,9 +7,9 @@ A download goes from host to host until one delivers: a host that refuses, stall
 costs a few seconds, not the evening.
 """
 
+import contextlib
 import os
 import sys
-import tempfile
 from pathlib import Path
 from typing import cast
 from urllib.parse import urlsplit
@@ -19,6 +19,7 @@ from minires.data.archives import ARCHIVES, ARCHIVES100, BINARY, BINARY100, PYTH
 from minires.data.cifar_kinds import CIFAR10, Cifar, find_layout
 from minires.data.dataset import DatasetError, DatasetUnavailable
 from minires.data.receiving import MINIMUM_RATE, HostFailed, TooSlow, Unreachable, receive
+from minires.data.scratch import clear, scratch
 
 # Where to download from, in order. Mirrors need not be trusted: what they send is checked.
 OFFICIAL = "https://www.cs.toronto.edu/~kriz"
@@ -73,6 +74,7 @@ def find_cifar10(
     name = "CIFAR-10" if kind == CIFAR10 else "CIFAR-100"
     known, hosts = (ARCHIVES, SOURCES) if kind == CIFAR10 else (ARCHIVES100, SOURCES100)
     for place in places:
+        clear(place)
         # a damaged archive in the cache is replaced, not reported
         if find_layout(place, kind) is not None:
             return place
@@ -88,15 +90,27 @@ def find_cifar10(
         _pooch()
         target = cast(Path, target)  # with pooch there is a cache
         target.mkdir(parents=True, exist_ok=True)
-        archive = _download(target, sources, progress, patient, known, name)
-        archives.unpack(target / archive.name, kind, archive)
-        (target / archive.name).unlink()
+        with scratch(target, "downloading") as folder:
+            archive = _download(folder, sources, progress, patient, known, name)
+            _unpack(folder / archive.name, kind, archive, target)
     except DatasetUnavailable as error:
         raise DatasetUnavailable(f"no {name} in {searched}; {error}") from error
     except OSError as error:
         message = f"{target}: cannot be written to ({error.strerror or error}); give another folder as data_dir"
         raise (DatasetUnavailable if data_dir is None else DatasetError)(message) from error
     return target
+
+
+def _unpack(path, kind, archive, target):
+    """Unpack what was downloaded into the folder `target`; the archive is kept there if that is interrupted."""
+    try:
+        archives.unpack(path, kind, archive, target)
+    except DatasetError:
+        raise
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.replace(path, target / archive.name)
+        raise
 
 
 def _pooch():
@@ -159,21 +173,20 @@ def _fetch(url, archive, folder, progress, minimum_rate, known):
     pooch = _pooch()
     _say(f"downloading {url}")
     pooch.get_logger().setLevel("WARNING")  # it would announce the download a second time
-    with tempfile.TemporaryDirectory(prefix=".downloading-", dir=folder) as temporary:
-        try:
-            path = pooch.retrieve(
-                url,
-                known_hash=None if archive is None else f"md5:{archive.md5}",
-                fname="archive.tar.gz",
-                path=temporary,
-                downloader=lambda url, output_file, _: receive(url, output_file, progress, minimum_rate),
-            )
-        except ValueError as error:  # pooch's word for a wrong checksum
-            raise HostFailed("sent a file with the wrong checksum") from error
+    try:
+        path = pooch.retrieve(
+            url,
+            known_hash=None if archive is None else f"md5:{archive.md5}",
+            fname="received",
+            path=folder,
+            downloader=lambda url, output_file, _: receive(url, output_file, progress, minimum_rate),
+        )
+    except ValueError as error:  # pooch's word for a wrong checksum
+        raise HostFailed("sent a file with the wrong checksum") from error
+    if archive is None:
+        found = archives.md5_of(path)
+        archive = next((official for official in known if official.md5 == found), None)
         if archive is None:
-            found = archives.md5_of(path)
-            archive = next((official for official in known if official.md5 == found), None)
-            if archive is None:
-                raise HostFailed(f"sent a file with MD5 {found}, which is neither of the official archives")
-        os.replace(path, folder / archive.name)
+            raise HostFailed(f"sent a file with MD5 {found}, which is neither of the official archives")
+    os.replace(path, folder / archive.name)
     return archive

@@ -8,7 +8,7 @@ import numpy as np
 
 from minires.backend import get_threads
 from minires.data.dataset import Dataset, DatasetError
-from minires.data.images import Preprocessing, as_rgb, open_image
+from minires.data.images import Preprocessing, as_rgb, check_range, open_image
 from minires.data.inspect import look_into, say_depth
 from minires.data.listing import (
     Listing,
@@ -23,8 +23,8 @@ from minires.data.listing import (
     separate,
 )
 from minires.data.parts import find_pictures
-from minires.data.scan import readable
 from minires.data.stream import ROOM, Kept, Pictures
+from minires.wording import readable
 
 
 def read_image_folder(
@@ -65,6 +65,7 @@ def read_image_folder(
     Files with the same bytes are in one part only: they are drawn together, and where the parts are given, those to
     learn from are left out. Raises DatasetError for what is no such folder, and where it could mean two things.
     """
+    check_range(value_range)
     folders = [folder] if isinstance(folder, (str, Path)) else list(folder)
     reader = _Reader(preprocessing, value_range, skip_broken, stream, tell, bar)
     listing = make_listing(find_pictures(folders, test_folder, splits, labels, label_columns, tell), tell)

@@ -1,11 +1,13 @@
 """Pictures from files, of the kinds that Pillow decodes by itself, made ready as a set of weights wants them."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
+from minires.data.dataset import DatasetError
 from minires.data.limits import NotThisPicture
 from minires.data.opened import with_image
 
@@ -23,9 +25,19 @@ def open_image(path: str | Path | BinaryIO, value_range: tuple[float, float] | N
     It is turned as its EXIF orientation says; transparency is laid on white, grey, palette and CMYK pictures are
     converted; of several frames it is the first. Grey pictures of more than 8 bits are scaled from value_range, (low,
     high), or else from the range of their type (`deep_range`); what lies outside is black or white.
-    Raises DatasetError for what is no picture, damaged or too large.
+    Raises DatasetError for what is no picture, damaged or too large, and for a range that is none.
     """
+    check_range(value_range)
     return with_image(path, lambda image: as_rgb(image, value_range))
+
+
+def check_range(value_range: tuple[float, float] | None) -> None:
+    """Raises DatasetError unless it is None, or two finite numbers of which the first is the lower."""
+    if value_range is not None and not -math.inf < value_range[0] < value_range[1] < math.inf:
+        raise DatasetError(
+            f"the range of pictures of more than 8 bits is {value_range[0]} to {value_range[1]}: expected two finite "
+            "numbers, what is black and then what is white, which is more"
+        )
 
 
 def as_rgb(image: "Image", value_range: tuple[float, float] | None = None) -> "Image":

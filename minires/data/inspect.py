@@ -11,12 +11,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from minires.data.dataset import DatasetError
 from minires.data.headers import check_header, png_chunks
 from minires.data.images import deep_pixels, deep_range, is_deep_colour
 from minires.data.limits import NotThisPicture
 from minires.data.opened import picture_bytes, with_image
-from minires.data.scan import readable
+from minires.wording import readable
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -168,11 +170,14 @@ def plain(number: float) -> str:
 
 
 def _largest(paths, kind):
-    """The largest number in those of the files that are of this kind; None where none can be read."""
+    """The largest number in those of the files that are of this kind; None where none can be read as a picture."""
 
     def largest(image):
         deep = deep_range(image)
-        return deep_pixels(image, deep).max().item() if deep is not None and deep[0] == kind else None
+        if deep is None or deep[0] != kind:
+            return None
+        pixels = deep_pixels(image, deep)
+        return pixels.max().item() if np.isfinite(pixels).all() else None
 
     found = []
     for path in paths:

@@ -12,7 +12,8 @@ import numpy as np
 from minires.data.dataset import DatasetError, draw_groups
 from minires.data.inspect import copies
 from minires.data.parts import Files
-from minires.data.scan import EXAMPLES, readable
+from minires.data.scan import EXAMPLES
+from minires.wording import readable
 
 UNEQUAL = 2  # the largest class over the smallest, from which on it is told
 Tell = Callable[[str], None]

@@ -15,8 +15,8 @@ from minires.data.dataset import DatasetError
 from minires.data.headers import check_header, without_text
 from minires.data.limits import NotThisPicture, check_sides
 from minires.data.regular import read_regular
-from minires.data.scan import readable
 from minires.forks import Locked
+from minires.wording import readable
 
 if TYPE_CHECKING:
     from PIL.Image import Image

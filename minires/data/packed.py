@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from minires.data.dataset import DatasetError
-from minires.data.scan import readable
 from minires.data.xz import open_xz
+from minires.wording import readable
 
 MOST_PACKED = 2**30  # bytes of an archive: CIFAR's have 163 to 170 MB
 MOST_UNPACKED = 2**30  # bytes of all files in it: CIFAR's hold 186 MB

@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from minires.data.dataset import DatasetError
-from minires.data.scan import EXAMPLES, Skipped, identity, pictures_in, readable, sub_folders
+from minires.data.scan import EXAMPLES, Skipped, identity, pictures_in, sub_folders
 from minires.data.tables import read_labels
+from minires.wording import readable
 
 PARTS = {
     **dict.fromkeys(("train", "training"), "train"),

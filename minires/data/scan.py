@@ -5,15 +5,13 @@ is an error, and none of it passes in silence: it is left out and counted.
 """
 
 import os
-import re
-import unicodedata
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from minires.columns import printable
 from minires.data.dataset import DatasetError
+from minires.wording import readable
 
 PICTURES = frozenset((
     "apng", "avif", "bmp", "dds", "dib", "gif", "heic", "heif", "icns", "ico", "j2c", "j2k", "jfif", "jp2", "jpc",
@@ -30,8 +28,6 @@ HIDDEN = "hidden or left by a system (.DS_Store, Thumbs.db, ...)"
 OTHERS = "no pictures by their names"
 LINKS = "links that lead nowhere or in circles"
 EXAMPLES = 3
-LONGEST_NAME = 4096  # letters, more than a path may have
-NO_UTF8 = re.compile(r"\\udc([89a-f][0-9a-f])")  # what Python makes of a byte in a file's name that is no UTF-8
 
 
 @dataclass
@@ -56,18 +52,6 @@ class Skipped:
             names = ", ".join(self.examples[kind]) + (", ..." if number > EXAMPLES else "")
             endings = ", ".join(f"{ending} {count:,}" for ending, count in self.endings.most_common(4))
             yield f"left out: {number:,} {kind}{f' ({endings})' if kind == OTHERS and endings else ''}: {names}"
-
-
-def readable(name: str, most: int = 80) -> str:
-    """A file's name as text that can be printed and stored: bytes that are no UTF-8 as \\xNN, cut in the middle.
-
-    What `printable` escapes is escaped.
-    """
-    if len(name) > 2 * LONGEST_NAME:  # accents without end would take minutes to bring into order
-        name = f"{name[:LONGEST_NAME]}...{name[-LONGEST_NAME:]}"
-    if not (name.isascii() and name.isprintable()):
-        name = NO_UTF8.sub(r"\\x\1", printable(unicodedata.normalize("NFC", name)))
-    return name if len(name) <= most else f"{name[: most // 2]}...{name[-most // 2 :]}"
 
 
 def is_leaving(name: str) -> bool:

@@ -15,7 +15,8 @@ from typing import Any
 
 from minires.data.dataset import DatasetError
 from minires.data.regular import read_regular
-from minires.data.scan import EXAMPLES, readable
+from minires.data.scan import EXAMPLES
+from minires.wording import readable
 
 LABELS = frozenset((  # what columns of classes are called
     "label", "labels", "class", "classes", "class_name", "classname", "category", "target", "y", "breed", "species",

@@ -10,6 +10,7 @@ import itertools
 import json
 import math
 import os
+import re
 import subprocess
 import sys
 import zlib
@@ -30,6 +31,8 @@ Fetch = Callable[[int, int], np.ndarray]  # (start, count) -> uint8 (count,) of 
 SECONDS, MEMORY = 4, 2**27  # of the processor, and bytes, that HDF5 may take; an honest file needs 0.1 s
 _PATIENCE = 120  # seconds on the clock, for a machine that has much else to do
 _GZIP, _SHUFFLE = 1, 2  # HDF5's numbers of its filters
+_LARGEST = 2**63
+_DTYPE = re.compile(r"[<>|][fiu]\d{1,2}")
 _SAVE_AGAIN = "load the file in Keras and save it again"
 _AGAIN = "download or save the file again"
 
@@ -80,8 +83,19 @@ def stored_arrays(content: BinaryIO | np.ndarray, leave_out: Collection[str] = (
 
 
 def _stored(told):
-    """A StoredArray of what is told of it, with a name that can be printed."""
-    return StoredArray(**{**told, "name": shown(told["name"], 300), "shape": tuple(told.get("shape") or ())})
+    """A StoredArray of what is told of it, of words that can be printed and numbers that count something.
+
+    What damage has made of HDF5 may tell anything: an array of -1 bytes would make room for another of any size.
+    """
+    told = {**told, "name": shown(told["name"], 300), "odd": shown(told.get("odd", ""))}
+    array = StoredArray(**{**told, "shape": tuple(told["shape"] or ())})
+    numbers = [*array.shape, *(array.chunks or ()), *array.filters, array.offset, array.size]
+    for start, *others in array.pieces:
+        numbers += [*start, *others]
+    counts = all(number is None or (type(number) is int and 0 <= number < _LARGEST) for number in numbers)
+    if not counts or (array.dtype is not None and not _DTYPE.fullmatch(array.dtype)):
+        raise WeightsError(f"HDF5 says of {array.name} what makes no sense: {_AGAIN}")
+    return array
 
 
 def _answer(command, content):

@@ -4,6 +4,8 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+from minires.wording import quoted
+
 TELL_TALE = 512  # bytes from the start that are enough to tell
 SUFFIXES = (".pth", ".pt", ".th", ".tar", ".bin", ".ckpt", ".safetensors", ".npz", ".h5", ".hdf5", ".keras", ".pkl")
 
@@ -64,15 +66,16 @@ def tar_archive(start: bytes) -> str | None:
     name = start[:100].rstrip(b"\0").removeprefix(b"./")
     if name in (b"", b"sys_info", b"pickle", b"storages", b"tensors"):
         return "is of the tar format of PyTorch's first versions; load it there and save it again"
-    readable = ascii(name.decode(errors="replace"))[:60]
-    return f"is a tar archive, of {readable} and so on; unpack it and name the weights in it"
+    return (
+        f"is a tar archive, of {quoted(name.decode(errors='replace'))} and so on; unpack it and name the weights in it"
+    )
 
 
 def zip_archive(entries: Iterable[str]) -> str:
     """What a zip archive with these entries is that is of no format of weights, "is ...; cure"."""
     weights = [entry for entry in entries if entry.lower().endswith(SUFFIXES)]
     if weights:
-        return f"is a zip archive of {ascii(weights[0])[:80]} and so on; unpack it and name the file of weights in it"
+        return f"is a zip archive of {quoted(weights[0], 80)} and so on; unpack it and name the file of weights in it"
     return "is a zip file without PyTorch's data.pkl; check where it is from"
 
 

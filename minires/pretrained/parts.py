@@ -154,7 +154,7 @@ def scopes(part: Part, parts: list[Part], state: Mapping[str, np.ndarray]) -> It
     for key, array in state.items():
         if key not in taken and not key.startswith(away):
             own = key.split(".", len(words))
-            shared = _shared(own, words)
+            shared = _shared(own[:-1], words)  # the last word is an array's own name
             levels[shared][".".join(own[shared:])] = array
     for shared in range(len(words), -1, -1):
         yield ".".join([*words[:shared], ""]), levels[shared]

@@ -13,13 +13,13 @@ from pathlib import Path
 
 import numpy as np
 
+from minires.checkpoint import MAX_HEADER  # all that is written here can be read here
 from minires.plain import read_json
 from minires.pretrained.errors import WeightsError
 from minires.pretrained.files import as_numbers, item_size, opened, read_at, size_of
-from minires.wording import shown
+from minires.wording import quoted, shown
 
 LARGEST = 2**63  # what a shape or place stays below, as in every format's own reader
-MAX_HEADER = 2**21  # bytes; a state of a thousand arrays takes a tenth of it
 
 DTYPE_NAMES = {
     "F64": "float64",
@@ -73,7 +73,7 @@ def _place(key, record):
     dtype, shape, (begin, end) = record["dtype"], record["shape"], record["data_offsets"]
     if not isinstance(dtype, str) or dtype not in DTYPE_NAMES:
         raise WeightsError(
-            f"'{shown(key, 80)}' is of dtype {ascii(dtype)[:20]}; save it as one of {', '.join(DTYPE_NAMES)}"
+            f"'{shown(key, 80)}' is of dtype {quoted(dtype)}; save it as one of {', '.join(DTYPE_NAMES)}"
         )
     if len(shape) > 32 or any(type(n) is not int or not 0 <= n < LARGEST for n in (*shape, begin, end)):
         raise WeightsError(f"the shape or place of '{shown(key, 80)}' makes no sense; download it again")

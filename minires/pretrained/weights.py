@@ -200,4 +200,6 @@ def write(path: str | Path, state: Mapping[str, np.ndarray], metadata: Mapping[s
     arrays = {key: np.ascontiguousarray(array) for key, array in state.items()}
     means = [key for key in arrays if key.endswith("running_mean")]
     arrays |= {key.replace("running_mean", "num_batches_tracked"): np.array(0, np.int64) for key in means}
-    write_atomically(path, save(arrays, {"format": FORMAT, "minires": written(metadata)}))
+    file = save(arrays, {"format": FORMAT, "minires": written(metadata)})
+    checkpoint.refuse_long_header(path, file, "give its classes shorter names")
+    write_atomically(path, file)

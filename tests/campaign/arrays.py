@@ -1,10 +1,14 @@
 """Files of arrays: safetensors, NumPy's, Keras's, folders; and what they say of themselves."""
 
+import base64
 import copy
 import gzip
 import json
+import math
 import random
+import subprocess
 import zipfile
+import zlib
 from functools import partial
 from unittest import mock
 
@@ -206,6 +210,59 @@ def tables(prepared, rng, number, folder):
     return checked(read, path)
 
 
+def _answers():
+    """-> (bytes, an answer of HDF5 about arrays of every kind in them, one about a whole network in a larger file)."""
+    numbers = np.arange(6, dtype="<f4")
+    shuffled = np.frombuffer(numbers.tobytes(), np.uint8).reshape(6, 4).T.tobytes()
+    pieces, content = [], numbers.tobytes()
+    for number, piece in enumerate((zlib.compress(shuffled), shuffled)):  # the second did not go through gzip
+        pieces.append([[0, 3 * number], len(content), len(piece), 2 * number])
+        content += piece
+    packed = {"shape": [2, 6], "dtype": "<f4", "chunks": [2, 3], "filters": [2, 1], "pieces": pieces}
+    arrays = [
+        {"name": "/whole", "shape": [2, 3], "dtype": "<f4", "offset": 0, "size": 24},
+        {"name": "/packed", **packed},
+        {"name": "/small", "shape": [3], "dtype": ">f8", "content": base64.b64encode(bytes(24)).decode()},
+        {"name": "/empty", "shape": [0], "dtype": "<f2", "offset": None, "size": 0},
+    ]
+    network, end = [], 0
+    for name, (_, shape) in keras_files.by_number(keras_files.network(50, classes=10)).items():
+        size = 2 * math.prod(shape)
+        network.append({"name": f"/{name}", "shape": shape, "dtype": "<f2", "offset": end, "size": size})
+        end += size
+    return content, {"arrays": arrays}, {"arrays": network}
+
+
+CONTENT, ANSWER, ANSWER_OF_NETWORK = _answers()
+REFUSALS = (
+    {"refused": "/a has another name in the file, too"},
+    {"damaged": "file signature not found"},
+    {"arrays": [{"name": "/a", "shape": None, "dtype": None, "odd": "no numbers"}]},
+)
+
+
+def _answered(read):
+    """Reads what the process that asks HDF5 would write, about a small file that is always the same."""
+
+    def reading(path):
+        done = subprocess.CompletedProcess([], 0, path.read_bytes())
+        place = path.with_name("answered.h5")
+        place.write_bytes(CONTENT)
+        with mock.patch.object(subprocess, "run", lambda *_, **__: done):
+            return bounded(read, place, allowed=(WeightsError,))
+
+    return reading
+
+
+def _stored(path):
+    """The arrays of a file, in whatever network."""
+    with named(path), open(path, "rb") as file:
+        arrays = hdf5_arrays.stored_arrays(file)
+        hdf5_arrays.check_storage(arrays, path.stat().st_size)
+        for each in arrays:
+            assert hdf5_arrays.read_array(each, partial(read_at, file)).shape == each.shape
+
+
 # What stands beside the arrays ------------------------------------------------------------------------------------
 
 
@@ -273,6 +330,10 @@ FUZZ = {
         lambda: [cases.GOOD["safetensors"], cases.safetensors(HEADER, bytes(96))], _fuzzed(read_safetensors)
     ),
     "npz": Target(lambda: [cases.GOOD["npz"]], _fuzzed(read_npz)),
+    "HDF5's answers": Target(
+        lambda: [json.dumps(answer).encode() for answer in (ANSWER, *REFUSALS)], _answered(_stored)
+    ),
+    "HDF5's answers of networks": Target(lambda: [json.dumps(ANSWER_OF_NETWORK).encode()], _answered(read_keras)),
     "what stands beside": Target(
         lambda: [json.dumps(content).encode() for content in BESIDE.values()], _fuzzed(_beside)
     ),

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from minires.columns import cut, printable
+from minires.columns import cut
 from minires.inspection.pictures.figures import image_grid, new_figure
+from minires.wording import readable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -35,7 +36,7 @@ def draw_confusion_matrix(counts: Sequence[Sequence[int]] | np.ndarray, classes:
             axes.text(guess, true, str(count), ha="center", va="center", fontsize=9, color=colour)
     shown = range(0, len(classes), next(step for step in (1, 2, 5, 10, 20, 50, 100, 1000) if len(classes) <= 40 * step))
     names = [
-        cut(printable(classes[label]), 24).replace("$", r"\$") for label in shown
+        cut(readable(classes[label], 300), 24).replace("$", r"\$") for label in shown
     ]  # of "$" matplotlib makes formulas
     axes.set_xticks(shown, names, rotation=45, ha="right")
     axes.set_yticks(shown, names)
