@@ -5,6 +5,7 @@
 # make campaign   attacks on what is promised, hours of them; an hour: make campaign ARGS="--minutes 60"
 # make fuzz    files made by what they reach in the readers, ten minutes a reader; make fuzz ARGS="npz --minutes 60"
 # make coverage   which lines and branches of the readers of weights their tests reach, twenty minutes
+# make kernels    every kernel of the GPU's path, compiled for five kinds of GPUs, and checked on this machine's processor
 # make docs    the documentation as a site, in docs/_build/html; make docs-serve also shows it in a browser
 # Each builds its environment, .venv or .venv-oldest, by itself.
 # Another Python: make test PYTHON=python3.12. More flags: make train ARGS="--epochs 10"
@@ -12,12 +13,12 @@
 PYTHON ?= python3
 ARGS ?=
 BIN := .venv/bin
-SLOW := against benchmarks campaign docs exercises experiments explain finetune ideas imagenet measuring parity pipeline_benchmark protocol \
+SLOW := against benchmarks campaign docs exercises experiments explain finetune ideas imagenet kernels measuring parity pipeline_benchmark protocol \
 	recording sabotage site train_cifar
 READERS := $(wildcard tests/test_pretrained*.py) \
 	$(addprefix tests/test_,$(addsuffix .py,class_names data_cifar meant networks probe readings))
 
-.PHONY: train test test-oldest check lint docs docs-serve campaign fuzz coverage clean
+.PHONY: train test test-oldest check lint docs docs-serve campaign fuzz coverage kernels clean
 
 train: .venv/ready
 	$(BIN)/python examples/train_cifar.py $(ARGS)
@@ -41,6 +42,10 @@ campaign: .venv/ready-dev
 
 fuzz: .venv/ready-campaign
 	PYTHONPATH=tests $(BIN)/python -m campaign.fuzzing $(ARGS)
+
+kernels: .venv/ready-dev
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "nvidia-cuda-nvrtc>=13"
+	$(BIN)/python tests/prove_kernels.py $(ARGS)
 
 coverage: .venv/ready-campaign
 	$(BIN)/python -m coverage erase

@@ -10,15 +10,11 @@ The names and signatures are those of CuPy 14, as far as a network could want th
 import contextlib
 import ctypes
 import functools
-import hashlib
 import operator
-import os
-import subprocess
 import sys
-import tempfile
 import types
-from pathlib import Path
 
+import kernel_double
 import numpy as np
 
 __version__ = "14.0.0"
@@ -532,8 +528,13 @@ class _OutOfMemoryError(MemoryError):
     """The device has no memory left."""
 
 
+class _CompileException(Exception):
+    """A kernel that does not compile; its text is the compiler's log."""
+
+
 class _Device:
     id = 0
+    compute_capability = "90"
 
     def __init__(self, device=None):
         pass
@@ -603,7 +604,7 @@ _null = _Stream()
 @functools.cache
 def _load_cublas():
     """A library in this process whose file is called libcublas.so: the functions of cuBLAS that minires calls."""
-    library = ctypes.CDLL(str(_built(_CUBLAS, f"libcublas.so.{_CUDA // 1000}")))
+    library = ctypes.CDLL(str(kernel_double.built(_CUBLAS, f"libcublas.so.{_CUDA // 1000}")))
     multiply = _MULTIPLY(_multiply)
     if library.set_multiply(multiply):
         raise RuntimeError(f"another double has this cuBLAS, of CUDA {_CUDA}")
@@ -677,6 +678,7 @@ cuda = types.SimpleNamespace(
     using_allocator=lambda allocator: contextlib.nullcontext(),
     get_current_stream=lambda: _null,
     alloc=lambda size: types.SimpleNamespace(ptr=0),
+    compiler=types.SimpleNamespace(CompileException=_CompileException),
     memory=types.SimpleNamespace(OutOfMemoryError=_OutOfMemoryError),
     runtime=types.SimpleNamespace(
         getDeviceCount=lambda: 1,
@@ -692,21 +694,9 @@ cuda = types.SimpleNamespace(
 lib = types.SimpleNamespace(stride_tricks=types.SimpleNamespace(as_strided=_as_strided))
 
 
-# Kernels of our own: the same text, compiled for this machine's processor, with loops in the place of threads.
+# Kernels of our own: kernel_double.py builds and runs the same text on this machine's processor.
 
 
-_LOOPS = """
-#include <cmath>
-using namespace std;
-static int BLOCK_X, BLOCK_Y, BLOCKS_X;
-#define KERNEL extern "C" void
-#define SHARED static
-#define SYNC
-#define FOR_EACH_THREAD(t) for (int t = 0; t < THREADS; t++)
-struct Four { float numbers[4]; };
-extern "C" void stand_at(int x, int y, int blocks) { BLOCK_X = x; BLOCK_Y = y; BLOCKS_X = blocks; }
-"""
-_KERNELS = Path(__file__).resolve().parents[1] / ".pytest_cache" / "kernels"
 _C_TYPES = {
     np.int32: ctypes.c_int,
     np.int64: ctypes.c_longlong,
@@ -719,16 +709,9 @@ class RawModule:
     """A module of kernels; raises where the text has not the prelude that this double knows how to replace."""
 
     def __init__(self, *, code, options=()):
-        from minires.backend.gpu.source import PRELUDE
-
-        if not code.startswith(PRELUDE):
-            raise ValueError("the double compiles kernels that begin with minires.backend.gpu.source.PRELUDE")
-        self._library = ctypes.CDLL(str(_built(_LOOPS + code.removeprefix(PRELUDE))))
+        self._module = kernel_double.Module(code)
 
     def get_function(self, name):
-        function = getattr(self._library, name)
-        function.restype = None
-
         def launch(grid, block, args):
             if (*block, 1, 1)[:3] != (256, 1, 1):
                 raise ValueError(f"the double's blocks have 256 threads, got {block}")
@@ -737,13 +720,7 @@ class RawModule:
                     raise ValueError("a kernel is given a pointer alone: an array must be contiguous")
             numbers = [_argument(arg) for arg in args]
             width, height, _ = (*grid, 1, 1)[:3]
-
-            def run():
-                for y in range(height):
-                    for x in range(width):
-                        self._library.stand_at(x, y, width)
-                        function(*numbers)
-
+            run = functools.partial(self._module.launch, name, width, height, numbers)
             _tell("kernel", name, sum(map(_bytes_of, args)))
             if _tape is not None:
                 _tape.append(run)
@@ -772,25 +749,3 @@ def _argument(arg):
         words = type("Words", (ctypes.Structure,), {"_fields_": [("words", ctypes.c_longlong * (arg.nbytes // 8))]})
         return words.from_buffer_copy(arg.tobytes())
     return _C_TYPES[type(arg)](arg)
-
-
-def _built(text, name="kernel.so"):
-    """The shared library of a text, compiled once for all processes."""
-    library = _KERNELS / hashlib.sha256(text.encode()).hexdigest()[:32] / name
-    library.parent.mkdir(parents=True, exist_ok=True)
-    if not library.exists():
-        with tempfile.TemporaryDirectory(dir=_KERNELS) as folder:
-            source, made = Path(folder, "kernel.cpp"), Path(folder, "kernel.so")
-            source.write_text(text)
-            command = ["g++", "-O1", "-shared", "-fPIC", "-std=c++17", "-ffp-contract=off", "-Wall", "-Werror"]
-            unused = [
-                "-Wno-unused-variable",
-                "-Wno-unused-but-set-variable",
-                "-Wno-sign-compare",
-                "-Wno-unused-function",
-            ]
-            done = subprocess.run([*command, *unused, str(source), "-o", str(made)], capture_output=True, text=True)
-            if done.returncode:
-                raise RuntimeError(f"g++ does not compile this kernel:\n{done.stderr}\n{text}")
-            os.replace(made, library)
-    return library

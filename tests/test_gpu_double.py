@@ -385,22 +385,103 @@ def test_devices_with_a_broken_cupy(monkeypatch):
     assert resolve_device("auto") == "cpu"
 
 
-@pytest.mark.parametrize(
-    ("count", "reason"),
-    [
-        (lambda: 0, "no CUDA device.*nvidia-smi"),
-        (lambda: (_ for _ in ()).throw(RuntimeError("cudaErrorInsufficientDriver: old")), "InsufficientDriver.*driver"),
-        (lambda: (_ for _ in ()).throw(RuntimeError()), "RuntimeError"),
-    ],
-)
-def test_devices_without_a_driver(monkeypatch, count, reason):
+OLD = "cudaErrorInsufficientDriver: CUDA driver version is insufficient for CUDA runtime version"
+MISSING = 'Failure finding "libnvrtc.so.13 or libnvrtc.so.12": No such file: libnvrtc.so.13'
+NO_IMAGE = "cudaErrorNoKernelImageForDevice: no kernel image is available for execution on the device"
+UNKNOWN = "nvrtc: error: invalid value for --gpu-architecture (-arch)"
+
+
+def broken_cupy(monkeypatch, answer, driver=13020, built=13020):
+    """A CuPy in which whoever asks for the number of GPUs gets an answer, or an exception."""
+
+    def count():
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    versions = {"driverGetVersion": lambda: driver, "runtimeGetVersion": lambda: built}
     broken = types.ModuleType("cupy")
     broken.ndarray = cupy_double.ndarray
-    broken.cuda = types.SimpleNamespace(runtime=types.SimpleNamespace(getDeviceCount=count))
+    broken.cuda = types.SimpleNamespace(runtime=types.SimpleNamespace(getDeviceCount=count, **versions))
     monkeypatch.setitem(sys.modules, "cupy", broken)
-    with pytest.raises(DeviceError, match=reason):
+
+
+@pytest.mark.parametrize(
+    ("answer", "versions", "sentence"),
+    [
+        (0, (13020, 13020), "CuPy found no CUDA device; check with: nvidia-smi"),
+        (RuntimeError(OLD), (0, 13020), f"there is no NVIDIA driver ({OLD}); install it and check it with: nvidia-smi"),
+        (
+            RuntimeError(OLD),
+            (12040, 13020),
+            f"the NVIDIA driver knows CUDA up to 12.4 and CuPy was built for 13.2 ({OLD}); install a newer driver, "
+            "or CuPy for its CUDA: pip install cupy-cuda12x",
+        ),
+        (
+            RuntimeError(OLD),
+            (11080, 12090),
+            f"the NVIDIA driver knows CUDA up to 11.8 and CuPy was built for 12.9 ({OLD}); install a newer driver",
+        ),
+        (
+            RuntimeError(f"{MISSING}\n{MISSING}"),
+            (13000, 13020),
+            f"CuPy was built for CUDA 13.2 and does not find its libnvrtc.so.13 ({MISSING}); install CUDA 13 with it: "
+            'pip install "cupy-cuda13x[ctk]"',
+        ),
+        (
+            RuntimeError(NO_IMAGE),
+            (13000, 13020),
+            f"this card has no place in CUDA 13.2, which CuPy was built for ({NO_IMAGE}); install CuPy for an older "
+            "one: pip install cupy-cuda12x",
+        ),
+        (
+            RuntimeError(UNKNOWN),
+            (12090, 12090),
+            f"this card has no place in CUDA 12.9, which CuPy was built for ({UNKNOWN}); install an older CuPy",
+        ),
+        (
+            RuntimeError(),
+            (13020, 12090),
+            "CuPy found no working CUDA device (RuntimeError); install NVIDIA's driver and check it with: nvidia-smi",
+        ),
+    ],
+)
+def test_devices_that_do_not_work_name_the_reason_and_the_cure(monkeypatch, answer, versions, sentence):
+    broken_cupy(monkeypatch, answer, *versions)
+    with pytest.raises(DeviceError) as caught:
         resolve_device("gpu")
+    assert str(caught.value) == f'no GPU: {sentence}, or use device="cpu"'
     assert resolve_device("auto") == "cpu"
+
+
+def test_a_driver_that_does_not_even_tell_its_version(monkeypatch):
+    broken_cupy(monkeypatch, 1)
+    monkeypatch.delattr(sys.modules["cupy"].cuda.runtime, "driverGetVersion")
+    with pytest.raises(DeviceError, match=r"no working CUDA device .*driverGetVersion"):
+        resolve_device("gpu")
+
+
+def test_a_kernel_that_does_not_compile_names_the_architecture_and_the_log(cupy, monkeypatch):
+    log = """/tmp/a.cu(18): error: identifier "y" is undefined
+        x[0] = y;
+    ptxas fatal   : Ptx assembly aborted due to errors
+    1 error detected in the compilation of "/tmp/a.cu"."""
+
+    def refuse(*, code):
+        raise cupy.cuda.compiler.CompileException(log)
+
+    monkeypatch.setattr(cupy, "RawModule", refuse)
+    monkeypatch.setattr(fusing, "_made", {})
+    with pytest.raises(DeviceError) as caught:
+        backend.elementwise(lambda x: x - 12345.0, fake(1, 2))
+    assert str(caught.value) == (
+        'the kernel fused does not compile for this GPU, sm_90, with CuPy 14.0.0 (/tmp/a.cu(18): error: identifier "y" '
+        "is undefined; ptxas fatal   : Ptx assembly aborted due to errors); install another CuPy, or report it, or use "
+        'device="cpu"'
+    )
+    monkeypatch.undo()
+    monkeypatch.setitem(sys.modules, "cupy", cupy)
+    assert to_numpy(backend.elementwise(lambda x: x - 12345.0, fake(12345))) == 0, "it is not remembered as wrong"
 
 
 def test_a_gpu_that_cannot_compute(cupy, monkeypatch):

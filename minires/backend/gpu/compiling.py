@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from minires.backend.errors import DeviceError
 from minires.backend.gpu import source
 from minires.types import Array
 
@@ -18,14 +19,28 @@ INTEGER = {"int": np.int32, "long long": np.int64}
 
 
 def compiled(name: str, body: str, real: str, index: str) -> Any:
-    """The kernel `name` of a text, in which T is REAL[real] and Index an integer type; compiled once."""
+    """The kernel `name` of a text, in which T is REAL[real] and Index an integer type; compiled once.
+
+    Raises DeviceError with the GPU's architecture and what its compiler says where it does not compile.
+    """
     return _compiled(cupy(), name, body, real, index)
+
+
+def text(body: str, real: str, index: str) -> str:
+    """The whole text that a kernel is compiled from."""
+    return f"{source.PRELUDE}{source.EACH}typedef {REAL[real]} T;\ntypedef {index} Index;\n{body}"
 
 
 @functools.lru_cache(maxsize=4096)
 def _compiled(xp, name, body, real, index):
-    types = f"typedef {REAL[real]} T;\ntypedef {index} Index;\n"
-    return xp.RawModule(code=source.PRELUDE + source.EACH + types + body).get_function(name)
+    try:
+        return xp.RawModule(code=text(body, real, index)).get_function(name)
+    except xp.cuda.compiler.CompileException as error:
+        lines = [line.strip() for line in str(error).splitlines() if "error:" in line or "fatal" in line]
+        raise DeviceError(
+            f"the kernel {name} does not compile for this GPU, sm_{xp.cuda.Device().compute_capability}, with CuPy "
+            f"{xp.__version__} ({'; '.join(lines[:3]) or 'without a log'}); install another CuPy, or report it"
+        ) from error
 
 
 def index_type(n: int) -> str:

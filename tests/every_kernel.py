@@ -1,0 +1,102 @@
+"""Every kernel that the library makes, as text: all that device_cases.py has, and the networks that people train.
+
+Nothing is compiled or computed for it: what would launch a kernel or multiply is written down and does nothing.
+"""
+
+import sys
+from dataclasses import dataclass
+from unittest import mock
+
+import cupy_double
+import numpy as np
+from device_cases import (
+    MODELS,
+    MODULES,
+    OPERATIONS,
+    OPTIMIZERS,
+    run_module,
+    run_operation,
+    run_optimizer,
+    run_training,
+)
+
+from minires import models
+from minires.backend import to_device
+from minires.backend.gpu import compiling, fusing, graphs, products, sums
+from minires.models.fold import fold
+from minires.modes import no_grad
+
+NETWORKS = {"resnet20": (models.resnet20, 32), "resnet18": (models.resnet18, 64)}  # and the size of an image
+
+
+@dataclass(frozen=True, order=True)
+class Kernel:
+    """A kernel's name, its text after the prelude, and the type of its numbers."""
+
+    name: str
+    body: str
+    real: str
+
+    def text(self, index):
+        """All of it, for an integer type of indices."""
+        return compiling.text(self.body, self.real, index)
+
+    @property
+    def kind(self):
+        """What it computes, in whatever numbers: without the sizes that are constants of its text."""
+        lines = [line for line in self.body.splitlines() if not line.startswith("#define")]
+        return self.name, "\n".join(lines)
+
+
+def every_kernel():
+    """The kernels of a pass through the whole library, in order."""
+    found = set()
+
+    def written_down(xp, name, body, real, index):
+        found.add(Kernel(name, body, real))
+        return lambda *launch: None
+
+    def multiplied(a, b, out=None):
+        return cupy_double.empty((a.shape[0], b.shape[1]), a.dtype) if out is None else out
+
+    with (
+        mock.patch.dict(sys.modules, cupy=cupy_double),
+        mock.patch.object(compiling, "_compiled", written_down),
+        mock.patch.object(products, "product", multiplied),
+        mock.patch.dict(fusing._made, clear=True),
+        mock.patch.dict(sums._made, clear=True),
+        np.errstate(all="ignore"),  # what was not computed is any number
+    ):
+        for dtype in ("float32", "float64"):
+            _run_everything(dtype)
+        if None in (*fusing._made.values(), *sums._made.values()):
+            raise AssertionError("an element-wise function of the library became no kernel")
+    return sorted(found)
+
+
+def _run_everything(dtype):
+    for case in OPERATIONS:
+        run_operation(case, dtype, "gpu")
+    for make, shape in MODULES.values():
+        for training in (True, False):
+            run_module(make, shape, dtype, "gpu", training=training)
+    for make in OPTIMIZERS.values():
+        run_optimizer(make, dtype, "gpu")
+    for make, shape in MODELS.values():
+        for lean in (True, False):
+            run_training(make, shape, OPTIMIZERS["SGD"], dtype, "gpu", steps=1, lean=lean)
+    for make, size in NETWORKS.values():
+        run_training(lambda make=make: make(rng=0), (1, size, size, 3), OPTIMIZERS["SGD"], dtype, "gpu", steps=1)
+    _run_folded(dtype)
+    _run_recorded(dtype)
+
+
+def _run_folded(dtype):
+    folded = fold(models.resnet8(rng=0).to(np.dtype(dtype)).eval()).to("gpu")
+    with no_grad():
+        folded(to_device(np.ones((1, 8, 8, 3), dtype), "gpu"))
+
+
+def _run_recorded(dtype):
+    x = to_device(np.ones((2, 3), dtype), "gpu")
+    graphs.Graph(lambda x: [x + x], [x]).replay(x)

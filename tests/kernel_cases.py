@@ -1,0 +1,140 @@
+"""Kernels on arrays that nobody would think of: shapes, sizes of windows, numbers of blocks and indices, all drawn.
+
+A case draws from its generator, computes by kernels on the double and by NumPy, and compares.
+"""
+
+import contextlib
+from unittest import mock
+
+import numpy as np
+
+from minires import backend
+from minires.backend import array_module, to_device, to_numpy
+from minires.backend.gpu import compiling, fusing, patches, sums
+
+KINDS = (("f", compiling.SMALL), ("d", 0))  # of numbers, and what an index is below if it has 32 bits
+ALL_KINDS = tuple((real, small) for real in ("f", "d") for small in (compiling.SMALL, 0))
+
+
+@contextlib.contextmanager
+def circumstances(rng):
+    """A number of blocks, mostly so few that each thread has many indices, and 32 or 64 bits for these.
+
+    Gives the type of the arrays' numbers.
+    """
+    real, small = KINDS[rng.integers(len(KINDS))]
+    blocks = int(rng.choice([1, 2, 5, compiling.BLOCKS]))
+
+    def grid(n, most=0):
+        return compiling.grid(n, blocks)
+
+    with (
+        mock.patch.object(fusing, "grid", grid),
+        mock.patch.object(patches, "grid", grid),
+        mock.patch.object(sums, "SUM_BLOCKS", int(rng.choice([1, 3, 16, sums.SUM_BLOCKS]))),
+        mock.patch.object(compiling, "SMALL", small),
+    ):
+        yield real
+
+
+def run(rng):
+    """One case of those that are drawn from."""
+    with circumstances(rng) as real:
+        CASES[rng.integers(len(CASES))](rng, real)
+
+
+def _numbers(rng, real, *shape):
+    return rng.standard_normal(shape).astype(real)
+
+
+def _shape(rng):
+    """(..., C), of up to a few thousand numbers, often of one."""
+    axes = [int(rng.integers(1, 12)) for _ in range(rng.integers(0, 4))]
+    return *axes, int(rng.choice([1, 2, 3, 4, 16, 31, 33, 64, 100, 255, 257, 300]))
+
+
+def _same(got, want, rtol=0.0):
+    got = to_numpy(got)
+    assert got.dtype == want.dtype, f"{got.dtype}, not {want.dtype}"
+    scale = float(np.abs(want).max(initial=1))
+    np.testing.assert_allclose(got, want, rtol=rtol, atol=rtol * scale)
+
+
+def patches_and_their_adjoint(rng, real):
+    """im2col and col2im: windows larger than the image, strides larger than windows, one pixel, rows of the output."""
+    kernel, stride = (tuple(int(k) for k in rng.integers(1, 6, 2)) for _ in range(2))
+    padding = tuple(tuple(int(p) for p in rng.integers(0, 4, 2)) for _ in range(2))
+    size = [int(rng.integers(max(1, k - sum(sides)), 12)) for k, sides in zip(kernel, padding, strict=True)]
+    x = _numbers(rng, real, int(rng.integers(1, 4)), *size, int(rng.choice([1, 2, 3, 4, 5, 8, 12, 36])))
+    want = backend.im2col(x, kernel, stride, padding, -2.5)
+    got = backend.im2col(to_device(x, "gpu"), kernel, stride, padding, -2.5)
+    _same(got, want)
+    first, last = sorted(int(row) for row in rng.integers(0, want.shape[1] + 1, 2))
+    some = backend.borrow_patches(to_device(x, "gpu"), kernel, stride, padding, -2.5, slice(first, last))
+    _same(some, want[:, first:last])
+    dx = backend.col2im(got, tuple(size), stride, padding)
+    _same(dx, backend.col2im(want, tuple(size), stride, padding), 1e-5)
+
+
+def element_wise(rng, real):
+    """New arrays of numbers and of truth values, and one that is written in place."""
+    x, y, kept = (_numbers(rng, real, *_shape(rng)),) * 2 + (None,)
+    y, kept = np.flip(y).copy(), x > 0.3
+
+    def function(x, y, kept, slope):
+        xp = array_module(x, y)
+        y += slope * x
+        return xp.where(kept, x * y, 0), y > x
+
+    on_gpu = [to_device(array, "gpu") for array in (x, y, kept)]
+    for got, want in zip(backend.elementwise(function, *on_gpu, slope=3.0), function(x, y, kept, 3.0), strict=True):
+        _same(got, want)
+    _same(on_gpu[1], y)
+
+
+def numbers_a_channel(rng, real):
+    """An array from arrays (..., C) and vectors (C,)."""
+    x = _numbers(rng, real, *_shape(rng))
+    scale, shift = (_numbers(rng, real, x.shape[-1]) for _ in range(2))
+
+    def line(x, scale, shift, out):
+        xp = array_module(x)
+        xp.multiply(x, scale, out=out)
+        xp.add(out, shift, out=out)
+
+    got = backend.map_channels(line, (to_device(x, "gpu"),), (to_device(scale, "gpu"), to_device(shift, "gpu")))
+    _same(got, x * scale + shift)
+
+
+def sums_over_channels(rng, real):
+    """Two sums of arrays (..., C) and a vector (C,)."""
+    x = _numbers(rng, real, int(rng.integers(1, 40)), *_shape(rng))
+    mean = _numbers(rng, real, x.shape[-1])
+
+    def centered(x, mean, out):
+        array_module(x).subtract(x, mean, out=out)
+        return out, (out, x)
+
+    rows = x.reshape(-1, x.shape[-1])
+    totals = backend.sum_channels(centered, (to_device(x, "gpu"),), (to_device(mean, "gpu"),))
+    for got, want in zip(totals, [(rows - mean).sum(axis=0), ((rows - mean) * rows).sum(axis=0)], strict=True):
+        _same(got, want, 1e-5)
+
+
+def many_arrays(rng, real):
+    """More sets of arrays than a launch has room for, empty ones among them."""
+    sizes = [int(rng.integers(0, 5) ** rng.integers(1, 5)) for _ in range(rng.integers(1, 300))]
+    sets = [(_numbers(rng, real, size), _numbers(rng, real, size)) for size in sizes]
+
+    def step(w, g, lr):
+        g *= 0.5
+        return w - lr * g
+
+    on_gpu = [tuple(to_device(array, "gpu") for array in one) for one in sets]
+    results = list(backend.elementwise_each(step, [(one, {}) for one in on_gpu], lr=0.25))
+    for got, arrays, (w, g) in zip(results, on_gpu, sets, strict=True):
+        _same(got, step(w, g, 0.25))
+        _same(arrays[1], g)
+
+
+CASES = [patches_and_their_adjoint, element_wise, numbers_a_channel, sums_over_channels, many_arrays]
