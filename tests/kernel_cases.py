@@ -107,17 +107,23 @@ def numbers_a_channel(rng, real):
 
 
 def sums_over_channels(rng, real):
-    """Two sums of arrays (..., C) and a vector (C,)."""
+    """Two sums of arrays (..., C) and a vector (C,), and what follows them."""
     x = _numbers(rng, real, int(rng.integers(1, 40)), *_shape(rng))
-    mean = _numbers(rng, real, x.shape[-1])
+    mean, changed = _numbers(rng, real, x.shape[-1]), _numbers(rng, real, x.shape[-1])
 
     def centered(x, mean, out):
         array_module(x).subtract(x, mean, out=out)
         return out, (out, x)
 
-    rows = x.reshape(-1, x.shape[-1])
-    totals = backend.sum_channels(centered, (to_device(x, "gpu"),), (to_device(mean, "gpu"),))
-    for got, want in zip(totals, [(rows - mean).sum(axis=0), ((rows - mean) * rows).sum(axis=0)], strict=True):
+    def then(total, products, mean, changed, count):
+        changed += mean
+        return total, products, total / count + changed
+
+    rows, on_gpu = x.reshape(-1, x.shape[-1]), [to_device(array.copy(), "gpu") for array in (x, mean, changed)]
+    found = backend.sum_channels(centered, on_gpu[:1], on_gpu[1:2], then, *on_gpu[1:], count=len(rows))
+    total, products, changed = (rows - mean).sum(axis=0), ((rows - mean) * rows).sum(axis=0), changed + mean
+    wanted = (total, products, total / len(rows) + changed, changed)
+    for got, want in zip((*found, on_gpu[2]), wanted, strict=True):
         _same(got, want, 1e-5)
 
 

@@ -23,7 +23,7 @@ import kernel_far
 import numpy as np
 
 from minires import backend
-from minires.backend.gpu import compiling, fusing, patches, source, sums
+from minires.backend.gpu import compiling, parameters, patches, source
 
 SABOTAGES = {  # what the mistake is: (text of source.py, what stands there, what stands there by mistake, its case)
     "one number past the end": ("EACH", "i < n; i +=", "i <= n; i +=", "element_wise"),
@@ -117,8 +117,7 @@ def _end_of(run, module, name, wrong):
         if not child:
             os.dup2(heard.fileno(), 2)
             patches._text.cache_clear()
-            fusing._made.clear()
-            sums._made.clear()
+            parameters._made.clear()
             kernel_cases.KINDS = (("f", compiling.SMALL),)  # fewer kernels to build
             setattr(module, name, wrong)
             try:

@@ -471,7 +471,7 @@ def test_a_kernel_that_does_not_compile_names_the_architecture_and_the_log(cupy,
         raise cupy.cuda.compiler.CompileException(log)
 
     monkeypatch.setattr(cupy, "RawModule", refuse)
-    monkeypatch.setattr(fusing, "_made", {})
+    monkeypatch.setattr(parameters, "_made", {})
     with pytest.raises(DeviceError) as caught:
         backend.elementwise(lambda x: x - 12345.0, fake(1, 2))
     assert str(caught.value) == (

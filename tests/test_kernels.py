@@ -19,7 +19,7 @@ from every_kernel import every_kernel
 
 from minires import backend
 from minires.backend import to_device, to_numpy
-from minires.backend.gpu import compiling, source, sums
+from minires.backend.gpu import compiling, parameters, source
 
 INDICES = tuple(compiling.INTEGER)
 
@@ -107,9 +107,9 @@ def sums_in(way, shape=(300, 20)):
 
 @pytest.mark.parametrize("barrier", range(source.SUMS.count("SYNC")))
 def test_a_forgotten_barrier_is_found(cupy, monkeypatch, barrier):
-    monkeypatch.setattr(sums, "_made", {})
+    monkeypatch.setattr(parameters, "_made", {})
     assert all(sums_in(in_order(order)) < 1e-10 for order in ORDERS)
-    monkeypatch.setattr(sums, "_made", {})
+    monkeypatch.setattr(parameters, "_made", {})
     parts = source.SUMS.split("SYNC;")
     monkeypatch.setattr(source, "SUMS", "SYNC;".join(parts[: barrier + 1]) + "SYNC;".join(parts[barrier + 1 :]))
     assert sums_in(kernel_double.LOOPS) < 1e-10, "loops cannot see it"
@@ -118,7 +118,7 @@ def test_a_forgotten_barrier_is_found(cupy, monkeypatch, barrier):
 
 
 def test_a_barrier_that_not_all_threads_reach_is_found(cupy, monkeypatch):
-    monkeypatch.setattr(sums, "_made", {})
+    monkeypatch.setattr(parameters, "_made", {})
     monkeypatch.setattr(source, "SUMS", source.SUMS.replace("    SYNC;\n", "    if (self % 2) SYNC;\n", 1))
     with pytest.raises(AssertionError, match="sums: not all threads"):
         sums_in(in_order("first to last"))
