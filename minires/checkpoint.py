@@ -235,7 +235,7 @@ def _parse(content):
         records = deserialize(content)
     except SafetensorError as error:
         raise ValueError(shown(str(error), 200)) from error  # which quotes the file
-    metadata = read_json(content[8 : 8 + length]).get("__metadata__", {})
+    metadata = read_json(content[8 : 8 + length]).get("__metadata__") or {}  # null is none, as safetensors reads it
     arrays = {}
     for key, record in records:
         if record["dtype"] not in _DTYPES:

@@ -6,11 +6,13 @@ import os
 
 import numpy as np
 import pytest
+from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 from minires import checkpoint, optim, pretrained
 from minires.layers import Dropout, Linear
 from minires.models import resnet8
+from minires.pretrained.safetensors_file import read_safetensors
 from minires.sequential import Sequential
 from minires.training import train_step
 
@@ -136,6 +138,18 @@ def signed(path, text, format="minires-checkpoint-2"):
 def test_metadata_that_is_none_though_the_checksum_fits(tmp_path, text):
     with pytest.raises(checkpoint.DamagedError, match=r"a\.safetensors: damaged"):
         checkpoint.load(signed(tmp_path / "a.safetensors", text))
+
+
+def test_metadata_that_are_null_are_none_as_safetensors_reads_them(tmp_path):
+    path, header = tmp_path / "a.safetensors", b'{"__metadata__": null, "a": '
+    header += b'{"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}'
+    path.write_bytes(len(header).to_bytes(8, "little") + header + np.float32(1.5).tobytes())
+    with safe_open(path, "np") as file:
+        assert file.metadata() is None
+    with pytest.raises(checkpoint.CheckpointError, match="but no checkpoint of this program"):
+        checkpoint.load(path)
+    state, info = read_safetensors(path)
+    assert (state["a"].tolist(), info) == ([1.5], {})
 
 
 def test_a_checkpoint_of_a_later_version_is_not_called_damaged(tmp_path):

@@ -10,7 +10,7 @@ from minires.data.images import Preprocessing
 from minires.plain import check, read_json
 from minires.pretrained.errors import WeightsError
 from minires.pretrained.readings import ASSUMED, FIELDS, IMAGENET
-from minires.wording import quoted, shown
+from minires.wording import shown
 
 FORMAT = "minires-weights-1"
 CLASSES = ("classes", "class_names", "class_to_idx", "CLASSES")  # what checkpoints call them
@@ -80,7 +80,7 @@ def _range(value):
     """[low, high] or None. Raises ValueError for any other."""
     check(value, (None, [float]), "range")
     if value is not None and not (len(value) == 2 and value[0] < value[1]):
-        raise ValueError(f"range is {quoted(value)}")
+        raise ValueError(f"range is {value[:4]}, expected two numbers, the lower first")
     return value
 
 

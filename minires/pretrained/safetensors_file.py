@@ -46,7 +46,8 @@ def read_safetensors(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str,
     """
     with opened(path) as file:
         records, start = _read_header(file)
-        info = records.pop("__metadata__", {})
+        info = records.pop("__metadata__", None)
+        info = {} if info is None else info
         if not isinstance(info, dict) or not all(isinstance(text, str) for text in info.values()):
             raise WeightsError("its metadata is no dictionary of texts; save it again")
         places = {key: _place(key, record) for key, record in records.items()}
