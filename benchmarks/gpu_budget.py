@@ -25,6 +25,7 @@ import math
 import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from unittest import mock
 
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE.parent / "tests")]
@@ -33,6 +34,12 @@ import command_line  # noqa: E402
 import cupy_double  # noqa: E402
 import numpy as np  # noqa: E402
 from cases import Network, select  # noqa: E402
+
+from minires import models  # noqa: E402
+from minires.data import Augment, Loader  # noqa: E402
+from minires.optim import SGD  # noqa: E402
+from minires.recorded_step import RecordedStep  # noqa: E402
+from minires.training import train_step  # noqa: E402
 
 MINIRES = str(HERE.parent / "minires") + "/"
 
@@ -103,14 +110,8 @@ def counting():
 
 
 def of_minires(case, graph):
-    """A Count of a step after the first two."""
-    sys.modules["cupy"] = cupy_double
-    from minires import models
-    from minires.optim import SGD
-    from minires.recorded_step import RecordedStep
-    from minires.training import train_step
-
-    with cupy_double.telling(lambda *told: None, dry=True):
+    """A Count of a step after the first three."""
+    with mock.patch.dict(sys.modules, cupy=cupy_double), cupy_double.telling(lambda *told: None, dry=True):
         model = models.build(case.model, case.num_classes).to("gpu")
         optimizer = SGD(model.parameters(), **case.options)
         recorded = RecordedStep(model, optimizer)
@@ -118,17 +119,15 @@ def of_minires(case, graph):
         batches = loader(case).epoch(0)
         for _ in range(3):
             step(*next(batches))
-    if graph and recorded.whynot:
-        sys.exit(f"error: {case.model} is not recorded: {recorded.whynot}")
-    with counting() as count:
-        step(*next(batches))
+        if graph and recorded.whynot:
+            sys.exit(f"error: {case.model} is not recorded: {recorded.whynot}")
+        with counting() as count:
+            step(*next(batches))
     return count
 
 
 def loader(case):
     """Four batches of images without a content, augmented on the device."""
-    from minires.data import Augment, Loader
-
     size, count = (224 if case.for_imagenet else 32), 4 * case.batch_size
     images, labels = np.zeros((count, size, size, 3), np.uint8), np.arange(count) % case.num_classes
     statistics = (0.5,) * 3, (0.25,) * 3

@@ -14,6 +14,7 @@ sys.path.insert(0, str(BENCHMARKS))
 import breakdown  # noqa: E402
 import cpu  # noqa: E402
 import freezing  # noqa: E402
+import gpu_budget  # noqa: E402
 import machine_peaks  # noqa: E402
 import peers  # noqa: E402
 import turns  # noqa: E402
@@ -330,3 +331,29 @@ def test_the_folder_of_pictures_is_measured_and_kept(tmp_path, capsys):
     assert found["pictures"] == 60 and found["first_batch_seconds"] > 0 and found["peak_memory_mb"] > 50
     assert 0 <= found["waited"] <= found["waited_largest"] < 1 and found["decoding"] > 0
     assert f"{found['waited']:8.1%}" in printed
+
+
+# What a step asks of a GPU: counted on the double, which waits for nothing and computes little -----------------------
+
+
+def test_a_step_of_resnet20_keeps_to_its_budget():
+    count = gpu_budget.of_minires(Network("resnet20", True, 128), graph=False)
+    assert (count.total("copy"), count.total("wait"), count.total("graph")) == (0, 0, 0)
+    assert count.total("kernel", "product") <= 350 and count.total("product") == 59
+    assert count.total("kernel", "product", number=1) / 128 < 45e6
+
+
+def test_a_recorded_step_is_given_in_a_few_launches():
+    count = gpu_budget.of_minires(Network("resnet8", True, 8), graph=True)
+    assert (count.total("copy"), count.total("wait"), count.total("graph")) == (0, 0, 1)
+    assert count.total("kernel", "product") <= 25
+
+
+def test_the_budget_is_printed_and_saved(tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(gpu_budget.CASES, "small", Network("resnet8", True, 4))
+    gpu_budget.main(["--case", "small", "--rows", "--json", str(tmp_path / "a.json")])
+    output, saved = capsys.readouterr().out, json.loads((tmp_path / "a.json").read_text())
+    assert "predicted, not measured" in output and "layers/conv.py: conv2d" in output
+    assert sum(row["times"] for row in saved["counted"] if row["kind"] == "graph") == 1
+    for row in saved["predicted"]:
+        assert row["step_ms"] == max(row["host_ms"], row["device_ms"]) > 0
