@@ -22,6 +22,7 @@ from minires.data.dataset import DatasetError
 from minires.data.folders import read_image_folder
 from minires.data.images import Preprocessing, open_image
 from minires.data.inspect import look_into
+from minires.data.limits import NotThisPicture
 from minires.data.opened import FORMATS
 from minires.data.scan import PICTURES
 
@@ -325,3 +326,26 @@ def test_bands_are_what_the_whole_is(monkeypatch, mode):
 
 def test_checks_are_of_formats_that_are_read():
     assert all(isinstance(start, bytes) and start for start in headers.CHECKS)
+
+
+@pytest.mark.parametrize("end", [b"\xff\xc0\x00\x02", b"\xff\xc2\x00\x07\x08\x00", b"\xff\xc0"])
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_jpeg_that_ends_where_its_sides_would_stand(tmp_path, end, stream):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        for number in range(2):
+            Image.new("RGB", (8, 8), (number, 9, len(name))).save(tmp_path / name / f"{number}.png")
+    (tmp_path / "a" / "cut.jpg").write_bytes(b"\xff\xd8" + end)
+    (tmp_path / "b" / "0.png").write_bytes(png())
+    told = []
+    plain = Preprocessing((0.5,) * 3, (0.5,) * 3, size=8, resize=8)
+    data = read_image_folder(tmp_path, plain, skip_broken=True, tell=told.append, stream=stream)
+    assert len(data.train_images) + len(data.test_images) == 4
+    assert [line for line in told if "cut.jpg" in line and line.count("\n") == 0]
+
+
+@pytest.mark.parametrize("content", [pytest.param(content, id=name) for name, content in pictures().items()])
+def test_a_picture_cut_anywhere_is_refused_in_a_sentence(content):
+    for end in {*range(min(len(content), 200)), *np.linspace(0, len(content), 50, dtype=int)}:
+        with contextlib.suppress(NotThisPicture):
+            headers.check_header(content[:end])

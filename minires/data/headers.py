@@ -93,7 +93,7 @@ def _check_jpeg(content):
                     raise too_many("bytes of EXIF", MOST_EXIF)
             if kind == 0xE2 and content[at + 2 : at + 6] == b"MPF\0":
                 check_tags(content[at + 6 : end])
-            if 0xC0 <= kind <= 0xCF and kind not in (0xC4, 0xC8, 0xCC) and end <= len(content):
+            if 0xC0 <= kind <= 0xCF and kind not in (0xC4, 0xC8, 0xCC) and at + 7 <= len(content):
                 check_sides(*struct.unpack_from(">HH", content, at + 3))
             at = end
     check_tags(exif)
