@@ -32,7 +32,11 @@ def broadcast_channels(function, arrays, vectors=()):
     return y
 
 
-def sum_axes(function, arrays, vectors=()):
+def the_same(*arrays):
+    return arrays
+
+
+def sum_axes(function, arrays, vectors=(), then=the_same, *more, **named):
     """np.sum over all axes but the last."""
 
     def sums_of_block(block):
@@ -42,7 +46,7 @@ def sum_axes(function, arrays, vectors=()):
         return [product.sum(axis=tuple(range(product.ndim - 1))) for product in products]
 
     partials = backend.for_each_block(sums_of_block, arrays[0])
-    return [backend.sum_blocks(of_blocks) for of_blocks in zip(*partials, strict=True)]
+    return then(*(backend.sum_blocks(of_blocks) for of_blocks in zip(*partials, strict=True)), *more, **named)
 
 
 def patches_by_pixels(x, kernel, stride=(1, 1), padding=((0, 0), (0, 0)), value=0, rows=None):
@@ -57,7 +61,7 @@ def patches_by_pixels(x, kernel, stride=(1, 1), padding=((0, 0), (0, 0)), value=
     return patches
 
 
-def moments_in_two_passes(x):
+def moments_in_two_passes(x, then=the_same, *more, **named):
     """The mean; then, with it, the mean of (x - mean)^2."""
     count = x.size // x.shape[-1]
     mean = backend.sum_channels(lambda x, out: (x,), (x,))[0] / count
@@ -66,7 +70,7 @@ def moments_in_two_passes(x):
         np.subtract(x, mean, out=out)
         return ((out, out),)
 
-    return mean, backend.sum_channels(centered, (x,), (mean,))[0] / count
+    return then(mean, backend.sum_channels(centered, (x,), (mean,))[0] / count, *more, **named)
 
 
 def separate_norm_add_relu(self, x, shortcut=None):

@@ -390,7 +390,7 @@ class Signalled:
         (("--weights", "x", "--image-folder", "y", "--label-columns", "a", "b"), "--label-columns goes with --labels"),
         (
             ("--weights", "x", "--image-folder", "y", "--range", 5, 5),
-            "--range 5 5: give two numbers, the lower one first",
+            "--range 5 5: give two finite numbers, the lower one first",
         ),
         (("--weights", "x", "--image-folder", "y", "--range", 0, "nan"), "--range 0 nan: give two numbers"),
         (("--weights", "x", "--from-scratch", "--freeze", "backbone"), "leave --freeze out"),

@@ -295,7 +295,11 @@ def test_what_the_hash_of_the_data_sees():
     images, labels = np.zeros((4, 2, 2, 3), np.uint8), np.zeros(4, np.int64)
 
     def of(images, labels, fingerprint="a"):
-        loaders = (Loader(images, labels, 2, (0.5,) * 3, (0.2,) * 3), None, Loader(images, labels, 2, (0.5,), (0.2,)))
+        loaders = (
+            Loader(images, labels, 2, (0.5,) * 3, (0.2,) * 3),
+            None,
+            Loader(images, labels, 2, (0.5,) * 3, (0.3,) * 3),
+        )
         return identity.of_data(loaders, fingerprint)["train"]
 
     other_images, other_labels = images.copy(), labels.copy()

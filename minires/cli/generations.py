@@ -100,8 +100,10 @@ def _what_is_left(folder):
         checkpoint.load(folder / BEST)
     except (ValueError, OSError):
         return "put back a copy of one of them, or start a new run"
+    best = folder / BEST
     return (
-        f"put back a copy of one of them, or --evaluate {folder / BEST}, or go on from that with finetune.py --weights"
+        f"put back a copy of one of them, or --evaluate {best}, or begin another run from that: finetune.py --weights "
+        f"{best} with the flags of its data (--dataset)"
     )
 
 

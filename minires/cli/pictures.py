@@ -28,7 +28,7 @@ def check_range(given: Sequence[float]) -> tuple[float, float]:
     """(low, high). Raises ValueError unless they are finite, and low is below high."""
     low, high = given
     if not -math.inf < low < high < math.inf:
-        raise ValueError(f"--range {low:g} {high:g}: give two numbers, the lower one first")
+        raise ValueError(f"--range {low:g} {high:g}: give two finite numbers, the lower one first")
     return low, high
 
 

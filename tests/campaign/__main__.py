@@ -2,11 +2,11 @@
 
     make campaign ARGS="--minutes 60"         every attack, an hour in all
     make campaign                             every attack in full: hours
-    make campaign ARGS="--attack 'flipped bits'"
+    make campaign ARGS="--attack 'damaged checkpoints'"
 
-What was done is kept in --out, so that the same command goes on where it was stopped. Each case is drawn from --seed,
-the attack's name and the case's number; the files of a case that broke a promise are kept in --out/findings, and the
-exit code is then 1. Files that are made by what they reach in the readers are a command of its own: make fuzz.
+What was done is kept in --out, so that the same command, on the same commit, goes on where it was stopped. Each case is
+drawn from --seed, the attack's name and the case's number; the files of a case that broke a promise are kept in
+--out/findings, and the exit code is then 1. Files that are made by what they reach in the readers are a command of its own: make fuzz.
 """
 
 import argparse
@@ -35,7 +35,7 @@ def main() -> int:
     chosen = {name: known[name] for name in arguments.attack or known}
     if arguments.list:
         for attack in chosen.values():
-            print(f"{attack.name}: {attack.promise} ({attack.full:,} cases)")
+            print(f"{attack.name}: {attack.promise} ({attack.full:,} cases{' at most' if attack.count else ''})")
         return 0
     try:
         campaign = Campaign(arguments.out, chosen, arguments.seed, code(), arguments.quick)

@@ -146,7 +146,8 @@ def check_all_is_well(threads_of_blas: list[int]) -> None:
     assert pool.lent == 0, f"the pool's books say that {pool.lent} bytes are lent, none is"
     kept = sum(block.nbytes for of_a_size in pool.free.values() for block in of_a_size)
     assert pool.kept == kept, f"the pool's books say that {pool.kept} bytes are kept, {kept} are"
-    left = [thread.name for thread in threading.enumerate() if thread.name.startswith("minires-pictures")]
+    running = [thread for thread in threading.enumerate() if thread.ident]  # one whose start was interrupted never runs
+    left = [thread.name for thread in running if thread.name.startswith("minires-pictures")]
     assert not left, f"threads are left: {left}"
     assert keeps_backward(), "no_grad() has not ended"
 
@@ -176,8 +177,11 @@ class Interrupt:
 
     def _call(self, frame, event, argument):
         self.called.add(id(frame.f_back))
-        # where one raises in a generator expression among a call's arguments, Python itself loses those before it
+        # where one raises in a generator expression among a call's arguments, Python itself loses those before it;
+        # where one raises while Python starts a thread, that may wait for ever for the lock of its own Condition
         if frame.f_code.co_name == "<genexpr>" or not any(word in frame.f_code.co_filename for word in _WATCHED):
+            return None
+        if _starts_a_thread(frame):
             return None
         frame.f_trace_opcodes = True
         code, last = frame.f_code.co_code, [True]
@@ -196,6 +200,15 @@ class Interrupt:
             return trace
 
         return trace
+
+
+def _starts_a_thread(frame):
+    """Whether this is threading.Thread.start, or called by it."""
+    while frame is not None and frame.f_code.co_filename == threading.__file__:
+        if frame.f_code.co_name == "start":
+            return True
+        frame = frame.f_back
+    return False
 
 
 @dataclass

@@ -264,7 +264,7 @@ ATTACKS = [
     ),
     Attack(
         "limits of the system",
-        "with too few or too small files allowed, the same",
+        "with too few or too small files allowed, the script ends as where a write fails",
         prepare,
         real_limit,
         full=400,
