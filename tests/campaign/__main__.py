@@ -6,7 +6,8 @@
 
 What was done is kept in --out, so that the same command, on the same commit, goes on where it was stopped. Each case is
 drawn from --seed, the attack's name and the case's number; the files of a case that broke a promise are kept in
---out/findings, and the exit code is then 1. Files that are made by what they reach in the readers are a command of its own: make fuzz.
+--out/findings, and the exit code is then 1. Files that are made by what they reach in the readers are a command of its
+own: make fuzz.
 """
 
 import argparse
