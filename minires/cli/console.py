@@ -38,6 +38,7 @@ FLAGS = {  # what the library's errors advise, and the flag that does it
 }
 
 
+NEGATIVE = re.compile(r"-(inf|nan|(\d+\.?\d*|\.\d+)(e[-+]?\d+)?)$", re.IGNORECASE)
 MOST_CLASSES = 40  # that a table shows one by one
 
 
@@ -47,6 +48,7 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, **options: Any) -> None:
         usual = {"formatter_class": argparse.RawDescriptionHelpFormatter, "allow_abbrev": False}
         super().__init__(**{**usual, **options})
+        self._negative_number_matcher = NEGATIVE  # argparse's own takes -1e-3 and -inf for flags
 
     def error(self, message: str) -> NoReturn:
         if "unrecognized arguments: -" in message:
