@@ -767,3 +767,14 @@ class TestWhatAUserWrites:
 
         with pytest.raises(ValueError, match=r"Mine.blocks is a .* of modules.*wrap them in Sequential"):
             Mine().parameters()
+
+
+def test_a_gradient_given_away_is_kept_only_where_it_lies_as_the_parameter_does():
+    parameter, gradient = Parameter(np.ones((2, 3), np.float32)), np.ones((2, 3), np.float32)
+    parameter.add_grad(gradient, new=True)
+    assert parameter.grad is gradient
+    parameter.add_grad(gradient, new=True)
+    assert gradient.tolist() == [[1] * 3] * 2 and parameter.grad.tolist() == [[2] * 3] * 2
+    other = Parameter(np.ones((2, 3), np.float32))
+    other.add_grad(np.ones((3, 2), np.float32).T, new=True)
+    assert other.grad.flags.c_contiguous
