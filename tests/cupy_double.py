@@ -12,6 +12,7 @@ import ctypes
 import functools
 import operator
 import sys
+import time
 import types
 
 import kernel_double
@@ -607,6 +608,20 @@ class _Stream:
         return _Graph(tape)
 
 
+class _Event:
+    """A moment at which the device, that is the host, had done what it was given."""
+
+    def __init__(self, block=False, disable_timing=False):
+        self._at = None
+
+    def record(self, stream=None):
+        self._at = time.perf_counter()
+
+
+def _get_elapsed_time(start, end):
+    return 1e3 * (end._at - start._at)
+
+
 class _Graph:
     def __init__(self, tape):
         self.tape = tape
@@ -689,6 +704,8 @@ def _matrix(size, address, step, rows, columns):
 
 cuda = types.SimpleNamespace(
     Device=_Device,
+    Event=_Event,
+    get_elapsed_time=_get_elapsed_time,
     Stream=_Stream,
     MemoryPool=_MemoryPool,
     using_allocator=lambda allocator: contextlib.nullcontext(),
