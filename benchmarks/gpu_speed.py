@@ -50,6 +50,9 @@ CASES = {  # the most important first: time may be short
         Network("resnet20", False, 512),
     )
 }
+TOO_MUCH = {  # all at once must fit into a card of 80 GB
+    name: ("minires-plain", "pytorch-float16") for name in CASES if name.startswith("resnet18")
+}
 COMPILED = ("resnet20-train-128", "resnet20-train-1024", "resnet18-train-128")  # by pytorch-compile
 PROFILED = ("resnet20-train-128", "resnet20-train-1024", "resnet18-train-128")
 OF_MINIRES = tuple("minires" if name == "float32" else f"minires-{name}" for name in peer_minires.PRECISIONS)
@@ -232,10 +235,26 @@ def start(names, double):
     return {who: processes[who] for who in found}, wrong
 
 
+def not_in(case):
+    """Who takes no part in a case."""
+    return (*TOO_MUCH.get(case.name, ()), *(() if case.name in COMPILED else ("pytorch-compile",)))
+
+
+def begin_all(case, processes):
+    """As `each` of "begin"; PyTorch's one after another, since its libraries try which algorithms are fastest."""
+    groups = [{who: process for who, process in processes.items() if who.startswith("minires")}]
+    groups += [{who: process} for who, process in processes.items() if not who.startswith("minires")]
+    found, wrong = {}, {}
+    for group in groups:
+        some, others = each(group, "begin", case)
+        found, wrong = found | some, wrong | others
+    return found, wrong
+
+
 def measure(case, processes, rounds):
     """([a result for each, as in the JSON file], {who: what is wrong})"""
-    part = {who: process for who, process in processes.items() if who != "pytorch-compile" or case.name in COMPILED}
-    first, wrong = each(part, "begin", case)
+    part = {who: process for who, process in processes.items() if who not in not_in(case)}
+    first, wrong = begin_all(case, part)
     differences, others = check(case, {who: results for who, (results, _) in first.items()})
     wrong |= others
     part = {who: part[who] for who in differences}
@@ -304,7 +323,8 @@ def measure_all(args, processes, content):
             continue
         rows, wrong = measure(case, processes, args.rounds)
         content["results"] += rows
-        content["left_out"] |= {f"{case.name} {who}": reason for who, reason in wrong.items()}
+        absent = dict.fromkeys(set(not_in(case)) & processes.keys(), "takes no part, to save time or memory")
+        content["left_out"] |= {f"{case.name} {who}": reason for who, reason in (absent | wrong).items()}
         print(*map(line, rows), sep="\n", flush=True)
         each(processes, "free")
         command_line.save(args.json, content)
@@ -348,7 +368,7 @@ def parse(argv):
     except (ValueError, backend.DeviceError) as error:
         sys.exit(f"error: {error}")
     if args.double:
-        args.cases = [Network("resnet8", case.training, 4) for case in args.cases[:1]]
+        args.cases = [Network("resnet8", case.training, 2) for case in args.cases[:1]]
     return args
 
 

@@ -24,9 +24,10 @@ def run(command, seconds, look=lambda: None, cwd=None, say=print):
     )
 
     def read():
-        for line in process.stdout:
-            last.append(line.rstrip())
-            say(line.rstrip())
+        with process.stdout:
+            for line in process.stdout:
+                last.append(line.rstrip())
+                say(line.rstrip())
 
     reader = threading.Thread(target=read, daemon=True)
     reader.start()
