@@ -11,6 +11,7 @@ from minires.backend import (
     for_each_block,
     im2col,
     output_size,
+    widened,
     window_views,
     zeros,
 )
@@ -27,7 +28,7 @@ def max_pool2d(x: Array, kernel_size: Pair, stride: Pair | None = None, padding:
     Returns y (N, OH, OW, C) and backward(dy) -> dx: dy goes to the pixel that was the maximum, the first of equals in
     reading order, as in PyTorch. Raises ValueError for shapes that do not fit.
     """
-    kernel, strides, sides = _window("max_pool2d", x, kernel_size, stride, padding, half=True)
+    kernel, strides, sides = _window("max_pool2d", x, kernel_size, stride, padding)
     xp = array_module(x)
     (N, H, W, C), (KH, KW) = x.shape, kernel
     OH, OW = output_size((H, W), kernel, strides, sides, "max_pool2d")
@@ -87,7 +88,7 @@ def avg_pool2d(x: Array, kernel_size: Pair, stride: Pair | None = None, padding:
     y = empty((N, OH, OW, C), like=x)
 
     def forward_block(images):
-        y[images] = borrow_patches(x[images], kernel, strides, sides).mean(axis=(3, 4))
+        y[images] = borrow_patches(x[images], kernel, strides, sides).mean(axis=(3, 4), dtype=widened(x.dtype))
 
     shape, dtype, patches_bytes = x.shape, x.dtype, OH * OW * KH * KW * C * x.itemsize
     for_each_block(forward_block, x, 2 * patches_bytes)
@@ -116,7 +117,7 @@ def global_avg_pool2d(x: Array) -> tuple[Array, Backward]:
     check_float("global_avg_pool2d", x)
     xp = array_module(x)
     (N, H, W, C), dtype = x.shape, x.dtype
-    y = x.mean(axis=(1, 2))
+    y = x.mean(axis=(1, 2), dtype=widened(x.dtype)).astype(x.dtype, copy=False)
 
     def backward(dy):
         check_gradient("global_avg_pool2d", dy, (N, C), dtype)
@@ -125,10 +126,10 @@ def global_avg_pool2d(x: Array) -> tuple[Array, Backward]:
     return y, backward
 
 
-def _window(layer, x, kernel_size, stride, padding, half=False):
+def _window(layer, x, kernel_size, stride, padding):
     """The checked (KH, KW), (rows, columns) of stride, and four-sided padding."""
     check_image(layer, x)
-    check_float(layer, x, half=half)
+    check_float(layer, x)
     return _sizes(layer, kernel_size, stride, padding)
 
 
