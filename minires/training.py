@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from minires.backend import to_numpy
+from minires.backend import count_largest, to_numpy
 from minires.losses import cross_entropy
 from minires.models.fold import fold
 from minires.modes import evaluating, no_grad
@@ -73,7 +73,7 @@ def loss_and_gradients(
     loss, loss_backward = cross_entropy(logits, labels, label_smoothing, weight=class_weights)
     model_backward(loss_backward())
     right = labels if labels.ndim == 1 else labels.argmax(axis=1)
-    return loss, (logits.argmax(axis=1) == right).sum()
+    return loss, count_largest(logits, right)
 
 
 def evaluate(

@@ -10,6 +10,7 @@ Arrays carry their device: NumPy's live on the CPU, CuPy's on the GPU. Everythin
     elementwise(f, x, ...)     an element-wise f at once
     im2col, col2im             patches of an image as rows, and the adjoint
     convolve, ...              a convolution and its two gradients
+    mean_cost, count_largest   a loss of rows of logits, and how many of them are right
     matmul(a, b)               a product outside of blocks
     recorded(f, arrays)        f, of which a GPU is given all launches at once
 """
@@ -26,6 +27,7 @@ from minires.backend.primitives.blocks import (
     sum_blocks,
 )
 from minires.backend.primitives.channels import channel_moments, far_from_zero, map_channels, sum_channels
+from minires.backend.primitives.classes import count_largest, mean_cost, mean_cost_gradient
 from minires.backend.primitives.convolution import (
     convolve,
     convolve_gradients,
@@ -72,6 +74,7 @@ __all__ = [
     "convolve_gradients",
     "convolve_input_gradient",
     "convolve_weight_gradient",
+    "count_largest",
     "describe",
     "device_of",
     "elementwise",
@@ -88,6 +91,8 @@ __all__ = [
     "map_blocks",
     "map_channels",
     "matmul",
+    "mean_cost",
+    "mean_cost_gradient",
     "memory_peak",
     "out_of_memory",
     "output_size",
