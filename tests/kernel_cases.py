@@ -10,7 +10,8 @@ import numpy as np
 
 from minires import backend
 from minires.backend import array_module, to_device, to_numpy
-from minires.backend.gpu import classes, compiling, fusing, patches, sums
+from minires.backend.gpu import classes, compiling, fusing, patches, pooling, sums
+from minires.layers import max_pool2d
 from minires.losses import cross_entropy
 
 KINDS = (("f", compiling.SMALL), ("d", 0))  # of numbers, and what an index is below if it has 32 bits
@@ -33,6 +34,7 @@ def circumstances(rng):
         mock.patch.object(fusing, "grid", grid),
         mock.patch.object(patches, "grid", grid),
         mock.patch.object(classes, "grid", grid),
+        mock.patch.object(pooling, "grid", grid),
         mock.patch.object(sums, "SUM_BLOCKS", int(rng.choice([1, 3, 16, sums.SUM_BLOCKS]))),
         mock.patch.object(compiling, "SMALL", small),
     ):
@@ -167,4 +169,27 @@ def rows_of_logits(rng, real):
     _same(backend.count_largest(to_device(z, "gpu"), to_device(labels, "gpu")), backend.count_largest(z, labels))
 
 
-CASES = [patches_and_their_adjoint, element_wise, numbers_a_channel, sums_over_channels, many_arrays, rows_of_logits]
+def largest_pixels(rng, real):
+    """Max pooling and its gradient: equal pixels, NaN and -infinity, windows that overlap or leave gaps, padding."""
+    kernel, stride = (tuple(int(k) for k in rng.integers(1, 6, 2)) for _ in range(2))
+    padding = tuple(tuple(int(p) for p in rng.integers(0, k // 2 + 1, 2)) for k in kernel)
+    size = [int(rng.integers(max(1, k - sum(sides)), 12)) for k, sides in zip(kernel, padding, strict=True)]
+    x = np.round(2 * _numbers(rng, real, int(rng.integers(1, 4)), *size, int(rng.choice([1, 2, 3, 4, 5, 8, 36]))))
+    x[rng.random(x.shape) < rng.choice([0, 0.1, 0.5])] = rng.choice([np.nan, -np.inf])
+    want, backward = max_pool2d(x, kernel, stride, padding)
+    got, backward_there = max_pool2d(to_device(x, "gpu"), kernel, stride, padding)
+    _same(got, want)
+    dy = _numbers(rng, real, *want.shape)
+    dy[rng.random(dy.shape) < 0.1] = np.inf
+    _same(backward_there(to_device(dy, "gpu")), backward(dy))
+
+
+CASES = [
+    patches_and_their_adjoint,
+    element_wise,
+    numbers_a_channel,
+    sums_over_channels,
+    many_arrays,
+    rows_of_logits,
+    largest_pixels,
+]

@@ -23,7 +23,7 @@ import kernel_far
 import numpy as np
 
 from minires import backend
-from minires.backend.gpu import compiling, parameters, patches, source, source_classes
+from minires.backend.gpu import compiling, parameters, patches, source, source_classes, source_images
 
 SABOTAGES = {  # what the mistake is: (module, its text, what stands there, what stands there by mistake, its case)
     "one number past the end": (source, "EACH", "i < n; i +=", "i <= n; i +=", "element_wise"),
@@ -60,6 +60,8 @@ SABOTAGES = {  # what the mistake is: (module, its text, what stands there, what
         "if (n <= count)\n",
         "rows_of_logits",
     ),
+    "one column right of the image": (source_images, "MAX_POOL", "left + j >= W", "left + j > W", "largest_pixels"),
+    "one window below the last": (source_images, "MAX_POOL_GRADIENT", "y / SH >= OH", "y / SH > OH", "largest_pixels"),
     "an item past the last": (source_classes, "MEAN", "n < count", "n <= count", "rows_of_logits"),
 }
 FAR_SABOTAGES = {  # the same where an array has about 2^31 numbers: (module, name, its value by mistake, case, n)

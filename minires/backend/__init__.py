@@ -9,6 +9,7 @@ Arrays carry their device: NumPy's live on the CPU, CuPy's on the GPU. Everythin
     map_blocks(f, x, ...)      an element-wise f, block by block, into a new array
     elementwise(f, x, ...)     an element-wise f at once
     im2col, col2im             patches of an image as rows, and the adjoint
+    max_of_windows             the largest pixel of each window
     convolve, ...              a convolution and its two gradients
     mean_cost, count_largest   a loss of rows of logits, and how many of them are right
     matmul(a, b)               a product outside of blocks
@@ -58,6 +59,7 @@ from minires.backend.primitives.patches import (
     pad,
     window_views,
 )
+from minires.backend.primitives.pooling import give_to_largest, max_of_windows
 from minires.backend.primitives.products import matmul
 from minires.backend.primitives.recording import gains_from_recording, places, recorded
 
@@ -85,12 +87,14 @@ __all__ = [
     "for_each_block",
     "gains_from_recording",
     "get_threads",
+    "give_to_largest",
     "im2col",
     "known_at_once",
     "let_through",
     "map_blocks",
     "map_channels",
     "matmul",
+    "max_of_windows",
     "mean_cost",
     "mean_cost_gradient",
     "memory_peak",
