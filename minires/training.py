@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
-from minires.backend import device_of, to_numpy
+from minires.backend import count_largest, device_of, to_numpy
 from minires.losses import cross_entropy
 from minires.models.fold import fold
 from minires.modes import evaluating, no_grad
@@ -90,7 +90,7 @@ def loss_and_gradients(
     dlogits = loss_backward() if scale is None else loss_backward(scale)
     model_backward(dlogits.astype(logits.dtype, copy=False))
     right = labels if labels.ndim == 1 else labels.argmax(axis=1)
-    return loss, (logits.argmax(axis=1) == right).sum()
+    return loss, count_largest(wide, right)
 
 
 def evaluate(

@@ -10,7 +10,9 @@ import numpy as np
 
 from minires import backend
 from minires.backend import array_module, to_device, to_numpy
-from minires.backend.gpu import compiling, fusing, patches, sums
+from minires.backend.gpu import classes, compiling, fusing, patches, pooling, sums
+from minires.layers import max_pool2d
+from minires.losses import cross_entropy
 
 KINDS = (("f", compiling.SMALL), ("d", 0))  # of numbers, and what an index is below if it has 32 bits
 ALL_KINDS = tuple((real, small) for real in ("f", "d") for small in (compiling.SMALL, 0))
@@ -31,6 +33,8 @@ def circumstances(rng):
     with (
         mock.patch.object(fusing, "grid", grid),
         mock.patch.object(patches, "grid", grid),
+        mock.patch.object(classes, "grid", grid),
+        mock.patch.object(pooling, "grid", grid),
         mock.patch.object(sums, "SUM_BLOCKS", int(rng.choice([1, 3, 16, sums.SUM_BLOCKS]))),
         mock.patch.object(compiling, "SMALL", small),
     ):
@@ -143,4 +147,49 @@ def many_arrays(rng, real):
         _same(arrays[1], g)
 
 
-CASES = [patches_and_their_adjoint, element_wise, numbers_a_channel, sums_over_channels, many_arrays]
+def rows_of_logits(rng, real):
+    """A loss of labels of all kinds, its gradient, and how many are right, with equal logits and infinite ones."""
+    N, K = int(rng.integers(1, 70)), int(rng.choice([1, 2, 3, 7, 10, 31, 33, 100, 257, 300]))
+    z = np.round(3 * _numbers(rng, real, N, K)).astype(real)
+    labels, weight = rng.integers(0, K, N), rng.uniform(0.5, 2, K).astype(real) if rng.random() < 0.5 else None
+    kind, smoothing = rng.choice(["all", "ignored", "soft"]), float(rng.choice([0, 0.1]))
+    if kind != "soft" and not smoothing:  # the loss is no infinity
+        z[(rng.random((N, K)) < 0.1) & (np.arange(K) != labels[:, None])] = -np.inf
+    if kind == "ignored":
+        labels[1::3] = -100
+    t = rng.dirichlet(np.ones(K), N).astype(real) if kind == "soft" else labels.astype(rng.choice(["i4", "i8", "i2"]))
+    want, backward = cross_entropy(z, t, smoothing, weight=weight)
+    on_gpu = [to_device(array, "gpu") for array in (z, t)]
+    weight_there = None if weight is None else to_device(weight, "gpu")
+    got, backward_there = cross_entropy(*on_gpu, smoothing, weight=weight_there)
+    _same(got, want, 1e-4)
+    _same(backward_there(3.0), backward(3.0), 1e-4)
+    _same(backward_there(to_device(np.array(3, real), "gpu")), backward(3.0), 1e-4)
+    z[rng.random((N, K)) < 0.01] = np.nan
+    _same(backend.count_largest(to_device(z, "gpu"), to_device(labels, "gpu")), backend.count_largest(z, labels))
+
+
+def largest_pixels(rng, real):
+    """Max pooling and its gradient: equal pixels, NaN and -infinity, windows that overlap or leave gaps, padding."""
+    kernel, stride = (tuple(int(k) for k in rng.integers(1, 6, 2)) for _ in range(2))
+    padding = tuple(tuple(int(p) for p in rng.integers(0, k // 2 + 1, 2)) for k in kernel)
+    size = [int(rng.integers(max(1, k - sum(sides)), 12)) for k, sides in zip(kernel, padding, strict=True)]
+    x = np.round(2 * _numbers(rng, real, int(rng.integers(1, 4)), *size, int(rng.choice([1, 2, 3, 4, 5, 8, 36]))))
+    x[rng.random(x.shape) < rng.choice([0, 0.1, 0.5])] = rng.choice([np.nan, -np.inf])
+    want, backward = max_pool2d(x, kernel, stride, padding)
+    got, backward_there = max_pool2d(to_device(x, "gpu"), kernel, stride, padding)
+    _same(got, want)
+    dy = _numbers(rng, real, *want.shape)
+    dy[rng.random(dy.shape) < 0.1] = np.inf
+    _same(backward_there(to_device(dy, "gpu")), backward(dy))
+
+
+CASES = [
+    patches_and_their_adjoint,
+    element_wise,
+    numbers_a_channel,
+    sums_over_channels,
+    many_arrays,
+    rows_of_logits,
+    largest_pixels,
+]
