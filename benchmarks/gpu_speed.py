@@ -160,7 +160,9 @@ class Steps:
             torch.cuda.reset_peak_memory_stats()
 
     def on_host(self, array):
-        return backend.to_numpy(array) if self.framework == "minires" else array.float().cpu().numpy()
+        if self.framework == "minires":
+            return backend.to_numpy(array).astype(np.float32)
+        return array.float().cpu().numpy()
 
     def profile(self, steps=5):
         """{"host_launches": the host's calls a step, "kernels": [[name, times a step, ms a step]], longest first}."""
@@ -205,7 +207,6 @@ class Process:
     """A Steps in a process of its own: `process.begin(case)` waits, `process.submit("begin", case)` does not."""
 
     def __init__(self, who, double):
-        os.environ["CUPY_TF32"] = str(int(who == "minires-tf32"))  # read by CuPy when it is imported
         spawn = multiprocessing.get_context("spawn")
         self.pool = concurrent.futures.ProcessPoolExecutor(1, spawn, _start, (who, double))
         self.ready = self.submit("synchronize")
