@@ -43,7 +43,7 @@ def _network(case, device, graph, precision):
     folded = None if case.training else fold(model)
     x, labels = (to_device(array, device) for array in case.arrays())
 
-    recorded = RecordedStep(model, optimizer) if RecordedStep and graph and device == "gpu" else None
+    recorded = RecordedStep(model, optimizer) if RecordedStep and graph and device != "cpu" else None
 
     def train():
         step = recorded or (lambda x, labels: train_step(model, optimizer, x, labels))
