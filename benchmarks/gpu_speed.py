@@ -20,7 +20,6 @@ Who cannot take part in a case is left out of it with the reason; what does not 
 import argparse
 import concurrent.futures
 import multiprocessing
-import os
 import re
 import statistics
 import sys
@@ -51,7 +50,7 @@ CASES = {  # the most important first: time may be short
     )
 }
 TOO_MUCH = {  # all at once must fit into a card of 80 GB
-    name: ("minires-plain", "pytorch-float16") for name in CASES if name.startswith("resnet18")
+    name: ("minires-plain", "minires-float16", "pytorch-float16") for name in CASES if name.startswith("resnet18")
 }
 COMPILED = ("resnet20-train-128", "resnet20-train-1024", "resnet18-train-128")  # by pytorch-compile
 PROFILED = ("resnet20-train-128", "resnet20-train-1024", "resnet18-train-128")
@@ -167,7 +166,9 @@ class Steps:
             torch.cuda.reset_peak_memory_stats()
 
     def on_host(self, array):
-        return backend.to_numpy(array) if self.framework == "minires" else array.float().cpu().numpy()
+        if self.framework == "minires":
+            return backend.to_numpy(array).astype(np.float32)
+        return array.float().cpu().numpy()
 
     def profile(self, steps=5):
         """{"host_launches": the host's calls a step, "kernels": [[name, times a step, ms a step]], longest first}."""
@@ -212,7 +213,6 @@ class Process:
     """A Steps in a process of its own: `process.begin(case)` waits, `process.submit("begin", case)` does not."""
 
     def __init__(self, who, double):
-        os.environ["CUPY_TF32"] = str(int(who == "minires-tf32"))  # read by CuPy when it is imported
         spawn = multiprocessing.get_context("spawn")
         self.pool = concurrent.futures.ProcessPoolExecutor(1, spawn, _start, (who, double))
         self.ready = self.submit("synchronize")

@@ -5,7 +5,7 @@ Derivation: docs/losses.md.
 
 import numpy as np
 
-from minires.backend import array_module, known_at_once
+from minires.backend import array_module, known_at_once, mean_cost, mean_cost_gradient
 from minires.layers.checks import check_float, check_not_empty, check_wide
 from minires.types import Array, Backward
 
@@ -32,7 +32,7 @@ def cross_entropy(
     range; on a GPU, rather than wait for it, the loss is NaN where labels are all ignored or out of range.
     Source: Goodfellow et al. 2016, section 6.2.2.3; label smoothing: Szegedy et al. 2016, section 7.
     """
-    xp = array_module(logits, labels)
+    array_module(logits, labels)
     check_not_empty("cross_entropy", logits)
     check_float("cross_entropy", logits)
     check_wide("cross_entropy", logits)
@@ -41,41 +41,40 @@ def cross_entropy(
     smoothing = float(label_smoothing)
     if not 0 <= smoothing <= 1:
         raise ValueError(f"cross_entropy: label_smoothing must be in [0, 1], got {label_smoothing}")
-    t, kept = _targets(xp, labels, logits, ignore_index)
-    N, classes = len(logits) if kept is None else kept.sum().astype(logits.dtype), logits.shape[1]
-    if known_at_once(N) and N == 0:
-        raise ValueError(
-            f"cross_entropy: every label is ignore_index, {ignore_index}, and the mean of no items means nothing: "
-            "leave such a batch out"
-        )
-    if smoothing:
-        t = (1 - smoothing) * t + smoothing / classes
-    if kept is not None:
-        t = xp.where(kept[:, None], t, 0)
+    kept = _check_labels(labels, logits, ignore_index)
     if weight is not None:
-        weight = _check_weight(xp, weight, logits)
-        if labels.ndim == 1:
-            N = _total_weight(xp, weight, labels, kept)
-        t = t * weight
-    shifted = logits - logits.max(axis=1, keepdims=True)
-    exponentials = xp.exp(shifted)
-    total = exponentials.sum(axis=1, keepdims=True)
-    loss = (t * xp.where(t == 0, 0, xp.log(total) - shifted)).sum() / N
-    dtype = logits.dtype
+        weight = _check_weight(weight, logits, labels, kept)
+    options = {"smoothing": smoothing, "classes": logits.shape[1]}
+    loss, rows = mean_cost(_cost, _target, logits, labels, kept, weight, ignore_index, **options)
 
     def backward(dloss=1):
         _check_dloss("cross_entropy", dloss)
-        softmax = exponentials / total
-        return ((softmax * t.sum(axis=1, keepdims=True) - t) * (dloss / N)).astype(dtype)
+        return mean_cost_gradient(_derivative, rows, dloss)
 
     return loss, backward
 
 
-def _targets(xp, labels, logits, ignore_index):
-    """t (N, classes) in the logits' dtype, from integer labels (N,) or soft labels (N, classes); and which are kept.
+def _target(t, kept, weight, smoothing, classes):
+    """t smoothed, without what is ignored, and each class as much as it counts."""
+    if smoothing:
+        t = (1 - smoothing) * t + smoothing / classes
+    if kept is not None:
+        t = array_module(t).where(kept, t, 0)
+    return t if weight is None else t * weight
 
-    The latter (N,) is None where none is ignored.
-    """
+
+def _cost(t, shifted, log_total):
+    """-t * log softmax,  log softmax = shifted - log_total,  and 0 where t is"""
+    return t * array_module(t).where(t == 0, 0, log_total - shifted)
+
+
+def _derivative(softmax, t, sum_of_t, factor):
+    """(softmax * sum_c t - t) * dloss / N"""
+    return (softmax * sum_of_t - t) * factor
+
+
+def _check_labels(labels, logits, ignore_index):
+    """Which labels (N,) are kept, or None: all of them, or nobody can tell yet."""
     N, classes = logits.shape
     if labels.dtype.kind == "f" or labels.shape == logits.shape:
         if labels.shape != logits.shape:
@@ -88,28 +87,34 @@ def _targets(xp, labels, logits, ignore_index):
                 f"cross_entropy: ignore_index {ignore_index} is for integer labels of shape ({N},): give an item that "
                 "shall not count a row of zeros"
             )
-        return labels.astype(logits.dtype), None
+        return None
     if labels.dtype.kind not in "iu" or labels.shape != (N,):
         raise ValueError(
             f"cross_entropy: labels must be {N} integers, shape ({N},), or floats of shape {logits.shape}, "
             f"got {labels.dtype} of shape {labels.shape}"
         )
-    labels = labels.astype(np.int64)
-    kept = labels != ignore_index
-    others = xp.where(kept, labels, 0)
-    t = (labels[:, None] == xp.arange(classes)).astype(logits.dtype)
     if not known_at_once(labels):
-        return xp.where(((others >= 0) & (others < classes))[:, None], t, xp.nan), kept
+        return None
+    labels = labels.astype(np.int64, copy=False)
+    kept = labels != ignore_index
+    others = np.where(kept, labels, 0)
     lowest, highest = int(others.min()), int(others.max())
     if lowest < 0 or highest >= classes:
         raise ValueError(
             f"cross_entropy: label {lowest if lowest < 0 else highest} is out of range for {classes} classes: "
             f"labels must be 0 to {classes - 1}"
         )
-    return t, None if kept.all() else kept
+    if kept.all():
+        return None
+    if not kept.any():
+        raise ValueError(
+            f"cross_entropy: every label is ignore_index, {ignore_index}, and the mean of no items means nothing: "
+            "leave such a batch out"
+        )
+    return kept
 
 
-def _check_weight(xp, weight, logits):
+def _check_weight(weight, logits, labels, kept):
     """The classes' weights in the logits' dtype."""
     array_module(logits, weight)
     if weight.shape != (logits.shape[1],):
@@ -118,16 +123,10 @@ def _check_weight(xp, weight, logits):
         )
     if known_at_once(weight) and not (weight >= 0).all():
         raise ValueError("cross_entropy: weight must be 0 or more for each class, and some is not")
-    return weight.astype(logits.dtype)
-
-
-def _total_weight(xp, weight, labels, kept):
-    """sum over n of weight[labels[n]], without the ignored."""
-    N = weight[labels if kept is None else xp.where(kept, labels, 0)]
-    N = (N if kept is None else xp.where(kept, N, 0)).sum()
-    if known_at_once(N) and N == 0:
+    weight = weight.astype(logits.dtype)
+    if known_at_once(weight) and labels.ndim == 1 and not weight[labels if kept is None else labels[kept]].any():
         raise ValueError("cross_entropy: the weights of all labels are 0, and their mean means nothing: leave it out")
-    return N
+    return weight
 
 
 def _check_dloss(name, dloss):

@@ -49,6 +49,11 @@ def _bare_batch_norm(x):
     return layers.batch_norm(x, None, None, training=True)
 
 
+def _weighted_cross_entropy(logits, weight, labels, **options):
+    """`cross_entropy` with weights, which are positive, and an ignored item."""
+    return cross_entropy(logits, labels, weight=weight * weight, **options)
+
+
 _X = (3, 6, 5, 4)  # N, H, W, C
 _LABELS = np.array([2, 0, 1, 4, 1])
 
@@ -91,6 +96,8 @@ OPERATIONS = [
     Case(cross_entropy, ((5, 6),), (_LABELS,)),
     Case(cross_entropy, ((5, 6),), (_LABELS,), {"label_smoothing": 0.1}),
     Case(cross_entropy, ((5, 6),), (np.full((5, 6), 1 / 6),)),
+    Case(_weighted_cross_entropy, ((5, 6), (6,)), (np.array([2, 0, -100, 4, 1], np.int32),), {"label_smoothing": 0.1}),
+    Case(_weighted_cross_entropy, ((5, 6), (6,)), (np.full((5, 6), 1 / 6, np.float32),)),
     Case(mse_loss, (_X, _X)),
 ]
 

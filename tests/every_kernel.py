@@ -21,7 +21,7 @@ from device_cases import (
 )
 
 from minires import models
-from minires.backend import to_device
+from minires.backend import count_largest, to_device
 from minires.backend.gpu import compiling, graphs, parameters, products
 from minires.models.fold import fold
 from minires.modes import no_grad
@@ -56,7 +56,7 @@ def every_kernel():
         found.add(Kernel(name, body, real))
         return lambda *launch: None
 
-    def multiplied(a, b, out=None):
+    def multiplied(a, b, out=None, tf32=False):
         return cupy_double.empty((a.shape[0], b.shape[1]), a.dtype) if out is None else out
 
     with (
@@ -88,6 +88,7 @@ def _run_everything(dtype):
         run_training(lambda make=make: make(rng=0), (1, size, size, 3), OPTIMIZERS["SGD"], dtype, "gpu", steps=1)
     _run_folded(dtype)
     _run_recorded(dtype)
+    count_largest(to_device(np.ones((3, 4), dtype), "gpu"), to_device(np.arange(3), "gpu"))
 
 
 def _run_folded(dtype):

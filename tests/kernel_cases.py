@@ -9,11 +9,14 @@ from unittest import mock
 import numpy as np
 
 from minires import backend
-from minires.backend import array_module, to_device, to_numpy
-from minires.backend.gpu import compiling, fusing, patches, sums
+from minires.backend import array_module, half, to_device, to_numpy
+from minires.backend.gpu import classes, compiling, fusing, patches, pooling, sums
+from minires.layers import max_pool2d
+from minires.losses import cross_entropy
 
-KINDS = (("f", compiling.SMALL), ("d", 0))  # of numbers, and what an index is below if it has 32 bits
-ALL_KINDS = tuple((real, small) for real in ("f", "d") for small in (compiling.SMALL, 0))
+# Of numbers, and what an index is below if it has 32 bits
+KINDS = (("f", compiling.SMALL), ("d", 0), ("e", compiling.SMALL), ("E", compiling.SMALL))
+ALL_KINDS = tuple((real, small) for real in ("f", "d", "e", "E") for small in (compiling.SMALL, 0))
 
 
 @contextlib.contextmanager
@@ -31,6 +34,8 @@ def circumstances(rng):
     with (
         mock.patch.object(fusing, "grid", grid),
         mock.patch.object(patches, "grid", grid),
+        mock.patch.object(classes, "grid", grid),
+        mock.patch.object(pooling, "grid", grid),
         mock.patch.object(sums, "SUM_BLOCKS", int(rng.choice([1, 3, 16, sums.SUM_BLOCKS]))),
         mock.patch.object(compiling, "SMALL", small),
     ):
@@ -44,7 +49,16 @@ def run(rng):
 
 
 def _numbers(rng, real, *shape):
-    return rng.standard_normal(shape).astype(real)
+    return rng.standard_normal(shape).astype(_dtype(real))
+
+
+def _dtype(real):
+    return half("bfloat16") if real == "E" else np.dtype(real)
+
+
+def _wide(real):
+    """What is computed of these numbers, and what parameters are that go with them."""
+    return backend.widened(_dtype(real)).char
 
 
 def _shape(rng):
@@ -56,8 +70,9 @@ def _shape(rng):
 def _same(got, want, rtol=0.0):
     got = to_numpy(got)
     assert got.dtype == want.dtype, f"{got.dtype}, not {want.dtype}"
+    got, want = (array.astype(np.float64) if array.dtype.kind in "fV" else array for array in (got, want))
     scale = float(np.abs(want).max(initial=1))
-    np.testing.assert_allclose(got, want, rtol=rtol, atol=rtol * scale)
+    np.testing.assert_allclose(got, want, rtol=rtol, atol=rtol * scale if rtol else 0)
 
 
 def patches_and_their_adjoint(rng, real):
@@ -73,12 +88,12 @@ def patches_and_their_adjoint(rng, real):
     some = backend.borrow_patches(to_device(x, "gpu"), kernel, stride, padding, -2.5, slice(first, last))
     _same(some, want[:, first:last])
     dx = backend.col2im(got, tuple(size), stride, padding)
-    _same(dx, backend.col2im(want, tuple(size), stride, padding), 1e-5)
+    _same(dx, backend.col2im(want, tuple(size), stride, padding), 1e-5 if _wide(real) == real else 0)
 
 
 def element_wise(rng, real):
     """New arrays of numbers and of truth values, and one that is written in place."""
-    x, y, kept = (_numbers(rng, real, *_shape(rng)),) * 2 + (None,)
+    x, y, kept = (_numbers(rng, _wide(real), *_shape(rng)),) * 2 + (None,)
     y, kept = np.flip(y).copy(), x > 0.3
 
     def function(x, y, kept, slope):
@@ -95,7 +110,7 @@ def element_wise(rng, real):
 def numbers_a_channel(rng, real):
     """An array from arrays (..., C) and vectors (C,)."""
     x = _numbers(rng, real, *_shape(rng))
-    scale, shift = (_numbers(rng, real, x.shape[-1]) for _ in range(2))
+    scale, shift = (_numbers(rng, _wide(real), x.shape[-1]) for _ in range(2))
 
     def line(x, scale, shift, out):
         xp = array_module(x)
@@ -103,13 +118,13 @@ def numbers_a_channel(rng, real):
         xp.add(out, shift, out=out)
 
     got = backend.map_channels(line, (to_device(x, "gpu"),), (to_device(scale, "gpu"), to_device(shift, "gpu")))
-    _same(got, x * scale + shift)
+    _same(got, (x * scale + shift).astype(x.dtype))
 
 
 def sums_over_channels(rng, real):
     """Two sums of arrays (..., C) and a vector (C,), and what follows them."""
     x = _numbers(rng, real, int(rng.integers(1, 40)), *_shape(rng))
-    mean, changed = _numbers(rng, real, x.shape[-1]), _numbers(rng, real, x.shape[-1])
+    mean, changed = (_numbers(rng, _wide(real), x.shape[-1]) for _ in range(2))
 
     def centered(x, mean, out):
         array_module(x).subtract(x, mean, out=out)
@@ -119,28 +134,90 @@ def sums_over_channels(rng, real):
         changed += mean
         return total, products, total / count + changed
 
-    rows, on_gpu = x.reshape(-1, x.shape[-1]), [to_device(array.copy(), "gpu") for array in (x, mean, changed)]
+    rows = x.reshape(-1, x.shape[-1]).astype(np.float64)
+    on_gpu = [to_device(array.copy(), "gpu") for array in (x, mean, changed)]
     found = backend.sum_channels(centered, on_gpu[:1], on_gpu[1:2], then, *on_gpu[1:], count=len(rows))
     total, products, changed = (rows - mean).sum(axis=0), ((rows - mean) * rows).sum(axis=0), changed + mean
     wanted = (total, products, total / len(rows) + changed, changed)
     for got, want in zip((*found, on_gpu[2]), wanted, strict=True):
-        _same(got, want, 1e-5)
+        _same(got, want.astype(_wide(real)), 1e-4)
 
 
 def many_arrays(rng, real):
     """More sets of arrays than a launch has room for, empty ones among them."""
     sizes = [int(rng.integers(0, 5) ** rng.integers(1, 5)) for _ in range(rng.integers(1, 300))]
-    sets = [(_numbers(rng, real, size), _numbers(rng, real, size)) for size in sizes]
+    sets = [tuple(_numbers(rng, _wide(real), size) for _ in range(2)) for size in sizes]
+    scale, taken = _numbers(rng, _wide(real)), np.asarray(rng.random() < 0.5)
 
-    def step(w, g, lr):
+    def step(w, g, scale, taken, lr):
         g *= 0.5
-        return w - lr * g
+        return array_module(w).where(taken, w - lr * (g / scale), w)
 
     on_gpu = [tuple(to_device(array, "gpu") for array in one) for one in sets]
-    results = list(backend.elementwise_each(step, [(one, {}) for one in on_gpu], lr=0.25))
+    numbers = {"scale": to_device(scale, "gpu"), "taken": to_device(taken, "gpu")}
+    results = list(backend.elementwise_each(step, [(one, {}) for one in on_gpu], **numbers, lr=0.25))
     for got, arrays, (w, g) in zip(results, on_gpu, sets, strict=True):
-        _same(got, step(w, g, 0.25))
+        _same(got, step(w, g, scale, taken, 0.25))
         _same(arrays[1], g)
 
 
-CASES = [patches_and_their_adjoint, element_wise, numbers_a_channel, sums_over_channels, many_arrays]
+def infinite_numbers(rng, real):
+    """Whether all numbers of many arrays are finite, where of often many none, or one, is not."""
+    sizes = [int(rng.integers(0, 5) ** rng.integers(1, 5)) for _ in range(rng.integers(1, 300))]
+    arrays = [_numbers(rng, _wide(real), size) for size in sizes]
+    filled = [array for array in arrays if array.size] or [np.ones(1)]
+    spoilt = filled[rng.integers(len(filled))]
+    if rng.random() < 0.7:
+        spoilt[rng.integers(spoilt.size)] = rng.choice([np.nan, np.inf, -np.inf])
+    _same(backend.all_finite([to_device(array, "gpu") for array in arrays]), backend.all_finite(arrays))
+
+
+def rows_of_logits(rng, real):
+    """A loss of labels of all kinds, its gradient, and how many are right, with equal logits and infinite ones."""
+    real, N, K = _wide(real), int(rng.integers(1, 70)), int(rng.choice([1, 2, 3, 7, 10, 31, 33, 100, 257, 300]))
+    z = np.round(3 * _numbers(rng, real, N, K)).astype(real)
+    labels, weight = rng.integers(0, K, N), rng.uniform(0.5, 2, K).astype(real) if rng.random() < 0.5 else None
+    kind, smoothing = rng.choice(["all", "ignored", "soft"]), float(rng.choice([0, 0.1]))
+    if kind != "soft" and not smoothing:  # the loss is no infinity
+        z[(rng.random((N, K)) < 0.1) & (np.arange(K) != labels[:, None])] = -np.inf
+    if kind == "ignored":
+        labels[1::3] = -100
+    t = rng.dirichlet(np.ones(K), N).astype(real) if kind == "soft" else labels.astype(rng.choice(["i4", "i8", "i2"]))
+    want, backward = cross_entropy(z, t, smoothing, weight=weight)
+    on_gpu = [to_device(array, "gpu") for array in (z, t)]
+    weight_there = None if weight is None else to_device(weight, "gpu")
+    got, backward_there = cross_entropy(*on_gpu, smoothing, weight=weight_there)
+    _same(got, want, 1e-4)
+    _same(backward_there(3.0), backward(3.0), 1e-4)
+    _same(backward_there(to_device(np.array(3, real), "gpu")), backward(3.0), 1e-4)
+    z[rng.random((N, K)) < 0.01] = np.nan
+    _same(backend.count_largest(to_device(z, "gpu"), to_device(labels, "gpu")), backend.count_largest(z, labels))
+
+
+def largest_pixels(rng, real):
+    """Max pooling and its gradient: equal pixels, NaN and -infinity, windows that overlap or leave gaps, padding."""
+    kernel, stride = (tuple(int(k) for k in rng.integers(1, 6, 2)) for _ in range(2))
+    padding = tuple(tuple(int(p) for p in rng.integers(0, k // 2 + 1, 2)) for k in kernel)
+    size = [int(rng.integers(max(1, k - sum(sides)), 12)) for k, sides in zip(kernel, padding, strict=True)]
+    x = np.round(2 * _numbers(rng, real, int(rng.integers(1, 4)), *size, int(rng.choice([1, 2, 3, 4, 5, 8, 36]))))
+    x = x.astype(_dtype(real))
+    x[rng.random(x.shape) < rng.choice([0, 0.1, 0.5])] = rng.choice([np.nan, -np.inf])
+    with np.errstate(invalid="ignore"):  # NumPy's halves warn of NaN
+        want, backward = max_pool2d(x, kernel, stride, padding)
+    got, backward_there = max_pool2d(to_device(x, "gpu"), kernel, stride, padding)
+    _same(got, want)
+    dy = _numbers(rng, real, *want.shape)
+    dy[rng.random(dy.shape) < 0.1] = np.inf
+    _same(backward_there(to_device(dy, "gpu")), backward(dy))
+
+
+CASES = [
+    patches_and_their_adjoint,
+    element_wise,
+    numbers_a_channel,
+    sums_over_channels,
+    many_arrays,
+    infinite_numbers,
+    rows_of_logits,
+    largest_pixels,
+]

@@ -148,4 +148,12 @@ def windows_back(n):
     _same_ends(got._host, backend.col2im(x[-1:], (SIDE, SIDE), (2, 2), NO_PADDING))
 
 
-CASES = [in_place, of_many, a_channel, a_sum, windows, windows_back]
+def largest(n):
+    """max_of_windows, of one pixel each, and back"""
+    x, sizes = _random(n, SIDE, SIDE, 1), ((1, 1), (1, 1), NO_PADDING, (SIDE, SIDE))
+    got, chosen = backend.max_of_windows(cupy_double.ndarray(x), *sizes)
+    _same_ends(got._host, x[-1:])
+    _same_ends(backend.give_to_largest(cupy_double.ndarray(x), chosen)._host, x[-1:])
+
+
+CASES = [in_place, of_many, a_channel, a_sum, windows, windows_back, largest]

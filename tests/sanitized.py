@@ -23,17 +23,46 @@ import kernel_far
 import numpy as np
 
 from minires import backend
-from minires.backend.gpu import compiling, parameters, patches, source
+from minires.backend.gpu import compiling, parameters, patches, source, source_classes, source_images
 
-SABOTAGES = {  # what the mistake is: (text of source.py, what stands there, what stands there by mistake, its case)
-    "one number past the end": ("EACH", "i < n; i +=", "i <= n; i +=", "element_wise"),
-    "one row past the last": ("SUMS", "r < rows", "r <= rows", "sums_over_channels"),
-    "one channel past the last": ("SUMS", "if (t < across && c < channels)", "if (t < across)", "sums_over_channels"),
-    "shared memory past its end": ("SUMS", "half = down / 2", "half = down", "sums_over_channels"),
-    "one window past the last": ("COL2IM", "y / SH >= OH", "y / SH > OH", "patches_and_their_adjoint"),
-    "one pixel below the image": ("IM2COL", "h < H", "h <= H", "patches_and_their_adjoint"),
-    "one pixel above the image": ("IM2COL", "h >= 0", "h >= -1", "patches_and_their_adjoint"),
-    "the next set of arrays": ("MANY", "many.start[k + step] <= at", "many.start[k + step] < at", "many_arrays"),
+SABOTAGES = {  # what the mistake is: (module, its text, what stands there, what stands there by mistake, its case)
+    "one number past the end": (source, "EACH", "i < n; i +=", "i <= n; i +=", "element_wise"),
+    "one row past the last": (source, "SUMS", "r < rows", "r <= rows", "sums_over_channels"),
+    "one channel past the last": (
+        source,
+        "SUMS",
+        "if (t < across && c < channels)",
+        "if (t < across)",
+        "sums_over_channels",
+    ),
+    "shared memory past its end": (source, "SUMS", "half = down / 2", "half = down", "sums_over_channels"),
+    "one window past the last": (source, "COL2IM", "y / SH >= OH", "y / SH > OH", "patches_and_their_adjoint"),
+    "one pixel below the image": (source, "IM2COL", "h < H", "h <= H", "patches_and_their_adjoint"),
+    "one pixel above the image": (source, "IM2COL", "h >= 0", "h >= -1", "patches_and_their_adjoint"),
+    "the next set of arrays": (
+        source,
+        "MANY",
+        "many.start[k + step] <= at",
+        "many.start[k + step] < at",
+        "many_arrays",
+    ),
+    "one class past the last": (
+        source_classes,
+        "COSTS",
+        "const T z = logits[n",
+        "const T z = logits[1 + n",
+        "rows_of_logits",
+    ),
+    "one row of logits past the last": (
+        source_classes,
+        "LARGEST",
+        "if (n < count)\n",
+        "if (n <= count)\n",
+        "rows_of_logits",
+    ),
+    "one column right of the image": (source_images, "MAX_POOL", "left + j >= W", "left + j > W", "largest_pixels"),
+    "one window below the last": (source_images, "MAX_POOL_GRADIENT", "y / SH >= OH", "y / SH > OH", "largest_pixels"),
+    "an item past the last": (source_classes, "MEAN", "n < count", "n <= count", "rows_of_logits"),
 }
 FAR_SABOTAGES = {  # the same where an array has about 2^31 numbers: (module, name, its value by mistake, case, n)
     "no room for the stride of a grid": (compiling, "SMALL", 2**31 - 1, "in_place", 2**31 - 2),
@@ -79,11 +108,11 @@ def _run(case, rngs):
 
 def _sabotaged(name):
     """The first line of what a sanitizer says to a mistake, or that it said nothing."""
-    text, right, wrong, case = SABOTAGES[name]
-    whole = getattr(source, text)
+    module, text, right, wrong, case = SABOTAGES[name]
+    whole = getattr(module, text)
     assert whole.count(right) == 1, f"{name}: {text} has no {right}"
     rngs = (np.random.default_rng([2, number]) for number in range(40))
-    return _end_of(lambda: _run(case, rngs), source, text, whole.replace(right, wrong))
+    return _end_of(lambda: _run(case, rngs), module, text, whole.replace(right, wrong))
 
 
 def _far_sabotaged(name):

@@ -328,15 +328,27 @@ def test_arrays_of_two_devices_in_one_operation(cupy, mix):
 
 
 def test_a_stray_numpy_call_is_caught(cupy, monkeypatch):
-    monkeypatch.setattr("minires.losses.array_module", lambda *arrays: np)
+    monkeypatch.setattr("minires.layers.residual.array_module", lambda *arrays: np)
     with pytest.raises(TypeError):
-        run_operation(next(case for case in OPERATIONS if case.function is cross_entropy), "float32", "gpu")
+        run_operation(next(case for case in OPERATIONS if case.function is layers.concat), "float32", "gpu")
 
 
 @pytest.mark.parametrize("labels", [[0, 3], [-1, 0], [-100, -100]])
 def test_wrong_labels_make_the_loss_nan_where_nobody_waits_for_them(cupy, labels):
     loss, backward = cross_entropy(fake([1, 2, 3], [1, 2, 3]), to_device(np.array(labels), "gpu"))
     assert np.isnan(float(loss)) and np.isnan(to_numpy(backward())).any()
+
+
+@pytest.mark.parametrize(
+    ("labels", "ignore_index"), [(np.eye(4, dtype="e")[[1, 0, 3]], -100), (np.array([3, 2, 0]), 2**64)]
+)
+def test_what_the_kernels_of_the_loss_do_not_take_is_computed_by_cupy(cupy, labels, ignore_index):
+    """float16 as soft labels, and a number to ignore that no label can be."""
+    logits = np.random.default_rng(0).standard_normal((3, 4))
+    want, backward = cross_entropy(logits, labels, 0.1, ignore_index)
+    got, backward_there = cross_entropy(to_device(logits, "gpu"), to_device(labels, "gpu"), 0.1, ignore_index)
+    np.testing.assert_allclose(to_numpy(got), want, rtol=1e-12)
+    np.testing.assert_allclose(to_numpy(backward_there()), backward(), rtol=1e-12)
 
 
 @pytest.mark.parametrize("labels", [[0, 2, 1], [0, -100, 1]])

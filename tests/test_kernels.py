@@ -19,7 +19,8 @@ from every_kernel import every_kernel
 
 from minires import backend
 from minires.backend import to_device, to_numpy
-from minires.backend.gpu import compiling, parameters, source
+from minires.backend.gpu import compiling, parameters, source, source_classes
+from minires.losses import cross_entropy
 
 INDICES = tuple(compiling.INTEGER)
 
@@ -38,7 +39,11 @@ def compiler():
 
 def test_every_kernel_compiles_for_gpus(compiler):
     kernels, rng = every_kernel(), np.random.default_rng(0)
-    assert {kernel.name for kernel in kernels} == {"fused", "fused_many", "sums", "im2col", "col2im"}
+    assert {kernel.name for kernel in kernels} == {
+        *("fused", "fused_many", "sums", "im2col", "col2im"),
+        *("cost_rows", "cost_mean", "cost_gradient", "count_largest"),
+        *("max_pool", "max_pool_gradient"),
+    }
     drawn = {kernel.kind: kernel for kernel in rng.permutation(np.array(kernels, object))}.values()
     wrong = [
         compiler.complaint(kernel.text(rng.choice(INDICES)), kernel.name, rng.choice(compiler.ARCHITECTURES))
@@ -105,15 +110,48 @@ def sums_in(way, shape=(300, 20)):
     return np.abs(to_numpy(total) - x.sum(axis=0)).max()
 
 
-@pytest.mark.parametrize("barrier", range(source.SUMS.count("SYNC")))
-def test_a_forgotten_barrier_is_found(cupy, monkeypatch, barrier):
+def loss_in(way, shape=(300, 20)):
+    logits, labels = np.random.default_rng(0).standard_normal(shape), np.arange(shape[0]) % shape[1]
+    (want, backward), on_gpu = cross_entropy(logits, labels), [to_device(array, "gpu") for array in (logits, labels)]
+    with kernel_double.running(way):
+        loss, backward_there = cross_entropy(*on_gpu)
+        return max(abs(float(loss) - want), np.abs(to_numpy(backward_there()) - backward()).max())
+
+
+def count_in(way, shape=(304, 20)):
+    logits = np.random.default_rng(0).standard_normal(shape)
+    labels = logits.argmax(axis=1)
+    with kernel_double.running(way):
+        found = backend.count_largest(to_device(logits, "gpu"), to_device(labels, "gpu"))
+    return abs(int(found) - len(logits))
+
+
+BARRIERS = [  # each of the texts that have some, and what is computed by it
+    pytest.param(module, name, compute, barrier, id=f"{name}-{barrier}")
+    for module, name, compute in (
+        (source, "SUMS", sums_in),
+        (source_classes, "COSTS", loss_in),
+        (source_classes, "MEAN", loss_in),
+        (source_classes, "LARGEST", count_in),
+    )
+    for barrier in range(getattr(module, name).count("SYNC"))
+]
+
+
+def test_every_text_with_barriers_is_among_them():
+    texts = {name for module in (source, source_classes) for name, text in vars(module).items() if "SYNC;" in str(text)}
+    assert texts == {case.values[1] for case in BARRIERS}
+
+
+@pytest.mark.parametrize(("module", "name", "compute", "barrier"), BARRIERS)
+def test_a_forgotten_barrier_is_found(cupy, monkeypatch, module, name, compute, barrier):
     monkeypatch.setattr(parameters, "_made", {})
-    assert all(sums_in(in_order(order)) < 1e-10 for order in ORDERS)
+    assert all(compute(in_order(order)) < 1e-10 for order in ORDERS)
     monkeypatch.setattr(parameters, "_made", {})
-    parts = source.SUMS.split("SYNC;")
-    monkeypatch.setattr(source, "SUMS", "SYNC;".join(parts[: barrier + 1]) + "SYNC;".join(parts[barrier + 1 :]))
-    assert sums_in(kernel_double.LOOPS) < 1e-10, "loops cannot see it"
-    errors = [sums_in(in_order(order)) for order in ORDERS]
+    parts = getattr(module, name).split("SYNC;")
+    monkeypatch.setattr(module, name, "SYNC;".join(parts[: barrier + 1]) + "SYNC;".join(parts[barrier + 1 :]))
+    assert compute(kernel_double.LOOPS) < 1e-10, "loops cannot see it"
+    errors = [compute(in_order(order)) for order in ORDERS]
     assert any(not error < 1e-10 for error in errors), errors
 
 

@@ -9,7 +9,9 @@ Arrays carry their device: NumPy's live on the CPU, CuPy's on the GPU. Everythin
     map_blocks(f, x, ...)      an element-wise f, block by block, into a new array
     elementwise(f, x, ...)     an element-wise f at once
     im2col, col2im             patches of an image as rows, and the adjoint
+    max_of_windows             the largest pixel of each window
     convolve, ...              a convolution and its two gradients
+    mean_cost, count_largest   a loss of rows of logits, and how many of them are right
     matmul(a, b)               a product outside of blocks
     recorded(f, arrays)        f, of which a GPU is given all launches at once
 """
@@ -27,6 +29,7 @@ from minires.backend.primitives.blocks import (
     sum_blocks,
 )
 from minires.backend.primitives.channels import channel_moments, far_from_zero, map_channels, sum_channels
+from minires.backend.primitives.classes import count_largest, mean_cost, mean_cost_gradient
 from minires.backend.primitives.convolution import (
     convolve,
     convolve_gradients,
@@ -59,6 +62,7 @@ from minires.backend.primitives.patches import (
     pad,
     window_views,
 )
+from minires.backend.primitives.pooling import give_to_largest, max_of_windows
 from minires.backend.primitives.products import matmul
 from minires.backend.primitives.recording import gains_from_recording, places, recorded
 
@@ -76,6 +80,7 @@ __all__ = [
     "convolve_gradients",
     "convolve_input_gradient",
     "convolve_weight_gradient",
+    "count_largest",
     "describe",
     "device_of",
     "elementwise",
@@ -86,6 +91,7 @@ __all__ = [
     "for_each_block",
     "gains_from_recording",
     "get_threads",
+    "give_to_largest",
     "half",
     "im2col",
     "is_device",
@@ -95,6 +101,9 @@ __all__ = [
     "map_blocks",
     "map_channels",
     "matmul",
+    "max_of_windows",
+    "mean_cost",
+    "mean_cost_gradient",
     "memory_peak",
     "out_of_memory",
     "output_size",

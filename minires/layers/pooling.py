@@ -1,19 +1,15 @@
 """Pooling: the largest or the mean value of each window, and the mean of the whole image."""
 
-import numpy as np
-
 from minires.backend import (
     array_module,
-    borrow_padded,
     borrow_patches,
     col2im,
     empty,
     for_each_block,
-    im2col,
+    give_to_largest,
+    max_of_windows,
     output_size,
     widened,
-    window_views,
-    zeros,
 )
 from minires.layers.checks import check_float, check_gradient, check_image, padding_of, pair
 from minires.module import Module
@@ -29,47 +25,13 @@ def max_pool2d(x: Array, kernel_size: Pair, stride: Pair | None = None, padding:
     reading order, as in PyTorch. Raises ValueError for shapes that do not fit.
     """
     kernel, strides, sides = _window("max_pool2d", x, kernel_size, stride, padding)
-    xp = array_module(x)
-    (N, H, W, C), (KH, KW) = x.shape, kernel
-    OH, OW = output_size((H, W), kernel, strides, sides, "max_pool2d")
-    y = empty((N, OH, OW, C), like=x)
-
-    def pixels_of(images):
-        return window_views(borrow_padded(x[images], sides, -xp.inf), kernel, strides, (OH, OW))
-
-    def forward_block(images):
-        first, *others = pixels_of(images)
-        largest = y[images]
-        largest[...] = first
-        for pixel in others:
-            xp.maximum(largest, pixel, out=largest)
-
-    for_each_block(forward_block, x, 4 * x[0].nbytes)
+    size = output_size(x.shape[1:3], kernel, strides, sides, "max_pool2d")
+    y, chosen = max_of_windows(x, kernel, strides, sides, size)
+    shape, dtype = y.shape, y.dtype
 
     def backward(dy):
-        check_gradient("max_pool2d", dy, (N, OH, OW, C), x.dtype)
-        dx = empty(x.shape, like=x)
-        (top, bottom), (left, right) = sides
-        inside = im2col(xp.ones((1, H, W, 1), x.dtype), kernel, strides, sides).reshape(1, OH, OW, KH * KW, 1) > 0
-
-        def backward_block(images):
-            largest = y[images]
-            free = xp.ones(largest.shape, bool)  # windows whose dy no pixel has taken yet
-            bits = dy[images].view(f"i{dy.itemsize}")  # times 0 is 0, which infinity times 0 is not
-            usual = xp is np and np.isfinite(largest).all()
-            padded = zeros((len(largest), top + H + bottom, left + W + right, C), like=x)
-            dpixels = window_views(padded, kernel, strides, (OH, OW))
-            for k, (pixel, dpixel) in enumerate(zip(pixels_of(images), dpixels, strict=True)):
-                takes = pixel == largest
-                if not usual:  # NaN, the maximum of its windows, equals nothing; -infinity equals the padding
-                    takes = (takes | xp.isnan(pixel)) & inside[..., k, :]
-                takes &= free
-                free ^= takes
-                dpixel += (bits * takes).view(dy.dtype)
-            dx[images] = padded[:, top : top + H, left : left + W]
-
-        for_each_block(backward_block, x, 4 * x[0].nbytes)
-        return dx
+        check_gradient("max_pool2d", dy, shape, dtype)
+        return give_to_largest(dy, chosen)
 
     return y, backward
 

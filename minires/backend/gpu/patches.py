@@ -43,7 +43,12 @@ def _launch(name, sizes, C, given, result, border):
 
 @functools.lru_cache(maxsize=1024)
 def _text(name, width, *sizes):
-    """The kernel's text, with its sizes as constants, by which it divides fast; C counts Items, of `width` numbers."""
-    defines = "".join(f"#define {key} {value}\n" for key, value in zip(_NAMES, sizes, strict=True))
+    """The kernel's text; C counts Items, of `width` numbers."""
     item = source.ITEM.format(aligned="ALIGNED" if width > 1 else "")
-    return f"#define WIDTH {width}\n{item}{defines}{source.IM2COL if name == 'im2col' else source.COL2IM}"
+    body = source.IM2COL if name == "im2col" else source.COL2IM
+    return f"#define WIDTH {width}\n{item}{sized(body, *sizes)}"
+
+
+def sized(body: str, *sizes: int) -> str:
+    """A kernel's text with the sizes KH, KW, SH, ... as constants, by which it divides fast."""
+    return "".join(f"#define {key} {value}\n" for key, value in zip(_NAMES, sizes, strict=True)) + body

@@ -1,0 +1,48 @@
+"""The kernels of images other than patches, in what source.py says kernels are written in."""
+
+# The largest pixel of each window, NaN being larger than all numbers, and its place in the window: the first of equals.
+MAX_POOL = """
+KERNEL max_pool(const Number *x, Number *y, Place *places, Index n) {
+    FOR_EACH_INDEX(at, n) {
+        const int c = at % C, top = at / (C * OW) % OH * SH - TOP, left = at / C % OW * SW - LEFT;
+        const Index image = at / (C * OW) / OH;
+        T largest = -INFINITY;
+        int place = -1;
+        for (int i = 0; i < KH; i++) {
+            if (top + i < 0 || top + i >= H) continue;
+            for (int j = 0; j < KW; j++) {
+                if (left + j < 0 || left + j >= W) continue;
+                const T pixel = x[((image * H + top + i) * W + left + j) * C + c];
+                if (place < 0 || pixel > largest || (pixel != pixel && largest == largest)) {
+                    largest = pixel;
+                    place = i * KW + j;
+                }
+            }
+        }
+        y[at] = largest;
+        places[at] = place;
+    }
+}
+"""
+
+# Every pixel gathers from the windows that it is in, in the order of its places in them, where it was the largest.
+MAX_POOL_GRADIENT = """
+KERNEL max_pool_gradient(const Place *places, const Number *dy, Number *dx, Index n) {
+    FOR_EACH_INDEX(at, n) {
+        const int c = at % C, w = at / C % W, h = at / (C * W) % H;
+        const Index image = at / (C * W) / H;
+        T sum = 0;
+        for (int i = 0; i < KH; i++) {
+            const int y = h + TOP - i;
+            if (y < 0 || y % SH || y / SH >= OH) continue;
+            for (int j = 0; j < KW; j++) {
+                const int x = w + LEFT - j;
+                if (x < 0 || x % SW || x / SW >= OW) continue;
+                const Index window = ((image * OH + y / SH) * OW + x / SW) * C + c;
+                if (places[window] == i * KW + j) sum += dy[window];
+            }
+        }
+        dx[at] = sum;
+    }
+}
+"""
