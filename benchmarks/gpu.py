@@ -73,7 +73,11 @@ def command_of(part, args, folder, seconds):
         return watched if found else "there is no compute-sanitizer on the PATH; it comes with the CUDA Toolkit"
     if part == "train":
         data = ["--dataset", "cifar10", "--data-dir", args.data_dir] if args.data_dir else ["--dataset", "synthetic"]
-        tiny = ["--limit-train", "40", "--limit-test", "8", "--epochs", "1", "-b", "8"] if args.double else []
+        tiny = (
+            ["--limit-train", "12", "--val-split", "4", "--limit-test", "4", "--epochs", "1", "-b", "4"]
+            if args.double
+            else []
+        )
         script = [str(TOP / "examples" / "train_cifar.py"), "--device", "gpu", "--recipe", "quick", *data, *tiny]
         return [*under_double, *script, "--no-progress", "--out", str(folder / "run")]
     who = ["--who", *args.who] if args.who else []

@@ -48,7 +48,7 @@ def _network(case, device, graph, precision):
     x, labels = (to_device(array, device) for array in case.arrays())
     dtype = options.get("dtype") or x.dtype
 
-    recorded = RecordedStep(model, optimizer, **options) if RecordedStep and graph and device == "gpu" else None
+    recorded = RecordedStep(model, optimizer, **options) if RecordedStep and graph and device != "cpu" else None
 
     def train():
         step = recorded or (lambda x, labels: train_step(model, optimizer, x, labels, **options))

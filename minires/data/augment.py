@@ -40,6 +40,7 @@ def normalizer(
     shift = to_device(np.tile(-mean / std, width).astype(np.float32), device)
 
     def normalized(images):
+        array_module(images, scale)  # TypeError unless both are on one device, which is where this is computed
         y = images.astype(np.float32).reshape(-1, width * channels)  # (N, H, W, C) -> (N*H, W*C)
         y *= scale
         y += shift

@@ -157,13 +157,11 @@ class Optimizer:
         w, g = parameter.data, parameter.grad
         if g.shape != w.shape:
             raise ValueError(f"{self.kind}: gradient of shape {g.shape}, its parameter is {w.shape}: they must agree")
-        if (
-            g.dtype != w.dtype or not g.flags.c_contiguous
-        ):  # a transposed view would be slow in every line of the update
+        array_module(w, g)  # TypeError unless both are on one device, which is where the following is computed
+        if g.dtype != w.dtype or not g.flags.c_contiguous:  # a transposed view would be slow in each line
             g = g.astype(w.dtype, order="C")
         state = self._state_of(parameter, options)
         arrays = {name: array for name, array in state.items() if name != "step"}
-        array_module(w, g, *arrays.values())  # TypeError unless all are on one device
         return (w, g), arrays
 
     def _state_of(self, parameter, options):
