@@ -6,7 +6,7 @@ Derivation: docs/losses.md.
 import numpy as np
 
 from minires.backend import array_module, known_at_once, mean_cost, mean_cost_gradient
-from minires.layers.checks import check_float, check_not_empty
+from minires.layers.checks import check_float, check_not_empty, check_wide
 from minires.types import Array, Backward
 
 
@@ -35,6 +35,7 @@ def cross_entropy(
     array_module(logits, labels)
     check_not_empty("cross_entropy", logits)
     check_float("cross_entropy", logits)
+    check_wide("cross_entropy", logits)
     if logits.ndim != 2:
         raise ValueError(f"cross_entropy: logits must have shape (N, classes), got {logits.shape}")
     smoothing = float(label_smoothing)
@@ -144,6 +145,7 @@ def mse_loss(prediction: Array, target: Array) -> tuple[Array, Backward]:
     array_module(prediction, target)
     check_not_empty("mse_loss", prediction)
     check_float("mse_loss", prediction, target)
+    check_wide("mse_loss", prediction)
     if prediction.shape != target.shape:
         raise ValueError(f"mse_loss: prediction has shape {prediction.shape}, target {target.shape}: must be equal")
     difference = prediction - target

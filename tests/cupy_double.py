@@ -17,6 +17,9 @@ import types
 import kernel_double
 import numpy as np
 
+from minires.backend.halves import half
+from minires.backend.primitives.products import to_tf32
+
 __version__ = "14.0.0"
 _CUDA = 99000  # of no real one, so that its cuBLAS is no other's; a second double in a process needs another
 
@@ -113,7 +116,7 @@ _CONSTANTS = _words(
     integer intp nan newaxis number pi signedinteger uint16 uint32 uint64 uint8 unsignedinteger"""
 )
 _ON_HOST = _words("can_cast issubdtype promote_types ndim shape size isscalar")  # their results are Python's
-_DTYPES = frozenset("?bhilqBHILQefdFD")
+_DTYPES = frozenset("?bhilqBHILQefdFDE")  # E: bfloat16, which CuPy 14 takes from ml_dtypes
 
 
 def __getattr__(name):
@@ -612,44 +615,63 @@ def _load_cublas():
 
 
 _CUBLAS = """
-typedef int (*Multiply)(int size, int a_way, int b_way, int m, int n, int k, double one, const void *a, int a_step,
-                        const void *b, int b_step, double zero, void *y, int y_step);
+typedef int (*Multiply)(int sums, int a_way, int b_way, int m, int n, int k, double one,
+                        const void *a, int a_kind, int a_step, const void *b, int b_kind, int b_step,
+                        double zero, void *y, int y_kind, int y_step);
 static Multiply multiply;
 extern "C" int set_multiply(Multiply function) { if (multiply) return 1; multiply = function; return 0; }
 extern "C" int cublasCreate_v2(void **handle) { *handle = &multiply; return 0; }
 extern "C" int cublasSetStream_v2(void *handle, void *stream) { return handle != &multiply; }
 extern "C" int cublasSetWorkspace_v2(void *handle, void *room, unsigned long size) { return handle != &multiply; }
 extern "C" int cublasSetMathMode(void *handle, int mode) { return handle != &multiply; }
-#define GEMM(name, T) extern "C" int name(void *handle, int a_way, int b_way, int m, int n, int k, const T *one, \
-    const T *a, int a_step, const T *b, int b_step, const T *zero, T *y, int y_step) { \
-    if (handle != &multiply) return 1; \
-    return multiply(sizeof(T), a_way, b_way, m, n, k, *one, a, a_step, b, b_step, *zero, y, y_step); \
+extern "C" int cublasGemmEx(void *handle, int a_way, int b_way, int m, int n, int k, const void *one, const void *a,
+    int a_kind, int a_step, const void *b, int b_kind, int b_step, const void *zero, void *y, int y_kind, int y_step,
+    int sums, int algorithm) {
+    if (handle != &multiply) return 1;
+    if (algorithm != -1) return 15;
+    double unit = sums == 70 ? *(const double *)one : *(const float *)one;
+    double nothing = sums == 70 ? *(const double *)zero : *(const float *)zero;
+    return multiply(sums, a_way, b_way, m, n, k, unit, a, a_kind, a_step, b, b_kind, b_step, nothing,
+                    y, y_kind, y_step);
 }
-GEMM(cublasSgemm_v2, float)
-GEMM(cublasDgemm_v2, double)
 """
 _MULTIPLY = ctypes.CFUNCTYPE(
     ctypes.c_int,
     *[ctypes.c_int] * 6,
     ctypes.c_double,
-    *[ctypes.c_void_p, ctypes.c_int] * 2,
+    *[ctypes.c_void_p, ctypes.c_int, ctypes.c_int] * 2,
     ctypes.c_double,
-    ctypes.c_void_p,
-    ctypes.c_int,
+    *[ctypes.c_void_p, ctypes.c_int, ctypes.c_int],
 )
+# The type of the sums: of both factors, of the result, for cuBLAS's numbers of these that minires uses
+_PRODUCTS = {
+    68: ((0, 0), (2, 2), (2, 0), (14, 14), (14, 0)),  # CUBLAS_COMPUTE_32F: float32, float16, bfloat16
+    70: ((1, 1),),  # CUBLAS_COMPUTE_64F: float64
+    77: ((0, 0),),  # CUBLAS_COMPUTE_32F_FAST_TF32
+}
 
 
-def _multiply(size, a_way, b_way, m, n, k, one, a, a_step, b, b_step, zero, y, y_step):
+def _multiply(sums, a_way, b_way, m, n, k, one, a, a_kind, a_step, b, b_kind, b_step, zero, y, y_kind, y_step):
     """y = a b, the matrices column by column, either of them transposed; 7, invalid, where that makes no sense."""
     if (one, zero) != (1, 0) or {a_way, b_way} - {0, 1} or min(m, n, k) < 1:
         return 7
-    left = _matrix(size, a, a_step, *((k, m) if a_way else (m, k)))
-    right = _matrix(size, b, b_step, *((n, k) if b_way else (k, n)))
-    result = _matrix(size, y, y_step, m, n)
+    if a_kind != b_kind or (a_kind, y_kind) not in _PRODUCTS.get(sums, ()):
+        return 15  # not supported
+    left = _matrix(a_kind, a, a_step, *((k, m) if a_way else (m, k)))
+    right = _matrix(b_kind, b, b_step, *((n, k) if b_way else (k, n)))
+    result = _matrix(y_kind, y, y_step, m, n)
     if left is None or right is None or result is None:
         return 7
-    _tell("product", f"{m} x {k} x {n}", size * (m * k + k * n + m * n), 2 * m * k * n)
-    multiply = functools.partial(np.matmul, left.T if a_way else left, right.T if b_way else right, out=result)
+    size = left.itemsize * (m * k + k * n) + result.itemsize * m * n
+    _tell("product", f"{m} x {k} x {n}", size, 2 * m * k * n)
+
+    def multiply():
+        factors = [left.T if a_way else left, right.T if b_way else right]
+        if sums == 77:
+            factors = [to_tf32(factor) for factor in factors]
+        wide = np.float64 if sums == 70 else np.float32
+        result[...] = factors[0].astype(wide) @ factors[1].astype(wide)
+
     if _tape is not None:
         _tape.append(multiply)
     elif not _dry:
@@ -657,13 +679,13 @@ def _multiply(size, a_way, b_way, m, n, k, one, a, a_step, b, b_step, zero, y, y
     return 0
 
 
-def _matrix(size, address, step, rows, columns):
+def _matrix(kind, address, step, rows, columns):
     """The matrix (rows, columns) at an address, `step` numbers from one column to the next; None where they overlap."""
     if step < rows:
         return None
-    kind = {4: ctypes.c_float, 8: ctypes.c_double}[size]
-    count = (columns - 1) * step + rows
-    numbers = np.ctypeslib.as_array(ctypes.cast(address, ctypes.POINTER(kind)), (count,))
+    dtype = np.dtype({0: "f4", 1: "f8", 2: "f2"}[kind]) if kind != 14 else half("bfloat16")
+    size, count = dtype.itemsize, (columns - 1) * step + rows
+    numbers = np.ctypeslib.as_array(ctypes.cast(address, ctypes.POINTER(ctypes.c_uint8)), (count * size,)).view(dtype)
     return np.lib.stride_tricks.as_strided(numbers, (rows, columns), (size, step * size))
 
 

@@ -36,7 +36,16 @@ static inline float pow(float x, float y) { return __builtin_powf(x, y); }
 static int BLOCK_X, BLOCK_Y, BLOCKS_X;
 extern "C" void stand_at(int x, int y, int blocks) { BLOCK_X = x; BLOCK_Y = y; BLOCKS_X = blocks; }
 #define KERNEL extern "C" void
-struct alignas(16) Four { float numbers[4]; };
+#define ALIGNED alignas(16)
+#define DEVICE inline
+static inline unsigned bits_of(float x) { unsigned bits; __builtin_memcpy(&bits, &x, 4); return bits; }
+static inline float of_bits(unsigned bits) { float x; __builtin_memcpy(&x, &bits, 4); return x; }
+struct Half {
+    _Float16 number;
+    Half() = default;
+    Half(float x) : number(x) {}
+    operator float() const { return number; }
+};
 """
 _LOOPS = f"""{_COMMON}
 #define SHARED static

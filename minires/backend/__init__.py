@@ -21,6 +21,7 @@ from minires.backend.cpu import winograd
 from minires.backend.cpu.workers import get_threads, set_threads
 from minires.backend.errors import DeviceError
 from minires.backend.geometry import Geometry
+from minires.backend.halves import half, is_half, widened
 from minires.backend.primitives.blocks import (
     for_each_band,
     for_each_block,
@@ -49,7 +50,7 @@ from minires.backend.primitives.devices import (
     to_numpy,
     zeros,
 )
-from minires.backend.primitives.elementwise import elementwise, elementwise_each, let_through
+from minires.backend.primitives.elementwise import all_finite, elementwise, elementwise_each, let_through
 from minires.backend.primitives.patches import (
     borrow_padded,
     borrow_patches,
@@ -67,6 +68,7 @@ __all__ = [
     "DEVICES",
     "DeviceError",
     "Geometry",
+    "all_finite",
     "array_module",
     "borrow_padded",
     "borrow_patches",
@@ -88,7 +90,9 @@ __all__ = [
     "gains_from_recording",
     "get_threads",
     "give_to_largest",
+    "half",
     "im2col",
+    "is_half",
     "known_at_once",
     "let_through",
     "map_blocks",
@@ -111,6 +115,7 @@ __all__ = [
     "synchronize",
     "to_device",
     "to_numpy",
+    "widened",
     "window_views",
     "winograd",
     "zeros",

@@ -9,7 +9,7 @@ from minires.types import Array, Sides, Size
 class Geometry:
     """kernel: (KH, KW).   stride: (rows, columns).   padding: ((top, bottom), (left, right)).
 
-    image, output: (H, W) and (OH, OW).   algorithm: "im2col" or "winograd".
+    image, output: (H, W) and (OH, OW).   algorithm: "im2col" or "winograd".   tf32: round factors to TF32.
     """
 
     kernel: Size
@@ -18,6 +18,7 @@ class Geometry:
     image: Size
     output: Size
     algorithm: str
+    tf32: bool = False
 
     @property
     def turns(self) -> bool:
@@ -30,7 +31,7 @@ class Geometry:
         """The geometry of that convolution, from dy to dx."""
         (KH, KW), ((top, bottom), (left, right)) = self.kernel, self.padding
         padding = (KH - 1 - top, KH - 1 - bottom), (KW - 1 - left, KW - 1 - right)
-        return Geometry(self.kernel, self.stride, padding, self.output, self.image, self.algorithm)
+        return Geometry(self.kernel, self.stride, padding, self.output, self.image, self.algorithm, self.tf32)
 
 
 def turned(weight: Array) -> Array:

@@ -21,7 +21,7 @@ LAST = {
     "threads": None,
     "save_every": None,
     "no_progress": False,
-    "cuda_graph": False,
+    "cuda_graph": True,
     "best": "accuracy",
     "patience": None,
 }
@@ -76,7 +76,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "--patience": {**NUMBER, "help": "stop after N epochs without a new best; default: never"},
     "--cuda-graph": {
         "action": BooleanOptionalAction,
-        "help": "give a GPU all launches of a step at once; the numbers are the same; default: one by one",
+        "help": "give a GPU all launches of a step at once; the numbers are the same; default: yes",
     },
     "--no-progress": {"action": "store_true", "help": "no bar, only a line for each epoch"},
 }

@@ -13,7 +13,7 @@ def relu(x: Array) -> tuple[Array, Backward]:
     dy is: infinity and NaN are kept out, too.
     Source: Nair and Hinton 2010, section 2.
     """
-    check_float("relu", x, half=True)
+    check_float("relu", x)
     y = map_blocks(lambda x, out: array_module(x).maximum(x, 0, out=out), x)
 
     def backward(dy):
@@ -29,7 +29,7 @@ def sigmoid(x: Array) -> tuple[Array, Backward]:
     x: any shape, floating-point. Returns y, shaped as x, and backward(dy) -> dx = dy * y * (1 - y), which
     is NaN for an infinite dy where y is 0 or 1, as in PyTorch.
     """
-    check_float("sigmoid", x, half=True)
+    check_float("sigmoid", x)
 
     def forward_block(x, out):
         xp = array_module(x)
@@ -51,7 +51,7 @@ def tanh(x: Array) -> tuple[Array, Backward]:
     x: any shape, floating-point. Returns y, shaped as x, and backward(dy) -> dx = dy * (1 - y^2), which is NaN
     for an infinite dy where y is -1 or 1, as in PyTorch.
     """
-    check_float("tanh", x, half=True)
+    check_float("tanh", x)
     y = map_blocks(lambda x, out: array_module(x).tanh(x, out=out), x)
 
     def backward(dy):

@@ -170,7 +170,7 @@ def check_batch_norm(
     training: bool,
 ) -> None:
     check_not_empty(name, x)
-    check_float(name, x, running_mean, running_var, weight, bias)
+    check_float(name, x, parameters=(running_mean, running_var, weight, bias))
     if x.ndim < 2:
         raise ValueError(f"{name}: x must have shape (N, ..., C), got {x.shape}")
     C = x.shape[-1]

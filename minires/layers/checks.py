@@ -1,10 +1,11 @@
 """What the layers refuse, in one sentence each: the value, the limit and the cure."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from minires.backend import array_module
+from minires.backend import array_module, is_half
 from minires.types import Array, Padding, Shape, Sides, Size
 
 
@@ -73,29 +74,40 @@ def check_number(layer: str, name: str, value: Any, least: float, most: float) -
         raise ValueError(f"{layer}: {name} must be a number from {least} to {most}, got {value!r}")
 
 
-def check_float(layer: str, *arrays: Array | None, half: bool = False) -> None:
-    """All arrays (None aside) must be of one device and one dtype, float32 or float64: nothing is converted in silence.
+def check_float(layer: str, x: Array, *others: Array | None, parameters: Sequence[Array | None] = ()) -> None:
+    """All arrays (None aside) must be of one device and one dtype: nothing is converted in silence.
 
-    half: float16 will do, too. It is for operations that neither add many numbers up nor multiply them, for which 11
-    bits and a largest number of 65,504 are too few.
+    That is float32 or float64; or float16 or bfloat16, in which only what flows through a network is kept, while its
+    parameters stay float32: an update of a weight is often less than a half can tell from nothing.
     """
-    array_module(*arrays)
-    dtypes = {array.dtype for array in arrays if array is not None}
+    array_module(x, *others, *parameters)
+    dtypes = {array.dtype for array in (x, *others) if array is not None}
+    if len(dtypes) == 1 and is_half(x.dtype):
+        of_parameters = {array.dtype for array in parameters if array is not None}
+        if of_parameters - {np.dtype(np.float32)}:
+            names = ", ".join(sorted(map(_name_of, of_parameters)))
+            raise ValueError(
+                f"{layer}: x is {_name_of(x.dtype)}, its parameters {names}: keep those in float32, to(np.float32)"
+            )
+        return
+    dtypes |= {array.dtype for array in parameters if array is not None}
     if len(dtypes) > 1:
         names = ", ".join(sorted(map(_name_of, dtypes)))
         raise ValueError(f"{layer}: arrays of different dtypes ({names}): convert them with astype or to()")
     dtype = next(iter(dtypes))
     if dtype.isnative and dtype in (np.float32, np.float64):
         return
-    if dtype == np.float16:
-        if half:
-            return
-        raise ValueError(
-            f"{layer}: float16 is too narrow to add numbers up in: convert with x.astype(np.float32) or to(np.float32)"
-        )
     if dtype.kind != "f":
         raise ValueError(f"{layer}: needs floating-point arrays, got {dtype}: convert with x.astype(np.float32)")
     raise ValueError(f"{layer}: needs float32 or float64, got {_name_of(dtype)}: convert with x.astype(np.float32)")
+
+
+def check_wide(layer: str, x: Array) -> None:
+    """x must not be of halves, in which a loss would lose what it says."""
+    if is_half(x.dtype):
+        raise ValueError(
+            f"{layer}: {x.dtype.name} is too narrow to add numbers up in: convert with x.astype(np.float32)"
+        )
 
 
 def _name_of(dtype):

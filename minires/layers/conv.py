@@ -13,6 +13,7 @@ from minires.backend import (
     convolve_gradients,
     convolve_input_gradient,
     convolve_weight_gradient,
+    device_of,
     output_size,
     sum_channels,
     winograd,
@@ -31,25 +32,29 @@ def conv2d(
     input_gradient: bool = True,
     algorithm: str = "auto",
     weight_gradient: bool = True,
+    tf32: bool = False,
 ) -> tuple[Array, Backward]:
     """y[n, oh, ow, o] = bias[o] + sum_ijc weight[o, c, i, j] * x_padded[n, oh * stride + i, ow * stride + j, c]
 
-    x (N, H, W, C), weight (O, C, KH, KW), bias (O,) or None: float32 or float64 arrays of one dtype and device.
+    x (N, H, W, C), weight (O, C, KH, KW), bias (O,) or None: float32 or float64 arrays of one dtype and device; or x of
+    halves (float16, bfloat16), and weight and bias float32, of which the weight is rounded as x is. y and dx are as x,
+    dweight and dbias as weight; all sums are float32.
     stride: a number or (rows, columns).   padding: a number, (rows, columns), or ((top, bottom), (left, right)).
     Returns y (N, OH, OW, O), OH = (top + H + bottom - KH) // stride + 1, and
     backward(dy) -> (dx, dweight), or (dx, dweight, dbias) where there is a bias. input_gradient=False makes dx None,
     for which the first layer of a network has no use, weight_gradient=False makes dweight None, for frozen layers.
     algorithm: "im2col"; "winograd", for 3x3 kernels at stride 1 on a CPU; or "auto", which takes winograd where it is
     faster, from 128 channels and 64 tiles of 4x4 pixels on. Its results differ in the last digits.
+    tf32: float32 factors of all products are rounded to TF32's 11 bits, as an NVIDIA GPU multiplies fastest.
     Raises ValueError for shapes that do not fit, an empty batch, a kernel larger than the padded image, and winograd
     where it cannot be used.
     Source: Dumoulin and Visin 2016, sections 2 and 4; im2col: Chellapilla et al. 2006, section 2.1;
     winograd: Lavin and Gray 2015, section 4.
     """
     check_image("conv2d", x)
-    check_float("conv2d", x, weight, bias)
+    check_float("conv2d", x, parameters=(weight, bias))
     _check_weight(x, weight, bias)
-    geometry = _geometry(x, weight, stride, padding, algorithm)
+    geometry = _geometry(x, weight, stride, padding, algorithm, tf32)
     y = convolve(x, weight, bias, geometry)
     shape, dtype, has_bias = y.shape, y.dtype, bias is not None
     x_kept, weight_kept = x if weight_gradient else None, weight if input_gradient else None
@@ -68,21 +73,22 @@ def conv2d(
     return y, backward
 
 
-def _geometry(x, weight, stride, padding, algorithm):
+def _geometry(x, weight, stride, padding, algorithm, tf32):
     """The checked Geometry, with the algorithm chosen."""
     stride, padding = pair("conv2d", "stride", stride, least=1), padding_of("conv2d", padding)
     kernel, image = weight.shape[2:], x.shape[1:3]
     output = output_size(image, kernel, stride, padding, "conv2d")
     _check_algorithm("conv2d", algorithm)
-    fits = winograd.fits(x, kernel, stride, padding)
+    fits = winograd.fits(x, kernel, stride, padding) and not tf32
     if algorithm == "winograd" and not fits:
         raise ValueError(
-            f"conv2d: winograd is for 3x3 kernels at stride 1 with padding of at most 2 on a CPU, got kernel "
-            f"{kernel[0]}x{kernel[1]}, stride {stride}, padding {padding}: use im2col"
+            f"conv2d: winograd is for 3x3 kernels at stride 1 with padding of at most 2, float32 or float64 on a CPU, "
+            f"got kernel {kernel[0]}x{kernel[1]}, stride {stride}, padding {padding}, "
+            f"{'tf32' if tf32 else x.dtype.name} on a {device_of(x).upper()}: use im2col"
         )
     if algorithm == "auto":
         algorithm = "winograd" if fits and winograd.pays(len(x), weight, output) else "im2col"
-    return Geometry(kernel, stride, padding, image, output, algorithm)
+    return Geometry(kernel, stride, padding, image, output, algorithm, tf32)
 
 
 def _check_algorithm(layer, algorithm):
@@ -108,7 +114,7 @@ class Conv2d(Module):
     """`conv2d` with its weight (O, C, KH, KW) and bias (O,), or bias=False.
 
     Initial values are PyTorch's: uniform in +-1 / sqrt(C * KH * KW). rng: a NumPy Generator or a seed.
-    algorithm: as in conv2d. To choose one for a whole model, set it for each:
+    algorithm, tf32: as in conv2d. To choose one for a whole model, set it for each:
 
         for module in model.modules():
             if isinstance(module, Conv2d):
@@ -125,6 +131,7 @@ class Conv2d(Module):
         bias: bool = True,
         rng: Rng = None,
         algorithm: str = "auto",
+        tf32: bool = False,
     ) -> None:
         check_sizes("Conv2d", in_channels=in_channels, out_channels=out_channels)
         pair("Conv2d", "stride", stride, least=1)
@@ -135,7 +142,7 @@ class Conv2d(Module):
         bound = 1 / math.sqrt(in_channels * math.prod(kernel))
         self.weight = Parameter(rng.uniform(-bound, bound, (out_channels, in_channels, *kernel)).astype(np.float32))
         self.bias = Parameter(rng.uniform(-bound, bound, out_channels).astype(np.float32)) if bias else None
-        self.stride, self.padding, self.algorithm = stride, padding, algorithm
+        self.stride, self.padding, self.algorithm, self.tf32 = stride, padding, algorithm, tf32
 
     def extra_repr(self) -> str:
         O, C, KH, KW = self.weight.shape
@@ -153,6 +160,7 @@ class Conv2d(Module):
             input_gradient=not lean,
             weight_gradient=self.weight.requires_grad,
             algorithm=self.algorithm,
+            tf32=self.tf32,
         )
 
         def backward(dy):

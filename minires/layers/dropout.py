@@ -16,7 +16,7 @@ def dropout(x: Array, p: float = 0.5, training: bool = True, rng: Rng = None) ->
     (whatever x and dy are there: infinity and NaN are dropped, too); dx = dy itself, no copy, where not training.
     Source: Srivastava et al. 2014, section 4 (scaled in training instead of testing).
     """
-    check_float("dropout", x, half=True)
+    check_float("dropout", x)
     _check_p("dropout", p)
     xp, shape, dtype = array_module(x), x.shape, x.dtype
     if not training or p == 0:

@@ -9,6 +9,7 @@ from minires.backend import (
     give_to_largest,
     max_of_windows,
     output_size,
+    widened,
 )
 from minires.layers.checks import check_float, check_gradient, check_image, padding_of, pair
 from minires.module import Module
@@ -23,7 +24,7 @@ def max_pool2d(x: Array, kernel_size: Pair, stride: Pair | None = None, padding:
     Returns y (N, OH, OW, C) and backward(dy) -> dx: dy goes to the pixel that was the maximum, the first of equals in
     reading order, as in PyTorch. Raises ValueError for shapes that do not fit.
     """
-    kernel, strides, sides = _window("max_pool2d", x, kernel_size, stride, padding, half=True)
+    kernel, strides, sides = _window("max_pool2d", x, kernel_size, stride, padding)
     size = output_size(x.shape[1:3], kernel, strides, sides, "max_pool2d")
     y, chosen = max_of_windows(x, kernel, strides, sides, size)
     shape, dtype = y.shape, y.dtype
@@ -49,7 +50,7 @@ def avg_pool2d(x: Array, kernel_size: Pair, stride: Pair | None = None, padding:
     y = empty((N, OH, OW, C), like=x)
 
     def forward_block(images):
-        y[images] = borrow_patches(x[images], kernel, strides, sides).mean(axis=(3, 4))
+        y[images] = borrow_patches(x[images], kernel, strides, sides).mean(axis=(3, 4), dtype=widened(x.dtype))
 
     shape, dtype, patches_bytes = x.shape, x.dtype, OH * OW * KH * KW * C * x.itemsize
     for_each_block(forward_block, x, 2 * patches_bytes)
@@ -78,7 +79,7 @@ def global_avg_pool2d(x: Array) -> tuple[Array, Backward]:
     check_float("global_avg_pool2d", x)
     xp = array_module(x)
     (N, H, W, C), dtype = x.shape, x.dtype
-    y = x.mean(axis=(1, 2))
+    y = x.mean(axis=(1, 2), dtype=widened(x.dtype)).astype(x.dtype, copy=False)
 
     def backward(dy):
         check_gradient("global_avg_pool2d", dy, (N, C), dtype)
@@ -87,10 +88,10 @@ def global_avg_pool2d(x: Array) -> tuple[Array, Backward]:
     return y, backward
 
 
-def _window(layer, x, kernel_size, stride, padding, half=False):
+def _window(layer, x, kernel_size, stride, padding):
     """The checked (KH, KW), (rows, columns) of stride, and four-sided padding."""
     check_image(layer, x)
-    check_float(layer, x, half=half)
+    check_float(layer, x)
     return _sizes(layer, kernel_size, stride, padding)
 
 

@@ -16,7 +16,7 @@ def add(x1: Array, x2: Array) -> tuple[Array, Backward]:
     Source: He et al. 2015, equation 1.
     """
     array_module(x1, x2)
-    check_float("add", x1, x2, half=True)
+    check_float("add", x1, x2)
     if x1.shape != x2.shape:
         raise ValueError(
             f"add: branches have shapes {x1.shape} and {x2.shape}: the shortcut must match its block's output"
@@ -42,7 +42,7 @@ def concat(*xs: Array) -> tuple[Array, Backward]:
     xp = array_module(*xs)
     if any(x.ndim == 0 for x in xs):
         raise ValueError("concat: arrays must have a last axis, the channels, to be put side by side along")
-    check_float("concat", *xs, half=True)
+    check_float("concat", *xs)
     if len({x.shape[:-1] for x in xs}) > 1:
         raise ValueError(f"concat: shapes {', '.join(str(x.shape) for x in xs)} differ before the channels")
     y = xp.concatenate(xs, axis=-1)
@@ -66,7 +66,7 @@ def pad_shortcut(x: Array, out_channels: int, stride: Pair = 1, at_end: bool = F
     Source: He et al. 2015, section 3.3, option A.
     """
     check_image("pad_shortcut", x)
-    check_float("pad_shortcut", x, half=True)
+    check_float("pad_shortcut", x)
     SH, SW = pair("pad_shortcut", "stride", stride, least=1)
     N, H, W, C = x.shape
     if out_channels < C:

@@ -149,7 +149,7 @@ def empty(shape: Shape, dtype: DTypeLike) -> Array:
     owner = _Owner()
     address = -(-_pool.lend(owner, size + ALIGNMENT).ctypes.data // ALIGNMENT) * ALIGNMENT
     owner.__array_interface__ = {"version": 3, "shape": tuple(shape), "typestr": dtype.str, "data": (address, False)}
-    return np.asarray(owner)
+    return np.asarray(owner).view(dtype)  # a bfloat16's typestr says no more than its size
 
 
 def empty_like(shape: Shape, like: Array, dtype: DTypeLike | None = None) -> Array:

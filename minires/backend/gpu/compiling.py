@@ -11,7 +11,6 @@ from minires.backend.errors import DeviceError
 from minires.backend.gpu import source
 from minires.types import Array
 
-REAL = {"f": "float", "d": "double"}  # what T is, by the character of the arrays' dtype
 BLOCKS = 2048  # at most, of an element-wise kernel: each thread then does several numbers
 SMALL = 2**31 - 2**24  # indices below fit into 32 bits, with a stride of the whole grid added
 
@@ -19,7 +18,7 @@ INTEGER = {"int": np.int32, "long long": np.int64}
 
 
 def compiled(name: str, body: str, real: str, index: str) -> Any:
-    """The kernel `name` of a text, in which T is REAL[real] and Index an integer type; compiled once.
+    """The kernel `name` of a text for source.TYPES[real], in which Index is an integer type; compiled once.
 
     Raises DeviceError with the GPU's architecture and what its compiler says where it does not compile.
     """
@@ -28,7 +27,9 @@ def compiled(name: str, body: str, real: str, index: str) -> Any:
 
 def text(body: str, real: str, index: str) -> str:
     """The whole text that a kernel is compiled from."""
-    return f"{source.PRELUDE}{source.EACH}typedef {REAL[real]} T;\ntypedef {index} Index;\n{body}"
+    computed, kept = source.TYPES[real]
+    types = f"typedef {computed} T;\ntypedef {kept} Number;\ntypedef {index} Index;\n"
+    return f"{source.PRELUDE}{source.BRAIN}{source.EACH}{types}{body}"
 
 
 @functools.lru_cache(maxsize=4096)

@@ -12,8 +12,17 @@ from minires.types import Array
 
 
 def takes(*arrays: Array) -> bool:
-    """Whether kernels are made for these arrays: float32 or float64, all of one, and bool."""
-    return {array.dtype.char for array in arrays} in ({"f"}, {"d"}, {"f", "?"}, {"d", "?"})
+    """Whether kernels are made for these arrays: all float64, or float32 and one kind of 16 bits; and bool."""
+    return {array.dtype.char for array in arrays} - {"?"} in _TAKEN
+
+
+_TAKEN = ({"f"}, {"d"}, {"e"}, {"E"}, {"e", "f"}, {"E", "f"})
+
+
+def kind_of(arrays: Sequence[Any]) -> str:
+    """The key of source.TYPES for a kernel of these arrays; those that are None, or Python's numbers, do not matter."""
+    found = {array.dtype.char for array in arrays if array is not None and not isinstance(array, np.generic)}
+    return next(kind for kind in "eEdf" if kind in found)
 
 
 def check_shapes(arrays: Sequence[Array], vectors: Sequence[Array] = ()) -> None:
@@ -50,10 +59,12 @@ class Parameters:
     """The arrays that a kernel is given: parameters, a Symbol for each, lines that load them and store what changed.
 
     dtypes: their characters; False for one that is None, and stays so. The last `vectors` of them have the index
-    `vector_index`, the others i. has_out: there is one more, which is not loaded.
+    `vector_index`, the others i. out: None, or the character of one more, which is not loaded.
     """
 
-    def __init__(self, dtypes: Sequence[str | bool], vectors: int, vector_index: str, has_out: bool = False) -> None:
+    def __init__(
+        self, dtypes: Sequence[str | bool], vectors: int, vector_index: str, out: str | bool | None = None
+    ) -> None:
         self.program = Program()
         self.symbols: list[Any] = []
         self.parameters: list[str] = []
@@ -63,11 +74,11 @@ class Parameters:
                 self.symbols.append(None)
                 continue
             kind, index = BOOL if dtype == "?" else T, "i" if number < len(dtypes) - vectors else vector_index
-            self.parameters.append(f"{kind} *a{number}")
+            self.parameters.append(f"{kept_as(dtype)} *a{number}")
             self.loads.append(f"const {kind} x{number} = a{number}[{index}];")
             self.symbols.append(Symbol(self.program, f"x{number}", kind))
-        if has_out:
-            self.parameters.append(f"T *a{len(dtypes)}")
+        if out:
+            self.parameters.append(f"{kept_as(out)} *a{len(dtypes)}")
             self.symbols.append(Symbol(self.program, "", T))
 
     def split(self, names: Sequence[str], varying: Sequence[str], constants: Sequence[Any]) -> tuple[list[Any], Any]:
@@ -86,6 +97,11 @@ class Parameters:
         """The lines that write what has been assigned into its array."""
         changed = [(number, symbol) for number, symbol in enumerate(self.symbols) if symbol is not None]
         return [f"a{number}[i] = {symbol.name};" for number, symbol in changed if symbol.written]
+
+
+def kept_as(dtype: str | bool) -> str:
+    """What an array's numbers are in a kernel's text, by the character of its dtype."""
+    return {"?": BOOL, "e": "Number", "E": "Number"}.get(str(dtype), T)
 
 
 _PLAIN = (type(None), bool, int, float, str, type, ModuleType, np.dtype)

@@ -4,6 +4,7 @@ import functools
 
 from minires.backend.gpu import source
 from minires.backend.gpu.compiling import BLOCKS, INTEGER, address, compiled, contiguous, cupy, grid, index_type
+from minires.backend.halves import widened
 from minires.types import Array, Sides, Size
 
 _NAMES = ("KH", "KW", "SH", "SW", "H", "W", "OH", "OW", "TOP", "LEFT", "C")
@@ -31,19 +32,21 @@ def col2im(patches: Array, size: Size, stride: Size, padding: Sides) -> Array:
 
 def _launch(name, sizes, C, given, result, border):
     real, index = result.dtype.char, index_type(max(given.size, result.size))
-    width = 4 if real == "f" and C % 4 == 0 and address(given) % 16 == 0 else 1
+    together = 16 // result.itemsize
+    width = together if C % together == 0 and address(given) % 16 == 0 else 1
     n = result.size // width
     if n:
         kernel = compiled(name, _text(name, width, *sizes, C // width), real, index)
-        arguments = (given, result, INTEGER[index](n), result.dtype.type(border))
+        arguments = (given, result, INTEGER[index](n), widened(result.dtype).type(border))
         kernel(grid(n, 8 * BLOCKS), (source.THREADS,), arguments)
 
 
 @functools.lru_cache(maxsize=1024)
 def _text(name, width, *sizes):
     """The kernel's text; C counts Items, of `width` numbers."""
+    item = source.ITEM.format(aligned="ALIGNED" if width > 1 else "")
     body = source.IM2COL if name == "im2col" else source.COL2IM
-    return f"typedef {'Four' if width == 4 else 'T'} Item;\n{sized(body, *sizes)}"
+    return f"#define WIDTH {width}\n{item}{sized(body, *sizes)}"
 
 
 def sized(body: str, *sizes: int) -> str:

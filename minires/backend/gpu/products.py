@@ -1,45 +1,55 @@
 """Products of matrices by the cuBLAS that CuPy has loaded, called as it is: CuPy's own way refuses to be recorded.
 
-Source: NVIDIA, cuBLAS Library, sections 2.4.7 (cublasSetWorkspace) and 2.7.1 (cublas<t>gemm).
+Source: NVIDIA, cuBLAS Library, sections 2.4.7 (cublasSetWorkspace) and 2.8.12 (cublasGemmEx).
 """
 
 import ctypes
 import functools
-import os
 from pathlib import Path
 from typing import Any
 
 from minires.backend.errors import DeviceError
 from minires.backend.gpu.compiling import address, cupy
+from minires.backend.halves import widened
 from minires.types import Array
 
 WORKSPACE = 32 << 20  # bytes, as NVIDIA advises for an H100: cuBLAS may take no memory of its own while it is recorded
 _PLAIN, _TRANSPOSED = 0, 1  # CUBLAS_OP_N, CUBLAS_OP_T
-_GEMM = {"f": ("cublasSgemm_v2", ctypes.c_float), "d": ("cublasDgemm_v2", ctypes.c_double)}
+_TYPES = {"f": 0, "d": 1, "e": 2, "E": 14}  # CUDA_R_32F, CUDA_R_64F, CUDA_R_16F, CUDA_R_16BF
+_COMPUTE = {"f": 68, "d": 70}  # CUBLAS_COMPUTE_32F, CUBLAS_COMPUTE_64F: what products are added up in
+_TF32 = 77  # CUBLAS_COMPUTE_32F_FAST_TF32
+_ALGORITHM = -1  # CUBLAS_GEMM_DEFAULT
+_NO_REDUCED_SUMS = 16  # CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION: sums of halves stay float32 to the end
+_numbers: list[Any] = []
 _handles: dict[Any, tuple[Any, Any]] = {}  # (CuPy, device, stream): handle, its workspace
 
 
-def product(a: Array, b: Array, out: Array | None = None) -> Any:
-    """a (M, K) @ b (K, N), in `out` (M, N) where it is given.
+def product(a: Array, b: Array, out: Array | None = None, tf32: bool = False) -> Any:
+    """a (M, K) @ b (K, N), in `out` (M, N) where it is given: of their dtype, or float32 where they are halves.
 
-    NotImplemented for what cuBLAS does not take as it lies: neither float32 nor float64, stacks of matrices, no numbers
-    at all, and views of which neither the rows nor the columns are without gaps.
+    tf32: factors of float32 are rounded to TF32 on the way.
+    NotImplemented for what cuBLAS does not take as it lies: other dtypes, stacks of matrices, no numbers at all, and
+    views of which neither the rows nor the columns are without gaps.
     """
     real = a.dtype.char
-    if real not in _GEMM or b.dtype.char != real or a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[0]:
+    if real not in _TYPES or b.dtype.char != real or a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[0]:
         return NotImplemented
     (M, K), N = a.shape, b.shape[1]
     of_a, of_b = _layout(a), _layout(b)
     if of_a is None or of_b is None or 0 in (M, N, K):
         return NotImplemented
+    sums = widened(a.dtype)
     if out is None:
-        out = cupy().empty((M, N), a.dtype)
-    elif not out.flags.c_contiguous or out.shape != (M, N) or out.dtype.char != real:
+        out = cupy().empty((M, N), sums)
+    elif not out.flags.c_contiguous or out.shape != (M, N) or out.dtype not in (a.dtype, sums):
         return NotImplemented
-    gemm, one, zero = _function(cupy(), real)
+    gemm, one, zero = _function(cupy(), sums.char)
     # cuBLAS goes down columns, so it sees every matrix here transposed: out^T = b^T a^T
-    sizes, matrices = (of_b[0], of_a[0], N, M, K), (address(b), of_b[1], address(a), of_a[1])
-    status = gemm(_handle(), *sizes, one, *matrices, zero, address(out), N)
+    sizes, kind = (of_b[0], of_a[0], N, M, K), _TYPES[real]
+    matrices = (address(b), kind, of_b[1], address(a), kind, of_a[1])
+    result = (address(out), _TYPES[out.dtype.char], N)
+    compute = _TF32 if tf32 and real == "f" else _COMPUTE[sums.char]
+    status = gemm(_handle(), *sizes, one, *matrices, zero, *result, compute, _ALGORITHM)
     if status:
         raise DeviceError(
             f"cuBLAS does not multiply {a.shape} by {b.shape}: status {status}; is the GPU's memory full?"
@@ -58,13 +68,14 @@ def _layout(x):
 
 
 @functools.cache
-def _function(xp, real):
-    """(gemm, address of 1, address of 0)"""
-    name, kind = _GEMM[real]
-    gemm, numbers = getattr(_library(xp), name), (kind * 2)(1, 0)
+def _function(xp, sums):
+    """(gemm, address of 1, address of 0), both of the type of the sums."""
+    kind = {"f": ctypes.c_float, "d": ctypes.c_double}[sums]
+    numbers, gemm = (kind * 2)(1, 0), _library(xp).cublasGemmEx
     integer, place = ctypes.c_int, ctypes.c_void_p
-    gemm.argtypes = [place, *[integer] * 5, place, place, integer, place, integer, place, place, integer]
-    gemm.numbers = numbers  # which live as long as the function
+    matrix = [place, integer, integer]
+    gemm.argtypes = [place, *[integer] * 5, place, *matrix, *matrix, place, *matrix, integer, integer]
+    _numbers.append(numbers)  # which must live as long as the function
     return gemm, ctypes.addressof(numbers), ctypes.addressof(numbers) + ctypes.sizeof(kind)
 
 
@@ -88,10 +99,7 @@ def prepare() -> None:
 
 
 def _handle():
-    """cuBLAS's handle of the current device and stream, with a workspace of its own.
-
-    TF32 for products of float32 is taken where CUPY_TF32=1 asks for it, as CuPy's own products do.
-    """
+    """cuBLAS's handle of the current device and stream, with a workspace of its own."""
     xp = cupy()
     cuda = xp.cuda
     stream = cuda.get_current_stream().ptr
@@ -99,12 +107,11 @@ def _handle():
     if key not in _handles:
         library, handle = _library(xp), ctypes.c_void_p()
         workspace = cuda.alloc(WORKSPACE)
-        tf32 = 3 if os.environ.get("CUPY_TF32") == "1" else 0  # CUBLAS_TF32_TENSOR_OP_MATH, CUBLAS_DEFAULT_MATH
         done = [
             library.cublasCreate_v2(ctypes.byref(handle)),
             library.cublasSetStream_v2(handle, ctypes.c_void_p(stream)),
             library.cublasSetWorkspace_v2(handle, ctypes.c_void_p(workspace.ptr), ctypes.c_size_t(WORKSPACE)),
-            library.cublasSetMathMode(handle, tf32),
+            library.cublasSetMathMode(handle, _NO_REDUCED_SUMS),
         ]
         if any(done):
             raise DeviceError(f"cuBLAS cannot be set up: status {max(done)}; is the GPU's memory full?")

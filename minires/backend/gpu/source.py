@@ -6,6 +6,8 @@ compare every kernel with NumPy on a machine without a GPU.
 """
 
 THREADS = 256  # of a block
+# What T, in which kernels compute, and Number, of which their arrays are, stand for, by the character of a dtype
+TYPES = {"f": ("float", "float"), "d": ("double", "double"), "e": ("float", "Half"), "E": ("float", "Brain")}
 
 PRELUDE = f"""
 #define KERNEL extern "C" __global__ void __launch_bounds__({THREADS})
@@ -17,7 +19,29 @@ PRELUDE = f"""
 #define BLOCKS_X gridDim.x
 #define INFINITY __int_as_float(0x7f800000)
 #define NAN __int_as_float(0x7fffffff)
-struct __align__(16) Four {{ float numbers[4]; }};
+#define ALIGNED __align__(16)
+#define DEVICE __device__ __forceinline__
+static DEVICE unsigned bits_of(float x) {{ return __float_as_uint(x); }}
+static DEVICE float of_bits(unsigned bits) {{ return __uint_as_float(bits); }}
+struct Half {{
+    unsigned short bits;
+    Half() = default;
+    DEVICE Half(float x) {{ asm("cvt.rn.f16.f32 %0, %1;" : "=h"(bits) : "f"(x)); }}
+    DEVICE operator float() const {{ float x; asm("cvt.f32.f16 %0, %1;" : "=f"(x) : "h"(bits)); return x; }}
+}};
+"""
+
+# bfloat16 is the upper half of a float: rounded to the nearest, of two as near to the even one.
+BRAIN = """
+struct Brain {
+    unsigned short bits;
+    Brain() = default;
+    DEVICE Brain(float x) {
+        const unsigned all = bits_of(x);
+        bits = x != x ? 0x7fff : (all + 0x7fff + (all >> 16 & 1)) >> 16;
+    }
+    DEVICE operator float() const { return of_bits((unsigned)bits << 16); }
+};
 """
 
 EACH = f"""
@@ -82,11 +106,16 @@ KERNEL sums({parameters}, Index rows, Index channels, int across) {{
 }}
 """
 
+# WIDTH numbers that lie in memory one after another, and travel as one.
+ITEM = """
+struct {aligned} Item {{ Number numbers[WIDTH]; }};
+"""
+
 # Every pixel of every window: patches (N, OH, OW, KH, KW, C) from x (N, H, W, C), C in Items.
 IM2COL = """
 KERNEL im2col(const Item *x, Item *patches, Index n, T border) {
     Item outside;
-    for (int k = 0; k < sizeof(Item) / sizeof(T); k++) ((T *)&outside)[k] = border;
+    for (int k = 0; k < WIDTH; k++) outside.numbers[k] = border;
     FOR_EACH_INDEX(at, n) {
         const int c = at % C, j = at / C % KW, i = at / (C * KW) % KH;
         const Index pixel = at / (C * KW * KH);
@@ -104,8 +133,8 @@ KERNEL col2im(const Item *patches, Item *dx, Index n, T zero) {
     FOR_EACH_INDEX(at, n) {
         const int c = at % C, w = at / C % W, h = at / (C * W) % H;
         const Index image = at / (C * W * H);
-        Item sum;
-        for (int k = 0; k < sizeof(Item) / sizeof(T); k++) ((T *)&sum)[k] = zero;
+        T sum[WIDTH];
+        for (int k = 0; k < WIDTH; k++) sum[k] = zero;
         for (int i = 0; i < KH; i++) {
             const int y = h + TOP - i;
             if (y < 0 || y % SH || y / SH >= OH) continue;
@@ -113,10 +142,10 @@ KERNEL col2im(const Item *patches, Item *dx, Index n, T zero) {
                 const int x = w + LEFT - j;
                 if (x < 0 || x % SW || x / SW >= OW) continue;
                 const Item copy = patches[((((image * OH + y / SH) * OW + x / SW) * KH + i) * KW + j) * C + c];
-                for (int k = 0; k < sizeof(Item) / sizeof(T); k++) ((T *)&sum)[k] += ((const T *)&copy)[k];
+                for (int k = 0; k < WIDTH; k++) sum[k] += (T)copy.numbers[k];
             }
         }
-        dx[at] = sum;
+        for (int k = 0; k < WIDTH; k++) dx[at].numbers[k] = sum[k];
     }
 }
 """

@@ -2,7 +2,7 @@
 
 # The largest pixel of each window, NaN being larger than all numbers, and its place in the window: the first of equals.
 MAX_POOL = """
-KERNEL max_pool(const T *x, T *y, Place *places, Index n) {
+KERNEL max_pool(const Number *x, Number *y, Place *places, Index n) {
     FOR_EACH_INDEX(at, n) {
         const int c = at % C, top = at / (C * OW) % OH * SH - TOP, left = at / C % OW * SW - LEFT;
         const Index image = at / (C * OW) / OH;
@@ -27,7 +27,7 @@ KERNEL max_pool(const T *x, T *y, Place *places, Index n) {
 
 # Every pixel gathers from the windows that it is in, in the order of its places in them, where it was the largest.
 MAX_POOL_GRADIENT = """
-KERNEL max_pool_gradient(const Place *places, const T *dy, T *dx, Index n) {
+KERNEL max_pool_gradient(const Place *places, const Number *dy, Number *dx, Index n) {
     FOR_EACH_INDEX(at, n) {
         const int c = at % C, w = at / C % W, h = at / (C * W) % H;
         const Index image = at / (C * W) / H;

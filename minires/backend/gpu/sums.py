@@ -12,8 +12,9 @@ import numpy as np
 
 from minires.backend.gpu import source
 from minires.backend.gpu.compiling import INTEGER, compiled, contiguous, cupy, index_type, write_back
-from minires.backend.gpu.parameters import Parameters, check_shapes, dtypes_of, made_once, parts_of
+from minires.backend.gpu.parameters import Parameters, check_shapes, dtypes_of, kind_of, made_once, parts_of
 from minires.backend.gpu.symbols import Symbol, T
+from minires.backend.halves import widened
 from minires.types import Array
 
 SUM_BLOCKS = 528  # of one sum: four for each of the 132 multiprocessors of an H100 or H200
@@ -44,7 +45,7 @@ def sum_channels(
     As in primitives.channels, in two kernels. NotImplemented where none can be made.
     """
     first, xp = arrays[0], cupy()
-    C, n, real = first.shape[-1], first.size, first.dtype.char
+    C, n, dtype = first.shape[-1], first.size, widened(first.dtype)
     made = made_once(_sum, function, dtypes_of((*arrays, *vectors)), len(vectors))
     if made is None:
         return NotImplemented
@@ -57,20 +58,20 @@ def sum_channels(
     across = min(source.THREADS, 1 << (C - 1).bit_length())
     chunks = -(-C // across)
     blocks = max(1, min(SUM_BLOCKS // chunks, -(-(n // C) * across // source.THREADS)))
-    partial = xp.empty((blocks, made.count, C), first.dtype)
-    _launch(made.body, [*map(contiguous, (*arrays, *vectors)), partial], (blocks, chunks), n // C, C, across, real)
-    results = [xp.empty(C, first.dtype) for _ in range(ending.outputs)]
+    partial = xp.empty((blocks, made.count, C), dtype)
+    _launch(made.body, [*map(contiguous, (*arrays, *vectors)), partial], (blocks, chunks), n // C, C, across)
+    results = [xp.empty(C, dtype) for _ in range(ending.outputs)]
     copies = [*map(contiguous, beside)]
     operands = [partial, *copies, *results, *varying.values()]
-    _launch(ending.body, operands, (1, -(-C // ACROSS)), blocks, C, ACROSS, real)
+    _launch(ending.body, operands, (1, -(-C // ACROSS)), blocks, C, ACROSS)
     write_back(beside, copies, ending.written)
     return tuple(results) if ending.is_tuple else results[0]
 
 
-def _launch(body, operands, blocks, rows, columns, across, real):
+def _launch(body, operands, blocks, rows, columns, across):
     index = index_type(rows * columns)
     integer = INTEGER[index]
-    kernel = compiled("sums", body, real, index)
+    kernel = compiled("sums", body, kind_of(operands), index)
     kernel(blocks, (source.THREADS,), (*operands, integer(rows), integer(columns), np.int32(across)))
 
 

@@ -10,6 +10,7 @@ from minires.backend.cpu import blocks as cpu
 from minires.backend.gpu import fusing
 from minires.backend.gpu.parameters import takes
 from minires.backend.primitives.devices import empty
+from minires.backend.primitives.wide import in_float32
 from minires.types import Array
 
 
@@ -54,6 +55,7 @@ def map_blocks(function: Callable[..., Any], *arrays: Array) -> Array:
     y = empty(arrays[0].shape, arrays[0])
     if array_module(*arrays) is not np and takes(*arrays) and fusing.fill(function, arrays, (), y):
         return y
+    function = in_float32(function, arrays, y.dtype)
     if y.ndim == 0:
         function(*arrays, out=y)
         return y

@@ -14,9 +14,11 @@ from minires.backend.cpu import blocks as cpu
 from minires.backend.cpu import memory
 from minires.backend.gpu import fusing, sums
 from minires.backend.gpu.parameters import takes
+from minires.backend.halves import widened
 from minires.backend.primitives.blocks import for_each_block, sum_blocks
 from minires.backend.primitives.devices import empty
 from minires.backend.primitives.elementwise import elementwise
+from minires.backend.primitives.wide import in_float32
 from minires.types import Array
 
 
@@ -40,8 +42,8 @@ def _for_each_rows(function, rows):
     return for_each_block(function, rows, rows[0].nbytes, block_bytes)
 
 
-def _room_like(rows):
-    return memory.scratch("rows", rows.shape, rows.dtype) if array_module(rows) is np else empty(rows.shape, rows)
+def _room(rows, dtype):
+    return memory.scratch("rows", rows.shape, dtype) if array_module(rows) is np else empty(rows.shape, rows, dtype)
 
 
 def _sum_of_rows(xp, values, ones):
@@ -61,6 +63,7 @@ def map_channels(function: Callable[..., Any], arrays: Sequence[Array], vectors:
     on_gpu = array_module(*arrays, *vectors) is not np
     if on_gpu and takes(*arrays, *vectors) and fusing.fill(function, arrays, vectors, y):
         return y
+    function = in_float32(function, arrays, y.dtype)
     (rows_of_y, *rows), W = _rows([y, *arrays])
     tiled = [_tiled(vector, W) for vector in vectors]
     _for_each_rows(lambda block: function(*(array[block] for array in rows), *tiled, out=rows_of_y[block]), rows_of_y)
@@ -83,13 +86,13 @@ def sum_channels(
 
     function(*blocks, *vectors, out=...) is element-wise in arrays (..., C) of one shape and vectors (C,), and returns a
     tuple, of which each item is an array, or a pair of arrays whose product is summed. out: room for one array of a
-    block's shape. then: element-wise in the sums and in `more`, arrays (C,), as `elementwise` has it; on a GPU it is
-    part of the kernel that ends the sums.
+    block's shape. Sums of halves are float32. then: element-wise in the sums and in `more`, arrays (C,), as
+    `elementwise` has it; on a GPU it is part of the kernel that ends the sums.
     """
     xp = array_module(*arrays, *vectors)
     if arrays[0].size == 0:
         terms = function(*arrays, *vectors, out=empty(arrays[0].shape, arrays[0]))
-        return then(*(xp.zeros(arrays[0].shape[-1], arrays[0].dtype) for _ in terms), *more, **named)
+        return then(*(xp.zeros(arrays[0].shape[-1], widened(arrays[0].dtype)) for _ in terms), *more, **named)
     present = [array for array in (*more, *named.values()) if hasattr(array, "dtype")]
     if xp is not np and takes(*arrays, *vectors, *present):
         found = sums.sum_channels(function, arrays, vectors, then, more, named)
@@ -99,14 +102,15 @@ def sum_channels(
 
 
 def _sums_by_blocks(function, arrays, vectors):
-    xp = array_module(*arrays)
+    xp, dtype = array_module(*arrays), widened(arrays[0].dtype)
+    function = in_float32(function, arrays, dtype)
     rows, W = _rows(arrays)
-    tiled = [_tiled(vector, W) for vector in vectors]
-    ones = xp.ones(len(rows[0]), rows[0].dtype)
+    tiled = [_tiled(vector, W).astype(widened(vector.dtype), copy=False) for vector in vectors]
+    ones = xp.ones(len(rows[0]), dtype)
 
     def sums_of_block(block):
         blocks = [array[block] for array in rows]
-        return [_sum_of_rows(xp, value, ones) for value in function(*blocks, *tiled, out=_room_like(blocks[0]))]
+        return [_sum_of_rows(xp, value, ones) for value in function(*blocks, *tiled, out=_room(blocks[0], dtype))]
 
     partials = _for_each_rows(sums_of_block, rows[0])
     return [sum_blocks(of_blocks).reshape(W, -1).sum(axis=0) for of_blocks in zip(*partials, strict=True)]

@@ -23,19 +23,20 @@ from minires.types import Array
 def convolve(x: Array, weight: Array, bias: Array | None, geometry: Geometry) -> Array:
     """y (N, OH, OW, O) = im2col(x) @ weight_matrix + bias.
 
-    x (N, H, W, C), weight (O, C, KH, KW), bias (O,) or None.
+    x (N, H, W, C), weight (O, C, KH, KW), bias (O,) or None; where x is of halves, these are float32, and weight is
+    rounded as x is.
     """
     if geometry.algorithm == "winograd":
         return winograd.convolve(x, weight, bias, geometry)
     xp, O, (OH, OW) = array_module(x), len(weight), geometry.output
-    weight_matrix = _weight_matrix(weight)
+    weight_matrix = _weight_matrix(weight, x)
     row_bias = None if bias is None else xp.broadcast_to(bias, (OW, O)).reshape(-1)
     y = empty((len(x), OH, OW, O), like=x)
 
     def forward_block(images, rows):
         patches = _patches(x[images], geometry, rows)
         y_rows = y[images, rows].reshape(-1, O)
-        product(patches, weight_matrix, y_rows)
+        product(patches, weight_matrix, y_rows, geometry.tf32)
         if bias is not None:
             y_rows = y_rows.reshape(-1, OW * O)  # long rows, so that NumPy's inner loop is long
             xp.add(y_rows, row_bias, out=y_rows)
@@ -49,7 +50,7 @@ def convolve_input_gradient(dy: Array, weight: Array, geometry: Geometry) -> Arr
     if geometry.turns:
         return convolve(dy, turned(weight), None, geometry.turned)
     dx = empty((len(dy), *geometry.image, weight.shape[1]), like=dy)
-    weight_matrix = _weight_matrix(weight)
+    weight_matrix = _weight_matrix(weight, dy)
 
     def backward_block(images):
         dx[images] = _scattered(dy[images], weight_matrix, geometry)
@@ -65,7 +66,7 @@ def convolve_weight_gradient(x: Array, dy: Array, geometry: Geometry) -> Array:
     (_, OH, OW, O), C, (KH, KW) = dy.shape, x.shape[3], geometry.kernel
 
     def backward_block(images, rows):
-        return product(_patches(x[images], geometry, rows).T, dy[images, rows].reshape(-1, O))
+        return product(_patches(x[images], geometry, rows).T, dy[images, rows].reshape(-1, O), tf32=geometry.tf32)
 
     column = KH * KW * C * x.itemsize
     dweight_matrix = sum_blocks(for_each_band(backward_block, x, OH, OW * column, column * O))
@@ -83,11 +84,11 @@ def _gradients_at_any_stride(x, dy, weight, geometry):
     """A block of dy is in cache for both."""
     O, C, KH, KW = weight.shape
     dx = empty(x.shape, like=x)
-    weight_matrix = _weight_matrix(weight)
+    weight_matrix = _weight_matrix(weight, dy)
 
     def backward_block(images):
         dx[images] = _scattered(dy[images], weight_matrix, geometry)
-        return product(_patches(x[images], geometry).T, dy[images].reshape(-1, O))
+        return product(_patches(x[images], geometry).T, dy[images].reshape(-1, O), tf32=geometry.tf32)
 
     partials = for_each_block(backward_block, x, _patches_bytes(x, geometry), least_bytes=weight.nbytes)
     return dx, sum_blocks(partials).reshape(KH, KW, C, O).transpose(3, 2, 0, 1)
@@ -97,22 +98,22 @@ def _gradients_at_stride_1(x, dy, weight, geometry):
     """At stride 1 dweight, turned, is the product of x with the patches of dy that dx is made from."""
     O, C, KH, KW = weight.shape
     _, H, W, _ = x.shape
-    turned_matrix = turned(weight).transpose(2, 3, 1, 0).reshape(KH * KW * O, C)
+    turned_matrix = turned(weight).transpose(2, 3, 1, 0).astype(dy.dtype, order="C", copy=False).reshape(-1, C)
     dx = empty(x.shape, like=x)
 
     def backward_block(images, rows):
         dpatches = _patches(dy[images], geometry.turned, rows)
-        product(dpatches, turned_matrix, dx[images, rows].reshape(-1, C))
-        return product(x[images, rows].reshape(-1, C).T, dpatches)
+        product(dpatches, turned_matrix, dx[images, rows].reshape(-1, C), geometry.tf32)
+        return product(x[images, rows].reshape(-1, C).T, dpatches, tf32=geometry.tf32)
 
     partials = for_each_band(backward_block, x, H, W * turned_matrix[:, 0].nbytes, turned_matrix.nbytes)
     dturned = sum_blocks(partials)
     return dx, dturned.reshape(C, KH, KW, O)[:, ::-1, ::-1].transpose(3, 0, 1, 2)
 
 
-def _weight_matrix(weight):
-    """(KH * KW * C, O), the columns in memory one after another."""
-    return weight.transpose(0, 2, 3, 1).reshape(len(weight), -1).T
+def _weight_matrix(weight, like):
+    """(KH * KW * C, O), the columns in memory one after another, in the dtype of what it is multiplied by."""
+    return weight.transpose(0, 2, 3, 1).astype(like.dtype, order="C", copy=False).reshape(len(weight), -1).T
 
 
 def _patches(x, geometry, rows=None):
@@ -124,7 +125,8 @@ def _patches(x, geometry, rows=None):
 def _scattered(dy, weight_matrix, geometry):
     """col2im(dy @ weight_matrix^T)"""
     (N, OH, OW, O), (KH, KW) = dy.shape, geometry.kernel
-    dpatches = product(dy.reshape(-1, O), weight_matrix.T).reshape(N, OH, OW, KH, KW, -1)
+    dpatches = empty((N, OH, OW, KH, KW, len(weight_matrix) // (KH * KW)), like=dy)
+    product(dy.reshape(-1, O), weight_matrix.T, dpatches.reshape(N * OH * OW, -1), geometry.tf32)
     return col2im(dpatches, geometry.image, geometry.stride, geometry.padding)
 
 

@@ -50,9 +50,9 @@ def empty(shape: Shape, like: Array, dtype: DTypeLike | None = None) -> Array:
     return memory.empty_like(shape, like, dtype) if xp is np else xp.empty(shape, dtype or like.dtype)
 
 
-def zeros(shape: Shape, like: Array) -> Array:
-    """An array of zeros of this shape with the dtype and device of `like`."""
-    array = empty(shape, like)
+def zeros(shape: Shape, like: Array, dtype: DTypeLike | None = None) -> Array:
+    """An array of zeros of this shape with the device and, but for `dtype`, the dtype of `like`."""
+    array = empty(shape, like, dtype)
     array.fill(0)
     return array
 

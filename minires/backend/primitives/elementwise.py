@@ -10,7 +10,7 @@ import numpy as np
 
 from minires.backend.arrays import array_module
 from minires.backend.gpu import fusing
-from minires.backend.gpu.parameters import takes
+from minires.backend.gpu.parameters import kind_of, takes
 from minires.types import Array
 
 Set: TypeAlias = tuple[Sequence[Array], Mapping[str, Array]]  # arguments by position, and by name
@@ -23,7 +23,7 @@ def elementwise(function: Callable[..., Any], *arrays: Array | None, **named: An
     are Python's: numbers, truth values, None.
     """
     present = [array for array in (*arrays, *named.values()) if hasattr(array, "dtype")]
-    if array_module(*present) is not np and takes(*present):
+    if array_module(*present) is not np and takes(*present) and kind_of(present) in "fd":
         result = fusing.fused(function, arrays, named)
         if result is not NotImplemented:
             return result
@@ -33,10 +33,13 @@ def elementwise(function: Callable[..., Any], *arrays: Array | None, **named: An
 def elementwise_each(function: Callable[..., Any], sets: list[Set], **named: Any) -> Iterator[Any]:
     """function(*arrays, **more, **named) for each (arrays, more) of sets: `elementwise`, on a GPU all in one kernel.
 
-    Within a set the arrays are of one shape. sets is emptied on the way, so that nothing is kept longer than needed.
+    Within a set the arrays are of one shape; among the named there may be arrays of one number, (), the same for all.
+    sets is emptied on the way, so that nothing is kept longer than needed.
     """
     present = [array for arrays, more in sets for array in (*arrays, *more.values())]
-    if len(sets) > 1 and array_module(*present) is not np and takes(*present):
+    numbers = [value for value in named.values() if hasattr(value, "dtype")]
+    on_gpu = array_module(*present, *numbers) is not np
+    if on_gpu and (len(sets) > 1 or numbers) and takes(*present) and kind_of(present) in "fd":
         results = fusing.fused_each(function, sets, named)
         if results is not NotImplemented:
             yield from results
@@ -46,6 +49,16 @@ def elementwise_each(function: Callable[..., Any], sets: list[Set], **named: Any
     while sets:
         arrays, more = sets.pop()
         yield elementwise(function, *arrays, **more, **named)
+
+
+def all_finite(arrays: Sequence[Array]) -> Array:
+    """Whether no number of these arrays, of one dtype, is infinite or NaN: an array (), for which nobody has waited."""
+    if array_module(*arrays) is not np and takes(*arrays) and kind_of(arrays) in "fd":
+        return fusing.all_finite(arrays)
+    xp, found = array_module(*arrays), True
+    for array in arrays:
+        found = found & xp.isfinite(array).all()
+    return xp.asarray(found)
 
 
 def let_through(dy: Array, where: Array, out: Array) -> None:

@@ -11,6 +11,7 @@ from minires.backend.cpu import memory
 from minires.backend.cpu.patches import Im2col
 from minires.backend.gpu import patches as gpu
 from minires.backend.gpu.parameters import takes
+from minires.backend.halves import widened
 from minires.backend.primitives.devices import zeros
 from minires.types import Array, Sides, Size
 
@@ -106,17 +107,17 @@ def window_views(padded: Array, kernel: Size, stride: Size, size: Size) -> list[
 def col2im(patches: Array, size: Size, stride: Size = (1, 1), padding: Sides = ((0, 0), (0, 0))) -> Array:
     """The adjoint of im2col: dx (N, H, W, C), each pixel the sum of all its copies in patches (N, OH, OW, KH, KW, C).
 
-    size: (H, W) of the image.
+    size: (H, W) of the image.   Halves are added up in float32.
     """
     if array_module(patches) is not np and takes(patches):
         return gpu.col2im(patches, size, stride, padding)
     N, OH, OW, KH, KW, C = patches.shape
     (H, W), (SH, SW), ((top, bottom), (left, right)) = size, stride, padding
     shape = (N, top + H + bottom, left + W + right, C)
-    dx = zeros(shape, like=patches)
+    dx = zeros(shape, like=patches, dtype=widened(patches.dtype))
     for k, pixel in enumerate(window_views(dx, (KH, KW), (SH, SW), (OH, OW))):
         pixel += patches[:, :, :, k // KW, k % KW]
-    return dx[:, top : top + H, left : left + W]
+    return dx[:, top : top + H, left : left + W].astype(patches.dtype, copy=False)
 
 
 def _padded_rows(x, padding, value, rows):

@@ -7,6 +7,7 @@ import numpy as np
 from minires.backend.arrays import array_module
 from minires.backend.gpu import pooling as gpu
 from minires.backend.gpu.parameters import takes
+from minires.backend.halves import widened
 from minires.backend.primitives.blocks import for_each_block
 from minires.backend.primitives.devices import empty, zeros
 from minires.backend.primitives.patches import borrow_padded, im2col, window_views
@@ -47,6 +48,7 @@ def give_to_largest(dy: Array, chosen: Any) -> Array:
     """dx (N, H, W, C), each number of dy (N, OH, OW, C) added to the pixel that was its window's largest.
 
     chosen: what `max_of_windows` returned. Of equals the first in reading order has it all.
+    Halves are added up in float32.
     """
     if not isinstance(chosen, _Chosen):
         return gpu.max_pool_gradient(chosen, dy)
@@ -62,7 +64,7 @@ def give_to_largest(dy: Array, chosen: Any) -> Array:
         free = xp.ones(largest.shape, bool)  # windows whose dy no pixel has taken yet
         bits = dy[images].view(f"i{dy.itemsize}")  # times 0 is 0, which infinity times 0 is not
         usual = xp is np and np.isfinite(largest).all()
-        padded = zeros((len(largest), top + H + bottom, left + W + right, C), like=x)
+        padded = zeros((len(largest), top + H + bottom, left + W + right, C), like=x, dtype=widened(x.dtype))
         pixels = window_views(borrow_padded(x[images], padding, -xp.inf), kernel, stride, (OH, OW))
         dpixels = window_views(padded, kernel, stride, (OH, OW))
         for k, (pixel, dpixel) in enumerate(zip(pixels, dpixels, strict=True)):
