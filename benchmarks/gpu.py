@@ -1,287 +1,211 @@
-"""minires on CuPy beside PyTorch on the same GPU, in one run: images per second, ratios, memory, launches.
+"""All that is to be measured and proven on a machine with a GPU, by one command, in at most eight minutes.
 
-    python benchmarks/gpu.py                        about three minutes
-    python benchmarks/gpu.py --quick                resnet20 at batch 128 only, fewer rounds
-    python benchmarks/gpu.py --json FILE            the same figures for a program
-    python benchmarks/gpu.py --case 'resnet20-*'    these cases only
-    python benchmarks/gpu.py --double               its logic without a GPU, on the tests' double of CuPy: no figure
-                                                    of this means anything
+    python benchmarks/gpu.py --data-dir DIR --json gpu.json --markdown gpu.md
+    python benchmarks/gpu.py --part speed train             these parts only
+    python benchmarks/gpu.py --limit speed=400 tests=120    other limits, in seconds
+    python benchmarks/gpu.py --double                       its logic without a GPU, on the tests' double of CuPy, with
+                                                            tiny sizes: no figure of this means anything
 
-minires runs in float32, its steps of training as CUDA graphs or, as minires-plain, launch by launch; and with TF32's
-products, which CUPY_TF32=1 allows. It has no half precision.
-PyTorch runs eagerly in channels_last: in float32, in TF32 (products and convolutions), and under autocast in float16,
-with its scaler of gradients, and bfloat16. Each is a process of its own. For each case the processes take turns of a
-few steps, on the same weights and the same batch, and must first have computed about the same. A step's time ends when
-the GPU has done all of it; "given" is the time in which the host had handed it over: where the two are about equal, the
-GPU waits for Python. Memory is what the framework's pool holds after the steps. Then the kernels of a step of minires
-are listed by time, as the profiler of PyTorch sees them.
+    tests      the tests that need a GPU: test_gpu.py and test_recorded_step.py
+    compare    every kernel, and a step of resnet20, with the CPU and with PyTorch         (gpu_compare.py)
+    memcheck   small steps under compute-sanitizer, which looks for accesses outside of arrays
+    racecheck  the same, which looks for threads that hamper each other
+    speed      steps of training and inference, beside PyTorch's                           (gpu_speed.py)
+    train      the quick recipe of train_cifar.py to its accuracy: on the photographs in --data-dir, else on the
+               synthetic shapes
+    profile    which kernels take the time, and how often a step calls the driver          (gpu_speed.py --profile)
+
+Each part is a process with a limit of its own, to which comes the time that those before it left: one that fails or
+hangs takes no other with it. What was measured is in the files after each step of a part, so that it is there even if
+this program is stopped. The exit code is 0 where all parts are done or skipped.
 """
 
 import argparse
-import concurrent.futures
-import multiprocessing
+import datetime
+import functools
+import importlib.metadata
+import importlib.util
+import json
 import os
-import statistics
+import shutil
+import signal
 import sys
+import tempfile
 import time
+import xml.etree.ElementTree
 from pathlib import Path
 
-import numpy as np
-
 HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE.parent / "tests")]
+TOP = HERE.parent
+sys.path[:0] = [str(HERE), str(TOP), str(TOP / "tests")]
 
 import command_line  # noqa: E402
-import turns  # noqa: E402
-from cases import Network, select  # noqa: E402
+import gpu_report  # noqa: E402
+import parts  # noqa: E402
+from cases import select  # noqa: E402
 
 from minires import backend  # noqa: E402
+from minires.files import write_atomically  # noqa: E402
 
-CASES = {
-    case.name: case
-    for case in (
-        *(Network("resnet20", training, batch) for batch in (128, 1024) for training in (True, False)),
-        *(Network("resnet18", training, 128) for training in (True, False)),
-    )
-}
-QUICK = ("resnet20-train-128", "resnet20-infer-128")
-WHO = ("minires", "minires-tf32", "minires-plain", "pytorch", "pytorch-tf32", "pytorch-float16", "pytorch-bfloat16")
-TOLERANCE = {"float32": 2e-3, "tf32": 2e-2, "float16": 3e-2, "bfloat16": 1e-1}  # of the first losses, or the logits
-TURN = 0.7  # seconds, about
-HEAD = f"{'case':20} {'who':17} {'images/s':>9} {'over TF32':>9} {'ms':>8} {'given':>8} {'MB':>7}\n{'-' * 84}"
-# over TF32: images/s over those of pytorch-tf32, which is what PyTorch's users have once they ask for it
+LIMITS = {"tests": 60, "compare": 50, "memcheck": 20, "racecheck": 20, "speed": 240, "train": 50, "profile": 40}
+LAST_CASE = 45  # seconds before its limit after which a part begins nothing more
+PACKAGES = ("torch", "triton", "pytest", "pytest-xdist", "hypothesis")
 
 
-class Steps:
-    """What a process does: the steps of one framework in one precision."""
-
-    def __init__(self, who, double):
-        self.framework, _, precision = who.partition("-")
-        self.precision = "float32" if precision in ("", "plain") else precision
-        self.device = "cpu" if double and self.framework == "pytorch" else "gpu"
-        if double:
-            import cupy_double
-
-            sys.modules["cupy"] = cupy_double
-        if self.framework == "minires":
-            from peers import peer_minires
-
-            self.make = lambda case: peer_minires.make_step(case, device="gpu", graph=precision != "plain")
-        else:
-            from peers import torch_gpu
-
-            torch_gpu.set_precision(self.precision)
-            self.make = lambda case: torch_gpu.make_step(case, self.precision, "cpu" if double else "cuda")
-
-    def begin(self, case):
-        """The results of the first steps, on the host, and the seconds of one after them."""
-        self.step = None  # before the next case's arrays are made
-        self.step = self.make(case)
-        results = [self.on_host(result) for _ in range(2) for result in self.step()]
-        for _ in range(3):
-            self.time(1)
-        return results, self.time(1)[0]
-
-    def time(self, steps):
-        """Seconds of a step until the GPU had done it, and until the host had given it all."""
-        self.synchronize()
-        began = time.perf_counter()
-        for _ in range(steps):
-            self.step()
-        given = time.perf_counter() - began
-        self.synchronize()
-        return (time.perf_counter() - began) / steps, given / steps
-
-    def synchronize(self):
-        if self.framework == "minires":
-            backend.synchronize("gpu")
-        elif self.device == "gpu":
-            import torch
-
-            torch.cuda.synchronize()
-
-    def memory(self):
-        """Megabytes in the framework's pool."""
-        if self.framework == "minires":
-            return backend.memory_peak("gpu") / 1e6
-        import torch
-
-        return torch.cuda.max_memory_reserved() / 1e6 if self.device == "gpu" else 0.0
-
-    def free(self):
-        """Give the pool back, so that the next case's memory is its own."""
-        self.step = None
-        if self.framework == "minires":
-            import cupy
-
-            cupy.get_default_memory_pool().free_all_blocks()
-        elif self.device == "gpu":
-            import torch
-
-            torch.cuda.empty_cache()
-            torch.cuda.reset_peak_memory_stats()
-
-    def on_host(self, array):
-        return backend.to_numpy(array) if self.framework == "minires" else array.float().cpu().numpy()
-
-    def kernels(self, steps=5):
-        """[[name, launches of a step, milliseconds of a step]] of what runs on the GPU, longest first."""
-        from torch.profiler import ProfilerActivity, profile
-
-        with profile(activities=[ProfilerActivity.CUDA]) as profiled:
-            for _ in range(steps):
-                self.step()
-            self.synchronize()
-        events = [event for event in profiled.key_averages() if event.self_device_time_total]
-        events.sort(key=lambda event: -event.self_device_time_total)
-        return [[event.key, event.count / steps, event.self_device_time_total / 1e3 / steps] for event in events]
+def command_of(part, args, folder, seconds):
+    """The command of a part, which writes into `folder`; a sentence where it is to be skipped."""
+    python, double = [sys.executable], ["--double"] if args.double else []
+    under_double = [*python, str(HERE / "on_double.py")] if args.double else python
+    results = ["--json", str(folder / "results.json"), "--seconds", str(max(1, seconds - LAST_CASE))]
+    if part == "tests":
+        files = [str(TOP / "tests" / name) for name in ("test_gpu.py", "test_recorded_step.py")]
+        fewer = ["-k", "test_the_bits_of_train_step"] if args.double else several_processes()
+        command = [*under_double, "-m", "pytest", *files, "-m", "gpu", "-q", *fewer]
+        return [*command, "-p", "no:cacheprovider", f"--junitxml={folder / 'tests.xml'}"]
+    if part == "compare":
+        return [*python, str(HERE / "gpu_compare.py"), *results, *double]
+    if part in ("memcheck", "racecheck"):
+        step = [*python, str(HERE / "gpu_compare.py"), "--step", *double]
+        if args.double:
+            return step
+        found = shutil.which("compute-sanitizer")
+        watched = [str(found), "--tool", part, "--error-exitcode", "9", *step]
+        return watched if found else "there is no compute-sanitizer on the PATH; it comes with the CUDA Toolkit"
+    if part == "train":
+        data = ["--dataset", "cifar10", "--data-dir", args.data_dir] if args.data_dir else ["--dataset", "synthetic"]
+        tiny = ["--limit-train", "40", "--limit-test", "8", "--epochs", "1", "-b", "8"] if args.double else []
+        script = [str(TOP / "examples" / "train_cifar.py"), "--device", "gpu", "--recipe", "quick", *data, *tiny]
+        return [*under_double, *script, "--no-progress", "--out", str(folder / "run")]
+    who = ["--who", *args.who] if args.who else []
+    few = ["--rounds", "1"] if args.double else []
+    profile = ["--profile"] if part == "profile" else []
+    return [*python, str(HERE / "gpu_speed.py"), *results, *double, *who, *few, *profile]
 
 
-# Each process holds one Steps; these are what its tasks call.
+def several_processes():
+    """pytest's flag for a few processes at once, where pytest-xdist is installed."""
+    return ["-n", str(min(8, os.cpu_count() or 1))] if importlib.util.find_spec("xdist") else []
 
 
-def _start(who, double):
-    global _steps
-    _steps = Steps(who, double)
+def results_of(part, folder):
+    """What a part has written so far, as a dictionary."""
+    if part == "tests":
+        return counts_of(folder / "tests.xml")
+    if part == "train":
+        names = ("test_acc", "test_loss", "epochs", "seconds", "peak_memory_mb")
+        result, config = (read(folder / "run" / name) for name in ("result.json", "config.json"))
+        found = {name: result[name] for name in names if name in result}
+        return found | ({"data": config["dataset"]["label"]} if found else {})
+    return read(folder / "results.json")
 
 
-def _do(what, *args):
-    return getattr(_steps, what)(*args)
+def read(path):
+    """A JSON file, empty where there is none."""
+    return json.loads(path.read_text()) if path.exists() else {}
 
 
-class Process:
-    """A Steps in a process of its own."""
-
-    def __init__(self, who, double):
-        os.environ["CUPY_TF32"] = str(int(who == "minires-tf32"))  # read by CuPy when it is imported
-        spawn = multiprocessing.get_context("spawn")
-        self.pool = concurrent.futures.ProcessPoolExecutor(1, spawn, _start, (who, double))
-        self.ready = self.pool.submit(_do, "synchronize")
-
-    def __getattr__(self, what):
-        return lambda *args: self.pool.submit(_do, what, *args).result()
+def counts_of(path):
+    """{"passed", "failed", "skipped"} of pytest's file."""
+    try:
+        suite = xml.etree.ElementTree.parse(path).getroot().find("testsuite")
+    except (FileNotFoundError, xml.etree.ElementTree.ParseError):  # not there, or not yet all of it
+        return {}
+    total, failures, errors, skipped = (int(suite.get(name)) for name in ("tests", "failures", "errors", "skipped"))
+    return {"passed": total - failures - errors - skipped, "failed": failures + errors, "skipped": skipped}
 
 
-def start(names, double):
-    """{who: Process} of those that can run here; says which cannot."""
-    found = {}
-    for who, process in {who: Process(who, double) for who in names}.items():
+def run_part(part, args, folder, seconds, entry, save):
+    """Run a part; `entry` is told how it ended and, whenever there is more, what it found."""
+    command = command_of(part, args, folder, seconds)
+    if isinstance(command, str):
+        entry |= {"outcome": "skipped", "reason": command}
+        return
+
+    def look():
+        found = results_of(part, folder)
+        if found and found != entry.get("results"):
+            entry["results"] = found
+            save()
+
+    entry["outcome"] = "interrupted"  # unless it goes on to the end
+    entry |= parts.run(command, seconds, look, cwd=TOP)
+    look()
+
+
+def about(double):
+    """The machine and the versions of what takes part."""
+    machine = command_line.about(backend.get_threads(), device="cpu" if double else "gpu")
+    for name in PACKAGES:
         try:
-            process.ready.result()
-            found[who] = process
-        except concurrent.futures.process.BrokenProcessPool:
-            print(f"without {who}: what is missing stands above")
+            machine["versions"][name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return machine
+
+
+def limits(texts):
+    """{part: seconds} from PART=SECONDS."""
+    found = dict(LIMITS)
+    for text in texts or ():
+        part, _, seconds = text.partition("=")
+        if part not in LIMITS or not seconds.isdecimal() or not int(seconds):
+            raise ValueError(f"--limit {text}: give PART=SECONDS, a part being one of {', '.join(LIMITS)}")
+        found[part] = int(seconds)
     return found
-
-
-def measure(case, processes, rounds):
-    """[a result for each, as in the JSON file]"""
-    first = {who: process.begin(case) for who, process in processes.items()}
-    differences = check(case, {who: results for who, (results, _) in first.items()})
-    each = {
-        who: lambda process=process, seconds=first[who][1]: process.time(max(1, min(200, int(TURN / seconds))))
-        for who, process in processes.items()
-    }
-    times = turns.take_turns(each, rounds)
-    speeds = {who: [case.batch_size / seconds for seconds, _ in found] for who, found in times.items()}
-    rows = []
-    for who, process in processes.items():
-        seconds, given = (statistics.median(column) for column in zip(*times[who], strict=True))
-        compared = turns.ratios(speeds[who], speeds["pytorch-tf32"]) if "pytorch-tf32" in speeds else {"ratio": None}
-        rows.append(
-            {
-                "case": case.name,
-                "who": who,
-                "images_per_second": turns.significant(statistics.median(speeds[who])),
-                "over_pytorch_tf32": compared,
-                "ms": turns.significant(1e3 * seconds),
-                "given_ms": turns.significant(1e3 * given),
-                "pool_mb": round(process.memory()),
-                "difference": differences[who],
-            }
-        )
-    return rows
-
-
-def check(case, results):
-    """{who: largest difference from minires in float32, relative}; exits where it is more than the precision's."""
-    expected, differences = next(iter(results.values())), {}
-    for who, found in results.items():
-        pairs = zip(found, expected, strict=True)
-        difference = max(float(np.abs(got - want).max() / np.abs(want).max()) for got, want in pairs)
-        if not difference <= TOLERANCE.get(who.partition("-")[2], TOLERANCE["float32"]):
-            sys.exit(f"error: {who} computes something else in {case.name}: it differs by {difference:.2g}")
-        differences[who] = turns.significant(difference, 2)
-    return differences
-
-
-def line(row):
-    ratio = row["over_pytorch_tf32"]["ratio"]
-    return (
-        f"{row['case']:20} {row['who']:17} {row['images_per_second']:9.6g} {'-' if ratio is None else ratio:>9} "
-        f"{row['ms']:8.4g} {row['given_ms']:8.4g} {row['pool_mb']:7}"
-    )
-
-
-def print_kernels(case, kernels, most=25):
-    launches, total = (sum(kernel[number] for kernel in kernels) for number in (1, 2))
-    print(f"\n{case}: {launches:.0f} launches a step, {total:.3g} ms on the GPU")
-    for name, count, milliseconds in kernels[:most]:
-        print(f"{milliseconds:8.3f} ms {count:6.0f} x  {name[:90]}")
 
 
 def parse(argv):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="resnet20 at batch 128, fewer rounds")
-    parser.add_argument("--rounds", type=command_line.at_least_one, metavar="N", help="default: 3, with --quick 2")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there as well")
-    parser.add_argument("--case", nargs="+", metavar="NAME", help=f"of {', '.join(CASES)}; * and ? as in a shell")
-    parser.add_argument("--who", nargs="+", metavar="NAME", default=WHO, help=f"of {', '.join(WHO)}")
-    parser.add_argument("--double", action="store_true", help="on the tests' double of CuPy, with tiny batches")
+    parser.add_argument("--part", nargs="+", metavar="NAME", help=f"of {', '.join(LIMITS)}; default: all")
+    parser.add_argument("--limit", nargs="+", metavar="PART=SECONDS", help="the most that a part may take")
+    parser.add_argument("--data-dir", metavar="DIR", help="folder with CIFAR-10 for train; default: synthetic shapes")
+    parser.add_argument("--who", nargs="+", metavar="NAME", help="of speed and profile, as gpu_speed.py has them")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write them there as tables")
+    parser.add_argument("--double", action="store_true", help="on the tests' double of CuPy, with tiny sizes")
     args = parser.parse_args(argv)
     command_line.check_folder("--json", args.json)
-    args.rounds = args.rounds or (2 if args.quick else 3)
+    command_line.check_folder("--markdown", args.markdown)
     try:
-        args.cases = [
-            CASES[name] for name in (select(args.case, CASES) if args.case else QUICK if args.quick else CASES)
-        ]
-        args.who = select(args.who, WHO, "framework")
+        args.parts = select(args.part or ["*"], LIMITS, "part")
+        args.limits = limits(args.limit)
         if not args.double:
             backend.resolve_device("gpu")
     except (ValueError, backend.DeviceError) as error:
         sys.exit(f"error: {error}")
-    if args.double:
-        args.cases = [Network("resnet8", case.training, 4) for case in args.cases[:2]]
     return args
+
+
+def save(args, content):
+    """Both files, as far as they were asked for."""
+    command_line.save(args.json, content)
+    if args.markdown:
+        write_atomically(args.markdown, gpu_report.markdown(content).encode())
 
 
 def main(argv=None):
     args = parse(argv)
-    processes = start(args.who, args.double)
-    content = {
-        "machine": command_line.about(backend.get_threads(), device="cpu" if args.double else "gpu"),
-        "double": args.double,
-        "results": [],
-        "kernels": {},
-    }
-    machine = content["machine"]
-    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
-    print(f"{machine['machine']}\n{versions}\n{args.rounds} rounds\n\n{HEAD}")
-    for case in args.cases:
-        rows = measure(case, processes, args.rounds)
-        content["results"] += rows
-        print(*map(line, rows), sep="\n", flush=True)
-        for who in () if args.double else ("minires", "pytorch-tf32"):
-            if who in processes:
-                content["kernels"][f"{case.name} {who}"] = processes[who].kernels()
-        for process in processes.values():
-            process.free()
-        command_line.save(args.json, content)
-    for name, kernels in content["kernels"].items():
-        print_kernels(name, kernels)
-    if args.json:
-        print(f"\nwrote {args.json}")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    date = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+    content = {"date": date, "double": args.double, **about(args.double), "parts": {}}
+    write, until = functools.partial(save, args, content), time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="minires-gpu-") as place:
+        for part in args.parts:
+            print(f"\n== {part}", flush=True)
+            folder, entry = Path(place, part), content["parts"].setdefault(part, {})
+            folder.mkdir()
+            until += args.limits[part]
+            try:
+                run_part(part, args, folder, until - time.monotonic(), entry, write)
+            except KeyboardInterrupt:
+                write()
+                print(f"stopped in {part}; what was measured is kept", file=sys.stderr)
+                return 130
+            write()
+            print(f"== {part}: {entry['outcome']} {entry.get('reason', '')}", flush=True)
+    print(f"\n{gpu_report.markdown(content)}")
+    return 0 if all(entry["outcome"] in ("done", "skipped") for entry in content["parts"].values()) else 1
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

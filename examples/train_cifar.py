@@ -35,6 +35,7 @@ from minires.cli.settings import FIRST, LAST, add_arguments, make_loaders
 from minires.cli.testing import test_figures
 from minires.cli.weights import KNOWN, add_weights_arguments, known_of_weights, note_assumed
 from minires.data.images import Preprocessing
+from minires.precision import options_for
 from minires.training import DivergenceError, evaluate, train_step
 from minires.wording import shown
 
@@ -220,8 +221,9 @@ def overfit_one_batch(settings, dataset, device, most=200, goal=0.02):
     model = build(settings, dataset, device)
     optimizer = make_optimizer({**settings, "lr": min(settings["lr"], 0.05)}, model)
     x, labels = next(iter(loader.epoch(0)))
+    options = options_for(model, settings["precision"])
     for step in range(1, most + 1):
-        loss, correct = train_step(model, optimizer, x, labels)
+        loss, correct = train_step(model, optimizer, x, labels, **options)
         loss = float(loss)
         if not math.isfinite(loss):
             raise DivergenceError(f"iteration {step}: the loss is {loss}: lower --lr")
@@ -265,7 +267,7 @@ def command_line():
     add("--cutout", type=int, metavar="N", help="side of the square cut out of training images; default: 0")
     add_arguments(parser, "--seed", "--val-split", "--limit-train", "--limit-test", "--threads")
     add("--out", metavar="DIR", help="folder of the run; default: runs/<time>-<model>")
-    add_arguments(parser, "--best", "--patience", "--save-every", "--cuda-graph", "--no-progress")
+    add_arguments(parser, "--best", "--patience", "--save-every", "--precision", "--cuda-graph", "--no-progress")
     does = parser.add_mutually_exclusive_group()
     does.add_argument(
         "--resume", metavar="DIR", help="go on with the run in this folder; longer with more --epochs and --lr"

@@ -14,6 +14,7 @@ import numpy as np
 from minires import checkpoint
 from minires.module import Module
 from minires.optim import Optimizer
+from minires.precision import options_for
 from minires.training import train_step
 
 SMOOTHING = 0.9  # of the loss before, in the mean that the test looks at
@@ -57,6 +58,7 @@ def lr_find(
     end: float = 10.0,
     iterations: int = 200,
     label_smoothing: float = 0.0,
+    precision: str = "float32",
 ) -> RangeTest:
     """Train for so many iterations while the learning rate grows, and put model and optimizer back as they were.
 
@@ -64,7 +66,7 @@ def lr_find(
         mean[i] = (sum over j <= i of 0.9^(i - j) * loss[j]) / (sum over j <= i of 0.9^(i - j))
 
     The test ends early where the mean is above twice the first loss, or no number at all; the rate there is not kept.
-    loader: of the training images, whose epochs are gone through as often as it takes.
+    loader: of the training images, whose epochs are gone through as often as it takes.   precision: as in Trainer.
     Raises ValueError unless 0 < start < end, for fewer than 10 iterations, and where the first step gives no number.
 
     Source: Smith 2017, Cyclical learning rates for training neural networks, section 3.3. There the rate grows in a
@@ -76,12 +78,13 @@ def lr_find(
         raise ValueError(f"lr_find: {iterations} iterations: at least 10 are needed to see anything")
     before = _kept(model, optimizer)
     try:
-        return _raise_rate(model, optimizer, loader, start, end, iterations, label_smoothing)
+        options = {**options_for(model, precision), "label_smoothing": label_smoothing}
+        return _raise_rate(model, optimizer, loader, start, end, iterations, options)
     finally:
         _put_back(model, optimizer, before)
 
 
-def _raise_rate(model, optimizer, loader, start, end, iterations, label_smoothing):
+def _raise_rate(model, optimizer, loader, start, end, iterations, options):
     lrs: list[float] = []
     losses: list[float] = []
     means: list[float] = []
@@ -93,7 +96,7 @@ def _raise_rate(model, optimizer, loader, start, end, iterations, label_smoothin
         for i in range(iterations):
             optimizer.lr = start * (end / start) ** (i / (iterations - 1))
             x, labels = next(batches)
-            loss = float(train_step(model, optimizer, x, labels, label_smoothing)[0])
+            loss = float(train_step(model, optimizer, x, labels, **options)[0])
             weighted, weights = SMOOTHING * weighted + loss, SMOOTHING * weights + 1
             mean = weighted / weights
             if not math.isfinite(loss) or (losses and mean > EXPLODED * losses[0]):
@@ -118,7 +121,7 @@ def _without_end(loader: Any) -> Iterator[tuple]:
 
 def _kept(model, optimizer):
     state = {key: array.copy() for key, array in model.state_dict().items()}
-    modes = [(module, module.training) for module in model.modules()]
+    modes = [(module, module.training, getattr(module, "tf32", None)) for module in model.modules()]
     return state, optimizer.state_dict(), checkpoint.generator_states(model), modes
 
 
@@ -127,6 +130,8 @@ def _put_back(model, optimizer, before):
     model.load_state_dict(state)
     optimizer.load_state_dict(optimizer_state)
     checkpoint.restore_generators(model, generators)
-    for module, training in modes:
+    for module, training, tf32 in modes:
         module.training = training
+        if tf32 is not None:
+            module.tf32 = tf32
     model.zero_grad()

@@ -34,6 +34,7 @@ class Position:
     epoch_seconds: of them, in the epoch in progress, validation aside.   history: a HistoryRow for each finished epoch.
     best_model: `checkpoint.digest` of the best model's arrays, "" where the file with them was lost and the best is
     looked for anew, None before the first and where an earlier version did not keep it.
+    scaler: `GradScaler.state_dict()`, None where the loss is not scaled.
     """
 
     epoch: int = 0
@@ -48,7 +49,26 @@ class Position:
     best_val_loss: float | None = None
     best_epoch: int = 0
     best_model: str | None = None
+    scaler: dict[str, float] | None = None
     history: list[HistoryRow] = field(default_factory=list)
+
+    def finish_epoch(self, lr: float, val_loss: float | None, val_acc: float | None) -> HistoryRow:
+        """Put the epoch in progress into the history and begin the next; returns the new row."""
+        row = HistoryRow(
+            epoch=self.epoch + 1,
+            iteration=self.iteration,
+            lr=lr,
+            train_loss=self.loss_sum / self.seen,
+            train_acc=self.correct / self.seen,
+            val_loss=val_loss,
+            val_acc=val_acc,
+            seconds=self.seconds,
+            images_per_second=self.seen / self.epoch_seconds,
+        )
+        self.history.append(row)
+        self.epoch += 1
+        self.batch, self.loss_sum, self.correct, self.seen, self.epoch_seconds = 0, 0.0, 0, 0, 0.0
+        return row
 
     @classmethod
     def of(cls, plain: dict[str, Any]) -> "Position":
@@ -61,5 +81,6 @@ class Position:
 
 
 _KINDS: dict[Any, Any] = {int: int, float: float, float | None: (None, float), str | None: (None, str)}
+_KINDS[dict[str, float] | None] = (None, {"scale": float, "taken": float})
 _ROW = {name: _KINDS[hint] for name, hint in get_type_hints(HistoryRow).items()}
 _POSITION = {name: _KINDS.get(hint, [_ROW]) for name, hint in get_type_hints(Position).items()}

@@ -6,15 +6,18 @@ Handing a step's launches over one by one takes Python several times as long as 
 
 from typing import Any
 
-from minires.backend import DeviceError, gains_from_recording, out_of_memory, places, recorded
+from numpy.typing import DTypeLike
+
+from minires.backend import DeviceError, device_of, gains_from_recording, out_of_memory, places, recorded
 from minires.module import Module
 from minires.optim import Optimizer
+from minires.precision import GradScaler
 from minires.training import loss_and_gradients, train_step
 from minires.types import Array
 
 
 class RecordedStep:
-    """`train_step(model, optimizer, x, labels, label_smoothing, class_weights)`, called with x and labels.
+    """`train_step(model, optimizer, x, labels, label_smoothing, ...)`, called with x and labels; the rest is as there.
 
     The results are the same to the last bit. On a GPU, the second of two calls alike (the shapes of x and labels, what
     is frozen, the modes, the places of the buffers) is recorded, and repeated from then on; other calls in between,
@@ -25,10 +28,20 @@ class RecordedStep:
     """
 
     def __init__(
-        self, model: Module, optimizer: Optimizer, label_smoothing: float = 0.0, class_weights: Array | None = None
+        self,
+        model: Module,
+        optimizer: Optimizer,
+        label_smoothing: float = 0.0,
+        class_weights: Array | None = None,
+        dtype: DTypeLike | None = None,
+        scaler: GradScaler | None = None,
     ) -> None:
-        self.model, self.optimizer = model, optimizer
-        self.label_smoothing, self.class_weights = label_smoothing, class_weights
+        self.model, self.optimizer, self.scaler = model, optimizer, scaler
+        self._options: dict[str, Any] = {
+            "label_smoothing": label_smoothing,
+            "class_weights": class_weights,
+            "dtype": dtype,
+        }
         draws = [path for path, module in model.named_modules() if hasattr(module, "rng")]
         self.whynot: str | None = f"its {draws[0]} draws random numbers on the host" if draws else None
         self._before: Any = None  # what the last call was like
@@ -42,34 +55,40 @@ class RecordedStep:
             self._record(x, labels, alike)
         self._before = alike
         if alike is None or alike != self._alike:
-            found = train_step(self.model, self.optimizer, x, labels, self.label_smoothing, self.class_weights)
+            found = train_step(self.model, self.optimizer, x, labels, scaler=self.scaler, **self._options)
             self.model.zero_grad()
             return found
         parameters = self.model.parameters()
-        loss, right, *gradients = self._repeat(x, labels, *(parameter.data for parameter in parameters))
+        loss, right, *gradients = self._repeat(*self._given(x, labels, parameters))
         trained = [parameter for parameter in parameters if parameter.requires_grad]
         for parameter, gradient in zip(trained, gradients, strict=True):
             parameter.grad = gradient
-        self.optimizer.step()
+        self.optimizer.step() if self.scaler is None else self.scaler.step(self.optimizer)
         self.model.zero_grad()
         return loss.copy(), right.copy()
+
+    def _given(self, x, labels, parameters):
+        """What a recorded step is given."""
+        scale = [] if self.scaler is None else [self.scaler.to(device_of(x)).scale]
+        return [x, labels, *(parameter.data for parameter in parameters), *scale]
 
     def _kind_of(self, x, labels):
         """All that a recording depends on, other than the numbers in arrays that it is given."""
         buffers = places(self.model.buffers())
-        modes = [module.training for module in self.model.modules()]
+        modes = [(module.training, getattr(module, "tf32", False)) for module in self.model.modules()]
         parameters = [(parameter.shape, parameter.requires_grad) for parameter in self.model.parameters()]
         return x.shape, x.dtype.char, labels.shape, labels.dtype.char, buffers, modes, parameters
 
     def _record(self, x, labels, alike):
         parameters = self.model.parameters()
 
-        def step(x, labels, *weights):
-            kept = [parameter.data for parameter in parameters]
+        def step(x, labels, *rest):
+            kept, weights = [parameter.data for parameter in parameters], rest[: len(parameters)]
+            scale = None if self.scaler is None else rest[-1]
             for parameter, weight in zip(parameters, weights, strict=True):
                 parameter.data = weight
             try:
-                loss, right = loss_and_gradients(self.model, x, labels, self.label_smoothing, self.class_weights)
+                loss, right = loss_and_gradients(self.model, x, labels, scale=scale, **self._options)
                 return [loss, right, *(parameter.grad for parameter in parameters if parameter.requires_grad)]
             finally:
                 self.model.zero_grad()
@@ -79,7 +98,7 @@ class RecordedStep:
         refusals: tuple[type[Exception], ...] = (DeviceError, *out_of_memory())
         self._repeat = self._alike = None  # its memory is free before the next is recorded
         try:
-            self._repeat = recorded(step, [x, labels, *(parameter.data for parameter in parameters)])
+            self._repeat = recorded(step, self._given(x, labels, parameters))
             self._alike = alike
         except refusals as error:
             self.whynot = str(error)

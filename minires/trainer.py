@@ -12,7 +12,8 @@ from minires import checkpoint
 from minires.backend import steps_between_reads, synchronize
 from minires.module import Module
 from minires.optim import Optimizer
-from minires.position import HistoryRow, Position
+from minires.position import Position
+from minires.precision import GradScaler, options_for
 from minires.recorded_step import RecordedStep
 from minires.training import DivergenceError, Interrupted, evaluate, train_step
 from minires.types import Array
@@ -30,6 +31,7 @@ class Trainer:
     go, with `info` inside.
     watcher: an object with `batch(trainer)` after every step and `epoch(trainer, row)` after every epoch, or None.
     cuda_graph: whether steps on a GPU are recorded, as in RecordedStep, where the model allows it.
+    precision: of the training, one of minires.precision.PRECISIONS; evaluations are in float32.
     before_epoch: None, or called with the epoch's number, from 0, before it begins or goes on, to freeze or unfreeze.
     """
 
@@ -55,17 +57,20 @@ class Trainer:
         patience: int | None = None,
         since: int = 0,
         cuda_graph: bool = False,
+        precision: str = "float32",
     ) -> None:
         if best not in ("accuracy", "loss"):
             raise ValueError(f"Trainer: best is {best!r}: choose 'accuracy' or 'loss'")
         self.model, self.optimizer, self.schedule = model, optimizer, schedule
         self.train_loader, self.val_loader = train_loader, val_loader
         self.epochs, self.iterations, self.num_classes = epochs, iterations, num_classes
-        self.label_smoothing, self.folder, self.info = label_smoothing, folder, info or {}
-        self.class_weights = class_weights
+        self.folder, self.info = folder, info or {}
         self.save_every, self.watcher, self.before_epoch = save_every, watcher, before_epoch
         self.best, self.patience, self.since = best, patience, since
-        self.recorded_step = RecordedStep(model, optimizer, label_smoothing, class_weights) if cuda_graph else None
+        self.step_options = options_for(model, precision)
+        self.step_options |= {"label_smoothing": label_smoothing, "class_weights": class_weights}
+        self.scaler: GradScaler | None = self.step_options["scaler"]
+        self.recorded_step = RecordedStep(model, optimizer, **self.step_options) if cuda_graph else None
         self.position = Position()
         self.stop_requested = False
         self.unsaved: dict[str, OSError] = {}  # checkpoints of the finished run that could not be written, and why
@@ -88,13 +93,19 @@ class Trainer:
         self.optimizer.load_state_dict(loaded.optimizer)
         checkpoint.restore_generators(self.model, loaded.generators)
         self.position = position
+        if self.scaler is not None and position.scaler is not None:
+            self.scaler.load_state_dict(position.scaler)
         self._last_ends_an_epoch = position.batch == 0
 
     def save(self) -> None:
         """Write last.safetensors, all that is needed to go on; the one before, if it was of an epoch's end, is kept."""
         self._read_losses()
         previous = self.folder / "previous.safetensors" if self._last_ends_an_epoch else None
+        if self.scaler is not None:
+            self.position.scaler = self.scaler.state_dict()
         path, position = self.folder / "last.safetensors", asdict(self.position)
+        if position["scaler"] is None:
+            del position["scaler"]  # which earlier versions do not know
         try:
             checkpoint.save(path, self.model, self.optimizer, position, self.info, previous)
         except ValueError as error:
@@ -176,7 +187,7 @@ class Trainer:
             self._read_losses()
 
     def _plain_step(self, x, labels):
-        return train_step(self.model, self.optimizer, x, labels, self.label_smoothing, self.class_weights)
+        return train_step(self.model, self.optimizer, x, labels, **self.step_options)
 
     def _read_losses(self):
         unread, self._unread = self._unread, []
@@ -190,20 +201,8 @@ class Trainer:
 
     def _finish_epoch(self, evaluation):
         position = self.position
-        position.epoch += 1
-        row = HistoryRow(
-            epoch=position.epoch,
-            iteration=position.iteration,
-            lr=self.optimizer.lr,
-            train_loss=position.loss_sum / position.seen,
-            train_acc=position.correct / position.seen,
-            val_loss=None if evaluation is None else evaluation.loss,
-            val_acc=None if evaluation is None else evaluation.accuracy,
-            seconds=position.seconds,
-            images_per_second=position.seen / position.epoch_seconds,
-        )
-        position.history.append(row)
-        position.batch, position.loss_sum, position.correct, position.seen, position.epoch_seconds = 0, 0.0, 0, 0, 0.0
+        result = (None, None) if evaluation is None else (evaluation.loss, evaluation.accuracy)
+        row = position.finish_epoch(self.optimizer.lr, *result)
         if self._is_best(evaluation):
             position.best_val_acc, position.best_val_loss = row["val_acc"], row["val_loss"]
             position.best_epoch, position.best_model = position.epoch, checkpoint.digest(self.model.state_dict())

@@ -5,13 +5,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike
 
-from minires.backend import count_largest, to_numpy
+from minires.backend import count_largest, device_of, to_numpy
 from minires.losses import cross_entropy
 from minires.models.fold import fold
 from minires.modes import evaluating, no_grad
 from minires.module import Module
 from minires.optim import Optimizer
+from minires.precision import GradScaler, use_tf32
 from minires.sequential import call
 from minires.types import Array
 
@@ -52,28 +54,43 @@ def train_step(
     labels: Array,
     label_smoothing: float = 0.0,
     class_weights: Array | None = None,
+    dtype: DTypeLike | None = None,
+    scaler: GradScaler | None = None,
 ) -> tuple[Array, Array]:
     """One step: forward, loss, backward, update. Returns the mean loss and the number of right answers, as arrays.
 
     A model whose forward has a parameter `lean` is told that its backward pass will be called once, and that dx is not
     wanted. labels: what cross_entropy takes; of soft ones the likeliest class counts as the right answer.
-    class_weights: its weight.
+    class_weights: its weight.   dtype: None, or float16 or bfloat16, for what flows through the model; its parameters,
+    their gradients, the loss and the update stay float32.   scaler: of the loss, which float16 needs.
     """
-    found = loss_and_gradients(model, x, labels, label_smoothing, class_weights)
-    optimizer.step()
+    scale = None if scaler is None else scaler.to(device_of(x)).scale
+    found = loss_and_gradients(model, x, labels, label_smoothing, class_weights, dtype, scale)
+    optimizer.step() if scaler is None else scaler.step(optimizer)
     return found
 
 
 def loss_and_gradients(
-    model: Module, x: Array, labels: Array, label_smoothing: float = 0.0, class_weights: Array | None = None
+    model: Module,
+    x: Array,
+    labels: Array,
+    label_smoothing: float = 0.0,
+    class_weights: Array | None = None,
+    dtype: DTypeLike | None = None,
+    scale: Array | None = None,
 ) -> tuple[Array, Array]:
-    """What `train_step` does before the update: the parameters' gradients are left in them, and it returns the same."""
+    """What `train_step` does before the update: the parameters' gradients are left in them, and it returns the same.
+
+    scale: None, or an array () that the gradients, and not the loss, are multiplied by.
+    """
     model.zero_grad()
-    logits, model_backward = call(model, x, lean=True)
-    loss, loss_backward = cross_entropy(logits, labels, label_smoothing, weight=class_weights)
-    model_backward(loss_backward())
+    logits, model_backward = call(model, x if dtype is None else x.astype(dtype), lean=True)
+    wide = logits if dtype is None else logits.astype(np.float32)
+    loss, loss_backward = cross_entropy(wide, labels, label_smoothing, weight=class_weights)
+    dlogits = loss_backward() if scale is None else loss_backward(scale)
+    model_backward(dlogits.astype(logits.dtype, copy=False))
     right = labels if labels.ndim == 1 else labels.argmax(axis=1)
-    return loss, count_largest(logits, right)
+    return loss, count_largest(wide, right)
 
 
 def evaluate(
@@ -89,7 +106,7 @@ def evaluate(
     """
     loss_sum, correct, total = 0.0, np.zeros(num_classes, np.int64), np.zeros(num_classes, np.int64)
     with evaluating(model), no_grad():
-        folded = fold(model)
+        folded = use_tf32(fold(model), False)  # a result is one of float32, however the model was trained
         for x, labels in loader.epoch(0):
             if should_stop():
                 raise Interrupted

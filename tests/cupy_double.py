@@ -12,6 +12,7 @@ import ctypes
 import functools
 import operator
 import sys
+import time
 import types
 
 import kernel_double
@@ -553,7 +554,27 @@ class _Device:
         _tell("wait", "synchronize")
 
 
-_pool = types.SimpleNamespace(total_bytes=lambda: 1 << 20, used_bytes=lambda: 1 << 19, free_all_blocks=lambda: None)
+class _MemoryPool:
+    """A pool that says what it would hold; arrays of the double take none of it."""
+
+    def __init__(self, held=0, used=0):
+        self._held, self._used = held, used
+
+    def malloc(self, size):
+        """What is not kept lies idle at once."""
+        self._held = max(self._held, self._used + size)
+
+    def total_bytes(self):
+        return self._held
+
+    def used_bytes(self):
+        return self._used
+
+    def free_all_blocks(self):
+        self._held = self._used
+
+
+_pool = _MemoryPool(1 << 20, 1 << 19)
 
 
 def get_default_memory_pool():
@@ -588,6 +609,20 @@ class _Stream:
         global _tape
         tape, _tape = _tape, None
         return _Graph(tape)
+
+
+class _Event:
+    """A moment at which the device, that is the host, had done what it was given."""
+
+    def __init__(self, block=False, disable_timing=False):
+        self._at = None
+
+    def record(self, stream=None):
+        self._at = time.perf_counter()
+
+
+def _get_elapsed_time(start, end):
+    return 1e3 * (end._at - start._at)
 
 
 class _Graph:
@@ -689,12 +724,10 @@ def _matrix(kind, address, step, rows, columns):
     return np.lib.stride_tricks.as_strided(numbers, (rows, columns), (size, step * size))
 
 
-class _MemoryPool:
-    malloc = staticmethod(lambda size: None)
-
-
 cuda = types.SimpleNamespace(
     Device=_Device,
+    Event=_Event,
+    get_elapsed_time=_get_elapsed_time,
     Stream=_Stream,
     MemoryPool=_MemoryPool,
     using_allocator=lambda allocator: contextlib.nullcontext(),

@@ -1,5 +1,6 @@
 """RecordedStep gives train_step's bits, whatever changes between two steps, and says when it records nothing."""
 
+import gc
 import sys
 
 import cupy_double
@@ -7,7 +8,8 @@ import numpy as np
 import pytest
 
 from minires import models, optim
-from minires.backend import DeviceError, resolve_device, to_device, to_numpy
+from minires.backend import DeviceError, memory_peak, resolve_device, to_device, to_numpy
+from minires.backend.gpu import memory
 from minires.backend.gpu.graphs import Graph
 from minires.backend.gpu.products import product
 from minires.layers import Dropout, Linear
@@ -161,6 +163,26 @@ def test_the_results_are_the_callers(replays):
     step = RecordedStep(model, optimizer)
     found = [step(*batch(number)) for number in range(4)]
     assert len({float(loss) for loss, _ in found}) == 4
+
+
+def test_the_memory_of_a_recording_is_counted_while_there_is_one_and_in_the_peak(replays, monkeypatch):
+    gc.collect()  # graphs of other tests
+    monkeypatch.setattr(memory, "_largest", {})
+    monkeypatch.setattr(cupy_double, "_pool", cupy_double._MemoryPool(1 << 20, 1 << 19))
+    model, optimizer = network()
+    step = RecordedStep(model, optimizer)
+    step(*batch(0, 64))
+    plain = memory_peak("gpu")
+    for _ in range(2):
+        step(*batch(0, 64))
+    recorded = memory_peak("gpu")
+    xp = sys.modules["cupy"]
+    assert recorded >= plain + xp.get_default_memory_pool().used_bytes() // 2
+    del step
+    replays.clear()
+    gc.collect()
+    xp.get_default_memory_pool().free_all_blocks()
+    assert memory_peak("gpu") == recorded and not any(memory._of_graphs.values())
 
 
 def lying(xp, array, how):

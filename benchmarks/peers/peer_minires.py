@@ -21,16 +21,23 @@ except ImportError:
         return model
 
 
-def make_step(case, peer="minires", device="cpu", graph=True):
+# What products are computed in on a GPU. TF32 is asked for by the environment variable CUPY_TF32, which gpu_speed.py
+# sets for the process. A precision that the library takes as an argument is entered here and handed on in _network.
+PRECISIONS = ("float32", "tf32")
+
+
+def make_step(case, peer="minires", device="cpu", graph=True, precision="float32"):
     """A function that does one step of the case on the device and returns its results, a list of arrays there.
 
-    graph: whether steps of training on a GPU are recorded.
+    graph: whether steps of training on a GPU are recorded.   precision: one of PRECISIONS.
     Results are [loss] of training, [logits] of inference and [y, dx, dweight] of a convolution.
     """
-    return _network(case, device, graph) if isinstance(case, Network) else _conv(case)
+    return _network(case, device, graph, precision) if isinstance(case, Network) else _conv(case)
 
 
-def _network(case, device, graph):
+def _network(case, device, graph, precision):
+    if precision not in PRECISIONS:
+        raise ValueError(f"minires does not compute in {precision}: choose one of {', '.join(PRECISIONS)}")
     model = models.build(case.model, case.num_classes, rng=0).train(case.training).to(device)
     optimizer = optim.SGD(model.parameters(), **case.options)
     folded = None if case.training else fold(model)
@@ -40,7 +47,10 @@ def _network(case, device, graph):
 
     def train():
         step = recorded or (lambda x, labels: train_step(model, optimizer, x, labels))
-        return [step(x, labels)[0]]
+        results = [step(x, labels)[0]]
+        if recorded and recorded.whynot:
+            raise RuntimeError(f"a step is not recorded: {recorded.whynot}")
+        return results
 
     def infer():
         with no_grad():

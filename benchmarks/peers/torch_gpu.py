@@ -17,13 +17,15 @@ def set_precision(precision):
     torch.backends.cudnn.benchmark = True  # cuDNN tries its algorithms in the first steps
 
 
-def make_step(case, precision, device):
+def make_step(case, precision, device, compiled=False):
     """A function that does one step of the case and returns [loss], or [logits], on the device.
 
+    compiled: whether the network, forward and backward, is given to torch.compile.
     device: "cuda", "cpu", or "meta", on which nothing is computed and the optimizer goes about as on a GPU.
     """
     layout = torch.channels_last
     network = network_of(case, layout).to(device)
+    forward = torch.compile(network, dynamic=False) if compiled else network
     optimizer = torch.optim.SGD(network.parameters(), **case.options, foreach=device == "meta" or None)
     images, labels = case.arrays()
     x, labels = images_of(images, layout).to(device), torch.from_numpy(labels).to(device)
@@ -36,7 +38,7 @@ def make_step(case, precision, device):
     def train():
         optimizer.zero_grad(set_to_none=True)
         with autocast():
-            loss = F.cross_entropy(network(x), labels)
+            loss = F.cross_entropy(forward(x), labels)
         scaler.scale(loss).backward()
         scaler.step(optimizer)
         scaler.update()
@@ -44,6 +46,6 @@ def make_step(case, precision, device):
 
     def infer():
         with torch.inference_mode(), autocast():
-            return [network(x)]
+            return [forward(x)]
 
     return train if case.training else infer

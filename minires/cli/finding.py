@@ -44,7 +44,8 @@ def find_lr(
 def _find_lr_in(folder, settings, dataset, model, optimizer, loader, steps):
     title = f"{settings['model']} on {dataset.label}"
     print(f"{title}:\nthe training loss while the learning rate grows", flush=True)
-    found = lr_find(model, optimizer, loader, iterations=steps or STEPS, label_smoothing=settings["label_smoothing"])
+    how = {name: settings[name] for name in ("label_smoothing", "precision")}
+    found = lr_find(model, optimizer, loader, iterations=steps or STEPS, **how)
     for line in lines(found):
         print(line, flush=True)
     write_csv(folder / FILES[0], ("lr", "loss", "mean"), zip(found.lrs, found.losses, found.means, strict=True))

@@ -148,6 +148,7 @@ def train(
             patience=settings["patience"],
             since=length["since"],
             cuda_graph=device == "gpu" and settings["cuda_graph"],
+            precision=settings["precision"],
         )
         if resume:
             go_on(trainer, recorder, config, new_leg, stands.pop())  # its arrays are not kept through the training

@@ -23,7 +23,13 @@ from minires.wording import readable
 
 LARGEST = 10**9  # of whole numbers: beyond all that a run has
 MOST_THREADS = 1024
-SINCE_THEN = {"best": "accuracy", "patience": None, "cuda_graph": True}  # settings that runs of earlier versions lack
+# Settings that runs of earlier versions lack
+SINCE_THEN = {
+    "best": "accuracy",
+    "patience": None,
+    "cuda_graph": True,
+    "precision": "float32",
+}
 _CONFIG: dict[str, Any] = {
     "settings": dict,
     "dataset": {"name": str, "label": str, "notice": (None, str)},

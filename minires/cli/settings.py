@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from minires import backend, data
+from minires.precision import PRECISIONS
 from minires.pretrained.readings import PREPROCESSINGS, VARIANTS
 from minires.types import Array
 
@@ -21,6 +22,7 @@ LAST = {
     "threads": None,
     "save_every": None,
     "no_progress": False,
+    "precision": "float32",
     "cuda_graph": True,
     "best": "accuracy",
     "patience": None,
@@ -74,6 +76,11 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "--save-every": {**NUMBER, "help": "iterations between checkpoints; default: at each epoch's end"},
     "--best": {"choices": ["accuracy", "loss"], "help": "of the validation images, chooses the epoch that is tested"},
     "--patience": {**NUMBER, "help": "stop after N epochs without a new best; default: never"},
+    "--precision": {
+        "choices": PRECISIONS,
+        "help": "of the training: tf32 rounds the factors of products, float16 and bfloat16 all that flows through the "
+        "network; default: float32",
+    },
     "--cuda-graph": {
         "action": BooleanOptionalAction,
         "help": "give a GPU all launches of a step at once; the numbers are the same; default: yes",

@@ -5,10 +5,12 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from minires.backend import array_module, device_of, elementwise_each, to_device, to_numpy
+from minires.backend import array_module, device_of, elementwise_each, known_at_once, to_device, to_numpy
 from minires.module import Parameter
 from minires.names import misfits
+from minires.optim.fitting import check_fits
 from minires.optim.options import check_ranges, plain
+from minires.types import Array
 
 Params: TypeAlias = Iterable[Parameter | dict[str, Any]]
 
@@ -32,8 +34,10 @@ class Optimizer:
     twice, TypeError for what is no Parameter.
 
     A subclass names its arrays of state in `_state_names` and gives the new w of one step in `_update`,
-    which changes its arrays of state and neither w nor g.
+    which changes its arrays of state and neither w nor g. counts_steps: whether that depends on the step's number t.
     """
+
+    counts_steps = True
 
     def __init__(self, params: Params, lr: float, **defaults: Any) -> None:
         self.kind = type(self).__name__
@@ -46,9 +50,9 @@ class Optimizer:
         if not any(isinstance(group, dict) for group in groups):
             groups = [{"params": groups}]
         self.param_groups: list[dict[str, Any]] = [self._group(group, defaults) for group in groups]
-        if not self._parameters():
+        if not self.parameters:
             raise ValueError(f"{self.kind}: no parameters, at least 1 is needed: pass model.parameters()")
-        if len(set(self._parameters())) < len(self._parameters()):
+        if len(set(self.parameters)) < len(self.parameters):
             raise ValueError(f"{self.kind}: a parameter is given twice, once is the limit: keep it in one group only")
 
     def _group(self, group, defaults):
@@ -81,7 +85,8 @@ class Optimizer:
         """ValueError for an option out of its range."""
         check_ranges(self.kind, options)
 
-    def _parameters(self):
+    @property
+    def parameters(self) -> list[Parameter]:
         """All parameters in order: the position is a parameter's index in a state_dict."""
         return [parameter for group in self.param_groups for parameter in group["params"]]
 
@@ -101,14 +106,20 @@ class Optimizer:
 
     def zero_grad(self) -> None:
         """Forget the gradients of all parameters."""
-        for parameter in self._parameters():
+        for parameter in self.parameters:
             parameter.grad = None
 
-    def step(self) -> None:
+    def step(self, where: Array | None = None) -> None:
         """Give every parameter that has a gradient a new array; the one before and the gradient are left as they are.
 
         A backward pass keeps the array that its forward pass saw, so it gives the same after a step as before.
+        where: None, or an array () of truth; where it is false the step is not taken. Only an optimizer whose update
+        depends on the number of steps, Adam's does, waits for a GPU to know; others leave it to the GPU.
         """
+        if where is not None and (self.counts_steps or known_at_once(where)):
+            if not where:
+                return
+            where = None
         for group in self.param_groups:
             options = {name: plain(value) for name, value in group.items() if name != "params"}
             alike: dict[Any, list[Parameter]] = {}  # those whose update differs in nothing but the arrays
@@ -119,15 +130,27 @@ class Optimizer:
                     alike.setdefault((plainly, steps + 1), []).append(parameter)
             for (plainly, t), parameters in alike.items():
                 undecayed = {"weight_decay": 0.0, "l1": 0.0} if plainly else {}
-                self._step_together(parameters, t, {**options, **undecayed})
+                self._step_together(parameters, t, {**options, **undecayed}, where)
 
-    def _step_together(self, parameters, t, options):
+    def _step_together(self, parameters, t, options, where):
         """Step number t of parameters that have the same options."""
         sets = [self._arrays_of(parameter, options) for parameter in parameters]
-        updated = elementwise_each(self._update, sets, t=t, **options)
+        if where is None:
+            updated = elementwise_each(self._update, sets, t=t, **options)
+        else:
+            names = tuple(sets[0][1])
+            updated = elementwise_each(self._update_where, sets, where=where, state=names, t=t, **options)
         for parameter, data in zip(parameters, updated, strict=True):  # one by one: each frees what it replaces
             self.state[parameter]["step"] = t
             parameter.data = data
+
+    def _update_where(self, w, g, where, state, **named):
+        """`_update` where `where` is true, and nothing where it is not.   state: names of the arrays of state."""
+        xp, before = array_module(w), {name: 1 * named[name] for name in state}
+        updated = self._update(w, g, **named)
+        for name in state:
+            named[name][...] = xp.where(where, named[name], before[name])
+        return xp.where(where, updated, w)
 
     def _arrays_of(self, parameter, options):
         """((data, gradient), its arrays of state by name)"""
@@ -168,7 +191,7 @@ class Optimizer:
         the parameters as "params"], "arrays": {"exp_avg.3": NumPy array}}. Arrays are copies, named as in
         PyTorch, with the index of the parameter; all the rest can be written as JSON.
         """
-        parameters = self._parameters()
+        parameters = self.parameters
         steps = [self.state.get(parameter, {"step": 0})["step"] for parameter in parameters]
         groups, arrays = self._groups_by_index(), dict[str, np.ndarray]()
         for group in groups:
@@ -195,24 +218,8 @@ class Optimizer:
         does not fit (another optimizer, other groups, missing, unexpected and misshapen arrays), before anything
         is changed. Returns self.
         """
-        needed = ("kind", "lr", "steps", "param_groups", "arrays")
-        if state.get("kind") != self.kind or set(state) != set(needed):
-            raise ValueError(
-                f"state of kind {state.get('kind')!r} with keys {', '.join(state)} does not fit {self.kind}, which "
-                f"needs {', '.join(needed)}: load what {self.kind}.state_dict() returned"
-            )
-        parameters, own = self._parameters(), self._groups_by_index()
-        if [_outline(group) for group in state["param_groups"]] != [_outline(group) for group in own]:
-            saved, present = ([len(group["params"]) for group in each] for each in (state["param_groups"], own))
-            raise ValueError(
-                f"state does not fit {self.kind}: groups of {saved} parameters, this optimizer has {present}: "
-                "build it with the same parameters, groups and version as when the state was saved"
-            )
-        if len(state["steps"]) != len(parameters):
-            raise ValueError(
-                f"state does not fit {self.kind}: steps of {len(state['steps'])} parameters, this optimizer has "
-                f"{len(parameters)}: load what {self.kind}.state_dict() returned"
-            )
+        parameters = self.parameters
+        check_fits(self.kind, state, self._groups_by_index())
         groups = [{name: plain(value) for name, value in group.items()} for group in state["param_groups"]]
         for group in groups:
             self._check(group)
@@ -238,8 +245,3 @@ class Optimizer:
             array = np.array(to_numpy(arrays[key]), dtype=w.dtype)
             self.state[parameters[int(index)]][name] = to_device(array, device_of(w))
         return self
-
-
-def _outline(group):
-    """What must agree between two groups: the parameters' indices and the names of the options."""
-    return list(group["params"]), sorted(group)

@@ -20,6 +20,8 @@ class RMSprop(Optimizer):
     recurrent neural networks, equations 38-41, with eps outside the root as in PyTorch.
     """
 
+    counts_steps = False
+
     def __init__(
         self,
         params: Params,

@@ -17,6 +17,8 @@ class SGD(Optimizer):
     in PyTorch's form (lr outside b); momentum 0.9 and weight_decay 1e-4 are those of He et al. 2016, section 3.4.
     """
 
+    counts_steps = False
+
     def __init__(
         self,
         params: Params,

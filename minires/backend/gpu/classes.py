@@ -76,7 +76,7 @@ def mean_cost_gradient(derivative: Callable[..., Any], found: Rows, dloss: Any) 
 
 def count_largest(logits: Array, labels: Array) -> Any:
     """As in primitives.classes. NotImplemented where no kernel can be made."""
-    if logits.dtype.char not in REAL or labels.dtype.char not in LABELS:
+    if logits.dtype.char not in "fd" or labels.dtype.char not in LABELS:
         return NotImplemented
     (count, classes), found = logits.shape, cupy().empty((), np.int64)
     body, across = _typed(labels.dtype.char, source_classes.LARGEST), np.int32(_across(classes, WIDE))

@@ -1,6 +1,5 @@
 """CuPy, imported on first use. Without it, or without a driver, the error says what is missing."""
 
-import contextlib
 import re
 
 import numpy as np
@@ -91,10 +90,3 @@ def _version(number):
 def synchronize() -> None:
     """Wait for the GPU."""
     _cupy().cuda.Device().synchronize()
-
-
-def memory_peak() -> int:
-    """Bytes that CuPy's memory pool holds: it keeps what it once took, so this is its peak."""
-    with contextlib.suppress(AttributeError):
-        return int(_cupy().get_default_memory_pool().total_bytes())
-    return 0

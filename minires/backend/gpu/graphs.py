@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from minires.backend.errors import DeviceError
-from minires.backend.gpu import fusing, products
+from minires.backend.gpu import fusing, memory, products
 from minires.backend.gpu.compiling import cupy
 from minires.types import Array
 
@@ -25,12 +25,10 @@ class Graph:
 
     def __init__(self, function: Callable[..., Sequence[Array]], arrays: Sequence[Array]) -> None:
         xp = cupy()
-        self._memory = xp.cuda.MemoryPool()  # of this graph alone: nothing else may use what it writes into
+        self._memory = memory.pool_for(self)  # of this graph alone: nothing else may use what it writes into
         stream = xp.cuda.Stream(non_blocking=True)
         xp.cuda.Device().synchronize()
-        pool = xp.get_default_memory_pool()
-        room = pool.total_bytes()  # that the call before took, at the most
-        pool.free_all_blocks()
+        room = memory.give_back()  # that the call before took, at the most
         with xp.cuda.using_allocator(self._memory.malloc), stream:
             products.prepare()
             self._memory.malloc(room)  # and given back at once: while it is recorded the driver is asked for none

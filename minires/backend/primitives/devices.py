@@ -9,6 +9,7 @@ from minires.backend.arrays import array_module, device_of
 from minires.backend.cpu import machine, memory
 from minires.backend.errors import DeviceError
 from minires.backend.gpu import device as gpu
+from minires.backend.gpu import memory as gpu_memory
 from minires.types import Array, Shape
 
 DEVICES = ("auto", "cpu", "gpu")
@@ -79,8 +80,8 @@ def describe(device: str) -> dict[str, str]:
 
 
 def memory_peak(device: str) -> int:
-    """Largest memory in use so far, in bytes: of this process on the CPU, of CuPy's pool on a GPU."""
-    return gpu.memory_peak() if device == "gpu" else machine.memory_peak()
+    """Largest memory in use so far, in bytes: of this process on the CPU, of CuPy's pools and graphs' on a GPU."""
+    return gpu_memory.peak() if device == "gpu" else machine.memory_peak()
 
 
 def out_of_memory() -> tuple[type[Exception], ...]:

@@ -47,8 +47,8 @@ def max_of_windows(x: Array, kernel: Size, stride: Size, padding: Sides, size: S
 def give_to_largest(dy: Array, chosen: Any) -> Array:
     """dx (N, H, W, C), each number of dy (N, OH, OW, C) added to the pixel that was its window's largest.
 
-    chosen: what `max_of_windows` returned. Of equals the first in reading order has it all.
-    Halves are added up in float32.
+    chosen: what `max_of_windows` returned. Of equals the first in reading order has it all. Halves are added up in
+    float32.
     """
     if not isinstance(chosen, _Chosen):
         return gpu.max_pool_gradient(chosen, dy)
@@ -64,7 +64,8 @@ def give_to_largest(dy: Array, chosen: Any) -> Array:
         free = xp.ones(largest.shape, bool)  # windows whose dy no pixel has taken yet
         bits = dy[images].view(f"i{dy.itemsize}")  # times 0 is 0, which infinity times 0 is not
         usual = xp is np and np.isfinite(largest).all()
-        padded = zeros((len(largest), top + H + bottom, left + W + right, C), like=x, dtype=widened(x.dtype))
+        shape = (len(largest), top + H + bottom, left + W + right, C)
+        padded = zeros(shape, like=x, dtype=widened(x.dtype))
         pixels = window_views(borrow_padded(x[images], padding, -xp.inf), kernel, stride, (OH, OW))
         dpixels = window_views(padded, kernel, stride, (OH, OW))
         for k, (pixel, dpixel) in enumerate(zip(pixels, dpixels, strict=True)):

@@ -1,0 +1,117 @@
+"""How exactly a network computes: in float32, with products in TF32, or with activations of 16 bits.
+
+Derivation and measured errors: docs/precision.md.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from minires.backend import all_finite, array_module, device_of, elementwise, elementwise_each, half, to_device
+from minires.module import Module
+from minires.optim import Optimizer
+from minires.types import Array
+
+PRECISIONS = ("float32", "tf32", "float16", "bfloat16")
+
+
+def activations(precision: str) -> np.dtype | None:
+    """The dtype that images, activations and their gradients are kept in; None: as they come.
+
+    Raises ValueError for a name that is none of PRECISIONS, and for bfloat16 where ml_dtypes is not installed.
+    """
+    if precision not in PRECISIONS:
+        raise ValueError(f"unknown precision {precision!r}: choose one of {', '.join(PRECISIONS)}")
+    return half(precision) if precision.endswith("16") else None
+
+
+def use_tf32(model: Module, tf32: bool = True) -> Module:
+    """Have every convolution and linear layer of a model round factors of its products to TF32; returns the model."""
+    for module in model.modules():
+        if hasattr(module, "tf32"):
+            module.tf32 = tf32
+    return model
+
+
+def options_for(model: Module, precision: str) -> dict[str, Any]:
+    """The `dtype` and `scaler` that `train_step` needs for a precision; for tf32 the model itself is told.
+
+    Raises ValueError as `activations` does.
+    """
+    dtype = activations(precision)
+    if precision == "tf32":
+        use_tf32(model)
+    return {"dtype": dtype, "scaler": GradScaler() if precision == "float16" else None}
+
+
+class GradScaler:
+    """Dynamic loss scaling: the gradients of a loss times `scale`, so that float16 can hold the small ones.
+
+    scale <- scale * backoff_factor where a gradient is infinite or NaN, and that step is not taken;
+    scale <- scale * growth_factor after growth_interval steps in a row that were.
+
+    scale and the count of those steps are arrays (), on the device of the gradients: nobody waits for them.
+    Raises ValueError for numbers that cannot work.
+    Source: Micikevicius et al. 2018, section 3.2; the numbers are PyTorch's.
+    """
+
+    def __init__(
+        self,
+        init_scale: float = 65536.0,
+        growth_factor: float = 2.0,
+        backoff_factor: float = 0.5,
+        growth_interval: int = 2000,
+    ) -> None:
+        if not (0 < init_scale < np.inf and growth_factor > 1 and 0 < backoff_factor < 1 and growth_interval >= 1):
+            raise ValueError(
+                f"GradScaler: init_scale {init_scale}, growth_factor {growth_factor}, backoff_factor {backoff_factor}, "
+                f"growth_interval {growth_interval}: need init_scale > 0, growth_factor > 1, 0 < backoff_factor < 1, "
+                "growth_interval >= 1"
+            )
+        self.scale: Array = np.asarray(np.float32(init_scale))
+        self.taken: Array = np.asarray(np.float32(0))
+        self._factors = {"growth": float(growth_factor), "backoff": float(backoff_factor)}
+        self._interval = float(growth_interval)
+
+    def to(self, device: str) -> "GradScaler":
+        """Move its two numbers to "cpu" or "gpu"; returns self."""
+        self.scale, self.taken = to_device(self.scale, device), to_device(self.taken, device)
+        return self
+
+    def step(self, optimizer: Optimizer) -> None:
+        """Divide the gradients by scale, have the optimizer take its step if all of them are finite, move scale."""
+        parameters = [parameter for parameter in optimizer.parameters if parameter.grad is not None]
+        gradients: list[Any] = [parameter.grad for parameter in parameters]
+        self.to(device_of(gradients[0]))
+        finite = all_finite(gradients)
+        unscaled = elementwise_each(_divided, [((gradient,), {}) for gradient in gradients], scale=self.scale)
+        for parameter, gradient in zip(parameters, unscaled, strict=True):
+            parameter.grad = gradient
+        optimizer.step(where=finite)
+        numbers = {**self._factors, "interval": self._interval}
+        self.scale, self.taken = elementwise(_moved, self.scale, self.taken, finite, **numbers)
+
+    def state_dict(self) -> dict[str, float]:
+        """{"scale", "taken"}: what the next steps depend on. Waits for a GPU."""
+        return {"scale": float(self.scale), "taken": float(self.taken)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> "GradScaler":
+        """Take up a `state_dict`. Raises ValueError for one that is not of this kind; returns self."""
+        if set(state) != {"scale", "taken"} or not 0 < float(state["scale"]) < np.inf or not float(state["taken"]) >= 0:
+            raise ValueError(f"state {state} does not fit GradScaler: load what GradScaler.state_dict() returned")
+        device = device_of(self.scale)
+        self.scale, self.taken = (np.asarray(np.float32(state[name])) for name in ("scale", "taken"))
+        return self.to(device)
+
+
+def _divided(gradient, scale):
+    return gradient / scale
+
+
+def _moved(scale, taken, finite, growth, backoff, interval):
+    """(scale, steps taken in a row) after a step whose gradients were finite or not."""
+    xp = array_module(scale)
+    in_a_row = taken + 1
+    grows = in_a_row >= interval
+    scale = xp.where(finite, xp.where(grows, scale * growth, scale), scale * backoff)
+    return scale, xp.where(finite, xp.where(grows, 0, in_a_row), 0)
