@@ -10,7 +10,7 @@ import numpy as np
 
 from minires import backend
 from minires.backend import array_module, half, to_device, to_numpy
-from minires.backend.gpu import classes, compiling, fusing, patches, pooling, sums
+from minires.backend.gpu import classes, compiling, fusing, images, patches, pooling, sums
 from minires.backend.primitives.patches import factors
 from minires.layers import max_pool2d
 from minires.losses import cross_entropy
@@ -37,6 +37,7 @@ def circumstances(rng):
         mock.patch.object(patches, "grid", grid),
         mock.patch.object(classes, "grid", grid),
         mock.patch.object(pooling, "grid", grid),
+        mock.patch.object(images, "grid", grid),
         mock.patch.object(sums, "SUM_BLOCKS", int(rng.choice([1, 3, 16, sums.SUM_BLOCKS]))),
         mock.patch.object(compiling, "SMALL", small),
     ):
@@ -235,6 +236,20 @@ def largest_pixels(rng, real):
     _equal(backward_there(to_device(dy, "gpu")), backward(dy))
 
 
+def moved_pixels(rng, real):
+    """Images of bytes or numbers, shifted, mirrored, both or neither; and bytes normalised."""
+    N, H, W, C = (int(size) for size in rng.integers(1, 9, 4))
+    padding, wide = int(rng.integers(0, 4)), _wide(real)
+    images = np.abs(20 * _numbers(rng, wide, N, H, W, C)).astype(rng.choice(["u1", "f4", "f8", "i2"]))
+    offsets = rng.integers(0, 2 * padding + 1, (N, 2)) if rng.random() < 0.7 else None
+    mask = rng.random(N) < 0.5 if offsets is None or rng.random() < 0.7 else None
+    there = [None if array is None else to_device(array, "gpu") for array in (images, offsets, mask)]
+    _same(backend.move_pixels(*there, padding), backend.move_pixels(images, offsets, mask, padding))
+    scale, shift = (_numbers(rng, "f", W * C) for _ in range(2))
+    got = backend.normalize_rows(there[0], to_device(scale, "gpu"), to_device(shift, "gpu"))
+    _same(got, backend.normalize_rows(images, scale, shift), 1e-6)
+
+
 CASES = [
     patches_and_their_adjoint,
     both_factors,
@@ -245,4 +260,5 @@ CASES = [
     infinite_numbers,
     rows_of_logits,
     largest_pixels,
+    moved_pixels,
 ]
