@@ -10,6 +10,7 @@ Arrays carry their device: NumPy's live on the CPU, CuPy's on the GPU. Everythin
     elementwise(f, x, ...)     an element-wise f at once
     im2col, col2im             patches of an image as rows, and the adjoint
     max_of_windows             the largest pixel of each window
+    move_pixels, ...           batches of images augmented and normalised
     convolve, ...              a convolution and its two gradients
     mean_cost, count_largest   a loss of rows of logits, and how many of them are right
     matmul(a, b)               a product outside of blocks
@@ -53,6 +54,7 @@ from minires.backend.primitives.devices import (
     zeros,
 )
 from minires.backend.primitives.elementwise import all_finite, elementwise, elementwise_each, let_through
+from minires.backend.primitives.images import move_pixels, normalize_rows
 from minires.backend.primitives.patches import (
     borrow_padded,
     borrow_patches,
@@ -105,6 +107,8 @@ __all__ = [
     "mean_cost",
     "mean_cost_gradient",
     "memory_peak",
+    "move_pixels",
+    "normalize_rows",
     "out_of_memory",
     "output_size",
     "pad",

@@ -46,3 +46,23 @@ KERNEL max_pool_gradient(const Place *places, const Number *dy, Number *dx, Inde
     }
 }
 """
+
+# Every pixel comes from elsewhere in its image, or is 0 where that is outside.
+MOVE = """
+KERNEL move_pixels({parameters}, Pixel *y, Index n, int height, int width, int channels, int padding) {{
+    FOR_EACH_INDEX(at, n) {{
+        const int c = at % channels, j = at / channels % width;
+        const Index row = at / channels / width, image = row / height;
+        const long long h = row % height + {down}, w = {column} + {right};
+        const bool inside = h >= 0 && h < height && w >= 0 && w < width;
+        y[at] = inside ? x[((image * height + h) * width + w) * channels + c] : (Pixel)0;
+    }}
+}}
+"""
+
+# x * scale + shift, x (rows, columns) of bytes or numbers, scale and shift (columns,)
+NORMALIZE = """
+KERNEL normalize(const Pixel *x, const float *scale, const float *shift, float *y, Index n, int columns) {
+    FOR_EACH_INDEX(i, n) y[i] = (float)x[i] * scale[i % columns] + shift[i % columns];
+}
+"""
