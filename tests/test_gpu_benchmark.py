@@ -145,9 +145,13 @@ def test_who_computes_something_else_or_cannot_run_is_left_out():
 def test_a_kernel_that_is_wrong_is_reported():
     content = {"kernels": {"float32": {"relu": 0.1, "add": 0.0}}, "drawn": {"sums": np.inf}, "steps": []}
     assert gpu_compare.too_far(content) == {"relu, float32": "differs by 1.0e-01", "drawn sums": "differs by inf"}
-    step = {"dtype": "float64", "with": "PyTorch GPU", "loss": 1e-3, "gradients": 1.0, "parameters": np.nan}
+    step = {"kind": "float64", "with": "PyTorch GPU", "loss": 1e-3, "gradients": 1.0, "parameters": np.nan}
     found = gpu_compare.too_far({"kernels": {}, "drawn": {}, "steps": [step]})
     assert list(found) == ["loss, float64, PyTorch GPU", "parameters, float64, PyTorch GPU"]
+    half = {"kind": "float16", "loss": 1e-3, "gradients": 1.0, "parameters": 0.1}
+    steps = [{**half, "with": "minires CPU"}, {**half, "with": "minires GPU, recorded"}]
+    found = gpu_compare.too_far({"kernels": {}, "drawn": {}, "steps": steps})
+    assert list(found) == ["parameters, float16, minires GPU, recorded"]
 
 
 def test_a_report_of_nothing_yet():
