@@ -2,7 +2,7 @@
 
     python benchmarks/gpu_compare.py            half a minute
     python benchmarks/gpu_compare.py --step     nothing but three small steps, for compute-sanitizer to watch
-    python benchmarks/gpu_compare.py --double   its logic without a GPU, on the tests' double of CuPy
+    python benchmarks/gpu_compare.py --double   its logic without a GPU, on the tests' double of CuPy; without PyTorch
 
 Kernels are those of every operation, module and optimizer that tests/device_cases.py lists, and of drawn cases of
 tests/kernel_cases.py. A difference is relative to the largest magnitude in its array. A step is compared with one of
@@ -148,15 +148,15 @@ def step_of_pytorch(name, batch, dtype, device):
 def compare_steps(name, batch, double):
     """[{"kind", "who", "with", "loss", "gradients", "parameters"}]: relative differences, of arrays the largest."""
     rows = []
-    for kind in OF_STEPS:
+    for kind in ("float32", "float16") if double else OF_STEPS:
         steps = {
             "minires GPU": lambda kind=kind: step_of_minires(name, batch, kind, "gpu"),
             "minires GPU, recorded": lambda kind=kind: step_of_minires(name, batch, kind, "gpu", record=True),
             "minires CPU": lambda kind=kind: step_of_minires(name, batch, kind, "cpu"),
         }
-        if kind in LIMITS:
-            steps["PyTorch GPU"] = lambda kind=kind: step_of_pytorch(name, batch, kind, "cpu" if double else "cuda")
-        else:
+        if kind in LIMITS and not double:
+            steps["PyTorch GPU"] = lambda kind=kind: step_of_pytorch(name, batch, kind, "cuda")
+        elif kind not in LIMITS:
             steps["minires CPU, float32"] = lambda: step_of_minires(name, batch, "float32", "cpu")
         found = {}
         for who, step in steps.items():
@@ -252,9 +252,7 @@ def too_far(content):
     found |= {f"drawn {name}": value for name, value in content["drawn"].items() if not value <= LIMITS["float32"]}
     for row in content["steps"]:
         exact = row["kind"] in LIMITS or row["with"].endswith("recorded")
-        checked = (
-            ("loss", "parameters") if exact else ("loss",)
-        )  # roundings that differ move numbers across ReLU's kink
+        checked = ("loss", "parameters") if exact else ("loss",)  # other roundings move numbers across ReLU's kink
         pairs = {f"{what}, {row['kind']}, {row['with']}": row.get(what, 0) for what in checked}
         found |= {what: value for what, value in pairs.items() if not value <= OF_STEPS[row["kind"]]}
     return {what: f"differs by {value:.1e}" for what, value in found.items()}
