@@ -12,7 +12,7 @@ from minires import backend
 from minires.backend import array_module, half, to_device, to_numpy
 from minires.backend.gpu import classes, compiling, fusing, images, patches, pooling, sums
 from minires.backend.primitives.patches import factors
-from minires.layers import max_pool2d
+from minires.layers import max_pool2d, pad_shortcut
 from minires.losses import cross_entropy
 
 # Of numbers, and what an index is below if it has 32 bits
@@ -250,6 +250,21 @@ def moved_pixels(rng, real):
     _same(got, backend.normalize_rows(images, scale, shift), 1e-6)
 
 
+def kept_pixels(rng, real):
+    """The shortcut without parameters, and its gradient."""
+    N, H, W, C = (int(size) for size in rng.integers(1, 9, 4))
+    x, channels, stride = (
+        _numbers(rng, real, N, H, W, C),
+        C + int(rng.integers(0, 5)),
+        tuple(rng.integers(1, 4, 2).tolist()),
+    )
+    want, backward = pad_shortcut(x, channels, stride)
+    got, backward_there = pad_shortcut(to_device(x, "gpu"), channels, stride)
+    _same(got, want)
+    dy = _numbers(rng, real, *want.shape)
+    _same(backward_there(to_device(dy, "gpu")), backward(dy))
+
+
 CASES = [
     patches_and_their_adjoint,
     both_factors,
@@ -261,4 +276,5 @@ CASES = [
     rows_of_logits,
     largest_pixels,
     moved_pixels,
+    kept_pixels,
 ]

@@ -70,6 +70,7 @@ SABOTAGES = {  # what the mistake is: (module, its text, what stands there, what
         "both_factors",
     ),
     "one pixel past the last": (source_images, "MOVE", "y[at] =", "y[at + 1] =", "moved_pixels"),
+    "one channel past the pixel's": (source_images, "KEEP", "c < C", "c <= C", "kept_pixels"),
     "an item past the last": (source_classes, "MEAN", "n < count", "n <= count", "rows_of_logits"),
 }
 FAR_SABOTAGES = {  # the same where an array has about 2^31 numbers: (module, name, its value by mistake, case, n)

@@ -52,7 +52,7 @@ from minires.backend.primitives.devices import (
     zeros,
 )
 from minires.backend.primitives.elementwise import all_finite, elementwise, elementwise_each, let_through
-from minires.backend.primitives.images import move_pixels, normalize_rows
+from minires.backend.primitives.images import keep_pixels, move_pixels, normalize_rows, spread_pixels
 from minires.backend.primitives.patches import (
     borrow_padded,
     borrow_patches,
@@ -95,6 +95,7 @@ __all__ = [
     "half",
     "im2col",
     "is_half",
+    "keep_pixels",
     "known_at_once",
     "let_through",
     "map_blocks",
@@ -113,6 +114,7 @@ __all__ = [
     "recorded",
     "resolve_device",
     "set_threads",
+    "spread_pixels",
     "steps_between_reads",
     "sum_blocks",
     "sum_channels",
