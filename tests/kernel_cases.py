@@ -6,11 +6,12 @@ A case draws from its generator, computes by kernels on the double and by NumPy,
 import contextlib
 from unittest import mock
 
+import cupy_double
 import numpy as np
 
 from minires import backend
 from minires.backend import array_module, half, to_device, to_numpy
-from minires.backend.gpu import classes, compiling, fusing, images, patches, pooling, sums
+from minires.backend.gpu import classes, compiling, fusing, images, layouts, patches, pooling, sums
 from minires.backend.primitives.patches import factors
 from minires.layers import max_pool2d, pad_shortcut
 from minires.losses import cross_entropy
@@ -38,6 +39,7 @@ def circumstances(rng):
         mock.patch.object(classes, "grid", grid),
         mock.patch.object(pooling, "grid", grid),
         mock.patch.object(images, "grid", grid),
+        mock.patch.object(layouts, "grid", grid),
         mock.patch.object(sums, "SUM_BLOCKS", int(rng.choice([1, 3, 16, sums.SUM_BLOCKS]))),
         mock.patch.object(compiling, "SMALL", small),
     ):
@@ -265,6 +267,23 @@ def kept_pixels(rng, real):
     _same(backward_there(to_device(dy, "gpu")), backward(dy))
 
 
+def copies_of_many(rng, real):
+    """Arrays that lie in memory in any order, backwards, with gaps; few of them or more than a launch has room for."""
+    arrays = []
+    for _ in range(int(rng.choice([1, 3, 150]))):
+        axes = int(rng.integers(1, 6))
+        array = _numbers(rng, rng.choice(["f", "d"]), *rng.integers(1, 6, axes))
+        array = array.transpose(rng.permutation(axes))[
+            tuple(slice(None, None, int(rng.choice([-1, 1, 2]))) for _ in range(axes))
+        ]
+        arrays.append(array)
+    for got, want in zip(
+        layouts.contiguous_each([cupy_double.ndarray(array) for array in arrays]), arrays, strict=True
+    ):
+        assert got.flags.c_contiguous
+        _same(got, want)
+
+
 CASES = [
     patches_and_their_adjoint,
     both_factors,
@@ -277,4 +296,5 @@ CASES = [
     largest_pixels,
     moved_pixels,
     kept_pixels,
+    copies_of_many,
 ]

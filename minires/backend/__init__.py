@@ -51,7 +51,7 @@ from minires.backend.primitives.devices import (
     to_numpy,
     zeros,
 )
-from minires.backend.primitives.elementwise import all_finite, elementwise, elementwise_each, let_through
+from minires.backend.primitives.elementwise import all_finite, elementwise, elementwise_each, let_through, lies_well
 from minires.backend.primitives.images import keep_pixels, move_pixels, normalize_rows, spread_pixels
 from minires.backend.primitives.patches import (
     borrow_padded,
@@ -98,6 +98,7 @@ __all__ = [
     "keep_pixels",
     "known_at_once",
     "let_through",
+    "lies_well",
     "map_blocks",
     "map_channels",
     "matmul",

@@ -5,7 +5,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from minires.backend import array_module, device_of, elementwise_each, known_at_once, to_device, to_numpy
+from minires.backend import array_module, device_of, elementwise_each, known_at_once, lies_well, to_device, to_numpy
 from minires.module import Parameter
 from minires.names import misfits
 from minires.optim.fitting import check_fits
@@ -157,7 +157,8 @@ class Optimizer:
         w, g = parameter.data, parameter.grad
         if g.shape != w.shape:
             raise ValueError(f"{self.kind}: gradient of shape {g.shape}, its parameter is {w.shape}: they must agree")
-        g = g.astype(w.dtype, order="C", copy=False)  # a transposed view would be slow in every line of the update
+        order = "K" if lies_well(g) else "C"  # a transposed view would be slow in every line of the update
+        g = g.astype(w.dtype, order=order, copy=False)
         state = self._state_of(parameter, options)
         arrays = {name: array for name, array in state.items() if name != "step"}
         array_module(w, g, *arrays.values())  # TypeError unless all are on one device
