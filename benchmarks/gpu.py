@@ -6,7 +6,7 @@
     python benchmarks/gpu.py --double                       its logic without a GPU, on the tests' double of CuPy, with
                                                             tiny sizes: no figure of this means anything
 
-    tests      the tests that need a GPU: test_gpu.py and test_recorded_step.py
+    tests      the tests that need a GPU: test_gpu.py, test_recorded_step.py and test_halves.py
     compare    every kernel, and a step of resnet20, with the CPU and with PyTorch         (gpu_compare.py)
     memcheck   small steps under compute-sanitizer, which looks for accesses outside of arrays
     racecheck  the same, which looks for threads that hamper each other
@@ -58,7 +58,7 @@ def command_of(part, args, folder, seconds):
     under_double = [*python, str(HERE / "on_double.py")] if args.double else python
     results = ["--json", str(folder / "results.json"), "--seconds", str(max(1, seconds - LAST_CASE))]
     if part == "tests":
-        files = [str(TOP / "tests" / name) for name in ("test_gpu.py", "test_recorded_step.py")]
+        files = [str(TOP / "tests" / name) for name in ("test_gpu.py", "test_recorded_step.py", "test_halves.py")]
         fewer = ["-k", "test_the_bits_of_train_step"] if args.double else several_processes()
         command = [*under_double, "-m", "pytest", *files, "-m", "gpu", "-q", *fewer]
         return [*command, "-p", "no:cacheprovider", f"--junitxml={folder / 'tests.xml'}"]
@@ -73,7 +73,11 @@ def command_of(part, args, folder, seconds):
         return watched if found else "there is no compute-sanitizer on the PATH; it comes with the CUDA Toolkit"
     if part == "train":
         data = ["--dataset", "cifar10", "--data-dir", args.data_dir] if args.data_dir else ["--dataset", "synthetic"]
-        tiny = ["--limit-train", "40", "--limit-test", "8", "--epochs", "1", "-b", "8"] if args.double else []
+        tiny = (
+            ["--limit-train", "12", "--val-split", "4", "--limit-test", "4", "--epochs", "1", "-b", "4"]
+            if args.double
+            else []
+        )
         script = [str(TOP / "examples" / "train_cifar.py"), "--device", "gpu", "--recipe", "quick", *data, *tiny]
         return [*under_double, *script, "--no-progress", "--out", str(folder / "run")]
     who = ["--who", *args.who] if args.who else []

@@ -20,7 +20,6 @@ Who cannot take part in a case is left out of it with the reason; what does not 
 import argparse
 import concurrent.futures
 import multiprocessing
-import os
 import re
 import statistics
 import sys
@@ -34,7 +33,7 @@ sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE.parent / "tests")]
 
 import command_line  # noqa: E402
 import turns  # noqa: E402
-from cases import Network, select  # noqa: E402
+from cases import Network, make_batch, select  # noqa: E402
 from peers import peer_minires  # noqa: E402
 
 from minires import backend  # noqa: E402
@@ -51,7 +50,7 @@ CASES = {  # the most important first: time may be short
     )
 }
 TOO_MUCH = {  # all at once must fit into a card of 80 GB
-    name: ("minires-plain", "pytorch-float16") for name in CASES if name.startswith("resnet18")
+    name: ("minires-plain", "minires-float16", "pytorch-float16") for name in CASES if name.startswith("resnet18")
 }
 COMPILED = ("resnet20-train-128", "resnet20-train-1024", "resnet18-train-128")  # by pytorch-compile
 PROFILED = ("resnet20-train-128", "resnet20-train-1024", "resnet18-train-128")
@@ -64,6 +63,13 @@ TURN = 0.4  # seconds, about
 HOST_CALLS = re.compile(r"cu(da)?(Launch|GraphLaunch|Memcpy|Memset)")  # by which the host gives a GPU work
 HEAD = f"{'case':20} {'who':17} {'images/s':>9} {'over TF32':>9} {'ms':>8} {'given':>8} {'MB':>7}\n{'-' * 84}"
 # over TF32: images/s over those of pytorch-tf32, which is what PyTorch's users have once they ask for it
+
+
+class Tiny(Network):
+    """A case for the double, with images of 8x8."""
+
+    def arrays(self):
+        return make_batch(self.batch_size, 8, self.num_classes)
 
 
 def precision_of(who):
@@ -160,7 +166,9 @@ class Steps:
             torch.cuda.reset_peak_memory_stats()
 
     def on_host(self, array):
-        return backend.to_numpy(array) if self.framework == "minires" else array.float().cpu().numpy()
+        if self.framework == "minires":
+            return backend.to_numpy(array).astype(np.float32)
+        return array.float().cpu().numpy()
 
     def profile(self, steps=5):
         """{"host_launches": the host's calls a step, "kernels": [[name, times a step, ms a step]], longest first}."""
@@ -205,7 +213,6 @@ class Process:
     """A Steps in a process of its own: `process.begin(case)` waits, `process.submit("begin", case)` does not."""
 
     def __init__(self, who, double):
-        os.environ["CUPY_TF32"] = str(int(who == "minires-tf32"))  # read by CuPy when it is imported
         spawn = multiprocessing.get_context("spawn")
         self.pool = concurrent.futures.ProcessPoolExecutor(1, spawn, _start, (who, double))
         self.ready = self.submit("synchronize")
@@ -368,7 +375,7 @@ def parse(argv):
     except (ValueError, backend.DeviceError) as error:
         sys.exit(f"error: {error}")
     if args.double:
-        args.cases = [Network("resnet8", case.training, 2) for case in args.cases[:1]]
+        args.cases = [Tiny("resnet8", case.training, 2) for case in args.cases[:1]]
     return args
 
 

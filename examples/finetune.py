@@ -77,7 +77,7 @@ def run(given):
     """Do what the command line asks for; returns the exit code."""
     script = Script(command_line(), DEFAULTS, (RECIPE,), "train_cifar.py")
     settings = legs.resumed_settings(given, script) if "resume" in given else settings_of(given)
-    device = runs.prepare_device(settings)
+    device = runs.prepare_device(settings, given)
     resumes = "resume" in given
     weights, began, config = where_it_stands(settings["found"]) if resumes else (settings["weights"], None, None)
     state, metadata = pretrained.read(weights, **({} if resumes else known_of_weights(settings)))
@@ -88,8 +88,8 @@ def run(given):
         refuse_changed_folder(given["resume"], settings, dataset, config)
     try:
         return finetune(settings, dataset, device, state, metadata, preprocessing, began)
-    except backend.out_of_memory():
-        return runs.out_of_memory(settings, given)
+    except backend.out_of_memory() as error:
+        return runs.out_of_memory(settings, given, error)
 
 
 def where_it_stands(found):

@@ -95,12 +95,12 @@ def run(given):
         work = overfit_one_batch if given.get("overfit_one_batch") else find_lr if given.get("find_lr") else train
         settings = settings_of(given)
     tell = (lambda line: None) if "json" in given else lambda line: print(line, flush=True)
-    device = runs.prepare_device(settings, tell)
+    device = runs.prepare_device(settings, given, tell)
     dataset = runs.load_dataset(settings, tell)
     try:
         return work(settings, dataset, device)
-    except backend.out_of_memory():
-        return runs.out_of_memory(settings, given)
+    except backend.out_of_memory() as error:
+        return runs.out_of_memory(settings, given, error)
 
 
 def settings_of(given):

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from minires.backend import device_of, to_device, to_numpy
+from minires.backend import array_module, device_of, is_device, to_device, to_numpy
 from minires.modes import keeps_backward, no_backward
 from minires.names import misfits
 from minires.parameter import Parameter
@@ -150,7 +150,7 @@ class Module:
         return self
 
     def to(self: _Self, target: Any) -> _Self:
-        """Move to a device (`"cpu"`, `"gpu"`) or cast to a dtype (`np.float64`). Returns self.
+        """Move to a device (`"cpu"`, `"gpu"`, `"gpu:1"`) or cast to a dtype (`np.float64`). Returns self.
 
         Casting touches floating-point arrays only; gradients are dropped, since they belong to the old arrays.
         """
@@ -239,9 +239,10 @@ def _value(module, name):
 
 def _moved(array, target):
     if isinstance(target, str):
-        if target not in ("cpu", "gpu"):
+        if not is_device(target):
             raise ValueError(f"unknown device {target!r}: choose cpu or gpu, or give a dtype such as np.float64")
         return to_device(array, target)
     if target is None or np.dtype(target).kind != "f":
         raise ValueError(f"to: {target!r} is no floating-point dtype: use np.float32 or np.float64")
+    array_module(array)  # of several GPUs its own casts it
     return array.astype(target) if array.dtype.kind == "f" else array

@@ -3,12 +3,13 @@
 Derivation and measured errors: docs/precision.md.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
 from minires.backend import all_finite, array_module, device_of, elementwise, elementwise_each, half, to_device
-from minires.module import Module
+from minires.module import Module, Parameter
 from minires.optim import Optimizer
 from minires.types import Array
 
@@ -42,6 +43,14 @@ def options_for(model: Module, precision: str) -> dict[str, Any]:
     if precision == "tf32":
         use_tf32(model)
     return {"dtype": dtype, "scaler": GradScaler() if precision == "float16" else None}
+
+
+def unscale(parameters: Iterable[Parameter], scale: Array) -> None:
+    """Divide all gradients by scale, an array (): on a GPU in one launch."""
+    scaled = [parameter for parameter in parameters if parameter.grad is not None]
+    gradients: list[Any] = [((parameter.grad,), {}) for parameter in scaled]
+    for parameter, gradient in zip(scaled, elementwise_each(_divided, gradients, scale=scale), strict=True):
+        parameter.grad = gradient
 
 
 class GradScaler:
@@ -79,14 +88,10 @@ class GradScaler:
         return self
 
     def step(self, optimizer: Optimizer) -> None:
-        """Divide the gradients by scale, have the optimizer take its step if all of them are finite, move scale."""
-        parameters = [parameter for parameter in optimizer.parameters if parameter.grad is not None]
-        gradients: list[Any] = [parameter.grad for parameter in parameters]
+        """Have the optimizer take its step if all gradients, divided by scale already, are finite; move scale."""
+        gradients: list[Any] = [p.grad for p in optimizer.parameters if p.grad is not None]
         self.to(device_of(gradients[0]))
         finite = all_finite(gradients)
-        unscaled = elementwise_each(_divided, [((gradient,), {}) for gradient in gradients], scale=self.scale)
-        for parameter, gradient in zip(parameters, unscaled, strict=True):
-            parameter.grad = gradient
         optimizer.step(where=finite)
         numbers = {**self._factors, "interval": self._interval}
         self.scale, self.taken = elementwise(_moved, self.scale, self.taken, finite, **numbers)

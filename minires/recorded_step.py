@@ -50,21 +50,22 @@ class RecordedStep:
 
     def __call__(self, x: Array, labels: Array) -> tuple[Array, Array]:
         """One step. Returns the mean loss and the number of right answers, as arrays."""
-        alike = self._kind_of(x, labels) if gains_from_recording(x) and not self.whynot else None
+        parameters = self.model.parameters()
+        alike = self._kind_of(x, labels, parameters) if gains_from_recording(x) and not self.whynot else None
         if alike is not None and alike == self._before != self._alike:
-            self._record(x, labels, alike)
+            self._record(x, labels, parameters, alike)
         self._before = alike
         if alike is None or alike != self._alike:
             found = train_step(self.model, self.optimizer, x, labels, scaler=self.scaler, **self._options)
             self.model.zero_grad()
             return found
-        parameters = self.model.parameters()
         loss, right, *gradients = self._repeat(*self._given(x, labels, parameters))
         trained = [parameter for parameter in parameters if parameter.requires_grad]
         for parameter, gradient in zip(trained, gradients, strict=True):
             parameter.grad = gradient
         self.optimizer.step() if self.scaler is None else self.scaler.step(self.optimizer)
-        self.model.zero_grad()
+        for parameter in trained:
+            parameter.grad = None
         return loss.copy(), right.copy()
 
     def _given(self, x, labels, parameters):
@@ -72,16 +73,14 @@ class RecordedStep:
         scale = [] if self.scaler is None else [self.scaler.to(device_of(x)).scale]
         return [x, labels, *(parameter.data for parameter in parameters), *scale]
 
-    def _kind_of(self, x, labels):
+    def _kind_of(self, x, labels, parameters):
         """All that a recording depends on, other than the numbers in arrays that it is given."""
         buffers = places(self.model.buffers())
         modes = [(module.training, getattr(module, "tf32", False)) for module in self.model.modules()]
-        parameters = [(parameter.shape, parameter.requires_grad) for parameter in self.model.parameters()]
-        return x.shape, x.dtype.char, labels.shape, labels.dtype.char, buffers, modes, parameters
+        trained = [(parameter.shape, parameter.requires_grad) for parameter in parameters]
+        return x.shape, x.dtype.char, labels.shape, labels.dtype.char, buffers, modes, trained
 
-    def _record(self, x, labels, alike):
-        parameters = self.model.parameters()
-
+    def _record(self, x, labels, parameters, alike):
         def step(x, labels, *rest):
             kept, weights = [parameter.data for parameter in parameters], rest[: len(parameters)]
             scale = None if self.scaler is None else rest[-1]

@@ -13,7 +13,7 @@ from minires.models.fold import fold
 from minires.modes import evaluating, no_grad
 from minires.module import Module
 from minires.optim import Optimizer
-from minires.precision import GradScaler, use_tf32
+from minires.precision import GradScaler, unscale, use_tf32
 from minires.sequential import call
 from minires.types import Array
 
@@ -81,7 +81,7 @@ def loss_and_gradients(
 ) -> tuple[Array, Array]:
     """What `train_step` does before the update: the parameters' gradients are left in them, and it returns the same.
 
-    scale: None, or an array () that the gradients, and not the loss, are multiplied by.
+    scale: None, or an array () by which all gradients are multiplied on their way through the model.
     """
     model.zero_grad()
     logits, model_backward = call(model, x if dtype is None else x.astype(dtype), lean=True)
@@ -89,6 +89,8 @@ def loss_and_gradients(
     loss, loss_backward = cross_entropy(wide, labels, label_smoothing, weight=class_weights)
     dlogits = loss_backward() if scale is None else loss_backward(scale)
     model_backward(dlogits.astype(logits.dtype, copy=False))
+    if scale is not None:
+        unscale(model.parameters(), scale)
     right = labels if labels.ndim == 1 else labels.argmax(axis=1)
     return loss, count_largest(wide, right)
 

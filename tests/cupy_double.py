@@ -278,6 +278,17 @@ def _tell_of(function, args, kwargs, result):
         _tell("kernel", f"cupy.{name}", sum(part.nbytes for part in (*given, *results)))
 
 
+class _Pointer:
+    """Where an array lies."""
+
+    def __init__(self, array):
+        self._array, self.device_id = array, array._device
+
+    @property
+    def ptr(self):
+        return self._array._host.ctypes.data
+
+
 class ndarray:
     """An array on the device. Only `get`, `item`, `tolist`, float, int and bool bring values to the host."""
 
@@ -290,7 +301,18 @@ class ndarray:
             raise TypeError(f"the double wraps NumPy arrays, got {type(host).__name__}")
         if host.dtype.char not in _DTYPES:
             raise ValueError(f"Unsupported dtype {host.dtype}")
-        self._host = host
+        self._kept, self._device = host, _current
+
+    @property
+    def _host(self):
+        """The NumPy array inside, which only the GPU that it lies on can use."""
+        if self._device != _current:
+            raise RuntimeError(f"an array of GPU {self._device} is used while GPU {_current} is the current one")
+        return self._kept
+
+    @_host.setter
+    def _host(self, host):
+        self._kept = host
 
     def __array__(self, *_, **__):
         raise TypeError(
@@ -307,7 +329,8 @@ class ndarray:
 
         def method(*args, **kwargs):
             _check_keywords(f"ndarray.{name}", kwargs, _METHODS[name], args)
-            result = _call(getattr(self._host, name), args, kwargs)
+            host = self._kept if name == "copy" else self._host  # copied to the current GPU
+            result = _call(getattr(host, name), args, kwargs)
             return None if result is None else _wrapped(result, kwargs.get("out"))
 
         return method
@@ -319,8 +342,8 @@ class ndarray:
         _must_not_be_recorded("a copy to the host")
         _tell("copy", "to the host", self.nbytes)
         if out is None:
-            return self._host.copy(order)
-        out[...] = self._host
+            return self._kept.copy(order)
+        out[...] = self._kept
         return out
 
     def set(self, arr, stream=None):
@@ -332,31 +355,31 @@ class ndarray:
 
     def item(self):
         _must_not_be_recorded("a copy to the host")
-        return self._host.item()
+        return self._kept.item()
 
     def tolist(self):
         _must_not_be_recorded("a copy to the host")
-        return self._host.tolist()
+        return self._kept.tolist()
 
     def __float__(self):
         _must_not_be_recorded("a copy to the host")
-        return float(self._host)
+        return float(self._kept)
 
     def __int__(self):
         _must_not_be_recorded("a copy to the host")
-        return int(self._host)
+        return int(self._kept)
 
     def __bool__(self):
         _must_not_be_recorded("a copy to the host")
-        return bool(self._host)
+        return bool(self._kept)
 
     def __repr__(self):
-        return repr(self._host)
+        return repr(self._kept)
 
     # Shape and memory
 
     def __len__(self):
-        return len(self._host)
+        return len(self._kept)
 
     def __iter__(self):
         return (self[index] for index in range(len(self)))
@@ -367,14 +390,14 @@ class ndarray:
 
     @property
     def flags(self):
-        flags = self._host.flags
+        flags = self._kept.flags
         return types.SimpleNamespace(
             c_contiguous=flags.c_contiguous, f_contiguous=flags.f_contiguous, owndata=flags.owndata
         )
 
     @property
     def data(self):
-        return types.SimpleNamespace(ptr=self._host.ctypes.data)
+        return _Pointer(self)
 
     def reshape(self, *shape, order="C"):
         return ndarray(_call(self._host.reshape, shape, {"order": order}))
@@ -397,7 +420,7 @@ class ndarray:
 
 
 def _host_property(name):
-    return property(lambda self: getattr(self._host, name))
+    return property(lambda self: getattr(self._kept, name))
 
 
 def _operators(name):
@@ -536,22 +559,43 @@ class _CompileException(Exception):
     """A kernel that does not compile; its text is the compiler's log."""
 
 
+# GPUs: one, unless a test says `cupy_double.devices = 2`. An array is made on the current one and used on no other.
+
+devices = 1
+_current = 0
+
+
 class _Device:
-    id = 0
     compute_capability = "90"
 
     def __init__(self, device=None):
-        pass
+        self.id = _current if device is None else device
+        self._before = []
+
+    def use(self):
+        global _current
+        if not 0 <= self.id < devices:
+            raise RuntimeError("cudaErrorInvalidDevice: invalid device ordinal")
+        _current = self.id
 
     def __enter__(self):
+        self._before.append(_current)
+        self.use()
         return self
 
     def __exit__(self, *_):
-        return None
+        _Device(self._before.pop()).use()
+
+    @property
+    def mem_info(self):
+        return free[self.id], 80 * 10**9
 
     def synchronize(self):
         """Nothing is ever under way."""
         _tell("wait", "synchronize")
+
+
+free = {0: 79 * 10**9, 1: 79 * 10**9}  # bytes of each GPU's memory
 
 
 class _MemoryPool:
@@ -736,10 +780,10 @@ cuda = types.SimpleNamespace(
     compiler=types.SimpleNamespace(CompileException=_CompileException),
     memory=types.SimpleNamespace(OutOfMemoryError=_OutOfMemoryError),
     runtime=types.SimpleNamespace(
-        getDeviceCount=lambda: 1,
-        getDevice=lambda: 0,
+        getDeviceCount=lambda: devices,
+        getDevice=lambda: _current,
         getDeviceProperties=lambda device: {"name": b"a double of a GPU", "totalGlobalMem": 1 << 30},
-        memGetInfo=lambda: (1 << 29, 1 << 30),
+        memGetInfo=lambda: _Device().mem_info,
         deviceSynchronize=lambda: _tell("wait", "synchronize"),
         driverGetVersion=lambda: 13010,
         runtimeGetVersion=lambda: _CUDA,

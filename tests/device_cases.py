@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from minires import layers, losses, optim
-from minires.backend import device_of, to_device, to_numpy
+from minires.backend import array_module, device_of, to_device, to_numpy
 from minires.losses import cross_entropy, mse_loss
 from minires.models import plain8, resnet8, simple_cnn
 from minires.module import Module, Parameter
@@ -33,14 +33,14 @@ class Case:
 
 def _batch_norm(x, weight, bias, running_mean, running_var, training):
     """`batch_norm` with the gradients' arguments first and a variance that is positive."""
-    running_var *= running_var
+    array_module(running_var).multiply(running_var, running_var, out=running_var)
     y, backward = layers.batch_norm(x, running_mean, running_var, weight, bias, training=training)
     return y, lambda dy: (*backward(dy), running_mean, running_var)
 
 
 def _batch_norm_relu(x, weight, bias, running_mean, running_var, *shortcut, training):
     """`batch_norm_relu` in the same way."""
-    running_var *= running_var
+    array_module(running_var).multiply(running_var, running_var, out=running_var)
     y, backward = layers.batch_norm_relu(x, running_mean, running_var, weight, bias, *shortcut, training=training)
     return y, lambda dy: (*backward(dy), running_mean, running_var)
 

@@ -67,7 +67,16 @@ def test_what_a_script_has_itself_is_never_corrected():
 
 
 @pytest.mark.parametrize(
-    ("given", "meant"), [("cuda", "gpu"), ("cuda:0", "gpu"), ("GPU", "gpu"), ("CPU", "cpu"), ("mps", None)]
+    ("given", "meant"),
+    [
+        ("cuda", "gpu"),
+        ("cuda:0", "gpu"),
+        ("cuda:1", "gpu:1"),
+        ("cpu:1", "cpu"),
+        ("GPU", "gpu"),
+        ("CPU", "cpu"),
+        ("mps", None),
+    ],
 )
 def test_devices_as_other_programs_call_them(monkeypatch, capsys, given, meant):
     code, _, err = scripts.call(scripts.load("predict"), monkeypatch, capsys, "a.jpg", "--device", given)

@@ -542,20 +542,35 @@ def test_out_of_memory_names_a_smaller_batch(example, main, tmp_path, monkeypatc
     code, _, err = main(*FAST, "--out", tmp_path / "run")
     assert code == 1
     assert "--batch-size 8" in one_sentence(err)
+    code, _, err = main(*FAST, "--batch-size", 1, "--out", tmp_path / "other")
+    assert one_sentence(err) == "error: out of memory with batch size 1: try a smaller network"
+
+
+@pytest.mark.parametrize("device", ["cpu", "auto"])
+def test_a_graph_is_a_gpus(main, tmp_path, monkeypatch, device):
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    code, _, err = main(*FAST, "--device", device, "--cuda-graph", "--out", tmp_path / "run")
+    chosen = " (chosen by --device auto)" if device == "auto" else ""
+    sentence = f"error: --cuda-graph is a GPU's, and the device is cpu{chosen}: give --device gpu, or leave it out"
+    assert code == 1 and one_sentence(err) == sentence and not (tmp_path / "run").exists()
+    assert main(*FAST, "--device", device, "--no-cuda-graph", "--epochs", 1, "--out", tmp_path / "run")[0] == 0
 
 
 # The GPU path on the double --------------------------------------------------------------------------------------
 
 
-def test_the_same_run_on_the_double_of_a_gpu(main, tmp_path, monkeypatch):
+@pytest.mark.parametrize("device", ["gpu", "gpu:1"])
+def test_the_same_run_on_the_double_of_a_gpu(main, tmp_path, monkeypatch, device):
+    monkeypatch.setattr(cupy_double, "devices", 2)
+    monkeypatch.setattr(cupy_double, "_current", 0)
     flags = ("--model", "resnet8", "--limit-train", 40, "--limit-test", 4, "--epochs", 1, "--no-augment")
     main(*FAST, *flags, "--out", tmp_path / "cpu")
     monkeypatch.setitem(sys.modules, "cupy", cupy_double)
-    code, printed, _ = main(*FAST, *flags, "--out", tmp_path / "gpu", "--device", "gpu")
+    code, printed, _ = main(*FAST, *flags, "--out", tmp_path / "gpu", "--device", device)
     assert code == 0
-    assert "device: gpu" in printed
+    assert f"device: {device}\n" in printed
     cpu, gpu = (json.loads((tmp_path / run / "result.json").read_text()) for run in ("cpu", "gpu"))
     assert gpu["test_loss"] == pytest.approx(cpu["test_loss"], rel=1e-2)
     config = json.loads((tmp_path / "gpu" / "config.json").read_text())
-    assert config["device"] == "gpu"
+    assert config["device"] == device and config["settings"]["device"] == device
     assert main("--resume", tmp_path / "gpu", "--device", "cpu")[0] == 0  # a run may change its device

@@ -21,9 +21,14 @@ except ImportError:
         return model
 
 
-# What products are computed in on a GPU. TF32 is asked for by the environment variable CUPY_TF32, which gpu_speed.py
-# sets for the process. A precision that the library takes as an argument is entered here and handed on in _network.
-PRECISIONS = ("float32", "tf32")
+try:
+    from minires.precision import PRECISIONS, options_for
+except ImportError:
+    PRECISIONS = ("float32",)
+
+    def options_for(model, precision):
+        """None."""
+        return {}
 
 
 def make_step(case, peer="minires", device="cpu", graph=True, precision="float32"):
@@ -36,17 +41,17 @@ def make_step(case, peer="minires", device="cpu", graph=True, precision="float32
 
 
 def _network(case, device, graph, precision):
-    if precision not in PRECISIONS:
-        raise ValueError(f"minires does not compute in {precision}: choose one of {', '.join(PRECISIONS)}")
     model = models.build(case.model, case.num_classes, rng=0).train(case.training).to(device)
+    options = options_for(model, precision)
     optimizer = optim.SGD(model.parameters(), **case.options)
     folded = None if case.training else fold(model)
     x, labels = (to_device(array, device) for array in case.arrays())
+    dtype = options.get("dtype") or x.dtype
 
-    recorded = RecordedStep(model, optimizer) if RecordedStep and graph and device == "gpu" else None
+    recorded = RecordedStep(model, optimizer, **options) if RecordedStep and graph and device != "cpu" else None
 
     def train():
-        step = recorded or (lambda x, labels: train_step(model, optimizer, x, labels))
+        step = recorded or (lambda x, labels: train_step(model, optimizer, x, labels, **options))
         results = [step(x, labels)[0]]
         if recorded and recorded.whynot:
             raise RuntimeError(f"a step is not recorded: {recorded.whynot}")
@@ -54,7 +59,7 @@ def _network(case, device, graph, precision):
 
     def infer():
         with no_grad():
-            return [folded(x)[0]]
+            return [folded(x.astype(dtype, copy=False))[0]]
 
     return train if case.training else infer
 

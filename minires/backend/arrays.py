@@ -12,6 +12,7 @@ from minires.types import Array
 def array_module(*arrays: Array | None) -> ModuleType:
     """The module the arrays belong to: `numpy`, or `cupy` for arrays on a GPU.
 
+    CuPy then computes on the GPU that they lie on: of several, that becomes the current one.
     In an element-wise function that is to become a kernel it is backend.gpu.symbols, which writes the kernel's lines.
 
     Raises TypeError for anything that is no array, for masked arrays and matrices, and for arrays of two devices at
@@ -24,19 +25,32 @@ def array_module(*arrays: Array | None) -> ModuleType:
         return np  # the usual case, quickly
     cupy = sys.modules.get("cupy")
     if cupy is not None and all([array is None or type(array) is cupy.ndarray for array in arrays]):
+        _compute_where_they_lie(cupy, arrays)
         return cupy
     if any(isinstance(array, symbols.Symbol) for array in arrays):
         return symbols
     devices = {device_of(array) for array in arrays if array is not None}
     if len(devices) > 1:
         raise TypeError("arrays of one operation must be on one device, got NumPy and CuPy arrays: move one with to()")
-    if devices == {"gpu"}:
-        return sys.modules["cupy"]
-    return np
+    if devices <= {"cpu"}:
+        return np
+    _compute_where_they_lie(cupy, arrays)
+    return sys.modules["cupy"]
+
+
+def _compute_where_they_lie(cupy, arrays):
+    """Make the GPU of these arrays the current one of this thread, which is where CuPy makes arrays and computes."""
+    numbers = {array.data.device_id for array in arrays if array is not None}
+    if len(numbers) > 1:
+        names = " and ".join(sorted(f"gpu:{number}" for number in numbers))
+        raise TypeError(f"arrays of one operation must be on one GPU, got {names}: move one with to()")
+    for number in numbers:
+        if cupy.cuda.runtime.getDevice() != number:
+            cupy.cuda.Device(number).use()
 
 
 def device_of(array: Array | np.generic) -> str:
-    """`"cpu"` for a NumPy array, `"gpu"` for a CuPy array.
+    """`"cpu"` for a NumPy array, `"gpu"` for a CuPy array; `"gpu:1"` and so on for one of another GPU than the first.
 
     A memory-mapped or read-only array is one like any other. Raises TypeError for anything else, for a masked array,
     whose mask would be ignored, and for a np.matrix, whose `*` is another product.
@@ -49,5 +63,6 @@ def device_of(array: Array | np.generic) -> str:
         return "cpu"
     cupy = sys.modules.get("cupy")
     if cupy is not None and isinstance(array, cupy.ndarray):
-        return "gpu"
+        number = array.data.device_id
+        return f"gpu:{number}" if number else "gpu"
     raise TypeError(f"expected a NumPy or CuPy array, got {type(array).__name__}: wrap it in np.asarray first")

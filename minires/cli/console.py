@@ -55,8 +55,9 @@ class Parser(argparse.ArgumentParser):
             wrong = message.partition(": ")[2].split()[0]
             near = flag_for(wrong, self._option_string_actions)
             message = f"unrecognized argument: {wrong}" + (f": did you mean {near}?" if near else "")
-        elif found := re.match(r"argument --device: invalid choice: '(\w+)(?::\d+)?'", message):
+        elif found := re.match(r"argument --device: unknown device '(\w+)(:[1-9]\d*)?", message):
             meant = flag_for("--" + found[1], self._option_string_actions) or ""
+            meant += (found[2] or "") if meant.endswith("gpu") else ""
             message += f": did you mean {meant}?" if meant.startswith("--device") else ""
         self.exit(2, f"error: {message} (see --help)\n")
 

@@ -55,8 +55,10 @@ def _outcome(run, flags):
         return run(flags())
     except KeyboardInterrupt:
         return fail("interrupted", 130)
-    except backend.out_of_memory():
-        return fail("out of memory: close other programs, or take fewer or smaller images, or a smaller network")
+    except backend.out_of_memory() as error:
+        why, roomier = backend.shortage(error)
+        cures = [*_on_another_gpu(roomier), "take fewer or smaller images, or a smaller network"]
+        return fail(f"out of memory: {why or 'close other programs'}{': ' if why else ', or '}{', or '.join(cures)}")
     except OSError as error:
         return fail(in_flags(_sentence(error)))
     except (ValueError, backend.DeviceError) as error:
@@ -70,16 +72,25 @@ def _sentence(error):
     return f"{readable(str(error.filename or 'a file'), 4096)}: {error.strerror}: {cure(error)}"
 
 
-def out_of_memory(settings: Mapping[str, Any], given: Mapping[str, Any]) -> int:
+def _on_another_gpu(roomier):
+    return [f"give --device {roomier[0]}, which has more free"] if roomier else []
+
+
+def out_of_memory(settings: Mapping[str, Any], given: Mapping[str, Any], error: BaseException) -> int:
     """Say what to do about it; the exit code."""
-    size = settings["batch_size"]
+    size, (why, roomier) = settings["batch_size"], backend.shortage(error)
     how = "start a new run with" if "resume" in given else "try"
-    return fail(f"out of memory with batch size {size}: {how} --batch-size {max(1, size // 2)}")
+    smaller = f"{how} --batch-size {size // 2}" if size > 1 else f"{how} a smaller network"
+    reason = f"; {why}" if why else ""
+    return fail(f"out of memory with batch size {size}{reason}: {', or '.join([smaller, *_on_another_gpu(roomier)])}")
 
 
-def prepare_device(settings: Mapping[str, Any], tell: Callable[[str], None] = print) -> str:
-    """The device to use, announced; threads set."""
+def prepare_device(settings: Mapping[str, Any], given: Mapping[str, Any], tell: Callable[[str], None] = print) -> str:
+    """The device to use, announced; threads set. Raises ValueError for a flag given that the device has no use for."""
     device = backend.resolve_device(settings["device"])
+    if device == "cpu" and given.get("cuda_graph"):
+        auto = " (chosen by --device auto)" if settings["device"] == "auto" else ""
+        raise ValueError(f"--cuda-graph is a GPU's, and the device is cpu{auto}: give --device gpu, or leave it out")
     if settings["threads"] is not None:
         backend.set_threads(settings["threads"])
     threads = f", {backend.get_threads()} threads" if device == "cpu" else ""
@@ -147,7 +158,7 @@ def train(
             best=settings["best"],
             patience=settings["patience"],
             since=length["since"],
-            cuda_graph=device == "gpu" and settings["cuda_graph"],
+            cuda_graph=device != "cpu" and settings["cuda_graph"],
             precision=settings["precision"],
         )
         if resume:

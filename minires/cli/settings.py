@@ -1,7 +1,7 @@
 """What the scripts take: flags that several of them have, their defaults, and the loaders that settings ask for."""
 
 import math
-from argparse import ArgumentParser, BooleanOptionalAction, _ArgumentGroup
+from argparse import ArgumentParser, ArgumentTypeError, BooleanOptionalAction, _ArgumentGroup
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -30,6 +30,16 @@ LAST = {
 FROM_ONE = ("batch_size", "epochs", "iterations", "save_every", "threads", "limit_train", "limit_test", "patience")
 NUMBER = {"type": int, "metavar": "N"}
 THREE: dict[str, Any] = {"type": float, "nargs": 3, "metavar": ("R", "G", "B")}
+
+
+def device_name(text: str) -> str:
+    """An argparse type: what `backend.resolve_device` takes."""
+    if text != "auto" and not backend.is_device(text):
+        known = ", ".join(backend.DEVICES)
+        raise ArgumentTypeError(f"unknown device '{text}': choose one of {known}, or gpu:1 for the second GPU")
+    return text
+
+
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "images": {"nargs": "+", "metavar": "IMAGE", "help": "a picture of any kind that Pillow reads"},
     "--weights": {"required": True, "metavar": "FILE", "help": "a file of weights, or the folder of a run"},
@@ -50,7 +60,11 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
         "metavar": "NAME",
         "help": f"what the arrays leave open, can be given again: {', '.join(VARIANTS)}, eps=NUMBER",
     },
-    "--device": {"choices": backend.DEVICES, "help": "auto takes a GPU if one works (default)"},
+    "--device": {
+        "type": device_name,
+        "metavar": "NAME",
+        "help": "auto (default) takes a GPU if one works; cpu; gpu, or of several gpu:0, gpu:1, ...",
+    },
     "--data-dir": {
         "metavar": "DIR",
         "help": "folder with CIFAR (default: $MINIRES_DATA, the user's cache, download)",

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
-from minires.backend import resolve_device, to_device, to_numpy
+from minires.backend import array_module, resolve_device, to_device, to_numpy
 from minires.data.augment import Augment, normalizer
 from minires.data.stream import Pictures
 from minires.types import Array
@@ -24,7 +24,7 @@ class Loader:
     augment        None, or a function (images, rng) -> images, such as Augment(); it gets normalised images
     shuffle        a new order in every epoch
     seed           of the order and of the augmentation
-    device         "cpu", "gpu" or "auto"
+    device         "cpu", "gpu", "gpu:1" or "auto"
     drop_last      leave a smaller last batch out
     least_last     a last batch of fewer images joins the one before it: 2 for batch norm behind which an image is a
                    single pixel, since it learns nothing from one value a channel
@@ -106,6 +106,7 @@ class Loader:
         rngs = [np.random.default_rng([self.seed, _AUGMENT, number, b]) for b in range(start, len(self))]
         augment = self._augmentation(parts, rngs)
         for b, part in enumerate(parts):
+            array_module(self.labels)  # of several GPUs it is theirs that computes
             batch = part if places is None else places[part]
             pixels = self.images[batch] if images is None else to_device(next(images), self.device)
             x, labels = augment(b, self._normalize(pixels)), self.labels[batch]

@@ -157,11 +157,11 @@ class Optimizer:
         w, g = parameter.data, parameter.grad
         if g.shape != w.shape:
             raise ValueError(f"{self.kind}: gradient of shape {g.shape}, its parameter is {w.shape}: they must agree")
-        order = "K" if lies_well(g) else "C"  # a transposed view would be slow in every line of the update
-        g = g.astype(w.dtype, order=order, copy=False)
+        array_module(w, g)  # TypeError unless both are on one device, which is where the following is computed
+        if g.dtype != w.dtype or not lies_well(g):  # a transposed view would be slow in each line
+            g = g.astype(w.dtype, order="C")
         state = self._state_of(parameter, options)
         arrays = {name: array for name, array in state.items() if name != "step"}
-        array_module(w, g, *arrays.values())  # TypeError unless all are on one device
         return (w, g), arrays
 
     def _state_of(self, parameter, options):
@@ -173,7 +173,7 @@ class Optimizer:
         state = {"step": old["step"]}
         for name in self._state_names(**options):
             array = to_device(old[name], device_of(w)) if name in old else array_module(w).zeros_like(w)
-            state[name] = array.astype(w.dtype, copy=False)
+            state[name] = array if array.dtype == w.dtype else array.astype(w.dtype)
         self.state[parameter] = state
         return state
 

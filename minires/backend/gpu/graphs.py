@@ -40,7 +40,10 @@ class Graph:
             except Exception as error:
                 self._give_up(stream)
                 raise DeviceError(f"it cannot be recorded: {_first_line(error)}") from error
-            self._graph = stream.end_capture()
+            try:
+                self._graph = stream.end_capture()
+            except Exception as error:  # of CUDA's many kinds: no memory for the graph, or a library that waited
+                raise DeviceError(f"it cannot be recorded: {_first_line(error)}") from error
         stream.synchronize()
 
     def _give_up(self, stream):

@@ -8,6 +8,7 @@ import weakref
 from typing import Any
 
 from minires.backend.gpu.compiling import cupy
+from minires.backend.gpu.device import imported, name_of
 
 _of_graphs: dict[tuple[Any, int], list[Any]] = {}  # (CuPy, device): the pools of the graphs that there are
 _largest: dict[tuple[Any, int], int] = {}  # likewise: the bytes held when it was last noted
@@ -36,14 +37,30 @@ def held() -> int:
     return _held(_here())
 
 
-def peak() -> int:
-    """The most bytes that they have held."""
-    return _note(_here())
+def peak(number: int = 0) -> int:
+    """The most bytes that the pools of a GPU have held."""
+    return _note((imported(), number))
+
+
+def shortage() -> tuple[str, list[str]]:
+    """Why the current GPU's memory is full, and the GPUs that have more of it free than this process could have here.
+
+    The first is a sentence if other programs hold more than an eighth of the memory, else an empty one.
+    """
+    xp, here = _here()
+    free, total = xp.cuda.Device(here).mem_info
+    ours, others = held(), total - free - held()
+    rest = [number for number in range(xp.cuda.runtime.getDeviceCount()) if number != here]
+    roomier = [name_of(number) for number in rest if xp.cuda.Device(number).mem_info[0] > free + ours]
+    if others <= total / 8:
+        return "", roomier
+    sizes = f"{free / 1e9:.1f} of its {total / 1e9:.1f} GB are free, and other programs hold {others / 1e9:.1f} GB"
+    return f"of GPU {here} {sizes}", roomier
 
 
 def _held(place):
-    xp, device = place
-    with xp.cuda.Device(device):
+    xp, number = place
+    with xp.cuda.Device(number):
         return sum(int(pool.total_bytes()) for pool in (xp.get_default_memory_pool(), *_of_graphs.get(place, [])))
 
 

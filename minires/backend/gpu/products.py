@@ -14,6 +14,7 @@ from minires.backend.halves import widened
 from minires.types import Array
 
 WORKSPACE = 32 << 20  # bytes, as NVIDIA advises for an H100: cuBLAS may take no memory of its own while it is recorded
+_ALLOC_FAILED = 3  # CUBLAS_STATUS_ALLOC_FAILED
 _PLAIN, _TRANSPOSED = 0, 1  # CUBLAS_OP_N, CUBLAS_OP_T
 _TYPES = {"f": 0, "d": 1, "e": 2, "E": 14}  # CUDA_R_32F, CUDA_R_64F, CUDA_R_16F, CUDA_R_16BF
 _COMPUTE = {"f": 68, "d": 70}  # CUBLAS_COMPUTE_32F, CUBLAS_COMPUTE_64F: what products are added up in
@@ -51,9 +52,7 @@ def product(a: Array, b: Array, out: Array | None = None, tf32: bool = False) ->
     compute = _TF32 if tf32 and real == "f" else _COMPUTE[sums.char]
     status = gemm(_handle(), *sizes, one, *matrices, zero, *result, compute, _ALGORITHM)
     if status:
-        raise DeviceError(
-            f"cuBLAS does not multiply {a.shape} by {b.shape}: status {status}; is the GPU's memory full?"
-        )
+        raise _failure(cupy(), f"does not multiply {a.shape} by {b.shape}", status)
     return out
 
 
@@ -77,6 +76,13 @@ def _function(xp, sums):
     gemm.argtypes = [place, *[integer] * 5, place, *matrix, *matrix, place, *matrix, integer, integer]
     _numbers.append(numbers)  # which must live as long as the function
     return gemm, ctypes.addressof(numbers), ctypes.addressof(numbers) + ctypes.sizeof(kind)
+
+
+def _failure(xp, what, status):
+    """What to raise for a status of cuBLAS that is not 0."""
+    if status == _ALLOC_FAILED:
+        return xp.cuda.memory.OutOfMemoryError(WORKSPACE, 0, 0)
+    return DeviceError(f"cuBLAS {what}: status {status}; report it with the versions of CuPy and of CUDA")
 
 
 @functools.cache
@@ -114,6 +120,6 @@ def _handle():
             library.cublasSetMathMode(handle, _NO_REDUCED_SUMS),
         ]
         if any(done):
-            raise DeviceError(f"cuBLAS cannot be set up: status {max(done)}; is the GPU's memory full?")
+            raise _failure(xp, "cannot be set up", max(done))
         _handles[key] = handle, workspace
     return _handles[key][0]

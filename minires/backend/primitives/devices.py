@@ -12,37 +12,55 @@ from minires.backend.gpu import device as gpu
 from minires.backend.gpu import memory as gpu_memory
 from minires.types import Array, Shape
 
-DEVICES = ("auto", "cpu", "gpu")
+DEVICES = ("auto", "cpu", "gpu")  # and "gpu:1", "gpu:2", ... where there are several
+
+
+def is_device(name: str) -> bool:
+    """Whether it names a place for arrays: `"cpu"`, `"gpu"` or `"gpu:N"`, of which `"gpu:0"` is `"gpu"`."""
+    return name == "cpu" or gpu.number_of(name) is not None
 
 
 def resolve_device(device: str) -> str:
-    """`"cpu"` or `"gpu"` from `"auto"`, `"cpu"` or `"gpu"`.
+    """`"cpu"`, `"gpu"` or `"gpu:N"`, as `device_of` calls it, from one of these or `"auto"`.
 
-    `"auto"` takes a GPU if one works. `"gpu"` without one raises DeviceError; it never falls back.
+    `"auto"` takes the first GPU if it works. A GPU that is not there raises DeviceError; it never falls back.
     """
-    if device not in DEVICES:
-        raise ValueError(f"unknown device {device!r}: choose one of {', '.join(DEVICES)}")
-    if device == "cpu":
+    if device != "auto" and not is_device(device):
+        raise ValueError(f"unknown device {device!r}: choose one of {', '.join(DEVICES)}, or gpu:1 for the second GPU")
+    number = gpu.number_of("gpu" if device == "auto" else device)
+    if number is None:
         return "cpu"
     try:
-        gpu.check()
+        gpu.check(number)
     except DeviceError:
-        if device == "gpu":
+        if device != "auto":
             raise
         return "cpu"
-    return "gpu"
+    return gpu.name_of(number)
 
 
 def to_device(array: Array, device: str) -> Array:
-    """The array on `"cpu"` or `"gpu"`; the same object where it is there already."""
+    """The array on `"cpu"`, `"gpu"` or `"gpu:N"`; the same object where it is there already."""
     if device_of(array) == device:
         return array
-    return to_numpy(array) if device == "cpu" else gpu.from_numpy(array)
+    if device == "cpu":
+        return to_numpy(array)
+    number = _number_of(device)
+    if device_of(array) == "cpu":
+        return gpu.from_numpy(array, number)
+    return array if device_of(array) == gpu.name_of(number) else gpu.moved(array, number)
+
+
+def _number_of(device):
+    number = gpu.number_of(device)
+    if number is None:
+        raise ValueError(f"unknown device {device!r}: choose cpu, gpu, or gpu:1 for the second GPU")
+    return number
 
 
 def to_numpy(array: Array) -> np.ndarray:
     """The array as a NumPy array: the same object, or a copy from the GPU where it has to be."""
-    return gpu.to_numpy(array) if device_of(array) == "gpu" else np.asarray(array)
+    return np.asarray(array) if device_of(array) == "cpu" else gpu.to_numpy(array)
 
 
 def empty(shape: Shape, like: Array, dtype: DTypeLike | None = None) -> Array:
@@ -65,23 +83,34 @@ def known_at_once(value: Array | int) -> bool:
 
 def steps_between_reads(device: str) -> int:
     """How often to read results that every step leaves on the device: reading makes the CPU wait for a GPU."""
-    return 20 if device == "gpu" else 1
+    return 1 if device == "cpu" else 20
 
 
 def synchronize(device: str) -> None:
     """Wait until the device has done all it was given; a CPU always has."""
-    if device == "gpu":
-        gpu.synchronize()
+    if device != "cpu":
+        gpu.synchronize(_number_of(device))
 
 
 def describe(device: str) -> dict[str, str]:
     """What a figure measured on the device depends on: of a GPU its name, and the CUDA of driver and CuPy."""
-    return gpu.describe() if device == "gpu" else {}
+    return {} if device == "cpu" else gpu.describe(_number_of(device))
 
 
 def memory_peak(device: str) -> int:
     """Largest memory in use so far, in bytes: of this process on the CPU, of CuPy's pools and graphs' on a GPU."""
-    return gpu_memory.peak() if device == "gpu" else machine.memory_peak()
+    return machine.memory_peak() if device == "cpu" else gpu_memory.peak(_number_of(device))
+
+
+def shortage(error: BaseException) -> tuple[str, list[str]]:
+    """Of an exception of `out_of_memory`: who else holds a GPU's memory, in words, and the GPUs that have more free.
+
+    Both are empty for the memory of the CPU, and where nobody else holds much and there is no other GPU.
+    """
+    cupy = sys.modules.get("cupy")
+    if cupy is None or not isinstance(error, cupy.cuda.memory.OutOfMemoryError):
+        return "", []
+    return gpu_memory.shortage()
 
 
 def out_of_memory() -> tuple[type[Exception], ...]:
