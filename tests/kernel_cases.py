@@ -6,13 +6,14 @@ A case draws from its generator, computes by kernels on the double and by NumPy,
 import contextlib
 from unittest import mock
 
+import cupy_double
 import numpy as np
 
 from minires import backend
 from minires.backend import array_module, half, to_device, to_numpy
-from minires.backend.gpu import classes, compiling, fusing, images, patches, pooling, sums
+from minires.backend.gpu import classes, compiling, fusing, images, layouts, patches, pooling, sums
 from minires.backend.primitives.patches import factors
-from minires.layers import max_pool2d
+from minires.layers import max_pool2d, pad_shortcut
 from minires.losses import cross_entropy
 
 # Of numbers, and what an index is below if it has 32 bits
@@ -38,6 +39,7 @@ def circumstances(rng):
         mock.patch.object(classes, "grid", grid),
         mock.patch.object(pooling, "grid", grid),
         mock.patch.object(images, "grid", grid),
+        mock.patch.object(layouts, "grid", grid),
         mock.patch.object(sums, "SUM_BLOCKS", int(rng.choice([1, 3, 16, sums.SUM_BLOCKS]))),
         mock.patch.object(compiling, "SMALL", small),
     ):
@@ -250,6 +252,38 @@ def moved_pixels(rng, real):
     _same(got, backend.normalize_rows(images, scale, shift), 1e-6)
 
 
+def kept_pixels(rng, real):
+    """The shortcut without parameters, and its gradient."""
+    N, H, W, C = (int(size) for size in rng.integers(1, 9, 4))
+    x, channels, stride = (
+        _numbers(rng, real, N, H, W, C),
+        C + int(rng.integers(0, 5)),
+        tuple(rng.integers(1, 4, 2).tolist()),
+    )
+    want, backward = pad_shortcut(x, channels, stride)
+    got, backward_there = pad_shortcut(to_device(x, "gpu"), channels, stride)
+    _same(got, want)
+    dy = _numbers(rng, real, *want.shape)
+    _same(backward_there(to_device(dy, "gpu")), backward(dy))
+
+
+def copies_of_many(rng, real):
+    """Arrays that lie in memory in any order, backwards, with gaps; few of them or more than a launch has room for."""
+    arrays = []
+    for _ in range(int(rng.choice([1, 3, 150]))):
+        axes = int(rng.integers(1, 6))
+        array = _numbers(rng, rng.choice(["f", "d"]), *rng.integers(1, 6, axes))
+        array = array.transpose(rng.permutation(axes))[
+            tuple(slice(None, None, int(rng.choice([-1, 1, 2]))) for _ in range(axes))
+        ]
+        arrays.append(array)
+    for got, want in zip(
+        layouts.contiguous_each([cupy_double.ndarray(array) for array in arrays]), arrays, strict=True
+    ):
+        assert got.flags.c_contiguous
+        _same(got, want)
+
+
 CASES = [
     patches_and_their_adjoint,
     both_factors,
@@ -261,4 +295,6 @@ CASES = [
     rows_of_logits,
     largest_pixels,
     moved_pixels,
+    kept_pixels,
+    copies_of_many,
 ]

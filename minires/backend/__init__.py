@@ -53,8 +53,8 @@ from minires.backend.primitives.devices import (
     to_numpy,
     zeros,
 )
-from minires.backend.primitives.elementwise import all_finite, elementwise, elementwise_each, let_through
-from minires.backend.primitives.images import move_pixels, normalize_rows
+from minires.backend.primitives.elementwise import all_finite, elementwise, elementwise_each, let_through, lies_well
+from minires.backend.primitives.images import keep_pixels, move_pixels, normalize_rows, spread_pixels
 from minires.backend.primitives.patches import (
     borrow_padded,
     borrow_patches,
@@ -98,8 +98,10 @@ __all__ = [
     "im2col",
     "is_device",
     "is_half",
+    "keep_pixels",
     "known_at_once",
     "let_through",
+    "lies_well",
     "map_blocks",
     "map_channels",
     "matmul",
@@ -117,6 +119,7 @@ __all__ = [
     "resolve_device",
     "set_threads",
     "shortage",
+    "spread_pixels",
     "steps_between_reads",
     "sum_blocks",
     "sum_channels",

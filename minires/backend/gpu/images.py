@@ -6,7 +6,7 @@ import numpy as np
 
 from minires.backend.gpu import source, source_images
 from minires.backend.gpu.compiling import INTEGER, compiled, contiguous, cupy, grid, index_type
-from minires.types import Array
+from minires.types import Array, Shape, Size
 
 BITS = {
     1: "unsigned char",
@@ -36,6 +36,29 @@ def move_pixels(images: Array, offsets: Array | None, mask: Array | None, paddin
     return y
 
 
+def keep_pixels(x: Array, stride: Size, channels: int, before: int) -> Any:
+    """A new array as in primitives.images. NotImplemented for numbers of other sizes than BITS."""
+    (N, H, W, _), (SH, SW) = x.shape, stride
+    y = cupy().empty((N, -(-H // SH), -(-W // SW), channels), x.dtype)
+    return _kept("keep_pixels", source_images.KEEP, x, y, x.shape, y.shape, stride, before)
+
+
+def spread_pixels(dy: Array, shape: Shape, stride: Size, before: int) -> Any:
+    """The adjoint of `keep_pixels`, and NotImplemented where that is."""
+    dx = cupy().empty(shape, dy.dtype)
+    return _kept("spread_pixels", source_images.SPREAD, dy, dx, shape, dy.shape, stride, before)
+
+
+def _kept(name, text, given, result, shape, kept, stride, before):
+    if given.itemsize not in BITS:
+        return NotImplemented
+    sizes = (*shape[1:], *kept[1:], *stride, before)
+    names = ("H", "W", "C", "OH", "OW", "O", "SH", "SW", "BEFORE")
+    defines = "".join(f"#define {key} {value}\n" for key, value in zip(names, sizes, strict=True))
+    _launch(name, BITS[given.itemsize], defines + text, [contiguous(given), result])
+    return result
+
+
 def normalize_rows(images: Array, scale: Array, shift: Array) -> Any:
     """A new array as in primitives.images. NotImplemented for pixels of other kinds than NUMBERS."""
     if images.dtype.char not in NUMBERS or scale.dtype.char != "f" or shift.dtype.char != "f":
@@ -54,6 +77,6 @@ def normalize_rows(images: Array, scale: Array, shift: Array) -> Any:
 def _launch(name, pixel, text, arrays, *sizes):
     n = arrays[-1].size
     if n:
-        index = index_type(n)
+        index = index_type(max(array.size for array in arrays))
         kernel = compiled(name, f"typedef {pixel} Pixel;\n{text}", "f", index)
         kernel(grid(n), (source.THREADS,), (*arrays, INTEGER[index](n), *map(np.int32, sizes)))

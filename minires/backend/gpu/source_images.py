@@ -66,3 +66,26 @@ KERNEL normalize(const Pixel *x, const float *scale, const float *shift, float *
     FOR_EACH_INDEX(i, n) y[i] = (float)x[i] * scale[i % columns] + shift[i % columns];
 }
 """
+
+# Every SH-th and SW-th pixel, between channels of zeros: y (N, OH, OW, O) from x (N, H, W, C).
+KEEP = """
+KERNEL keep_pixels(const Pixel *x, Pixel *y, Index n) {
+    FOR_EACH_INDEX(at, n) {
+        const int c = at % O - BEFORE;
+        const Index row = at / O / OW, pixel = (row / OH * H + row % OH * SH) * W + at / O % OW * SW;
+        y[at] = c >= 0 && c < C ? x[pixel * C + c] : (Pixel)0;
+    }
+}
+"""
+
+# The adjoint: dx from dy, 0 for pixels that were not kept.
+SPREAD = """
+KERNEL spread_pixels(const Pixel *dy, Pixel *dx, Index n) {
+    FOR_EACH_INDEX(at, n) {
+        const Index row = at / C / W;
+        const int h = row % H, w = at / C % W;
+        const Index pixel = (row / H * OH + h / SH) * OW + w / SW;
+        dx[at] = h % SH == 0 && w % SW == 0 ? dy[pixel * O + BEFORE + at % C] : (Pixel)0;
+    }
+}
+"""

@@ -1,10 +1,11 @@
-"""Batches of images: pixels moved within their image, and normalised. `minires.data` makes its batches of these."""
+"""Batches of images: pixels moved within them, normalised, or left out."""
 
 import numpy as np
 
 from minires.backend.arrays import array_module
 from minires.backend.gpu import images as gpu
-from minires.types import Array
+from minires.backend.primitives.devices import zeros
+from minires.types import Array, Shape, Size
 
 
 def move_pixels(images: Array, offsets: Array | None = None, mask: Array | None = None, padding: int = 0) -> Array:
@@ -58,3 +59,29 @@ def normalize_rows(images: Array, scale: Array, shift: Array) -> Array:
     y *= scale
     y += shift
     return y.reshape(images.shape)
+
+
+def keep_pixels(x: Array, stride: Size, channels: int, before: int) -> Array:
+    """y (N, ceil(H / SH), ceil(W / SW), channels), x (N, H, W, C) at every SH-th and SW-th pixel: a new array.
+
+    Its channels before to before + C are those of x, the others 0.
+    """
+    if array_module(x) is not np:
+        found = gpu.keep_pixels(x, stride, channels, before)
+        if found is not NotImplemented:
+            return found
+    kept = x[:, :: stride[0], :: stride[1]]
+    y = zeros((*kept.shape[:3], channels), like=x)
+    y[..., before : before + x.shape[3]] = kept
+    return y
+
+
+def spread_pixels(dy: Array, shape: Shape, stride: Size, before: int) -> Array:
+    """The adjoint of keep_pixels: dx of this shape, the part of dy where a pixel was kept, and 0 elsewhere."""
+    if array_module(dy) is not np:
+        found = gpu.spread_pixels(dy, shape, stride, before)
+        if found is not NotImplemented:
+            return found
+    dx = zeros(shape, like=dy)
+    dx[:, :: stride[0], :: stride[1]] = dy[..., before : before + shape[3]]
+    return dx
