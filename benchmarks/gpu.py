@@ -47,8 +47,8 @@ from cases import select  # noqa: E402
 from minires import backend  # noqa: E402
 from minires.files import write_atomically  # noqa: E402
 
-LIMITS = {"tests": 60, "compare": 70, "memcheck": 20, "racecheck": 20, "speed": 220, "train": 50, "profile": 40}
-LAST_CASE = 45  # seconds before its limit after which a part begins nothing more
+LIMITS = {"tests": 60, "compare": 60, "memcheck": 20, "racecheck": 20, "speed": 220, "train": 50, "profile": 50}
+LAST = {"compare": 10, "speed": 45, "profile": 8}  # seconds before its limit in which a part begins nothing more
 PACKAGES = ("torch", "triton", "pytest", "pytest-xdist", "hypothesis")
 
 
@@ -56,7 +56,7 @@ def command_of(part, args, folder, seconds):
     """The command of a part, which writes into `folder`; a sentence where it is to be skipped."""
     python, double = [sys.executable], ["--double"] if args.double else []
     under_double = [*python, str(HERE / "on_double.py")] if args.double else python
-    results = ["--json", str(folder / "results.json"), "--seconds", str(max(1, seconds - LAST_CASE))]
+    results = ["--json", str(folder / "results.json"), "--seconds", str(max(1, seconds - LAST.get(part, 0)))]
     if part == "tests":
         files = [str(TOP / "tests" / name) for name in ("test_gpu.py", "test_recorded_step.py", "test_halves.py")]
         fewer = ["-k", "test_the_bits_of_train_step"] if args.double else several_processes()

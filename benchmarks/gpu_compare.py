@@ -186,11 +186,11 @@ def line(row):
     return f"{row['kind']:8} {row['who']:12} {row['with']:22} {numbers}"
 
 
-def small_steps(name="resnet20", batch_size=8):
+def small_steps(name, size, batch_size=8):
     """Three steps, of which the third is recorded: every kernel of training, quickly, even where it is watched."""
     model = models.build(name, rng=0).to("gpu")
     step = RecordedStep(model, SGD(model.parameters(), **OPTIONS))
-    x, labels = (to_device(array, "gpu") for array in make_batch(batch_size, 8))
+    x, labels = (to_device(array, "gpu") for array in make_batch(batch_size, size))
     losses = [float(step(x, labels)[0]) for _ in range(3)]
     print(f"{'plain' if step.whynot else 'recorded'} steps of {name}, batch {batch_size}, losses {losses}")
     return 0 if np.isfinite(losses).all() else 1
@@ -220,7 +220,7 @@ def main(argv=None):
     args = parse(argv)
     name, size = ("resnet8", 8) if args.double else ("resnet20", 32)
     if args.step:
-        return small_steps(name)
+        return small_steps(name, size)
     content = {"double": args.double, "limits": OF_STEPS, "steps": [], "kernels": {}, "drawn": {}, "wrong": {}}
     content["steps"] = compare_steps(name, make_batch(4 if args.double else 64, size), args.double)
     head = f"{'in':8} {'who':12} {'with':22} {'loss':>11} {'gradients':>11} {'parameters':>11}"

@@ -19,6 +19,7 @@ Who cannot take part in a case is left out of it with the reason; what does not 
 
 import argparse
 import concurrent.futures
+import gc
 import multiprocessing
 import re
 import statistics
@@ -107,8 +108,8 @@ class Steps:
             from peers import torch_gpu
 
             torch_gpu.set_precision(precision)
-            device, compiled = "cpu" if double else "cuda", who == "pytorch-compile" and not double
-            self.make = lambda case: torch_gpu.make_step(case, precision, device, compiled)
+            self.compiled, device = who == "pytorch-compile" and not double, "cpu" if double else "cuda"
+            self.make = lambda case: torch_gpu.make_step(case, precision, device, self.compiled)
             self.event = HostEvent if double else lambda: torch.cuda.Event(enable_timing=True)
             self.between = lambda start, end: end.at - start.at if double else start.elapsed_time(end) / 1e3
 
@@ -155,6 +156,7 @@ class Steps:
     def free(self):
         """Give the pools back, so that the next case's memory is its own."""
         self.step = None
+        gc.collect()
         if self.framework == "minires":
             import cupy
 
@@ -162,6 +164,8 @@ class Steps:
         elif not self.double:
             import torch
 
+            if self.compiled:
+                torch.compiler.reset()
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats()
 

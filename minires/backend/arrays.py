@@ -40,13 +40,17 @@ def array_module(*arrays: Array | None) -> ModuleType:
 
 def _compute_where_they_lie(cupy, arrays):
     """Make the GPU of these arrays the current one of this thread, which is where CuPy makes arrays and computes."""
-    numbers = {array.data.device_id for array in arrays if array is not None}
-    if len(numbers) > 1:
-        names = " and ".join(sorted(f"gpu:{number}" for number in numbers))
-        raise TypeError(f"arrays of one operation must be on one GPU, got {names}: move one with to()")
-    for number in numbers:
-        if cupy.cuda.runtime.getDevice() != number:
-            cupy.cuda.Device(number).use()
+    found = None
+    for array in arrays:
+        if array is not None:
+            number = array.data.device_id
+            if found is not None and number != found:
+                raise TypeError(
+                    f"arrays of one operation must be on one GPU, got gpu:{found} and gpu:{number}: move one with to()"
+                )
+            found = number
+    if found is not None and cupy.cuda.runtime.getDevice() != found:
+        cupy.cuda.Device(found).use()
 
 
 def device_of(array: Array | np.generic) -> str:
