@@ -47,7 +47,7 @@ from cases import select  # noqa: E402
 from minires import backend  # noqa: E402
 from minires.files import write_atomically  # noqa: E402
 
-LIMITS = {"tests": 60, "compare": 50, "memcheck": 20, "racecheck": 20, "speed": 240, "train": 50, "profile": 40}
+LIMITS = {"tests": 60, "compare": 70, "memcheck": 20, "racecheck": 20, "speed": 220, "train": 50, "profile": 40}
 LAST_CASE = 45  # seconds before its limit after which a part begins nothing more
 PACKAGES = ("torch", "triton", "pytest", "pytest-xdist", "hypothesis")
 

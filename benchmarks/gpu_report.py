@@ -55,12 +55,12 @@ def outcomes(parts):
 def comparison(found):
     """How far the numbers of a step, and of kernels, are from others'."""
     rows = [
-        [row["dtype"], row["who"], row["with"], *(f"{row[name]:.1e}" for name in ("loss", "gradients", "parameters"))]
+        [row["kind"], row["who"], row["with"], *(f"{row[name]:.1e}" for name in ("loss", "gradients", "parameters"))]
         for row in found["steps"]
         if "loss" in row
     ]
     yield "**A step.** Largest relative differences.\n\n" + table(
-        ["dtype", "who", "with", "loss", "gradients", "new parameters"], rows
+        ["in", "who", "with", "loss", "gradients", "new parameters"], rows
     )
     rows = []
     for dtype, differences in found["kernels"].items():

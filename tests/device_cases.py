@@ -51,7 +51,7 @@ def _bare_batch_norm(x):
 
 def _weighted_cross_entropy(logits, weight, labels, **options):
     """`cross_entropy` with weights, which are positive, and an ignored item."""
-    return cross_entropy(logits, labels, weight=weight * weight, **options)
+    return cross_entropy(logits, labels, weight=array_module(weight).square(weight), **options)
 
 
 _X = (3, 6, 5, 4)  # N, H, W, C

@@ -6,6 +6,7 @@ import sys
 import time
 from pathlib import Path
 
+import cupy_double
 import numpy as np
 import pytest
 
@@ -17,6 +18,7 @@ import gpu_compare  # noqa: E402
 import gpu_report  # noqa: E402
 import gpu_speed  # noqa: E402
 import parts  # noqa: E402
+from cases import make_batch  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
@@ -80,7 +82,8 @@ def commands(monkeypatch):
 
 
 def test_parts_that_fail_or_hang_take_no_other_with_them(commands, tmp_path, capsys):
-    writes = "import json, pathlib, sys, time; pathlib.Path(r'FOLDER/results.json').write_text(json.dumps({0}));"
+    writes = "import json, os, time; json.dump({0}, open(r'FOLDER/new', 'w')); "  # at once, as the parts do it
+    writes += "os.rename(r'FOLDER/new', r'FOLDER/results.json'); "
     commands["compare"] = program("raise SystemExit('no luck')")
     commands["speed"] = program(writes.format({"results": [], "left_out": {"a": "b"}}) + "time.sleep(60)")
     commands["profile"] = program(writes.format({"profiles": {}, "results": []}))
@@ -142,12 +145,38 @@ def test_who_computes_something_else_or_cannot_run_is_left_out():
     assert gpu_speed.check(case, {}) == ({}, {})
 
 
+def test_pytorchs_step_is_that_of_minires():
+    pytest.importorskip("torch")
+    batch = make_batch(4, 8)
+    theirs = gpu_compare.step_of_pytorch("resnet8", batch, "float64", "cpu")
+    ours = gpu_compare.step_of_minires("resnet8", batch, "float64", "cpu")
+    assert theirs.keys() == ours.keys()
+    assert max(gpu_compare.relative(ours[what], theirs[what]) for what in ours) < 1e-12
+
+
+@pytest.mark.parametrize("who", ["pytorch-tf32", "pytorch-bfloat16", "minires-float16"])
+def test_what_a_process_of_the_speed_benchmark_does(monkeypatch, who):
+    pytest.importorskip("torch" if who.startswith("pytorch") else "ml_dtypes")
+    monkeypatch.setitem(sys.modules, "cupy", cupy_double)
+    case = gpu_speed.Tiny("resnet8", True, 2)
+    (first, second), seconds = (steps := gpu_speed.Steps(who, double=True)).begin(case)
+    expected, _ = gpu_speed.Steps("minires", double=True).begin(case)
+    found, wrong = gpu_speed.check(case, {"minires": expected, who: [first, second]})
+    assert who in found and not wrong and seconds > 0
+    assert all(0 <= value < 60 for value in steps.time(2)) and steps.memory() >= 0
+    steps.free()
+
+
 def test_a_kernel_that_is_wrong_is_reported():
     content = {"kernels": {"float32": {"relu": 0.1, "add": 0.0}}, "drawn": {"sums": np.inf}, "steps": []}
     assert gpu_compare.too_far(content) == {"relu, float32": "differs by 1.0e-01", "drawn sums": "differs by inf"}
-    step = {"dtype": "float64", "with": "PyTorch GPU", "loss": 1e-3, "gradients": 1.0, "parameters": np.nan}
+    step = {"kind": "float64", "with": "PyTorch GPU", "loss": 1e-3, "gradients": 1.0, "parameters": np.nan}
     found = gpu_compare.too_far({"kernels": {}, "drawn": {}, "steps": [step]})
     assert list(found) == ["loss, float64, PyTorch GPU", "parameters, float64, PyTorch GPU"]
+    half = {"kind": "float16", "loss": 1e-3, "gradients": 1.0, "parameters": 0.1}
+    steps = [{**half, "with": "minires CPU"}, {**half, "with": "minires GPU, recorded"}]
+    found = gpu_compare.too_far({"kernels": {}, "drawn": {}, "steps": steps})
+    assert list(found) == ["parameters, float16, minires GPU, recorded"]
 
 
 def test_a_report_of_nothing_yet():

@@ -14,6 +14,7 @@ from minires.data import Augment, Loader
 from minires.gradcheck import gradcheck
 from minires.inspection.summary import summary
 from minires.models.fold import fold
+from minires.precision import options_for
 from minires.recorded_step import RecordedStep
 from minires.training import evaluate, loss_and_gradients, train_step
 
@@ -105,8 +106,9 @@ def test_the_same_on_the_second(run, args):
         np.testing.assert_array_equal(to_numpy(second[what]), to_numpy(want), err_msg=what)
 
 
+@pytest.mark.parametrize("precision", ["float32", "tf32", "float16"])
 @pytest.mark.parametrize("recorded", [False, True])
-def test_a_network_on_each_in_turn(recorded):
+def test_a_network_on_each_in_turn(recorded, precision):
     """In one process: loader, steps, and a test in between; every array stays where it belongs."""
     rng = np.random.default_rng(0)
     images, labels = rng.integers(0, 256, (16, 8, 8, 3), np.uint8), rng.integers(0, 10, 16)
@@ -115,11 +117,13 @@ def test_a_network_on_each_in_turn(recorded):
         model = models.resnet8(rng=0).to(device)
         optimizer = optim.SGD(model.parameters(), 0.1, momentum=0.9)
         loader = Loader(images, labels, 4, (0.5,) * 3, (0.2,) * 3, augment=Augment(), shuffle=True, device=device)
-        step = RecordedStep(model, optimizer) if recorded else lambda x, y: train_step(model, optimizer, x, y)
+        how = options_for(model, precision)
+        recorded_step = RecordedStep(model, optimizer, **how) if recorded else None
+        step = recorded_step or (lambda x, y: train_step(model, optimizer, x, y, **how))
         for x, y in loader.epoch(0):
             loss, _ = step(x, y)
             yield float(loss)
-        assert not recorded or step.whynot is None
+        assert not recorded_step or recorded_step.whynot is None
         yield evaluate(model, loader, 10).loss
         yield model.to("cpu").state_dict()
 
