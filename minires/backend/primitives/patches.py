@@ -57,7 +57,8 @@ def im2col(
     A new array, which is the caller's.
     value: what the border is made of.   rows: a slice of output rows, where not all OH are wanted.
     """
-    return borrow_patches(x, kernel, stride, padding, value, rows).copy()
+    patches = borrow_patches(x, kernel, stride, padding, value, rows)
+    return patches.copy() if array_module(x) is np or _are_pixels(kernel, padding) else patches  # a GPU's are new
 
 
 def borrow_patches(
@@ -75,7 +76,7 @@ def borrow_patches(
     (KH, KW), (SH, SW) = kernel, stride
     rows = rows or slice(0, output_size(x.shape[1:3], kernel, stride, padding)[0])
     xp = array_module(x)
-    if kernel == (1, 1) and padding == ((0, 0), (0, 0)):
+    if _are_pixels(kernel, padding):
         pixels = x[:, rows.start * SH : rows.stop * SH : SH, ::SW, None, None, :]  # nothing to copy
         return _read_only(pixels)
     if xp is np:
@@ -90,6 +91,11 @@ def borrow_patches(
     image, row, pixel, number = x.strides
     shape, strides = (N, (H - KH) // SH + 1, (W - KW) // SW + 1, KH, KW, C), (image, SH * row, SW * pixel, row, pixel)
     return xp.lib.stride_tricks.as_strided(x, shape, (*strides, number)).copy()
+
+
+def _are_pixels(kernel, padding):
+    """Whether windows are pixels of x, of which there is nothing to copy."""
+    return kernel == (1, 1) and padding == ((0, 0), (0, 0))
 
 
 def pad(x: Array, padding: Sides, value: float = 0) -> Array:
