@@ -1,4 +1,4 @@
-"""`--precision` in the scripts: runs that stop and go on, what is refused, and that it reaches every kind of training."""
+"""`--precision` in the scripts: runs that stop and go on, what is refused, and that it reaches all kinds of training."""
 
 import json
 
