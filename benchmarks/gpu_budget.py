@@ -38,6 +38,7 @@ from cases import Network, select  # noqa: E402
 from minires import models  # noqa: E402
 from minires.data import Augment, Loader  # noqa: E402
 from minires.optim import SGD  # noqa: E402
+from minires.precision import options_for  # noqa: E402
 from minires.recorded_step import RecordedStep  # noqa: E402
 from minires.training import train_step  # noqa: E402
 
@@ -109,13 +110,14 @@ def counting():
         yield count
 
 
-def of_minires(case, graph):
+def of_minires(case, graph, precision="float32"):
     """A Count of a step after the first three."""
     with mock.patch.dict(sys.modules, cupy=cupy_double), cupy_double.telling(lambda *told: None, dry=True):
         model = models.build(case.model, case.num_classes).to("gpu")
         optimizer = SGD(model.parameters(), **case.options)
-        recorded = RecordedStep(model, optimizer)
-        step = recorded if graph else lambda x, labels: train_step(model, optimizer, x, labels)
+        options = options_for(model, precision)
+        recorded = RecordedStep(model, optimizer, **options)
+        step = recorded if graph else lambda x, labels: train_step(model, optimizer, x, labels, **options)
         batches = loader(case).epoch(0)
         for _ in range(3):
             step(*next(batches))
@@ -269,6 +271,7 @@ def main(argv=None):
         found = {
             "minires": of_minires(case, False),
             "minires recorded": of_minires(replace(case, batch_size=8), True),
+            "minires float16": of_minires(case, False, "float16"),
             "PyTorch": of_pytorch(case),
         }
         for who, count in found.items():

@@ -1,6 +1,6 @@
 """An array that is learned, and its gradient."""
 
-from minires.backend import array_module, device_of
+from minires.backend import array_module, device_of, lies_well
 from minires.types import Array
 
 
@@ -34,7 +34,8 @@ class Parameter:
         """grad += gradient, unless frozen. A parameter used twice receives both gradients, as the sum rule says.
 
         The first is copied: it may be the very dy that a backward pass was given, which is its caller's. new: it is an
-        array that nobody else has, and is kept as it is where it lies in memory as the parameter does.
+        array that nobody else has, and is kept as it is: on a CPU where it lies in memory as the parameter does, on a
+        GPU however it lies, since there a copy of all gradients at once is quicker than one of each.
         Raises ValueError for a gradient of another shape or dtype, TypeError for what is no array.
         """
         xp, dtype = array_module(gradient, self.data), self.data.dtype
@@ -45,7 +46,7 @@ class Parameter:
         if gradient.dtype != dtype:
             raise ValueError(f"add_grad: gradient is {gradient.dtype}, parameter {dtype}: use gradient.astype({dtype})")
         if self.grad is None:
-            self.grad = gradient if new and gradient.flags.c_contiguous else xp.array(gradient, order="C")
+            self.grad = gradient if new and lies_well(gradient) else xp.array(gradient, order="C")
         else:
             self.grad = self.grad + gradient
 

@@ -23,6 +23,7 @@ from device_cases import (
 from minires import models
 from minires.backend import count_largest, to_device
 from minires.backend.gpu import compiling, graphs, parameters, products
+from minires.data import Augment, Loader
 from minires.models.fold import fold
 from minires.modes import no_grad
 
@@ -88,6 +89,7 @@ def _run_everything(dtype):
         run_training(lambda make=make: make(rng=0), (1, size, size, 3), OPTIMIZERS["SGD"], dtype, "gpu", steps=1)
     _run_folded(dtype)
     _run_recorded(dtype)
+    _run_augmented()
     count_largest(to_device(np.ones((3, 4), dtype), "gpu"), to_device(np.arange(3), "gpu"))
 
 
@@ -95,6 +97,12 @@ def _run_folded(dtype):
     folded = fold(models.resnet8(rng=0).to(np.dtype(dtype)).eval()).to("gpu")
     with no_grad():
         folded(to_device(np.ones((1, 8, 8, 3), dtype), "gpu"))
+
+
+def _run_augmented():
+    images, labels = np.zeros((4, 8, 8, 3), np.uint8), np.arange(4)
+    for augment in (Augment(), Augment(padding=0), Augment(flip=False)):
+        list(Loader(images, labels, 2, (0.5,) * 3, (0.25,) * 3, augment=augment, device="gpu").epoch(0))
 
 
 def _run_recorded(dtype):

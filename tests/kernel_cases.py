@@ -6,12 +6,14 @@ A case draws from its generator, computes by kernels on the double and by NumPy,
 import contextlib
 from unittest import mock
 
+import cupy_double
 import numpy as np
 
 from minires import backend
 from minires.backend import array_module, half, to_device, to_numpy
-from minires.backend.gpu import classes, compiling, fusing, patches, pooling, sums
-from minires.layers import max_pool2d
+from minires.backend.gpu import classes, compiling, fusing, images, layouts, patches, pooling, sums
+from minires.backend.primitives.patches import factors
+from minires.layers import max_pool2d, pad_shortcut
 from minires.losses import cross_entropy
 
 # Of numbers, and what an index is below if it has 32 bits
@@ -36,6 +38,8 @@ def circumstances(rng):
         mock.patch.object(patches, "grid", grid),
         mock.patch.object(classes, "grid", grid),
         mock.patch.object(pooling, "grid", grid),
+        mock.patch.object(images, "grid", grid),
+        mock.patch.object(layouts, "grid", grid),
         mock.patch.object(sums, "SUM_BLOCKS", int(rng.choice([1, 3, 16, sums.SUM_BLOCKS]))),
         mock.patch.object(compiling, "SMALL", small),
     ):
@@ -89,6 +93,23 @@ def patches_and_their_adjoint(rng, real):
     _same(some, want[:, first:last])
     dx = backend.col2im(got, tuple(size), stride, padding)
     _same(dx, backend.col2im(want, tuple(size), stride, padding), 1e-5 if _wide(real) == real else 0)
+
+
+def both_factors(rng, real):
+    """Patches and the weight's matrix in one kernel, as it is and turned, of halves as well."""
+    kernel, stride = tuple(int(k) for k in rng.integers(1, 5, 2)), tuple(int(k) for k in rng.integers(1, 4, 2))
+    kernel = (2, 1) if kernel == (1, 1) else kernel
+    padding = tuple(tuple(int(p) for p in rng.integers(0, 3, 2)) for _ in range(2))
+    size = [int(rng.integers(max(1, k - sum(sides)), 9)) for k, sides in zip(kernel, padding, strict=True)]
+    C, O = int(rng.choice([1, 3, 4, 8, 16])), int(rng.choice([1, 2, 5, 40, 300]))
+    x = _numbers(rng, real, int(rng.integers(1, 4)), *size, C)
+    weight, turned = _numbers(rng, _wide(real), O, C, *kernel), rng.random() < 0.5
+    given = weight[:, :, ::-1, ::-1].transpose(1, 0, 2, 3).copy() if turned else weight
+    patches = backend.im2col(x, kernel, stride, padding)
+    N, OH, OW = patches.shape[:3]
+    got = factors(to_device(x, "gpu"), to_device(given, "gpu"), stride, padding, (OH, OW), turned)
+    _same(got[0], patches.reshape(N * OH * OW, -1))
+    _same(got[1], weight.transpose(0, 2, 3, 1).astype(x.dtype).reshape(O, -1).T)
 
 
 def element_wise(rng, real):
@@ -194,6 +215,12 @@ def rows_of_logits(rng, real):
     _same(backend.count_largest(to_device(z, "gpu"), to_device(labels, "gpu")), backend.count_largest(z, labels))
 
 
+def _equal(got, want):
+    """The same numbers, NaN and infinity among them."""
+    assert got.dtype == want.dtype
+    np.testing.assert_array_equal(*(array.astype(backend.widened(array.dtype)) for array in (to_numpy(got), want)))
+
+
 def largest_pixels(rng, real):
     """Max pooling and its gradient: equal pixels, NaN and -infinity, windows that overlap or leave gaps, padding."""
     kernel, stride = (tuple(int(k) for k in rng.integers(1, 6, 2)) for _ in range(2))
@@ -205,14 +232,61 @@ def largest_pixels(rng, real):
     with np.errstate(invalid="ignore"):  # NumPy's halves warn of NaN
         want, backward = max_pool2d(x, kernel, stride, padding)
     got, backward_there = max_pool2d(to_device(x, "gpu"), kernel, stride, padding)
-    _same(got, want)
+    _equal(got, want)
     dy = _numbers(rng, real, *want.shape)
     dy[rng.random(dy.shape) < 0.1] = np.inf
+    _equal(backward_there(to_device(dy, "gpu")), backward(dy))
+
+
+def moved_pixels(rng, real):
+    """Images of bytes or numbers, shifted, mirrored, both or neither; and bytes normalised."""
+    N, H, W, C = (int(size) for size in rng.integers(1, 9, 4))
+    padding, wide = int(rng.integers(0, 4)), _wide(real)
+    images = np.abs(20 * _numbers(rng, wide, N, H, W, C)).astype(rng.choice(["u1", "f4", "f8", "i2"]))
+    offsets = rng.integers(0, 2 * padding + 1, (N, 2)) if rng.random() < 0.7 else None
+    mask = rng.random(N) < 0.5 if offsets is None or rng.random() < 0.7 else None
+    there = [None if array is None else to_device(array, "gpu") for array in (images, offsets, mask)]
+    _same(backend.move_pixels(*there, padding), backend.move_pixels(images, offsets, mask, padding))
+    scale, shift = (_numbers(rng, "f", W * C) for _ in range(2))
+    got = backend.normalize_rows(there[0], to_device(scale, "gpu"), to_device(shift, "gpu"))
+    _same(got, backend.normalize_rows(images, scale, shift), 1e-6)
+
+
+def kept_pixels(rng, real):
+    """The shortcut without parameters, and its gradient."""
+    N, H, W, C = (int(size) for size in rng.integers(1, 9, 4))
+    x, channels, stride = (
+        _numbers(rng, real, N, H, W, C),
+        C + int(rng.integers(0, 5)),
+        tuple(rng.integers(1, 4, 2).tolist()),
+    )
+    want, backward = pad_shortcut(x, channels, stride)
+    got, backward_there = pad_shortcut(to_device(x, "gpu"), channels, stride)
+    _same(got, want)
+    dy = _numbers(rng, real, *want.shape)
     _same(backward_there(to_device(dy, "gpu")), backward(dy))
+
+
+def copies_of_many(rng, real):
+    """Arrays that lie in memory in any order, backwards, with gaps; few of them or more than a launch has room for."""
+    arrays = []
+    for _ in range(int(rng.choice([1, 3, 150]))):
+        axes = int(rng.integers(1, 6))
+        array = _numbers(rng, rng.choice(["f", "d"]), *rng.integers(1, 6, axes))
+        array = array.transpose(rng.permutation(axes))[
+            tuple(slice(None, None, int(rng.choice([-1, 1, 2]))) for _ in range(axes))
+        ]
+        arrays.append(array)
+    for got, want in zip(
+        layouts.contiguous_each([cupy_double.ndarray(array) for array in arrays]), arrays, strict=True
+    ):
+        assert got.flags.c_contiguous
+        _same(got, want)
 
 
 CASES = [
     patches_and_their_adjoint,
+    both_factors,
     element_wise,
     numbers_a_channel,
     sums_over_channels,
@@ -220,4 +294,7 @@ CASES = [
     infinite_numbers,
     rows_of_logits,
     largest_pixels,
+    moved_pixels,
+    kept_pixels,
+    copies_of_many,
 ]

@@ -23,7 +23,7 @@ import kernel_far
 import numpy as np
 
 from minires import backend
-from minires.backend.gpu import compiling, parameters, patches, source, source_classes, source_images
+from minires.backend.gpu import compiling, layouts, parameters, patches, source, source_classes, source_images
 
 SABOTAGES = {  # what the mistake is: (module, its text, what stands there, what stands there by mistake, its case)
     "one number past the end": (source, "EACH", "i < n; i +=", "i <= n; i +=", "element_wise"),
@@ -62,6 +62,22 @@ SABOTAGES = {  # what the mistake is: (module, its text, what stands there, what
     ),
     "one column right of the image": (source_images, "MAX_POOL", "left + j >= W", "left + j > W", "largest_pixels"),
     "one window below the last": (source_images, "MAX_POOL_GRADIENT", "y / SH >= OH", "y / SH > OH", "largest_pixels"),
+    "one output past the last": (
+        source,
+        "FACTORS",
+        "matrix[at] = weight[from]",
+        "matrix[at + 1] = weight[from]",
+        "both_factors",
+    ),
+    "one pixel past the last": (source_images, "MOVE", "y[at] =", "y[at + 1] =", "moved_pixels"),
+    "one channel past the pixel's": (source_images, "KEEP", "c < C", "c <= C", "kept_pixels"),
+    "the next array to be copied": (
+        layouts,
+        "COPIES",
+        "start[k + step] <= at",
+        "start[k + step] < at",
+        "copies_of_many",
+    ),
     "an item past the last": (source_classes, "MEAN", "n < count", "n <= count", "rows_of_logits"),
 }
 FAR_SABOTAGES = {  # the same where an array has about 2^31 numbers: (module, name, its value by mistake, case, n)

@@ -702,6 +702,17 @@ def test_sums_over_channels_are_numpys(cupy, shape):
     np.testing.assert_allclose(to_numpy(squares), (rows * rows).sum(axis=0), rtol=1e-12)
 
 
+@pytest.mark.parametrize(("kernel", "launches"), [((3, 3), ["im2col"]), ((1, 1), ["cupy.copy"])])
+def test_patches_are_made_once_and_are_the_callers(cupy, kernel, launches):
+    x, told = to_device(np.arange(36.0, dtype="f").reshape(1, 3, 6, 2), "gpu"), []
+    with cupy_double.telling(lambda kind, name, *sizes: told.append(name) if kind == "kernel" else None):
+        patches = backend.im2col(x, kernel)
+    assert told == launches
+    before = to_numpy(x).copy()
+    patches.fill(0)
+    np.testing.assert_array_equal(to_numpy(x), before)
+
+
 @settings(max_examples=12)
 @given(st.data())
 def test_patches_and_their_adjoint_are_the_cpus(data):

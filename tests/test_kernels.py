@@ -42,7 +42,8 @@ def test_every_kernel_compiles_for_gpus(compiler):
     assert {kernel.name for kernel in kernels} == {
         *("fused", "fused_many", "sums", "im2col", "col2im"),
         *("cost_rows", "cost_mean", "cost_gradient", "count_largest"),
-        *("max_pool", "max_pool_gradient"),
+        *("max_pool", "max_pool_gradient", "factors", "move_pixels", "normalize"),
+        *("keep_pixels", "spread_pixels", "copies"),
     }
     drawn = {kernel.kind: kernel for kernel in rng.permutation(np.array(kernels, object))}.values()
     wrong = [

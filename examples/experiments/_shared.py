@@ -60,7 +60,7 @@ def prepare(args, name):
 # Runs ---------------------------------------------------------------------------------------------------------------
 
 
-def once(folder, settings, work):
+def once(folder, settings, work, device="cpu"):
     """What work() returned, a dict for JSON: now, or when it came to its end in an earlier call.
 
     Raises ValueError where the folder holds the result of other settings.
@@ -71,7 +71,7 @@ def once(folder, settings, work):
         _check_settings(folder, result["settings"], settings)
         return result
     folder.mkdir(parents=True, exist_ok=True)
-    result = {"settings": settings, **work(), "environment": environment("cpu")}
+    result = {"settings": settings, **work(), "environment": environment(device)}
     write_atomically(path, (json.dumps(result, indent=1) + "\n").encode())
     return result
 
@@ -82,11 +82,11 @@ def _check_settings(folder, found, wanted):
         raise ValueError(f"{folder} holds a run with another {', '.join(sorted(differing))}: name another --out")
 
 
-def make_loaders(dataset, size, seed, augment=True, normalisation=()):
+def make_loaders(dataset, size, seed, augment=True, normalisation=(), device="cpu"):
     """Batches of the first training images, shuffled, and of the first test images."""
     amounts = {"limit_train": size.train, "limit_test": size.test, "val_split": 0, "batch_size": size.batch_size}
     amounts |= {"seed": seed, "augment": augment}
-    train, _, test = common.make_loaders(amounts, dataset, "cpu", *normalisation)
+    train, _, test = common.make_loaders(amounts, dataset, device, *normalisation)
     return train, test
 
 
@@ -100,16 +100,31 @@ def steps(lr):
     return lambda iterations: MultiStepLR(lr, (iterations // 2, iterations * 3 // 4))
 
 
-def train(folder, dataset, size, seed, build, optimizer, schedule, augment=True):
+def train(
+    folder,
+    dataset,
+    size,
+    seed,
+    build,
+    optimizer,
+    schedule,
+    augment=True,
+    device="cpu",
+    precision="float32",
+    scaled=True,
+):
     """A run: a result with "history", a row for each epoch, and "parameters", the number of them.
 
     build(seed) -> model; optimizer(parameters) -> optimizer; schedule(iterations) -> learning rates. A run that was
     interrupted goes on from its last checkpoint; one that diverges ends there, and "diverged" says how.
+    device: where build puts the model.   scaled: whether float16 has its loss scaled.
     """
     settings = {**asdict(size), "seed": seed, "augment": augment, "data": dataset.label}
+    if precision != "float32":
+        settings |= {"precision": precision, "scaled": scaled}
 
     def work():
-        train_loader, test_loader = make_loaders(dataset, size, seed, augment)
+        train_loader, test_loader = make_loaders(dataset, size, seed, augment, device=device)
         model = build(seed)
         trainer = Trainer(
             model,
@@ -122,7 +137,11 @@ def train(folder, dataset, size, seed, build, optimizer, schedule, augment=True)
             folder=folder,
             info={"settings": settings},
             watcher=Lines(folder.name),
+            precision=precision,
+            cuda_graph=device != "cpu" and (scaled or precision != "float16"),
         )
+        if not scaled:
+            trainer.scaler = trainer.step_options["scaler"] = None
         if (folder / "last.safetensors").exists():
             loaded = checkpoint.load(folder / "last.safetensors")
             _check_settings(folder, loaded.info["settings"], settings)
@@ -133,7 +152,7 @@ def train(folder, dataset, size, seed, build, optimizer, schedule, augment=True)
             "parameters": sum(parameter.size for parameter in model.parameters()),
         }
 
-    return once(folder, settings, work)
+    return once(folder, settings, work, device)
 
 
 def _run(trainer):

@@ -10,6 +10,7 @@ Arrays carry their device: NumPy's live on the CPU, CuPy's on the GPU. Everythin
     elementwise(f, x, ...)     an element-wise f at once
     im2col, col2im             patches of an image as rows, and the adjoint
     max_of_windows             the largest pixel of each window
+    move_pixels, ...           batches of images augmented and normalised
     convolve, ...              a convolution and its two gradients
     mean_cost, count_largest   a loss of rows of logits, and how many of them are right
     matmul(a, b)               a product outside of blocks
@@ -52,7 +53,8 @@ from minires.backend.primitives.devices import (
     to_numpy,
     zeros,
 )
-from minires.backend.primitives.elementwise import all_finite, elementwise, elementwise_each, let_through
+from minires.backend.primitives.elementwise import all_finite, elementwise, elementwise_each, let_through, lies_well
+from minires.backend.primitives.images import keep_pixels, move_pixels, normalize_rows, spread_pixels
 from minires.backend.primitives.patches import (
     borrow_padded,
     borrow_patches,
@@ -96,8 +98,10 @@ __all__ = [
     "im2col",
     "is_device",
     "is_half",
+    "keep_pixels",
     "known_at_once",
     "let_through",
+    "lies_well",
     "map_blocks",
     "map_channels",
     "matmul",
@@ -105,6 +109,8 @@ __all__ = [
     "mean_cost",
     "mean_cost_gradient",
     "memory_peak",
+    "move_pixels",
+    "normalize_rows",
     "out_of_memory",
     "output_size",
     "pad",
@@ -113,6 +119,7 @@ __all__ = [
     "resolve_device",
     "set_threads",
     "shortage",
+    "spread_pixels",
     "steps_between_reads",
     "sum_blocks",
     "sum_channels",

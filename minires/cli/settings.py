@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from minires import backend, data
-from minires.precision import PRECISIONS
+from minires.precision import PRECISIONS, activations
 from minires.pretrained.readings import PREPROCESSINGS, VARIANTS
 from minires.types import Array
 
@@ -118,6 +118,7 @@ def check_settings(settings: Mapping[str, Any]) -> None:
     for name in ("lr", "head_lr_multiplier", "weight_decay"):
         if not 0 <= settings.get(name, 0) < math.inf:
             raise ValueError(f"--{name.replace('_', '-')} must be a number from 0 up, got {settings[name]}")
+    activations(settings["precision"])
     if settings["seed"] < 0:
         raise ValueError(f"--seed must be at least 0, got {settings['seed']}")
     if not 0 <= settings["label_smoothing"] <= 1:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from minires.backend import array_module, device_of, to_device
+from minires.backend import array_module, device_of, move_pixels, normalize_rows, to_device
 from minires.types import Array
 
 
@@ -39,14 +39,7 @@ def normalizer(
     scale = to_device(np.tile(1 / (255 * std), width).astype(np.float32), device)
     shift = to_device(np.tile(-mean / std, width).astype(np.float32), device)
 
-    def normalized(images):
-        array_module(images, scale)  # TypeError unless both are on one device, which is where this is computed
-        y = images.astype(np.float32).reshape(-1, width * channels)  # (N, H, W, C) -> (N*H, W*C)
-        y *= scale
-        y += shift
-        return y.reshape(images.shape)
-
-    return normalized
+    return lambda images: normalize_rows(images, scale, shift)
 
 
 def pad_and_crop(images: Array, offsets: Array, padding: int = 4) -> Array:
@@ -58,17 +51,7 @@ def pad_and_crop(images: Array, offsets: Array, padding: int = 4) -> Array:
     checked (on a GPU that would mean waiting for it); where both are `padding`, the image stays as it is.
     Returns a new array of the shape and dtype of images.
     """
-    xp = array_module(images, offsets)
-    n, height, width, channels = images.shape
-    _expect_one_for_each_image("pad_and_crop: offsets", offsets, (n, 2))
-    padded = xp.zeros((n, height + 2 * padding, width + 2 * padding, channels), images.dtype)
-    padded[:, padding : padding + height, padding : padding + width] = images
-    image, row, pixel, number = padded.strides
-    shifts = 2 * padding + 1
-    windows = xp.lib.stride_tricks.as_strided(  # a view: windows[n, i, j] is image n, shifted by i rows and j columns
-        padded, (n, shifts, shifts, height, width, channels), (image, row, pixel, row, pixel, number)
-    )
-    return windows[xp.arange(n), offsets[:, 0], offsets[:, 1]]
+    return _moved(images, offsets, None, padding)
 
 
 def flip(images: Array, mask: Array) -> Array:
@@ -76,14 +59,16 @@ def flip(images: Array, mask: Array) -> Array:
 
     images: (N, H, W, C), any dtype.   mask: bool (N,).   Returns a new array of the shape and dtype of images.
     """
-    xp = array_module(images, mask)
-    n, height, width, channels = images.shape
-    _expect_one_for_each_image("flip: mask", mask, (n,))
-    columns = xp.arange(width)
-    columns = xp.where(mask[:, None, None], width - 1 - columns, columns)  # (N, 1, W), where a pixel comes from
-    starts = xp.arange(0, n * height * width, width).reshape(n, height, 1)  # the pixel that each row begins with
-    pixels = images.reshape(-1, channels)  # (N, H, W, C) -> (N*H*W, C)
-    return pixels.take(starts + columns, axis=0)  # four times as fast as pixels[...]
+    return _moved(images, None, mask)
+
+
+def _moved(images, offsets, mask, padding=0):
+    """pad_and_crop, then flip, of which either may be None: together they are one kernel on a GPU."""
+    if offsets is not None:
+        _expect_one_for_each_image("pad_and_crop: offsets", offsets, (len(images), 2))
+    if mask is not None:
+        _expect_one_for_each_image("flip: mask", mask, (len(images),))
+    return move_pixels(images, offsets, mask, padding)
 
 
 def cutout(images: Array, centers: Array, size: int) -> Array:
@@ -152,10 +137,8 @@ class Augment:
         """A new batch of images to which this has happened; what was drawn is on their device."""
         if not drawn:
             return images.copy()
-        if "offsets" in drawn:
-            images = pad_and_crop(images, drawn["offsets"], self.padding)
-        if "mask" in drawn:
-            images = flip(images, drawn["mask"])
+        if "offsets" in drawn or "mask" in drawn:
+            images = _moved(images, drawn.get("offsets"), drawn.get("mask"), self.padding)
         if "centers" in drawn:
             images = cutout(images, drawn["centers"], self.cutout)
         return images

@@ -3,7 +3,7 @@
 Derivation: docs/layers/residual.md.
 """
 
-from minires.backend import array_module, map_blocks, zeros
+from minires.backend import array_module, keep_pixels, map_blocks, spread_pixels
 from minires.layers.checks import check_float, check_gradient, check_image, pair
 from minires.types import Array, Backward, Pair
 
@@ -68,21 +68,17 @@ def pad_shortcut(x: Array, out_channels: int, stride: Pair = 1, at_end: bool = F
     check_image("pad_shortcut", x)
     check_float("pad_shortcut", x)
     SH, SW = pair("pad_shortcut", "stride", stride, least=1)
-    N, H, W, C = x.shape
+    C = x.shape[3]
     if out_channels < C:
         raise ValueError(
             f"pad_shortcut: {C} input channels cannot become {out_channels}: use option B to make them fewer"
         )
     before = 0 if at_end else (out_channels - C) // 2
-    kept = x[:, ::SH, ::SW]
-    y = zeros((*kept.shape[:3], out_channels), like=x)
-    y[..., before : before + C] = kept
+    y = keep_pixels(x, (SH, SW), out_channels, before)
     shape, shape_of_x, dtype = y.shape, x.shape, x.dtype
 
     def backward(dy):
         check_gradient("pad_shortcut", dy, shape, dtype)
-        dx = zeros(shape_of_x, like=dy)
-        dx[:, ::SH, ::SW] = dy[..., before : before + C]
-        return dx
+        return spread_pixels(dy, shape_of_x, (SH, SW), before)
 
     return y, backward

@@ -5,7 +5,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from minires.backend import array_module, device_of, elementwise_each, known_at_once, to_device, to_numpy
+from minires.backend import array_module, device_of, elementwise_each, known_at_once, lies_well, to_device, to_numpy
 from minires.module import Parameter
 from minires.names import misfits
 from minires.optim.fitting import check_fits
@@ -158,7 +158,7 @@ class Optimizer:
         if g.shape != w.shape:
             raise ValueError(f"{self.kind}: gradient of shape {g.shape}, its parameter is {w.shape}: they must agree")
         array_module(w, g)  # TypeError unless both are on one device, which is where the following is computed
-        if g.dtype != w.dtype or not g.flags.c_contiguous:  # a transposed view would be slow in each line
+        if g.dtype != w.dtype or not lies_well(g):  # a transposed view would be slow in each line
             g = g.astype(w.dtype, order="C")
         state = self._state_of(parameter, options)
         arrays = {name: array for name, array in state.items() if name != "step"}

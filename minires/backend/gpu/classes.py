@@ -11,7 +11,7 @@ import numpy as np
 
 from minires.backend.gpu import source, source_classes
 from minires.backend.gpu.compiling import INTEGER, compiled, contiguous, cupy, grid, index_type
-from minires.backend.gpu.parameters import made_once, parts_of, takes
+from minires.backend.gpu.parameters import made_once, parts_of
 from minires.backend.gpu.symbols import BOOL, SCALAR, Program, Symbol, T
 from minires.types import Array
 
@@ -20,6 +20,7 @@ LABELS = {  # what labels are in C, by the character of their dtype
     **{"I": "unsigned int", "l": "long long", "L": "unsigned long long", "q": "long long", "Q": "unsigned long long"},
     **{"f": "float", "d": "double"},
 }
+REAL = "fd"  # logits are of float32 or float64
 WIDE = 32  # threads that look for the largest of a row, at most: one block does all rows
 
 
@@ -49,8 +50,7 @@ def mean_cost(
     """(loss, Rows) as in primitives.classes. NotImplemented where no kernels can be made."""
     xp, (count, classes) = cupy(), logits.shape
     body = _body(_costs, cost, target, labels, weight, named)
-    numbers = [logits] if weight is None else [logits, weight]
-    if body is None or not takes(*numbers) or not -(2**63) <= ignore_index < 2**63:
+    if body is None or logits.dtype.char not in REAL or not -(2**63) <= ignore_index < 2**63:
         return NotImplemented
     logits, labels, weight = contiguous(logits), contiguous(labels), None if weight is None else contiguous(weight)
     rows, mean, over = (xp.empty(shape, logits.dtype) for shape in ((5, count), (), ()))

@@ -12,6 +12,7 @@ import numpy as np
 
 from minires.backend.gpu import source
 from minires.backend.gpu.compiling import INTEGER, address, compiled, contiguous, cupy, grid, index_type, write_back
+from minires.backend.gpu.layouts import contiguous_each
 from minires.backend.gpu.parameters import Parameters, check_shapes, dtypes_of, kind_of, made_once, parts_of
 from minires.backend.gpu.symbols import BOOL, Symbol, T
 from minires.types import Array
@@ -153,7 +154,8 @@ def _launch(made, operands, n, channels):
 
 def _launch_many(made, sets, numbers):
     """Run a kernel over all the numbers of sets of arrays."""
-    arrays = [[contiguous(array) for array in one] for one in sets]
+    laid_out = iter(contiguous_each([array for one in sets for array in one]))
+    arrays = [[next(laid_out) for _ in one] for one in sets]
     sizes = [one[0].size for one in sets]
     many = np.zeros((), [("arrays", np.uint64, (len(sets[0]), made.sets)), ("start", np.int64, made.sets + 1)])
     addresses = [[address(array) for array in one] for one in arrays]

@@ -112,8 +112,7 @@ struct {aligned} Item {{ Number numbers[WIDTH]; }};
 """
 
 # Every pixel of every window: patches (N, OH, OW, KH, KW, C) from x (N, H, W, C), C in Items.
-IM2COL = """
-KERNEL im2col(const Item *x, Item *patches, Index n, T border) {
+_WINDOWS = """
     Item outside;
     for (int k = 0; k < WIDTH; k++) outside.numbers[k] = border;
     FOR_EACH_INDEX(at, n) {
@@ -124,7 +123,25 @@ KERNEL im2col(const Item *x, Item *patches, Index n, T border) {
         const bool inside = h >= 0 && h < H && w >= 0 && w < W;
         patches[at] = inside ? x[((image * H + h) * W + w) * C + c] : outside;
     }
-}
+"""
+IM2COL = f"""
+KERNEL im2col(const Item *x, Item *patches, Index n, T border) {{{_WINDOWS}}}
+"""
+
+# Patches, and what they are multiplied by: matrix (O, KH, KW, C), C in numbers, of weight (O, C, KH, KW); or, TURNED,
+# of weight (C, O, KH, KW), its kernels turned by 180 degrees.
+FACTORS = f"""
+KERNEL factors(const Item *x, Item *patches, Index n, T border, const T *weight, Number *matrix, Index m) {{{_WINDOWS}
+    const int channels = C * WIDTH;
+    const Index outputs = m / (channels * KH * KW);
+    FOR_EACH_INDEX(at, m) {{
+        const int c = at % channels, j = at / channels % KW, i = at / (channels * KW) % KH;
+        const Index o = at / (channels * KW * KH);
+        const Index from = TURNED ? ((c * outputs + o) * KH + KH - 1 - i) * KW + KW - 1 - j
+                                  : ((o * channels + c) * KH + i) * KW + j;
+        matrix[at] = weight[from];
+    }}
+}}
 """
 
 # The adjoint: every pixel gathers its copies, in the order of the window, so that no two threads write to one place.

@@ -46,3 +46,46 @@ KERNEL max_pool_gradient(const Place *places, const Number *dy, Number *dx, Inde
     }
 }
 """
+
+# Every pixel comes from elsewhere in its image, or is 0 where that is outside.
+MOVE = """
+KERNEL move_pixels({parameters}, Pixel *y, Index n, int height, int width, int channels, int padding) {{
+    FOR_EACH_INDEX(at, n) {{
+        const int c = at % channels, j = at / channels % width;
+        const Index row = at / channels / width, image = row / height;
+        const long long h = row % height + {down}, w = {column} + {right};
+        const bool inside = h >= 0 && h < height && w >= 0 && w < width;
+        y[at] = inside ? x[((image * height + h) * width + w) * channels + c] : (Pixel)0;
+    }}
+}}
+"""
+
+# x * scale + shift, x (rows, columns) of bytes or numbers, scale and shift (columns,)
+NORMALIZE = """
+KERNEL normalize(const Pixel *x, const float *scale, const float *shift, float *y, Index n, int columns) {
+    FOR_EACH_INDEX(i, n) y[i] = (float)x[i] * scale[i % columns] + shift[i % columns];
+}
+"""
+
+# Every SH-th and SW-th pixel, between channels of zeros: y (N, OH, OW, O) from x (N, H, W, C).
+KEEP = """
+KERNEL keep_pixels(const Pixel *x, Pixel *y, Index n) {
+    FOR_EACH_INDEX(at, n) {
+        const int c = at % O - BEFORE;
+        const Index row = at / O / OW, pixel = (row / OH * H + row % OH * SH) * W + at / O % OW * SW;
+        y[at] = c >= 0 && c < C ? x[pixel * C + c] : (Pixel)0;
+    }
+}
+"""
+
+# The adjoint: dx from dy, 0 for pixels that were not kept.
+SPREAD = """
+KERNEL spread_pixels(const Pixel *dy, Pixel *dx, Index n) {
+    FOR_EACH_INDEX(at, n) {
+        const Index row = at / C / W;
+        const int h = row % H, w = at / C % W;
+        const Index pixel = (row / H * OH + h / SH) * OW + w / SW;
+        dx[at] = h % SH == 0 && w % SW == 0 ? dy[pixel * O + BEFORE + at % C] : (Pixel)0;
+    }
+}
+"""

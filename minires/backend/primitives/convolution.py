@@ -15,7 +15,7 @@ from minires.backend.cpu import winograd
 from minires.backend.geometry import Geometry, turned
 from minires.backend.primitives.blocks import for_each_band, for_each_block, sum_blocks
 from minires.backend.primitives.devices import empty
-from minires.backend.primitives.patches import borrow_patches, col2im
+from minires.backend.primitives.patches import borrow_patches, col2im, factors
 from minires.backend.primitives.products import product
 from minires.types import Array
 
@@ -29,12 +29,12 @@ def convolve(x: Array, weight: Array, bias: Array | None, geometry: Geometry) ->
     if geometry.algorithm == "winograd":
         return winograd.convolve(x, weight, bias, geometry)
     xp, O, (OH, OW) = array_module(x), len(weight), geometry.output
-    weight_matrix = _weight_matrix(weight, x)
+    all_patches, weight_matrix = _factors(x, weight, geometry)
     row_bias = None if bias is None else xp.broadcast_to(bias, (OW, O)).reshape(-1)
     y = empty((len(x), OH, OW, O), like=x)
 
     def forward_block(images, rows):
-        patches = _patches(x[images], geometry, rows)
+        patches = _patches(x[images], geometry, rows) if all_patches is None else all_patches
         y_rows = y[images, rows].reshape(-1, O)
         product(patches, weight_matrix, y_rows, geometry.tf32)
         if bias is not None:
@@ -53,7 +53,7 @@ def convolve_input_gradient(dy: Array, weight: Array, geometry: Geometry) -> Arr
     weight_matrix = _weight_matrix(weight, dy)
 
     def backward_block(images):
-        dx[images] = _scattered(dy[images], weight_matrix, geometry)
+        _scatter(dy[images], weight_matrix, geometry, dx[images])
 
     for_each_block(backward_block, dx, _patches_bytes(dx, geometry))
     return dx
@@ -84,11 +84,12 @@ def _gradients_at_any_stride(x, dy, weight, geometry):
     """A block of dy is in cache for both."""
     O, C, KH, KW = weight.shape
     dx = empty(x.shape, like=x)
-    weight_matrix = _weight_matrix(weight, dy)
+    all_patches, weight_matrix = _factors(x, weight, geometry)
 
     def backward_block(images):
-        dx[images] = _scattered(dy[images], weight_matrix, geometry)
-        return product(_patches(x[images], geometry).T, dy[images].reshape(-1, O), tf32=geometry.tf32)
+        _scatter(dy[images], weight_matrix, geometry, dx[images])
+        patches = _patches(x[images], geometry) if all_patches is None else all_patches
+        return product(patches.T, dy[images].reshape(-1, O), tf32=geometry.tf32)
 
     partials = for_each_block(backward_block, x, _patches_bytes(x, geometry), least_bytes=weight.nbytes)
     return dx, sum_blocks(partials).reshape(KH, KW, C, O).transpose(3, 2, 0, 1)
@@ -98,17 +99,32 @@ def _gradients_at_stride_1(x, dy, weight, geometry):
     """At stride 1 dweight, turned, is the product of x with the patches of dy that dx is made from."""
     O, C, KH, KW = weight.shape
     _, H, W, _ = x.shape
-    turned_matrix = turned(weight).transpose(2, 3, 1, 0).astype(dy.dtype, order="C", copy=False).reshape(-1, C)
+    all_dpatches, turned_matrix = _turned_factors(dy, weight, geometry)
     dx = empty(x.shape, like=x)
 
     def backward_block(images, rows):
-        dpatches = _patches(dy[images], geometry.turned, rows)
+        dpatches = _patches(dy[images], geometry.turned, rows) if all_dpatches is None else all_dpatches
         product(dpatches, turned_matrix, dx[images, rows].reshape(-1, C), geometry.tf32)
         return product(x[images, rows].reshape(-1, C).T, dpatches, tf32=geometry.tf32)
 
     partials = for_each_band(backward_block, x, H, W * turned_matrix[:, 0].nbytes, turned_matrix.nbytes)
     dturned = sum_blocks(partials)
     return dx, dturned.reshape(C, KH, KW, O)[:, ::-1, ::-1].transpose(3, 0, 1, 2)
+
+
+def _factors(x, weight, geometry):
+    """(patches of the whole x, or None: to be made block by block; weight_matrix)"""
+    found = factors(x, weight, geometry.stride, geometry.padding, geometry.output)
+    return found or (None, _weight_matrix(weight, x))
+
+
+def _turned_factors(dy, weight, geometry):
+    """The same of dy and turned(weight), whose matrix (KH * KW * O, C) has its rows in memory one after another."""
+    found = factors(dy, weight, (1, 1), geometry.turned.padding, geometry.image, turned=True)
+    if found:
+        return found
+    matrix = turned(weight).transpose(2, 3, 1, 0).astype(dy.dtype, order="C", copy=False)
+    return None, matrix.reshape(-1, weight.shape[1])
 
 
 def _weight_matrix(weight, like):
@@ -122,12 +138,12 @@ def _patches(x, geometry, rows=None):
     return patches.reshape(-1, geometry.kernel[0] * geometry.kernel[1] * x.shape[3])
 
 
-def _scattered(dy, weight_matrix, geometry):
-    """col2im(dy @ weight_matrix^T)"""
+def _scatter(dy, weight_matrix, geometry, dx):
+    """dx = col2im(dy @ weight_matrix^T)"""
     (N, OH, OW, O), (KH, KW) = dy.shape, geometry.kernel
     dpatches = empty((N, OH, OW, KH, KW, len(weight_matrix) // (KH * KW)), like=dy)
     product(dy.reshape(-1, O), weight_matrix.T, dpatches.reshape(N * OH * OW, -1), geometry.tf32)
-    return col2im(dpatches, geometry.image, geometry.stride, geometry.padding)
+    col2im(dpatches, geometry.image, geometry.stride, geometry.padding, out=dx)
 
 
 def _patches_bytes(x, geometry):

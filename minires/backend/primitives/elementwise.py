@@ -51,6 +51,11 @@ def elementwise_each(function: Callable[..., Any], sets: list[Set], **named: Any
         yield elementwise(function, *arrays, **more, **named)
 
 
+def lies_well(array: Array) -> bool:
+    """Whether an array need not be copied for `elementwise_each`: on a GPU that copies all of its arrays at once."""
+    return array.flags.c_contiguous or array_module(array) is not np
+
+
 def all_finite(arrays: Sequence[Array]) -> Array:
     """Whether no number of these arrays, of one dtype, is infinite or NaN: an array (), for which nobody has waited."""
     if array_module(*arrays) is not np and takes(*arrays) and kind_of(arrays) in "fd":

@@ -31,6 +31,19 @@ def output_size(size: Size, kernel: Size, stride: Size, padding: Sides, layer: s
     return OH, OW
 
 
+def factors(
+    x: Array, weight: Array, stride: Size, padding: Sides, output: Size, turned: bool = False
+) -> tuple[Array, Array] | None:
+    """A convolution's two factors, whole and at once, on a GPU; None where they are to be made one by one.
+
+    im2col(x) (N * OH * OW, KH * KW * C), and weight (O, C, KH, KW) as (KH * KW * C, O) in the dtype of x. turned: the
+    weight, (C, O, KH, KW), is turned by 180 degrees. None also for windows that are a pixel: nothing is to be copied.
+    """
+    if array_module(x, weight) is np or weight.shape[2:] == (1, 1) or weight.dtype != widened(x.dtype) or not takes(x):
+        return None
+    return gpu.factors(x, weight, stride, padding, output, turned)
+
+
 def im2col(
     x: Array,
     kernel: Size,
@@ -44,7 +57,8 @@ def im2col(
     A new array, which is the caller's.
     value: what the border is made of.   rows: a slice of output rows, where not all OH are wanted.
     """
-    return borrow_patches(x, kernel, stride, padding, value, rows).copy()
+    patches = borrow_patches(x, kernel, stride, padding, value, rows)
+    return patches.copy() if array_module(x) is np or _are_pixels(kernel, padding) else patches  # a GPU's are new
 
 
 def borrow_patches(
@@ -62,7 +76,7 @@ def borrow_patches(
     (KH, KW), (SH, SW) = kernel, stride
     rows = rows or slice(0, output_size(x.shape[1:3], kernel, stride, padding)[0])
     xp = array_module(x)
-    if kernel == (1, 1) and padding == ((0, 0), (0, 0)):
+    if _are_pixels(kernel, padding):
         pixels = x[:, rows.start * SH : rows.stop * SH : SH, ::SW, None, None, :]  # nothing to copy
         return _read_only(pixels)
     if xp is np:
@@ -77,6 +91,11 @@ def borrow_patches(
     image, row, pixel, number = x.strides
     shape, strides = (N, (H - KH) // SH + 1, (W - KW) // SW + 1, KH, KW, C), (image, SH * row, SW * pixel, row, pixel)
     return xp.lib.stride_tricks.as_strided(x, shape, (*strides, number)).copy()
+
+
+def _are_pixels(kernel, padding):
+    """Whether windows are pixels of x, of which there is nothing to copy."""
+    return kernel == (1, 1) and padding == ((0, 0), (0, 0))
 
 
 def pad(x: Array, padding: Sides, value: float = 0) -> Array:
@@ -104,20 +123,33 @@ def window_views(padded: Array, kernel: Size, stride: Size, size: Size) -> list[
     return [padded[:, i : i + SH * OH : SH, j : j + SW * OW : SW] for i in range(KH) for j in range(KW)]
 
 
-def col2im(patches: Array, size: Size, stride: Size = (1, 1), padding: Sides = ((0, 0), (0, 0))) -> Array:
+def col2im(
+    patches: Array,
+    size: Size,
+    stride: Size = (1, 1),
+    padding: Sides = ((0, 0), (0, 0)),
+    out: Array | None = None,
+) -> Array:
     """The adjoint of im2col: dx (N, H, W, C), each pixel the sum of all its copies in patches (N, OH, OW, KH, KW, C).
 
-    size: (H, W) of the image.   Halves are added up in float32.
+    size: (H, W) of the image.   out: where it is to go; None for a new array.   Halves are added up in float32.
     """
     if array_module(patches) is not np and takes(patches):
-        return gpu.col2im(patches, size, stride, padding)
+        dx = gpu.col2im(patches, size, stride, padding, out)
+        return dx if out is None or dx is out else _put(dx, out)
     N, OH, OW, KH, KW, C = patches.shape
     (H, W), (SH, SW), ((top, bottom), (left, right)) = size, stride, padding
     shape = (N, top + H + bottom, left + W + right, C)
     dx = zeros(shape, like=patches, dtype=widened(patches.dtype))
     for k, pixel in enumerate(window_views(dx, (KH, KW), (SH, SW), (OH, OW))):
         pixel += patches[:, :, :, k // KW, k % KW]
-    return dx[:, top : top + H, left : left + W].astype(patches.dtype, copy=False)
+    dx = dx[:, top : top + H, left : left + W]
+    return dx.astype(patches.dtype, copy=False) if out is None else _put(dx, out)
+
+
+def _put(x, out):
+    out[...] = x
+    return out
 
 
 def _padded_rows(x, padding, value, rows):
