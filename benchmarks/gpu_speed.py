@@ -235,8 +235,13 @@ def each(processes, what, *args):
         try:
             found[who] = future.result()
         except Exception as error:  # whatever kind: the others go on, and the report says so
-            wrong[who] = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:200]}"
+            wrong[who] = sentence(error)
     return found, wrong
+
+
+def sentence(error):
+    """An exception in a line."""
+    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:200]}"
 
 
 def start(names, double):
@@ -332,7 +337,10 @@ def measure_all(args, processes, content):
         if time.monotonic() > args.until:
             content["left_out"][case.name] = "no time was left"
             continue
-        rows, wrong = measure(case, processes, args.rounds)
+        try:
+            rows, wrong = measure(case, processes, args.rounds)
+        except Exception as error:  # a process that dies in its turn: the other cases are measured all the same
+            rows, wrong = [], {"all": sentence(error)}
         content["results"] += rows
         absent = dict.fromkeys(set(not_in(case)) & processes.keys(), "takes no part, to save time or memory")
         content["left_out"] |= {f"{case.name} {who}": reason for who, reason in (absent | wrong).items()}

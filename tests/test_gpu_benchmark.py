@@ -1,5 +1,6 @@
 """benchmarks/gpu.py: every part runs, here on the double; one that fails or hangs takes no other with it."""
 
+import concurrent.futures
 import json
 import signal
 import sys
@@ -165,6 +166,37 @@ def test_what_a_process_of_the_speed_benchmark_does(monkeypatch, who):
     assert who in found and not wrong and seconds > 0
     assert all(0 <= value < 60 for value in steps.time(2)) and steps.memory() >= 0
     steps.free()
+
+
+class Dies:
+    """In the place of a process: computes in the first steps, and not in its turn."""
+
+    def begin(self, case):
+        return [np.ones(1)], 1.0
+
+    def time(self, steps):
+        raise ChildProcessError("gone")
+
+    def free(self):
+        pass
+
+    def submit(self, what, *args):
+        future = concurrent.futures.Future()
+        future.set_result(getattr(self, what)(*args))
+        return future
+
+
+def test_a_process_that_dies_ends_its_case_and_no_other(tmp_path, capsys):
+    args = gpu_speed.parse(["--double", "--json", str(tmp_path / "a.json")])
+    args.cases = [gpu_speed.CASES[name] for name in ("resnet20-train-128", "resnet20-infer-128")]
+    content = {"results": [], "left_out": {}}
+    gpu_speed.measure_all(args, {"minires": Dies()}, content)
+    assert not content["results"]
+    assert content["left_out"] == {f"{case.name} all": "ChildProcessError: gone" for case in args.cases}
+    args.until = 0
+    gpu_speed.measure_all(args, {"minires": Dies()}, content)
+    assert content["left_out"]["resnet20-train-128"] == "no time was left"
+    capsys.readouterr()
 
 
 def test_a_kernel_that_is_wrong_is_reported():
