@@ -60,7 +60,7 @@ def command_of(part, args, folder, seconds):
     if part == "tests":
         files = [str(TOP / "tests" / name) for name in ("test_gpu.py", "test_recorded_step.py", "test_halves.py")]
         fewer = ["-k", "test_the_bits_of_train_step"] if args.double else several_processes()
-        command = [*under_double, "-m", "pytest", *files, "-m", "gpu", "-q", *fewer]
+        command = [*under_double, "-m", "pytest", *files, "-m", "gpu", "-q", "-p", "no:benchmark", *fewer]
         return [*command, "-p", "no:cacheprovider", f"--junitxml={folder / 'tests.xml'}"]
     if part == "compare":
         return [*python, str(HERE / "gpu_compare.py"), *results, *double]

@@ -1,4 +1,4 @@
-"""`--precision` in the scripts: runs that stop and go on, what is refused, and that it reaches all kinds of training."""
+"""`--precision` in the scripts: runs that stop and go on, what is refused, and that all kinds of training have it."""
 
 import json
 
