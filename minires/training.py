@@ -87,10 +87,12 @@ def loss_and_gradients(
     logits, model_backward = call(model, x if dtype is None else x.astype(dtype), lean=True)
     wide = logits if dtype is None else logits.astype(np.float32)
     loss, loss_backward = cross_entropy(wide, labels, label_smoothing, weight=class_weights)
-    dlogits = loss_backward() if scale is None else loss_backward(scale)
-    model_backward(dlogits.astype(logits.dtype, copy=False))
-    if scale is not None:
-        unscale(model.parameters(), scale)
+    if scale is None:
+        model_backward(loss_backward().astype(logits.dtype, copy=False))
+    else:
+        with np.errstate(over="ignore", invalid="ignore"):  # a scale that is too large is found in the gradients
+            model_backward(loss_backward(scale).astype(logits.dtype))
+            unscale(model.parameters(), scale)
     right = labels if labels.ndim == 1 else labels.argmax(axis=1)
     return loss, count_largest(wide, right)
 

@@ -254,6 +254,23 @@ def test_blocks_run_on_other_threads(threads, small_blocks):
     assert len(set(names)) == 2
 
 
+def test_what_the_caller_has_set_for_itself_is_set_on_other_threads(threads, small_blocks):
+    """Python's warnings are the process's, NumPy's errstate is the thread's."""
+    threads(3)
+    x, seen = np.full((64, 500), 1e30, np.float32), set()
+
+    def overflow(block):
+        seen.add(threading.get_ident())
+        time.sleep(0.01)
+        return x[block] * x[block]
+
+    with np.errstate(over="ignore"):
+        backend.for_each_block(overflow, x)
+    assert len(seen) == 3
+    with pytest.raises(FloatingPointError), np.errstate(over="raise"):
+        backend.for_each_block(lambda block: time.sleep(0.01) or x[block] * x[block], x[:6])
+
+
 def operations():
     rng = np.random.default_rng(0)
     x = rng.standard_normal((7, 9, 8, 3)).astype(np.float32)

@@ -8,6 +8,8 @@ computes at a time: another waits for its turn.
 """
 
 import collections
+import contextvars
+import functools
 import os
 import queue
 import threading
@@ -144,7 +146,10 @@ class _Workers(Locked):
             self.found = None
 
     def share(self, function, blocks):
-        """Every thread takes the next block until none is left; an exception in one reaches the caller."""
+        """Every thread takes the next block until none is left; an exception in one reaches the caller.
+
+        What the caller has set for itself, such as np.errstate, is set in all of them.
+        """
         results, todo = [None] * len(blocks), collections.deque(enumerate(blocks))
 
         def work():
@@ -155,7 +160,7 @@ class _Workers(Locked):
         helpers, self.in_use = self.pool[: len(blocks) - 1], True
         try:
             for helper in helpers:
-                helper.inbox.put(work)
+                helper.inbox.put(functools.partial(contextvars.copy_context().run, work))
             work()
             errors = [helper.outbox.get() for helper in helpers]
         except BaseException:  # here, or Ctrl-C while waiting: what the others still say is for nobody
