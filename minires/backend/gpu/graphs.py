@@ -3,6 +3,7 @@
 Source: NVIDIA, CUDA C++ Programming Guide, section 3.2.8.7, CUDA Graphs.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -21,12 +22,14 @@ class Graph:
     such arrays. What is on the host while it is recorded (numbers, branches, random draws) is as it was then in each
     replay. Arrays that the function reads or writes without being given them must stay where they are in memory.
     Raises DeviceError where the function cannot be recorded: it waits for the GPU, or brings something from the host.
+
+    All graphs of a GPU are recorded on one stream, with one workspace of cuBLAS: replay them on one, one after another.
     """
 
     def __init__(self, function: Callable[..., Sequence[Array]], arrays: Sequence[Array]) -> None:
         xp = cupy()
         self._memory = memory.pool_for(self)  # of this graph alone: nothing else may use what it writes into
-        stream = xp.cuda.Stream(non_blocking=True)
+        stream = _stream(xp, xp.cuda.runtime.getDevice())
         xp.cuda.Device().synchronize()
         room = memory.give_back()  # that the call before took, at the most
         with xp.cuda.using_allocator(self._memory.malloc), stream:
@@ -58,6 +61,12 @@ class Graph:
         _copy_all(list(zip(self._inputs, arrays, strict=True)))
         self._graph.launch(cupy().cuda.get_current_stream())
         return self._outputs
+
+
+@functools.cache
+def _stream(xp, device):
+    """The stream to record on: cuBLAS keeps a handle and a workspace for each that there ever was."""
+    return xp.cuda.Stream(non_blocking=True)
 
 
 def _first_line(error):
