@@ -14,6 +14,7 @@ from minires.optim import Optimizer
 from minires.types import Array
 
 PRECISIONS = ("float32", "tf32", "float16", "bfloat16")
+LEAST_SCALE = 2.0**-24  # of a loss: 40 halvings from where it begins
 
 
 def activations(precision: str) -> np.dtype | None:
@@ -90,11 +91,23 @@ class GradScaler:
     def step(self, optimizer: Optimizer) -> None:
         """Have the optimizer take its step if all gradients, divided by scale already, are finite; move scale."""
         gradients: list[Any] = [p.grad for p in optimizer.parameters if p.grad is not None]
+        if not gradients:
+            return  # all parameters are frozen
         self.to(device_of(gradients[0]))
         finite = all_finite(gradients)
         optimizer.step(where=finite)
         numbers = {**self._factors, "interval": self._interval}
-        self.scale, self.taken = elementwise(_moved, self.scale, self.taken, finite, **numbers)
+        with np.errstate(over="ignore"):  # of a scale that grows
+            self.scale, self.taken = elementwise(_moved, self.scale, self.taken, finite, **numbers)
+
+    def check(self) -> "GradScaler":
+        """Raise ValueError where so many steps have not been taken that scale has come to nothing; returns self."""
+        if float(self.scale) < LEAST_SCALE:
+            raise ValueError(
+                f"the loss scale has fallen to {float(self.scale):.2g}, below {LEAST_SCALE:.2g}: in step after step "
+                "gradients are infinite or NaN, and nothing is learned; lower the learning rate, or use bfloat16"
+            )
+        return self
 
     def state_dict(self) -> dict[str, float]:
         """{"scale", "taken"}: what the next steps depend on. Waits for a GPU."""
@@ -117,6 +130,7 @@ def _moved(scale, taken, finite, growth, backoff, interval):
     """(scale, steps taken in a row) after a step whose gradients were finite or not."""
     xp = array_module(scale)
     in_a_row = taken + 1
-    grows = in_a_row >= interval
-    scale = xp.where(finite, xp.where(grows, scale * growth, scale), scale * backoff)
+    grows, grown = in_a_row >= interval, scale * growth
+    larger = xp.where(grown < np.inf, grown, scale)  # if nothing ever overflows, it ends where float32 does
+    scale = xp.where(finite, xp.where(grows, larger, scale), scale * backoff)
     return scale, xp.where(finite, xp.where(grows, 0, in_a_row), 0)

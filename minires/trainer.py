@@ -102,7 +102,7 @@ class Trainer:
         self._read_losses()
         previous = self.folder / "previous.safetensors" if self._last_ends_an_epoch else None
         if self.scaler is not None:
-            self.position.scaler = self.scaler.state_dict()
+            self.position.scaler = self.scaler.check().state_dict()
         path, position = self.folder / "last.safetensors", asdict(self.position)
         if position["scaler"] is None:
             del position["scaler"]  # which earlier versions do not know

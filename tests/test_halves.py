@@ -293,6 +293,32 @@ def test_state_of_a_scaler():
             GradScaler(**wrong)
 
 
+def test_a_scale_grows_no_further_than_float32(device):
+    parameter = Parameter(to_device(np.ones(3, np.float32), device))
+    optimizer, scaler = optim.SGD([parameter], 0.1), GradScaler(2.0**127, growth_interval=1)
+    for _ in range(3):
+        parameter.grad = to_device(np.zeros(3, np.float32), device)
+        scaler.step(optimizer)
+    assert scaler.state_dict()["scale"] == 2.0**127
+
+
+def test_a_scale_that_has_come_to_nothing_is_told():
+    parameter = Parameter(np.ones(3, np.float32))
+    optimizer, scaler = optim.SGD([parameter], 0.1), GradScaler(1.0)
+    for _ in range(25):
+        scaler.check()
+        parameter.grad = np.full(3, np.nan, np.float32)
+        scaler.step(optimizer)
+    with pytest.raises(ValueError, match=r"the loss scale has fallen to 3e-08, below 6e-08: .* or use bfloat16"):
+        scaler.check()
+
+
+def test_nothing_to_train():
+    scaler = GradScaler()
+    scaler.step(optim.SGD([Parameter(np.ones(3, np.float32))], 0.1))
+    assert scaler.state_dict() == {"scale": 65536.0, "taken": 0.0}
+
+
 def test_without_scaling_small_gradients_are_lost():
     """Below 2^-25 they are 0 in float16; times a scale they are not. Source: Micikevicius et al. 2018, section 3.2."""
     rng = np.random.default_rng(0)
