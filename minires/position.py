@@ -49,8 +49,8 @@ class Position:
     best_val_loss: float | None = None
     best_epoch: int = 0
     best_model: str | None = None
-    scaler: dict[str, float] | None = None
     history: list[HistoryRow] = field(default_factory=list)
+    scaler: dict[str, float] | None = None
 
     def finish_epoch(self, lr: float, val_loss: float | None, val_acc: float | None) -> HistoryRow:
         """Put the epoch in progress into the history and begin the next; returns the new row."""

@@ -40,8 +40,8 @@ def test_the_json_of_a_quick_run(other, tmp_path, capsys):
 def test_each_process_runs_its_own_checkout(other):
     """The other's losses are twice as large: where they are not seen, it is not the other that was run."""
     with open(other / "minires" / "training.py", "a", encoding="utf-8") as file:
-        file.write("\n\n_step = train_step\n\n\ndef train_step(*args):\n    loss, right = _step(*args)\n")
-        file.write("    return 2 * loss, right\n")
+        file.write("\n\n_step = train_step\n\n\ndef train_step(*args, **options):\n")
+        file.write("    loss, right = _step(*args, **options)\n    return 2 * loss, right\n")
     with pytest.raises(SystemExit, match=r"resnet20-train-1: this computes .*, the other "):
         against.main([str(other), "--quick", "--case", "resnet20-train-1"])
 

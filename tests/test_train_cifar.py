@@ -535,7 +535,7 @@ def test_cutout_without_the_other_augmentation(example, cifar):
 
 
 def test_out_of_memory_names_a_smaller_batch(example, main, tmp_path, monkeypatch):
-    def full(*args):
+    def full(*args, **options):
         raise MemoryError
 
     monkeypatch.setattr(sys.modules["minires.trainer"], "train_step", full)
