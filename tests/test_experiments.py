@@ -142,6 +142,17 @@ def test_steps_of_the_optimizers_as_the_page_has_them(load):
     assert hundredth / (all_steps / 5) == pytest.approx(3.75, abs=0.01)  # epochs
 
 
+def test_precision_quickly(quickly, load):
+    rows = quickly("precision", "--seeds", 0, "--device", "cpu")
+    script = load("precision")
+    assert len(rows) == 2 * len(script.KINDS) * 7  # before and after, seven convolutions
+    found = {(row["kind"], row["when"], row["layer"]): float(row["error"]) for row in rows}
+    for when in script.WHEN:
+        for layer in map(str, range(1, 8)):
+            errors = [found[kind, when, layer] for kind in script.KINDS]
+            assert errors[0] < 1e-3 < min(errors[1:]) and max(errors) < 1
+
+
 class TestGradients:
     def test_quickly(self, quickly, load):
         rows = quickly("gradients", "--seeds", 0)

@@ -7,10 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from minires.backend import half
 from minires.losses import cross_entropy
 from minires.models import resnet20
 from minires.modes import no_grad
 from minires.optim import SGD
+from minires.training import loss_and_gradients
 
 ROOT = Path(__file__).resolve().parents[1]
 BENCHMARKS = ROOT / "benchmarks"
@@ -185,3 +187,34 @@ def test_published_weights(torch, pytorch_resnet20):
         logits, their_logits = ours(x)[0], theirs(torch.tensor(x)).numpy()
     assert np.ptp(their_logits) > 5  # trained weights have opinions
     np.testing.assert_allclose(logits, their_logits, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["float16", "bfloat16"])
+def test_halves_lose_what_pytorchs_autocast_loses(torch, pair_of_networks, name):
+    """The error of the gradients against float64: of each network its own, medians over the parameters."""
+    pytest.importorskip("ml_dtypes")
+    x, labels = batch(8, np.float32, 0)
+    target, scale = torch.from_numpy(labels), 1024.0
+    gradients = {}
+    for precision in ("float64", name):
+        ours, theirs = pair_of_networks("A", np.float64 if precision == "float64" else np.float32)
+        images = x.astype(ours.fc.weight.data.dtype)
+        options = {} if precision == "float64" else {"dtype": half(name), "scale": np.asarray(np.float32(scale))}
+        loss_and_gradients(ours, images, labels, **options)
+        with torch.autocast("cpu", getattr(torch, name), enabled=precision == name):
+            loss = torch.nn.functional.cross_entropy(theirs(torch.from_numpy(images)), target)
+        (loss * (scale if precision == name else 1)).backward()
+        found = dict(theirs.named_parameters())
+        gradients[precision] = {
+            key: (parameter.grad, found[key].grad.numpy() / (scale if precision == name else 1))
+            for key, parameter in ours.named_parameters()
+        }
+    errors = [
+        [
+            np.linalg.norm(got - want) / np.linalg.norm(want)
+            for got, want in zip(pair, gradients["float64"][key], strict=True)
+        ]
+        for key, pair in gradients[name].items()
+    ]
+    ours, theirs = np.median(errors, axis=0)
+    assert 0.5 * theirs < ours < 1.5 * theirs

@@ -1,12 +1,12 @@
 """What numbers of 16 bits lose: gradients layer by layer against float64, and training with and without loss scaling.
 
-    python examples/experiments/precision.py --data-dir DIR --device gpu      two minutes on an H100
+    python examples/experiments/precision.py --data-dir DIR --device gpu      a minute on an H100
     python examples/experiments/precision.py --data-dir DIR --quick           does it run?
 
 ResNet-20 on CIFAR-10, batches of 1,024. The relative error |g - g64| / |g64| of the gradient of each convolution's
 weights on the first batch of training images, at initialisation and after the float32 run; and the share of numbers in
 the gradient that reaches the first convolution that are 0. Then a training run in each precision, float16 also without
-loss scaling, of all else alike. Writes results.csv, training.csv and results.png into --out.
+loss scaling, of all else alike. Writes results.csv (of the gradients) and results.png into --out, a result.json a run.
 """
 
 import sys
@@ -133,12 +133,8 @@ def run(args):
 
 
 def write(out, rows, trained):
-    """results.csv, training.csv, results.png, and tables on standard output."""
+    """results.csv, results.png, and tables on standard output."""
     write_csv(out / "results.csv", COLUMNS, rows)
-    history = [
-        {"run": kind, "seed": seed, **row} for (kind, seed), found in trained.items() for row in found["history"]
-    ]
-    write_csv(out / "training.csv", _shared.COLUMNS, history)
     head = " | ".join(f"{when}: {what}" for when in WHEN for what in ("first layer", "median", "zeros"))
     print(f"\n| relative error of gradients | {head} |\n{'|---' * 7}|")
     for kind in KINDS:
