@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from minires import layers, losses, optim
-from minires.backend import array_module, device_of, to_device, to_numpy
+from minires.backend import array_module, device_of, half, to_device, to_numpy
 from minires.losses import cross_entropy, mse_loss
 from minires.models import plain8, resnet8, simple_cnn
 from minires.module import Module, Parameter
@@ -130,6 +130,20 @@ OPTIMIZERS = {
     "AdamW": lambda params: optim.AdamW(params, 1e-3, decay_bias_and_norm=False),
     "RMSprop": lambda params: optim.RMSprop(params, 1e-3, momentum=0.9, centered=True),
 }
+
+
+LOSSES = {"cross_entropy", "_weighted_cross_entropy", "mse_loss"}
+WITH_PARAMETERS = {"conv2d", "linear", "_batch_norm", "_batch_norm_relu"}
+
+
+def half_inputs(case, name):
+    """Inputs of an operation other than a loss, images in 16 bits and parameters in float32."""
+    arrays = case.inputs(np.float32)
+    first, among = arrays[0].shape, case.function.__name__ in WITH_PARAMETERS
+    return [
+        array if number >= len(case.shapes) or (among and number and array.shape != first) else array.astype(half(name))
+        for number, array in enumerate(arrays)
+    ]
 
 
 def missing_cases():

@@ -10,10 +10,12 @@ from unittest import mock
 import cupy_double
 import numpy as np
 from device_cases import (
+    LOSSES,
     MODELS,
     MODULES,
     OPERATIONS,
     OPTIMIZERS,
+    half_inputs,
     run_module,
     run_operation,
     run_optimizer,
@@ -23,9 +25,12 @@ from device_cases import (
 from minires import models
 from minires.backend import count_largest, to_device
 from minires.backend.gpu import compiling, graphs, parameters, products
+from minires.backend.halves import HALVES, widened
 from minires.data import Augment, Loader
 from minires.models.fold import fold
 from minires.modes import no_grad
+from minires.precision import options_for
+from minires.training import train_step
 
 NETWORKS = {"resnet20": (models.resnet20, 32), "resnet18": (models.resnet18, 64)}  # and the size of an image
 
@@ -58,7 +63,7 @@ def every_kernel():
         return lambda *launch: None
 
     def multiplied(a, b, out=None, tf32=False):
-        return cupy_double.empty((a.shape[0], b.shape[1]), a.dtype) if out is None else out
+        return cupy_double.empty((a.shape[0], b.shape[1]), widened(a.dtype)) if out is None else out
 
     with (
         mock.patch.dict(sys.modules, cupy=cupy_double),
@@ -69,6 +74,8 @@ def every_kernel():
     ):
         for dtype in ("float32", "float64"):
             _run_everything(dtype)
+        for name in HALVES:
+            _run_halves(name)
         if None in parameters._made.values():
             raise AssertionError("an element-wise function of the library became no kernel")
     return sorted(found)
@@ -91,6 +98,21 @@ def _run_everything(dtype):
     _run_recorded(dtype)
     _run_augmented()
     count_largest(to_device(np.ones((3, 4), dtype), "gpu"), to_device(np.arange(3), "gpu"))
+
+
+def _run_halves(name):
+    for case in OPERATIONS:
+        if case.function.__name__ not in LOSSES:
+            arrays = [to_device(array, "gpu") for array in half_inputs(case, name)]
+            y, backward = case.function(*arrays, **case.options)
+            backward(cupy_double.ones_like(y))
+    networks = [(make, shape) for make, shape in MODELS.values()]
+    for make, shape in [*networks, *((make, (1, size, size, 3)) for make, size in NETWORKS.values())]:
+        model = make() if (make, shape) in networks else make(rng=0)
+        for kind in OPTIMIZERS.values():
+            optimizer = kind(model.to("gpu").parameters())
+            labels = to_device(np.zeros(shape[0], np.int64), "gpu")
+            train_step(model, optimizer, to_device(np.ones(shape, "f"), "gpu"), labels, **options_for(model, name))
 
 
 def _run_folded(dtype):

@@ -9,7 +9,7 @@ import sys
 import cupy_double
 import numpy as np
 import pytest
-from device_cases import MODELS, OPERATIONS
+from device_cases import LOSSES, MODELS, OPERATIONS, half_inputs
 
 from minires import models, optim
 from minires.backend import DeviceError, half, matmul, resolve_device, to_device, to_numpy
@@ -22,8 +22,6 @@ from minires.training import train_step
 
 pytest.importorskip("ml_dtypes")
 EPS = {"float16": 2.0**-11, "bfloat16": 2.0**-8, "tf32": 2.0**-11}  # half the distance from 1 to the next number
-LOSSES = {"cross_entropy", "_weighted_cross_entropy", "mse_loss"}
-WITH_PARAMETERS = {"conv2d", "linear", "_batch_norm", "_batch_norm_relu"}
 CASES = {str(case): case for case in OPERATIONS if case.function.__name__ not in LOSSES}
 
 
@@ -49,16 +47,6 @@ def device(request, monkeypatch):
     return "cpu" if request.param == "cpu" else "gpu"
 
 
-def inputs_of(case, name):
-    """(x, others) in the dtypes that they may have, x and other images being halves."""
-    dtype, arrays = half(name), case.inputs(np.float32)
-    given = []
-    for number, array in enumerate(arrays):
-        is_parameter = case.function.__name__ in WITH_PARAMETERS and number > 0 and array.shape != arrays[0].shape
-        given.append(array if is_parameter or number >= len(case.shapes) else array.astype(dtype))
-    return given
-
-
 def run(case, arrays, dy, device="cpu"):
     """[y, gradients...] as NumPy's arrays."""
     y, backward = case.function(*(to_device(array, device) for array in arrays), **case.options)
@@ -72,7 +60,7 @@ def run(case, arrays, dy, device="cpu"):
 def test_operations(case, name, device):
     """Beside float64 of the same numbers: what is stored is off by a rounding or two, what is summed by the inputs'."""
     case, dtype = CASES[case], half(name)
-    arrays = inputs_of(case, name)
+    arrays = half_inputs(case, name)
     exact = [array.astype(np.float64) if array.dtype.kind in "fV" else array for array in arrays]
     shape = case.function(*(array.copy() for array in exact), **case.options)[0].shape
     dy = np.random.default_rng(1).standard_normal(shape).astype(dtype)
