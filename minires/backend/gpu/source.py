@@ -162,7 +162,9 @@ KERNEL col2im(const Item *patches, Item *dx, Index n, T zero) {
                 for (int k = 0; k < WIDTH; k++) sum[k] += (T)copy.numbers[k];
             }
         }
-        for (int k = 0; k < WIDTH; k++) dx[at].numbers[k] = sum[k];
+        Item result;  // so that it is written as one
+        for (int k = 0; k < WIDTH; k++) result.numbers[k] = sum[k];
+        dx[at] = result;
     }
 }
 """
