@@ -71,7 +71,7 @@ class Module:
 
     def children(self) -> Iterator[tuple[str, "Module"]]:
         """(name, module) for each module directly inside this one, in order of definition."""
-        for name, value in vars(self).items():
+        for name, value in list(vars(self).items()):  # another thread may set an attribute meanwhile
             if isinstance(value, Module):
                 yield name, value
             elif isinstance(value, _CONTAINERS) and _hides_modules(value):

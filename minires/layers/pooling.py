@@ -60,7 +60,7 @@ def avg_pool2d(x: Array, kernel_size: Pair, stride: Pair | None = None, padding:
         dx = empty(shape, like=dy)
 
         def backward_block(images):
-            share = dy[images][:, :, :, None, None, :] / (KH * KW)
+            share = (dy[images][:, :, :, None, None, :] / (KH * KW)).astype(dtype, copy=False)
             dx[images] = col2im(xp.broadcast_to(share, (len(share), OH, OW, KH, KW, C)), (H, W), strides, sides)
 
         for_each_block(backward_block, dx, 2 * patches_bytes)
@@ -83,7 +83,8 @@ def global_avg_pool2d(x: Array) -> tuple[Array, Backward]:
 
     def backward(dy):
         check_gradient("global_avg_pool2d", dy, (N, C), dtype)
-        return xp.broadcast_to((dy / (H * W))[:, None, None, :], (N, H, W, C)).copy()
+        share = (dy / (H * W)).astype(dtype, copy=False)
+        return xp.broadcast_to(share[:, None, None, :], (N, H, W, C)).copy()
 
     return y, backward
 
