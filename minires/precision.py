@@ -36,13 +36,12 @@ def use_tf32(model: Module, tf32: bool = True) -> Module:
 
 
 def options_for(model: Module, precision: str) -> dict[str, Any]:
-    """The `dtype` and `scaler` that `train_step` needs for a precision; for tf32 the model itself is told.
+    """The `dtype` and `scaler` for `train_step` in this precision; whether it is tf32, the model's layers are told.
 
     Raises ValueError as `activations` does.
     """
     dtype = activations(precision)
-    if precision == "tf32":
-        use_tf32(model)
+    use_tf32(model, precision == "tf32")
     return {"dtype": dtype, "scaler": GradScaler() if precision == "float16" else None}
 
 
@@ -60,7 +59,9 @@ class GradScaler:
     scale <- scale * backoff_factor where a gradient is infinite or NaN, and that step is not taken;
     scale <- scale * growth_factor after growth_interval steps in a row that were.
 
-    scale and the count of those steps are arrays (), on the device of the gradients: nobody waits for them.
+    scale and the count of those steps are arrays (), on the device of the gradients: nobody waits for them. scale stops
+    where float32 does; where it has fallen below LEAST_SCALE, `check` raises, which a Trainer asks before each save.
+    Unlike PyTorch's, its step expects gradients that are divided by scale already, as `loss_and_gradients` leaves them.
     Raises ValueError for numbers that cannot work.
     Source: Micikevicius et al. 2018, section 3.2; the numbers are PyTorch's.
     """
@@ -72,11 +73,17 @@ class GradScaler:
         backoff_factor: float = 0.5,
         growth_interval: int = 2000,
     ) -> None:
-        if not (0 < init_scale < np.inf and growth_factor > 1 and 0 < backoff_factor < 1 and growth_interval >= 1):
+        numbers = (init_scale, growth_factor, backoff_factor, growth_interval)
+        if not (
+            all(isinstance(number, (int, float, np.number)) and np.isfinite(number) for number in numbers)
+            and _is_scale(init_scale)
+            and growth_factor > 1 > backoff_factor > 0
+            and growth_interval >= 1
+        ):
             raise ValueError(
                 f"GradScaler: init_scale {init_scale}, growth_factor {growth_factor}, backoff_factor {backoff_factor}, "
-                f"growth_interval {growth_interval}: need init_scale > 0, growth_factor > 1, 0 < backoff_factor < 1, "
-                "growth_interval >= 1"
+                f"growth_interval {growth_interval}: need an init_scale > 0 of float32, growth_factor > 1, "
+                "0 < backoff_factor < 1, growth_interval >= 1"
             )
         self.scale: Array = np.asarray(np.float32(init_scale))
         self.taken: Array = np.asarray(np.float32(0))
@@ -115,11 +122,18 @@ class GradScaler:
 
     def load_state_dict(self, state: dict[str, Any]) -> "GradScaler":
         """Take up a `state_dict`. Raises ValueError for one that is not of this kind; returns self."""
-        if set(state) != {"scale", "taken"} or not 0 < float(state["scale"]) < np.inf or not float(state["taken"]) >= 0:
+        fits = set(state) == {"scale", "taken"} and all(isinstance(n, (int, float, np.number)) for n in state.values())
+        if not fits or not _is_scale(state["scale"]) or not 0 <= state["taken"] < np.inf:
             raise ValueError(f"state {state} does not fit GradScaler: load what GradScaler.state_dict() returned")
         device = device_of(self.scale)
         self.scale, self.taken = (np.asarray(np.float32(state[name])) for name in ("scale", "taken"))
         return self.to(device)
+
+
+def _is_scale(number):
+    """Whether float32 has a number for it that is neither 0 nor infinite."""
+    with np.errstate(over="ignore", under="ignore"):
+        return bool(0 < np.float32(number) < np.inf)
 
 
 def _divided(gradient, scale):

@@ -276,6 +276,9 @@ def test_state_of_a_scaler():
     ):
         with pytest.raises(ValueError, match="does not fit GradScaler"):
             scaler.load_state_dict(wrong)
+    for wrong in ({"init_scale": 1e40}, {"init_scale": 1e-50}, {"init_scale": "a"}, {"growth_factor": np.nan}):
+        with pytest.raises(ValueError, match="GradScaler: init_scale"):
+            GradScaler(**wrong)
     for wrong in ({"init_scale": 0}, {"growth_factor": 1}, {"backoff_factor": 1}, {"growth_interval": 0}):
         with pytest.raises(ValueError, match="GradScaler: init_scale"):
             GradScaler(**wrong)

@@ -52,8 +52,10 @@ class Watcher:
         self.tell(self.title)
         images = f"{sizes['train']:,} training, {sizes['val']:,} validation, {sizes['test']:,} test"
         self.tell(f"{config['parameters']:,} parameters; images: {images}")
-        self.tell(f"{settings['recipe']} recipe: {settings['epochs']} epochs, batch size {settings['batch_size']}, "
-                  f"{settings['optimizer']}, learning rate {settings['lr']:g}, {settings['schedule']}")  # fmt: skip
+        precision = "" if settings["precision"] == "float32" else f", {settings['precision']}"
+        how = f"{settings['epochs']} epochs, batch size {settings['batch_size']}, {settings['optimizer']}"
+        rates = f"learning rate {settings['lr']:g}, {settings['schedule']}{precision}"
+        self.tell(f"{settings['recipe']} recipe: {how}, {rates}")
         for line in described(config.get("legs", [])):
             self.tell(line)
         self.tell(f"writing to {trainer.folder}")
