@@ -11,6 +11,13 @@ from minires.cli.recording import environment
 from minires.files import write_atomically
 
 
+def in_a_sentence(error):
+    """What a benchmark of a GPU ends with; where there is none, also what it does without one."""
+    if isinstance(error, backend.DeviceError):
+        return f"error: {error.for_scripts.removesuffix(', or use --device cpu')}; to see it run without one: --double"
+    return f"error: {error}"
+
+
 def at_least_one(text):
     number = int(text)
     if number < 1:

@@ -176,7 +176,7 @@ def parse(argv):
         if not args.double:
             backend.resolve_device("gpu")
     except (ValueError, backend.DeviceError) as error:
-        sys.exit(f"error: {error}")
+        sys.exit(command_line.in_a_sentence(error))
     return args
 
 

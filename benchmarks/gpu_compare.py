@@ -212,7 +212,7 @@ def parse(argv):
     try:
         backend.resolve_device("gpu")
     except backend.DeviceError as error:
-        sys.exit(f"error: {error}")
+        sys.exit(command_line.in_a_sentence(error))
     return args
 
 

@@ -385,7 +385,7 @@ def parse(argv):
         if not args.double:
             backend.resolve_device("gpu")
     except (ValueError, backend.DeviceError) as error:
-        sys.exit(f"error: {error}")
+        sys.exit(command_line.in_a_sentence(error))
     if args.double:
         args.cases = [Tiny("resnet8", case.training, 2) for case in args.cases[:1]]
     return args
