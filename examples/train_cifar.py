@@ -86,6 +86,8 @@ def run(given):
         if name in given and "evaluate" not in given:
             flag = {"order": "channel-order"}.get(name, name)
             raise ValueError(f"--{flag} is of a file of weights: give it with --evaluate, or leave it out")
+    if "evaluate" in given and given.get("precision", "float32") != "float32":
+        raise ValueError(f"--precision {given['precision']} is of a training, results are in float32: leave it out")
     if "evaluate" in given:
         work, settings = evaluate_weights, evaluation_settings(given)
     elif "resume" in given:

@@ -4,9 +4,10 @@ import inspect
 from dataclasses import dataclass, field
 
 import numpy as np
+import pytest
 
 from minires import layers, losses, optim
-from minires.backend import array_module, device_of, half, to_device, to_numpy
+from minires.backend import DeviceError, array_module, device_of, half, resolve_device, to_device, to_numpy
 from minires.losses import cross_entropy, mse_loss
 from minires.models import plain8, resnet8, simple_cnn
 from minires.module import Module, Parameter
@@ -132,6 +133,17 @@ OPTIMIZERS = {
 }
 
 
+def _why_not():
+    """Why there is no GPU, or an empty string."""
+    try:
+        resolve_device("gpu")
+    except DeviceError as error:
+        return str(error)
+    return ""
+
+
+_REASON = _why_not()
+GPU = pytest.param("gpu", marks=[pytest.mark.gpu, pytest.mark.skipif(bool(_REASON), reason=_REASON)])  # of a fixture
 LOSSES = {"cross_entropy", "_weighted_cross_entropy", "mse_loss"}
 WITH_PARAMETERS = {"conv2d", "linear", "_batch_norm", "_batch_norm_relu"}
 

@@ -9,10 +9,10 @@ import sys
 import cupy_double
 import numpy as np
 import pytest
-from device_cases import LOSSES, MODELS, OPERATIONS, half_inputs
+from device_cases import GPU, LOSSES, MODELS, OPERATIONS, half_inputs
 
 from minires import models, optim
-from minires.backend import DeviceError, half, matmul, resolve_device, to_device, to_numpy
+from minires.backend import half, matmul, to_device, to_numpy
 from minires.layers import Conv2d, Linear, conv2d, linear
 from minires.losses import cross_entropy, mse_loss
 from minires.parameter import Parameter
@@ -25,21 +25,7 @@ EPS = {"float16": 2.0**-11, "bfloat16": 2.0**-8, "tf32": 2.0**-11}  # half the d
 CASES = {str(case): case for case in OPERATIONS if case.function.__name__ not in LOSSES}
 
 
-def _why_not():
-    try:
-        resolve_device("gpu")
-    except DeviceError as error:
-        return str(error)
-    return ""
-
-
-_REASON = _why_not()
-
-
-_GPU = pytest.param("gpu", marks=[pytest.mark.gpu, pytest.mark.skipif(bool(_REASON), reason=_REASON)])
-
-
-@pytest.fixture(params=["cpu", "double", _GPU])
+@pytest.fixture(params=["cpu", "double", GPU])
 def device(request, monkeypatch):
     """Where arrays are to be."""
     if request.param == "double":

@@ -107,3 +107,8 @@ def test_bfloat16_without_its_package(main, monkeypatch, tmp_path):
     code, _, err = main(*FAST, "--precision", "bfloat16", "--out", tmp_path / "out")
     assert code == 1 and "pip install ml_dtypes" in one_sentence(err)
     assert not (tmp_path / "out").exists()
+
+
+def test_results_are_in_float32(main, tmp_path):
+    code, _, err = main("--evaluate", tmp_path / "weights", "--precision", "float16")
+    assert code == 1 and "--precision float16 is of a training, results are in float32" in one_sentence(err)

@@ -6,9 +6,10 @@ import sys
 import cupy_double
 import numpy as np
 import pytest
+from device_cases import GPU
 
 from minires import models, optim
-from minires.backend import DeviceError, memory_peak, resolve_device, to_device, to_numpy
+from minires.backend import memory_peak, to_device, to_numpy
 from minires.backend.gpu import memory
 from minires.backend.gpu.graphs import Graph
 from minires.backend.gpu.products import product
@@ -19,20 +20,7 @@ from minires.sequential import Sequential
 from minires.training import train_step
 
 
-def _why_not():
-    """Why there is no GPU, or an empty string."""
-    try:
-        resolve_device("gpu")
-    except DeviceError as error:
-        return str(error)
-    return ""
-
-
-_REASON = _why_not()
-_GPU = pytest.param("gpu", marks=[pytest.mark.gpu, pytest.mark.skipif(bool(_REASON), reason=_REASON)])
-
-
-@pytest.fixture(params=["double", _GPU])
+@pytest.fixture(params=["double", GPU])
 def replays(request, monkeypatch):
     """On CuPy's double and on a GPU: a list to which each replay of a graph appends the graph."""
     if request.param == "double":
