@@ -56,7 +56,7 @@ def test_operations(case, name, device):
     for number, (got, want) in enumerate(zip(found, wanted, strict=True)):
         assert got.dtype == (np.float32 if number and got.shape in parameters else dtype)
         error = np.linalg.norm(got.astype(np.float64) - want) / max(1e-30, np.linalg.norm(want))
-        assert error < 3 * EPS[name], f"{number}: {error}"
+        assert error < (3 * EPS[name] if got.dtype == dtype else 1e-5), f"{number}: {error}"
 
 
 @pytest.mark.parametrize("name", ["float16", "bfloat16"])
@@ -116,7 +116,8 @@ def test_tf32_reaches_all_three_products(device, stride):
     results = {}
     for tf32 in (False, True):
         y, backward = conv2d(to_device(x, device), to_device(weight, device), None, stride, 1, tf32=tf32)
-        results[tf32] = [to_numpy(array) for array in (y, *backward(y))]
+        dy = to_device(np.random.default_rng(1).standard_normal(y.shape).astype("f"), device)  # the same for both
+        results[tf32] = [to_numpy(array) for array in (y, *backward(dy))]
     for plain, rounded in zip(results[False], results[True], strict=True):
         error = np.linalg.norm(plain - rounded) / np.linalg.norm(plain)
         assert 1e-6 < error < 3 * EPS["tf32"]
