@@ -5,7 +5,7 @@ docs/scaling.md.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -31,8 +31,8 @@ class Found:
 
     loss: Array
     right: Array
-    stops: int
-    own: dict[int, Array]
+    stops: int = 0
+    own: dict[int, Array] = field(default_factory=dict)
 
 
 def sharded_step(

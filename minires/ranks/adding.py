@@ -16,9 +16,7 @@ Exchange = Callable[[Array, Sequence[int]], Array]
 Spread = Callable[[Array], Array]  # a part (n,) of each rank -> (W * n,)
 
 
-def add_over_ranks(
-    sums: TreeSum, shards: Sequence[range], exchange: Exchange, spread: Spread
-) -> list[Array]:
+def add_over_ranks(sums: TreeSum, shards: Sequence[range], exchange: Exchange, spread: Spread) -> list[Array]:
     """The total of everybody's `sums`, on every rank; shards: those of each rank.
 
     The arrays of one dtype are one flat buffer.   exchange, spread: how numbers get from rank to rank.
@@ -58,4 +56,3 @@ def _parts(values, ranks):
     for row, arrays in zip(rows, values, strict=True):
         row[:size] = xp.concatenate([array.reshape(-1) for array in arrays])
     return xp.ascontiguousarray(rows.reshape(len(values), ranks, each).swapaxes(0, 1))
-

@@ -8,6 +8,7 @@ Lines of JSON from a rank: {"rank", "host", "pid", "token"} first; then {"calls"
 "timeout"} when training begins, {"failed", "code"}, {"bye"}. To a rank, when all must end: {"end": code}.
 """
 
+import contextlib
 import json
 import os
 import selectors
@@ -49,10 +50,8 @@ class Rank:
 
     def tell(self, **what: Any) -> None:
         """Say something to it, if it still listens."""
-        try:
+        with contextlib.suppress(OSError):
             self.connection.sendall(json.dumps(what).encode() + b"\n")
-        except OSError:
-            pass
 
 
 class Guard:
@@ -162,10 +161,8 @@ class Guard:
         here = next((rank.host for rank in self.ranks.values() if rank.number == 0), None)
         for key in list(self.selector.get_map().values()):
             if key.data is not None and key.data.host == here and key.data.pid:
-                try:
+                with contextlib.suppress(OSError):
                     os.kill(key.data.pid, signal.SIGKILL)  # stopped, or so deep in a call that no thread of it runs
-                except OSError:
-                    pass
         return code
 
 

@@ -11,14 +11,21 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from minires.ranks.mpi import MPIRanks
+from typing import Any, Protocol
 
 EVERY = 0.5  # seconds between two words
 LAST_WORDS = 8.0  # seconds in which the guard must have ended a rank that has told it of its failure
+
+
+class Watched(Protocol):
+    """What is told of a rank: which it is, and how it goes."""
+
+    rank: int
+    hosts: Sequence[str]
+    calls: int
+    waiting: bool
 
 
 def start_guard(size: int) -> dict[str, Any]:
@@ -47,7 +54,7 @@ def _names_of_this_host():
 class Guarded:
     """The connection of one rank, with a thread that says how it goes and ends the process when it must end."""
 
-    def __init__(self, ranks: MPIRanks, guard: dict[str, Any]) -> None:
+    def __init__(self, ranks: Watched, guard: dict[str, Any]) -> None:
         self.ranks = ranks
         nearby = ranks.hosts[0] == ranks.hosts[ranks.rank]
         self.connection = _connection((["127.0.0.1"] if nearby else []) + guard["hosts"], guard["port"])
@@ -62,11 +69,10 @@ class Guarded:
         with self.lock, contextlib.suppress(OSError):
             self.connection.sendall(json.dumps(what).encode() + b"\n")
 
-    def failed(self, sentence: str, code: int) -> int:
-        """Tell of this rank's failure, which ends all; the exit code, where nobody has ended this one."""
+    def failed(self, sentence: str, code: int) -> None:
+        """Tell of this rank's failure, which ends all: this returns where nobody has ended this one."""
         self.tell(failed=sentence, code=code)
         time.sleep(LAST_WORDS)
-        return code
 
     def close(self) -> None:
         """Say goodbye."""
@@ -109,6 +115,6 @@ def _connection(hosts, port):
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             return connection
     raise OSError(
-        f"the ranks are watched over at port {port} of {hosts[-1]}, which this host cannot reach: open it for the hosts "
-        "of a training, as MPI's own ports are"
+        f"the ranks are watched over at port {port} of {hosts[-1]}, which this host cannot reach: open its ports for "
+        "the hosts of a training, as MPI needs it too"
     )

@@ -16,6 +16,7 @@ import numpy as np
 from minires.backend import device_of, to_device, to_numpy
 from minires.ranks.adding import add_over_ranks
 from minires.ranks.alone import Ranks
+from minires.ranks.guarded import Guarded, start_guard
 from minires.ranks.sharing import arrays_in_a_file, arrays_of_a_file
 from minires.shards import Node, TreeSum
 from minires.types import Array
@@ -37,6 +38,7 @@ class MPIRanks(Ranks):
         self._mpi, self._comm = MPI, comm.Dup()  # messages of others cannot get between ours
         self._local = comm.Split_type(MPI.COMM_TYPE_SHARED)
         self.calls, self.waiting, self.waited = 0, False, 0.0
+        self._guarded: Guarded | None = None
         self.rank, self.size = comm.rank, comm.size
         self.local_rank, self.local_size = self._local.rank, self._local.size
         self.hosts = self.gather(MPI.Get_processor_name())
@@ -87,13 +89,33 @@ class MPIRanks(Ranks):
             if self._local.rank == 0:
                 path.unlink(missing_ok=True)
 
+    # What watches over them -------------------------------------------------------------------------------------
+
+    def watch(self) -> None:
+        self._guarded = Guarded(self, self.on_first(lambda: start_guard(self.size)))
+
+    def training(self, go_on: str, timeout: float) -> None:
+        if self._guarded and self.first:
+            self._guarded.tell(go_on=go_on, timeout=timeout)
+
+    def failed(self, sentence: str, code: int) -> None:
+        if self._guarded:
+            self._guarded.failed(sentence, code)
+        self._mpi.COMM_WORLD.Abort(code)
+
+    def close(self) -> None:
+        if self._guarded:
+            self._guarded.close()
+
+    # How --------------------------------------------------------------------------------------------------------
+
     def _gathered(self, thing, comm):
         own = np.frombuffer(pickle.dumps(thing), np.uint8)
         lengths = np.empty(comm.size, np.int64)
         self._wait(comm.Iallgather(np.array([len(own)]), lengths))
         whole = np.empty(lengths.sum(), np.uint8)
         self._wait(comm.Iallgatherv(own, [whole, (lengths.tolist(), None)]))
-        return [pickle.loads(part) for part in np.split(whole, lengths.cumsum()[:-1])]
+        return [pickle.loads(part.data) for part in np.split(whole, lengths.cumsum()[:-1])]
 
     def _broadcast(self, thing, comm):
         whole = np.frombuffer(pickle.dumps(thing) if comm.rank == 0 else b"", np.uint8)
@@ -101,7 +123,7 @@ class MPIRanks(Ranks):
         self._wait(comm.Ibcast(length))
         whole = whole.copy() if comm.rank == 0 else np.empty(int(length[0]), np.uint8)
         self._wait(comm.Ibcast(whole))
-        return thing if comm.rank == 0 else pickle.loads(whole)
+        return thing if comm.rank == 0 else pickle.loads(whole.data)
 
     def _on_its_first(self, function, comm):
         result, error = None, None
@@ -127,7 +149,7 @@ class MPIRanks(Ranks):
 
 
 def portable(error: Exception | None) -> Exception | None:
-    """An exception that reaches another process with its text: itself or, where it does not, the next above of Python's."""
+    """An exception that reaches another process with its text: itself, or the next above it of Python's."""
     if error is None:
         return None
     try:
