@@ -33,6 +33,7 @@ from minires.cli.console import Parser, in_flags
 from minires.cli.pictures import check_range
 from minires.cli.saved import Script
 from minires.cli.settings import FIRST, LAST, add_arguments, make_loaders
+from minires.cli.together import prepare_device, settle_shards
 from minires.cli.weights import add_weights_arguments, known_of_weights, note_assumed
 from minires.data.folders import read_image_folder
 from minires.data.images import Preprocessing
@@ -70,26 +71,28 @@ OF_FOLDERS = ("test_folder", "skip_broken", "splits", "labels", "label_columns",
 
 def main():
     """Run the command line; returns the exit code."""
-    return runs.call(run, lambda: vars(command_line().parse_args()))
+    return runs.call_together(run, lambda: vars(command_line().parse_args()))
 
 
-def run(given):
+def run(given, ranks):
     """Do what the command line asks for; returns the exit code."""
     script = Script(command_line(), DEFAULTS, (RECIPE,), "train_cifar.py")
-    settings = legs.resumed_settings(given, script) if "resume" in given else settings_of(given)
-    device = runs.prepare_device(settings, given)
     resumes = "resume" in given
+    settings = ranks.on_first(lambda: legs.resumed_settings(given, script)) if resumes else settings_of(given)
+    settle_shards(settings, ranks)
+    device = prepare_device(settings, given, ranks=ranks)
     weights, began, config = where_it_stands(settings["found"]) if resumes else (settings["weights"], None, None)
-    state, metadata = pretrained.read(weights, **({} if resumes else known_of_weights(settings)))
+    known = {} if resumes else known_of_weights(settings)
+    state, metadata = ranks.on_first(lambda: pretrained.read(weights, **known))
     announce(weights, metadata)
     preprocessing = Preprocessing(**metadata["preprocessing"])
-    dataset = load_dataset(settings, preprocessing)
+    dataset = load_dataset(settings, preprocessing, ranks)
     if resumes:
         refuse_changed_folder(given["resume"], settings, dataset, config)
     try:
-        return finetune(settings, dataset, device, state, metadata, preprocessing, began)
+        return finetune(settings, dataset, device, state, metadata, preprocessing, ranks, began)
     except backend.out_of_memory() as error:
-        return runs.out_of_memory(settings, given, error)
+        raise runs.out_of_memory(settings, given, error) from error
 
 
 def where_it_stands(found):
@@ -150,10 +153,10 @@ def announce(path, metadata):
     note_assumed(metadata)
 
 
-def load_dataset(settings, preprocessing):
+def load_dataset(settings, preprocessing, ranks):
     """CIFAR-10 (or the synthetic shapes), or the pictures of a folder."""
     if settings["image_folder"] is None:
-        dataset = runs.load_dataset(settings)
+        dataset = runs.load_dataset(settings, ranks=ranks)
         if preprocessing.size != 32:
             raise ValueError(
                 f"--dataset {settings['dataset']}: its images are 32x32, these weights are for {preprocessing.size}x"
@@ -248,7 +251,7 @@ def make_optimizer(settings, model):
     return optim.SGD(groups, settings["lr"], momentum=0.9, nesterov=True, weight_decay=settings["weight_decay"])
 
 
-def finetune(settings, dataset, device, state, metadata, preprocessing, began=None):
+def finetune(settings, dataset, device, state, metadata, preprocessing, ranks, began=None):
     """Train, or go on training, and test the best model; returns the exit code.
 
     began: how many epochs the run to go on with has finished; None for a new run.
@@ -257,7 +260,7 @@ def finetune(settings, dataset, device, state, metadata, preprocessing, began=No
     model.to(device)
     settings |= {"model": metadata["model"], "recipe": RECIPE, "optimizer": "sgd"}
     normalisation, test_size = (preprocessing.mean, preprocessing.std), max(1, min(settings["batch_size"], 500))
-    loaders = make_loaders(settings, dataset, device, *normalisation, preprocessing.size // 8, test_size)
+    loaders = make_loaders(settings, dataset, device, *normalisation, preprocessing.size // 8, test_size, ranks)
     parts = frozen_parts(model, settings["freeze"])
 
     def freeze_or_not(epoch):
@@ -277,7 +280,7 @@ def finetune(settings, dataset, device, state, metadata, preprocessing, began=No
         "fingerprint": dataset.fingerprint,
     }
     optimizer = make_optimizer(settings, model)
-    return runs.train(settings, dataset, device, model, optimizer, loaders, facts, freeze_or_not, "finetune")
+    return runs.train(settings, dataset, device, model, optimizer, loaders, facts, freeze_or_not, "finetune", ranks)
 
 
 def command_line():
@@ -317,6 +320,7 @@ def command_line():
     add_arguments(parser, "--label-smoothing")
     add("--augment", action=argparse.BooleanOptionalAction, help="pad, crop and flip training images (default)")
     add_arguments(parser, "--seed", "--val-split", "--limit-train", "--limit-test", "--device", "--threads")
+    add_arguments(parser, "--shards", "--timeout")
     add("--out", metavar="DIR", help="folder of the run; default: runs/<time>-finetune")
     add_arguments(parser, "--best", "--patience", "--save-every", "--precision", "--cuda-graph", "--no-progress")
     add("--resume", metavar="DIR", help="go on with the run in this folder; longer with more --epochs and --lr")

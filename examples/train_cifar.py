@@ -33,6 +33,7 @@ from minires.cli.console import Parser, evaluation_table, fail, one_of
 from minires.cli.saved import Script
 from minires.cli.settings import FIRST, LAST, add_arguments, make_loaders
 from minires.cli.testing import test_figures
+from minires.cli.together import prepare_device, settle_shards
 from minires.cli.weights import KNOWN, add_weights_arguments, known_of_weights, note_assumed
 from minires.data.images import Preprocessing
 from minires.precision import options_for
@@ -75,10 +76,10 @@ SIMPLE_CNN_LR = 0.05  # of SGD: it has no batch norm, and at the recipes' 0.4 it
 
 def main():
     """Run the command line; returns the exit code."""
-    return runs.call(run, lambda: vars(command_line().parse_args()))
+    return runs.call_together(run, lambda: vars(command_line().parse_args()))
 
 
-def run(given):
+def run(given, ranks):
     """Do what the command line asks for; returns the exit code."""
     if "json" in given and "evaluate" not in given:
         raise ValueError("--json goes with --evaluate: a run writes result.json into its folder")
@@ -89,20 +90,33 @@ def run(given):
     if "evaluate" in given and given.get("precision", "float32") != "float32":
         raise ValueError(f"--precision {given['precision']} is of a training, results are in float32: leave it out")
     if "evaluate" in given:
-        work, settings = evaluate_weights, evaluation_settings(given)
+        work, settings = evaluate_weights, ranks.on_first(lambda: evaluation_settings(given))
     elif "resume" in given:
         script = Script(command_line(), DEFAULTS, tuple(RECIPES), "finetune.py")
-        work, settings = train, legs.resumed_settings(given, script)
+        work, settings = train, ranks.on_first(lambda: legs.resumed_settings(given, script))
     else:
         work = overfit_one_batch if given.get("overfit_one_batch") else find_lr if given.get("find_lr") else train
         settings = settings_of(given)
+    if work in (overfit_one_batch, find_lr):
+        refuse_shards(given, ranks)
     tell = (lambda line: None) if "json" in given else lambda line: print(line, flush=True)
-    device = runs.prepare_device(settings, given, tell)
-    dataset = runs.load_dataset(settings, tell)
+    if work is train:
+        settle_shards(settings, ranks, tell)
+    device = prepare_device(settings, given, tell, ranks)
+    dataset = runs.load_dataset(settings, tell, ranks)
     try:
-        return work(settings, dataset, device)
+        return work(settings, dataset, device, ranks)
     except backend.out_of_memory() as error:
-        return runs.out_of_memory(settings, given, error)
+        raise runs.out_of_memory(settings, given, error) from error
+
+
+def refuse_shards(given, ranks):
+    """Raise ValueError where what is asked for is the work of one process, on whole batches."""
+    flag = "--find-lr" if given.get("find_lr") else "--overfit-one-batch"
+    if ranks.size > 1:
+        raise ValueError(f"{flag} is the work of one process, and {ranks.size} were started: start one")
+    if given.get("shards", 1) > 1:
+        raise ValueError(f"{flag} takes whole batches: leave --shards {given['shards']} out")
 
 
 def settings_of(given):
@@ -146,16 +160,16 @@ def build(settings, dataset, device):
     return models.build(settings["model"], len(dataset.classes), rng=settings["seed"], **options).to(device)
 
 
-def train(settings, dataset, device):
+def train(settings, dataset, device, ranks):
     """Train, or go on training, and test the best model; returns the exit code."""
-    loaders = make_loaders(settings, dataset, device)
+    loaders = make_loaders(settings, dataset, device, ranks=ranks)
     batches = len(loaders[0])
     if settings["epochs"] is None:
         settings["epochs"] = math.ceil(settings["iterations"] / batches)
     model = build(settings, dataset, device)
     optimizer = make_optimizer(settings, model)
     facts = {"normalisation": {"mean": loaders[0].mean, "std": loaders[0].std}}
-    return runs.train(settings, dataset, device, model, optimizer, loaders, facts)
+    return runs.train(settings, dataset, device, model, optimizer, loaders, facts, ranks=ranks)
 
 
 def evaluation_settings(given):
@@ -174,7 +188,7 @@ def evaluation_settings(given):
     return {**DEFAULTS, "json": False, "dataset": dataset, **given, "weights": (model, metadata)}
 
 
-def evaluate_weights(settings, dataset, device):
+def evaluate_weights(settings, dataset, device, ranks):
     """--evaluate: test loss, accuracy and the table of classes for a file of weights."""
     model, metadata = settings["weights"]
     preprocessing = Preprocessing(**metadata["preprocessing"])
@@ -198,7 +212,7 @@ def evaluate_weights(settings, dataset, device):
     normalisation = {"mean": preprocessing.mean, "std": preprocessing.std}
     loader = data.Loader(images, labels, min(500, settings["batch_size"]), **normalisation, device=device)
     classes = metadata["classes"] or dataset.classes
-    evaluation = evaluate(model.to(device), loader, len(classes))
+    evaluation = evaluate(model.to(device), loader, len(classes), ranks=ranks)
     if settings["json"]:
         print(json.dumps(test_figures(evaluation, classes, dataset.label)))
         return 0
@@ -207,7 +221,7 @@ def evaluate_weights(settings, dataset, device):
     return 0
 
 
-def find_lr(settings, dataset, device):
+def find_lr(settings, dataset, device, ranks):
     """--find-lr: how the training loss behaves while the learning rate grows; a table, a picture, and what to try."""
     loader = make_loaders(settings, dataset, device)[0]
     model = build(settings, dataset, device)
@@ -216,7 +230,7 @@ def find_lr(settings, dataset, device):
     return finding.find_lr(settings, dataset, model, make_optimizer(settings, model), loader, steps)
 
 
-def overfit_one_batch(settings, dataset, device, most=200, goal=0.02):
+def overfit_one_batch(settings, dataset, device, ranks, most=200, goal=0.02):
     """--overfit-one-batch: a network that works can learn one batch by heart. A check of the code, not of the model."""
     settings = {**settings, "augment": False, "cutout": 0, "weight_decay": 0.0}
     loader = make_loaders(settings, dataset, device)[0]
@@ -267,7 +281,9 @@ def command_line():
     add_arguments(parser, "--label-smoothing")
     add("--augment", action=argparse.BooleanOptionalAction, help="pad, crop and flip training images (default)")
     add("--cutout", type=int, metavar="N", help="side of the square cut out of training images; default: 0")
-    add_arguments(parser, "--seed", "--val-split", "--limit-train", "--limit-test", "--threads")
+    add_arguments(
+        parser, "--seed", "--val-split", "--limit-train", "--limit-test", "--threads", "--shards", "--timeout"
+    )
     add("--out", metavar="DIR", help="folder of the run; default: runs/<time>-<model>")
     add_arguments(parser, "--best", "--patience", "--save-every", "--precision", "--cuda-graph", "--no-progress")
     does = parser.add_mutually_exclusive_group()

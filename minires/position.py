@@ -11,7 +11,8 @@ class HistoryRow(TypedDict):
     """What is kept of a finished epoch: the columns of log.csv, in their order.
 
     iteration: steps so far.   lr: of the last of them.   val_loss, val_acc: None without validation images.
-    seconds: training time so far.   images_per_second: of this epoch's training.
+    seconds: training time so far.   images_per_second: of this epoch's training, by all ranks together.
+    shards: into which each batch was cut.   ranks: processes that trained when the epoch ended.
     """
 
     epoch: int
@@ -23,6 +24,8 @@ class HistoryRow(TypedDict):
     val_acc: float | None
     seconds: float
     images_per_second: float
+    shards: int
+    ranks: int
 
 
 @dataclass
@@ -52,7 +55,9 @@ class Position:
     history: list[HistoryRow] = field(default_factory=list)
     scaler: dict[str, float] | None = None
 
-    def finish_epoch(self, lr: float, val_loss: float | None, val_acc: float | None) -> HistoryRow:
+    def finish_epoch(
+        self, lr: float, val_loss: float | None, val_acc: float | None, shards: int = 1, ranks: int = 1
+    ) -> HistoryRow:
         """Put the epoch in progress into the history and begin the next; returns the new row."""
         row = HistoryRow(
             epoch=self.epoch + 1,
@@ -64,11 +69,23 @@ class Position:
             val_acc=val_acc,
             seconds=self.seconds,
             images_per_second=self.seen / self.epoch_seconds,
+            shards=shards,
+            ranks=ranks,
         )
         self.history.append(row)
         self.epoch += 1
         self.batch, self.loss_sum, self.correct, self.seen, self.epoch_seconds = 0, 0.0, 0, 0, 0.0
         return row
+
+    def is_best(self, val_loss: float | None, val_acc: float | None, by: str) -> bool:
+        """Whether these are better than the best so far, by "accuracy" or "loss", and of equals by the other.
+
+        Without validation images, or where the best is lost, the latest is the best.
+        """
+        if val_loss is None or val_acc is None or self.best_val_acc is None or self.best_val_loss is None:
+            return True
+        now, before = (val_acc, -val_loss), (self.best_val_acc, -self.best_val_loss)
+        return now > before if by == "accuracy" else now[::-1] > before[::-1]
 
     @classmethod
     def of(cls, plain: dict[str, Any]) -> "Position":
@@ -76,10 +93,18 @@ class Position:
         names = {one.name for one in fields(cls)}
         if unknown := set(plain) - names:
             raise ValueError(f"its position has {quoted(min(unknown))}")
+        if isinstance(history := plain.get("history"), list):  # earlier versions know neither shards nor ranks
+            plain = plain | {"history": [_ALONE | row if isinstance(row, dict) else row for row in history]}
         check({**asdict(cls()), **plain}, _POSITION, "its position")
         return cls(**plain)
 
 
+def best_info(position: Position) -> dict[str, Any]:
+    """What best.safetensors says of itself, of the epoch that has just ended."""
+    return {"epoch": position.epoch, "val_acc": position.best_val_acc}
+
+
+_ALONE = {"shards": 1, "ranks": 1}
 _KINDS: dict[Any, Any] = {int: int, float: float, float | None: (None, float), str | None: (None, str)}
 _KINDS[dict[str, float] | None] = (None, {"scale": float, "taken": float})
 _ROW = {name: _KINDS[hint] for name, hint in get_type_hints(HistoryRow).items()}

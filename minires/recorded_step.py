@@ -12,7 +12,7 @@ from minires.backend import DeviceError, device_of, gains_from_recording, out_of
 from minires.module import Module
 from minires.optim import Optimizer
 from minires.precision import GradScaler
-from minires.training import loss_and_gradients, train_step
+from minires.training import loss_and_gradients
 from minires.types import Array
 
 
@@ -50,22 +50,25 @@ class RecordedStep:
 
     def __call__(self, x: Array, labels: Array) -> tuple[Array, Array]:
         """One step. Returns the mean loss and the number of right answers, as arrays."""
+        found = self.gradients(x, labels)
+        self.optimizer.step() if self.scaler is None else self.scaler.step(self.optimizer)
+        self.model.zero_grad()
+        return found
+
+    def gradients(self, x: Array, labels: Array) -> tuple[Array, Array]:
+        """A step without the update: gradients are left in the parameters, where the next call writes over them."""
         parameters = self.model.parameters()
         alike = self._kind_of(x, labels, parameters) if gains_from_recording(x) and not self.whynot else None
         if alike is not None and alike == self._before != self._alike:
             self._record(x, labels, parameters, alike)
         self._before = alike
         if alike is None or alike != self._alike:
-            found = train_step(self.model, self.optimizer, x, labels, scaler=self.scaler, **self._options)
-            self.model.zero_grad()
-            return found
+            scale = None if self.scaler is None else self.scaler.to(device_of(x)).scale
+            return loss_and_gradients(self.model, x, labels, scale=scale, **self._options)
         loss, right, *gradients = self._repeat(*self._given(x, labels, parameters))
         trained = [parameter for parameter in parameters if parameter.requires_grad]
         for parameter, gradient in zip(trained, gradients, strict=True):
             parameter.grad = gradient
-        self.optimizer.step() if self.scaler is None else self.scaler.step(self.optimizer)
-        for parameter in trained:
-            parameter.grad = None
         return loss.copy(), right.copy()
 
     def _given(self, x, labels, parameters):

@@ -12,10 +12,11 @@ from minires import checkpoint
 from minires.backend import steps_between_reads, synchronize
 from minires.module import Module
 from minires.optim import Optimizer
-from minires.position import Position
-from minires.precision import GradScaler, options_for
-from minires.recorded_step import RecordedStep
-from minires.training import DivergenceError, Interrupted, evaluate, train_step
+from minires.position import Position, best_info
+from minires.ranks.alone import ALONE, Ranks
+from minires.sharded_step import Found
+from minires.stepping import Stepping
+from minires.training import DivergenceError, Evaluation, Interrupted, evaluate
 from minires.types import Array
 
 
@@ -33,6 +34,9 @@ class Trainer:
     cuda_graph: whether steps on a GPU are recorded, as in RecordedStep, where the model allows it.
     precision: of the training, one of minires.precision.PRECISIONS; evaluations are in float32.
     before_epoch: None, or called with the epoch's number, from 0, before it begins or goes on, to freeze or unfreeze.
+    shards: into which each batch is cut, as in `sharded_step`; 1: it is not. Of a Loader, which can.
+    ranks: that train together, each with a Trainer like this one; the shards are shared out to them, and the first of
+    them writes the files. The bits depend on the number of shards, not on that of ranks.
     """
 
     def __init__(
@@ -58,6 +62,8 @@ class Trainer:
         since: int = 0,
         cuda_graph: bool = False,
         precision: str = "float32",
+        shards: int = 1,
+        ranks: Ranks = ALONE,
     ) -> None:
         if best not in ("accuracy", "loss"):
             raise ValueError(f"Trainer: best is {best!r}: choose 'accuracy' or 'loss'")
@@ -67,15 +73,14 @@ class Trainer:
         self.folder, self.info = folder, info or {}
         self.save_every, self.watcher, self.before_epoch = save_every, watcher, before_epoch
         self.best, self.patience, self.since = best, patience, since
-        self.step_options = options_for(model, precision)
-        self.step_options |= {"label_smoothing": label_smoothing, "class_weights": class_weights}
-        self.scaler: GradScaler | None = self.step_options["scaler"]
-        self.recorded_step = RecordedStep(model, optimizer, **self.step_options) if cuda_graph else None
+        self.ranks = ranks
+        self.steps = Stepping(model, optimizer, precision, cuda_graph, shards, ranks, label_smoothing, class_weights)
         self.position = Position()
         self.stop_requested = False
+        self.all_stop = False  # a rank has asked for it, and all know
         self.unsaved: dict[str, OSError] = {}  # checkpoints of the finished run that could not be written, and why
         self._last_ends_an_epoch = False  # as it stands in the folder
-        self._unread: list[tuple] = []  # (iteration, loss, right answers, images) still on the device
+        self._unread: list[tuple[int, int, Found]] = []  # (iteration, images, Found) still on the device
 
     # Going on ---------------------------------------------------------------------------------------------------
 
@@ -93,29 +98,36 @@ class Trainer:
         self.optimizer.load_state_dict(loaded.optimizer)
         checkpoint.restore_generators(self.model, loaded.generators)
         self.position = position
-        if self.scaler is not None and position.scaler is not None:
-            self.scaler.load_state_dict(position.scaler)
+        if self.steps.scaler is not None and position.scaler is not None:
+            self.steps.scaler.load_state_dict(position.scaler)
         self._last_ends_an_epoch = position.batch == 0
 
     def save(self) -> None:
-        """Write last.safetensors, all that is needed to go on; the one before, if it was of an epoch's end, is kept."""
+        """Write last.safetensors, all that is needed to go on; the one before, if it was of an epoch's end, is kept.
+
+        Raises ValueError where the ranks' models are no longer the same.
+        """
         self._read_losses()
-        previous = self.folder / "previous.safetensors" if self._last_ends_an_epoch else None
-        if self.scaler is not None:
-            self.position.scaler = self.scaler.check().state_dict()
-        path, position = self.folder / "last.safetensors", asdict(self.position)
-        if position["scaler"] is None:
-            del position["scaler"]  # which earlier versions do not know
+        if self.steps.scaler is not None:
+            self.position.scaler = self.steps.scaler.check().state_dict()
+        self.steps.agree(f"go on from {self.folder}")
         try:
-            checkpoint.save(path, self.model, self.optimizer, position, self.info, previous)
+            self.ranks.on_first(self._write)
         except ValueError as error:
             raise self._diverged(self.position.iteration, "a parameter") from error
         self._last_ends_an_epoch = self.position.batch == 0
 
+    def _write(self):
+        path, position = self.folder / "last.safetensors", asdict(self.position)
+        if position["scaler"] is None:
+            del position["scaler"]  # which earlier versions do not know
+        previous = self.folder / "previous.safetensors" if self._last_ends_an_epoch else None
+        checkpoint.save(path, self.model, self.optimizer, position, self.info, previous)
+
     def _save_best(self):
         """Write best.safetensors: the model alone."""
         info = {**self.info, **best_info(self.position)}
-        checkpoint.save(self.folder / "best.safetensors", self.model, info=info)
+        self.ranks.on_first(lambda: checkpoint.save(self.folder / "best.safetensors", self.model, info=info))
 
     # Running ----------------------------------------------------------------------------------------------------
 
@@ -134,6 +146,7 @@ class Trainer:
 
     def run(self) -> None:
         """Train to the end. Raises Interrupted after `stop_requested` was set, with everything saved."""
+        self.all_stop = False
         if self.position == Position():
             self.save()  # from here on there is something to go on from, whatever happens
         try:
@@ -154,56 +167,58 @@ class Trainer:
             self.position.epoch_seconds = before + time.perf_counter() - began
             self.position.seconds = seconds_before + time.perf_counter() - began
 
-        for x, labels in self.train_loader.epoch(self.position.epoch, self.position.batch):
+        for batch in self.steps.batches(self.train_loader, self.position):
             if self._out_of_iterations():
                 break
-            self._step(x, labels)
+            self._step(batch)
             count_time()
             if self.watcher is not None:
                 self.watcher.batch(self)
             if self.save_every and self.position.iteration % self.save_every == 0:
                 self.save()
-            if self.stop_requested:
+            if self.all_stop or (self.stop_requested and self.ranks.size == 1):
                 raise Interrupted
         synchronize(self.train_loader.device)
         self._read_losses()
         count_time()
         evaluation = None
         if self.val_loader is not None:
-            evaluation = evaluate(self.model, self.val_loader, self.num_classes, lambda: self.stop_requested)
+            evaluation = self.evaluate(self.val_loader)
             if not np.isfinite(evaluation.loss):
                 raise self._diverged(self.position.iteration, f"the validation loss ({evaluation.loss})")
         self.position.seconds = seconds_before + time.perf_counter() - began
         self._finish_epoch(evaluation)
 
-    def _step(self, x, labels):
+    def evaluate(self, loader: Any, **look: Any) -> Evaluation:
+        """An Evaluation of the model, by all ranks, until a stop is asked for: `minires.training.evaluate`."""
+        return evaluate(self.model, loader, self.num_classes, lambda: self.stop_requested, ranks=self.ranks, **look)
+
+    def _step(self, batch):
         position = self.position
         self.optimizer.lr = self.schedule(position.iteration)
-        loss, correct = (self.recorded_step or self._plain_step)(x, labels)
+        images, found = self.steps.step(batch, self.stop_requested)
         position.iteration += 1
         position.batch += 1
-        self._unread.append((position.iteration, loss, correct, len(x)))
-        if len(self._unread) >= steps_between_reads(self.train_loader.device):
+        self._unread.append((position.iteration, images, found))
+        if len(self._unread) >= steps_between_reads(self.train_loader.device):  # on all ranks after the same step
             self._read_losses()
-
-    def _plain_step(self, x, labels):
-        return train_step(self.model, self.optimizer, x, labels, **self.step_options)
 
     def _read_losses(self):
         unread, self._unread = self._unread, []
-        for iteration, loss, correct, images in unread:
-            loss = float(loss)
+        for iteration, images, found in unread:
+            loss = float(found.loss)
             if not np.isfinite(loss):
-                raise self._diverged(iteration, f"the loss ({loss})")
+                raise self._diverged(iteration, f"the loss ({loss}){self.steps.origin(found)}")
             self.position.loss_sum += loss * images
-            self.position.correct += int(correct)
+            self.position.correct += int(found.right)
             self.position.seen += images
+            self.all_stop = self.all_stop or found.stops > 0
 
     def _finish_epoch(self, evaluation):
         position = self.position
-        result = (None, None) if evaluation is None else (evaluation.loss, evaluation.accuracy)
-        row = position.finish_epoch(self.optimizer.lr, *result)
-        if self._is_best(evaluation):
+        loss, accuracy = (None, None) if evaluation is None else (evaluation.loss, evaluation.accuracy)
+        row = position.finish_epoch(self.optimizer.lr, loss, accuracy, self.steps.shards, self.ranks.size)
+        if position.is_best(loss, accuracy, self.best):
             position.best_val_acc, position.best_val_loss = row["val_acc"], row["val_loss"]
             position.best_epoch, position.best_model = position.epoch, checkpoint.digest(self.model.state_dict())
         self._save_after_epoch()
@@ -226,14 +241,6 @@ class Trainer:
                 raise
             self.unsaved[name] = error
 
-    def _is_best(self, evaluation):
-        """By `best`, and of equals by the other; without validation images, or where the best is lost, the latest."""
-        best = self.position
-        if evaluation is None or best.best_val_acc is None or best.best_val_loss is None:
-            return True
-        now, before = (evaluation.accuracy, -evaluation.loss), (best.best_val_acc, -best.best_val_loss)
-        return now > before if self.best == "accuracy" else now[::-1] > before[::-1]
-
     def _out_of_iterations(self):
         return self.iterations is not None and self.position.iteration >= self.iterations
 
@@ -242,8 +249,3 @@ class Trainer:
             f"epoch {self.position.epoch + 1}, iteration {iteration}: {what} is no longer a finite number: lower the "
             f"learning rate; the last good checkpoint is {self.folder / 'last.safetensors'}"
         )
-
-
-def best_info(position: Position) -> dict[str, Any]:
-    """What best.safetensors says of itself, of the epoch that has just ended."""
-    return {"epoch": position.epoch, "val_acc": position.best_val_acc}

@@ -1,5 +1,6 @@
 """Training, in the open: one step, and what a model is worth. A whole run is `minires.trainer`."""
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,7 @@ from minires.modes import evaluating, no_grad
 from minires.module import Module
 from minires.optim import Optimizer
 from minires.precision import GradScaler, unscale, use_tf32
+from minires.ranks.alone import ALONE, Ranks
 from minires.sequential import call
 from minires.types import Array
 
@@ -103,23 +105,35 @@ def evaluate(
     num_classes: int,
     should_stop: Callable[[], bool] = lambda: False,
     look: Callable[[Array, Array, Array], Any] = lambda x, logits, labels: None,
+    take: Callable[[Any], Any] = lambda seen: None,
+    ranks: Ranks = ALONE,
 ) -> Evaluation:
     """An Evaluation of `model` in inference mode on all batches of `loader`; leaves the model as it was.
 
-    look(x, logits, labels) is called with every batch. Raises Interrupted when should_stop() says so.
+    look(x, logits, labels) is called with every batch, take(what it returned) afterwards, in the batches' order.
+    ranks: share the batches, rank r of W taking r, r + W, ...; all get all results, and the same bits as one alone.
+    Raises Interrupted when should_stop() says so, on any rank.
     """
-    loss_sum, correct, total = 0.0, np.zeros(num_classes, np.int64), np.zeros(num_classes, np.int64)
+    own, stops = [], False
+    share = loader.epoch(0) if ranks.size == 1 else loader.epoch(0, min(ranks.rank, len(loader)), ranks.size)
     with evaluating(model), no_grad():
         folded = use_tf32(fold(model), False)  # a result is one of float32, however the model was trained
-        for x, labels in loader.epoch(0):
-            if should_stop():
-                raise Interrupted
+        for x, labels in share:
+            if stops := should_stop():
+                break
             logits, _ = folded(x)
             loss, _ = cross_entropy(logits, labels)
-            loss_sum += float(loss) * len(x)
-            look(x, logits, labels)
-            right, labels = to_numpy(logits.argmax(axis=1) == labels), to_numpy(labels)
+            right, seen = to_numpy(logits.argmax(axis=1) == labels), look(x, logits, labels)
+            own.append((float(loss), to_numpy(labels), right, seen))
+    everybody = ranks.gather((stops, own))
+    if any(stops for stops, _ in everybody):
+        raise Interrupted
+    loss_sum, correct, total = 0.0, np.zeros(num_classes, np.int64), np.zeros(num_classes, np.int64)
+    for of_one_each in itertools.zip_longest(*(found for _, found in everybody)):
+        for loss, labels, right, seen in filter(None, of_one_each):
+            loss_sum += loss * len(labels)
             total += np.bincount(labels, minlength=num_classes)
             correct += np.bincount(labels[right], minlength=num_classes)
+            take(seen)
     images = int(total.sum())
     return Evaluation(loss_sum / images, int(correct.sum()) / images, tuple(correct.tolist()), tuple(total.tolist()))

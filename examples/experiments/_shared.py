@@ -141,7 +141,7 @@ def train(
             cuda_graph=device != "cpu" and (scaled or precision != "float16"),
         )
         if not scaled:
-            trainer.scaler = trainer.step_options["scaler"] = None
+            trainer.steps.scaler = trainer.steps.options["scaler"] = None
         if (folder / "last.safetensors").exists():
             loaded = checkpoint.load(folder / "last.safetensors")
             _check_settings(folder, loaded.info["settings"], settings)

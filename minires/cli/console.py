@@ -103,6 +103,14 @@ def notice_in_flags(notice: str) -> str:
     return "\n".join([border, *(f"## {line:<{len(border) - 6}} ##" for line in wrapped[1:]), border])
 
 
+class Failed(Exception):
+    """What ends a script: a sentence for standard error and an exit code."""
+
+    def __init__(self, sentence: str, code: int = 1) -> None:
+        super().__init__(sentence)
+        self.code = code
+
+
 def fail(error: Exception | str, code: int = 1) -> int:
     print(f"error: {error}", file=sys.stderr)
     return code

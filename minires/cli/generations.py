@@ -14,8 +14,7 @@ from minires.checkpoint import Checkpoint, CheckpointError, DamagedError
 from minires.cli.recording import MOST_BYTES
 from minires.data.regular import read_regular
 from minires.plain import check, read_json
-from minires.position import Position
-from minires.trainer import best_info
+from minires.position import Position, best_info
 from minires.wording import quoted, shown
 
 LAST, PREVIOUS, BEST = "last.safetensors", "previous.safetensors", "best.safetensors"

@@ -8,6 +8,8 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+from minires.ranks import ALONE, Ranks
+
 
 class SteadyStream:
     """Stands before a text stream; what that does not take is left out, and the first reason kept in `lost`.
@@ -64,11 +66,50 @@ class SteadyStream:
                 os.close(nowhere)
 
 
+class RankStream(SteadyStream):
+    """The errors of one of several ranks, whose number stands before each line of all but the first's.
+
+    All ranks say much that is the same. So their lines are kept until `share`; from then on they are written at once.
+    """
+
+    def __init__(self, stream: Any, rank: int) -> None:
+        super().__init__(stream, "errors")
+        self.rank, self.line = rank, ""
+        self.kept: list[str] | None = []
+
+    def write(self, text: str) -> int:
+        if self.rank == 0:
+            super().write(text)
+        *lines, self.line = (self.line + text).split("\n")
+        for line in lines:
+            if self.kept is not None:
+                self.kept.append(line)
+            elif self.rank > 0:
+                super().write(f"rank {self.rank}: {line}\n")
+        return len(text)
+
+    def share(self, ranks: Ranks) -> None:
+        """Write what other ranks have said and the first has not, all ranks at once."""
+        of_first = set(ranks.broadcast(self.kept or []))
+        kept, self.kept = self.kept or [], None
+        for line in kept:
+            if line not in of_first:
+                self.write(line + "\n")
+
+    def isatty(self) -> bool:
+        return self.rank == 0 and super().isatty()
+
+
 @contextlib.contextmanager
-def steady_output() -> Iterator[SteadyStream]:
-    """Within this block sys.stdout and sys.stderr are SteadyStreams; gives the first of them."""
+def steady_output(ranks: Ranks = ALONE) -> Iterator[SteadyStream]:
+    """Within this block sys.stdout and sys.stderr are SteadyStreams; gives the first of them.
+
+    ranks: of which only the first has an output, and the errors are RankStreams.
+    """
     before = sys.stdout, sys.stderr
-    output, errors = SteadyStream(sys.stdout, "output"), SteadyStream(sys.stderr, "errors")
+    output, errors = SteadyStream(sys.stdout if ranks.first else None, "output"), SteadyStream(sys.stderr, "errors")
+    if ranks.size > 1:
+        errors = RankStream(sys.stderr, ranks.rank)
     sys.stdout, sys.stderr = output, errors
     try:
         yield output
@@ -82,6 +123,12 @@ def output_is_kept_elsewhere() -> None:
     """Say that what is printed stands in files, too, so that output which nobody takes is no failure."""
     if isinstance(sys.stdout, SteadyStream):
         sys.stdout.kept_elsewhere = True
+
+
+def share_notes(ranks: Ranks) -> None:
+    """Have every rank's notes so far told, none twice, and later ones at once."""
+    if isinstance(sys.stderr, RankStream):
+        sys.stderr.share(ranks)
 
 
 def note(text: str) -> None:

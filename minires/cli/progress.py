@@ -19,6 +19,7 @@ from minires.cli.legs import described
 if TYPE_CHECKING:
     from minires.cli.recording import Recorder
     from minires.position import HistoryRow, Position
+    from minires.ranks import Ranks
     from minires.trainer import Trainer
 
 
@@ -58,6 +59,8 @@ class Watcher:
         self.tell(f"{settings['recipe']} recipe: {how}, {rates}")
         for line in described(config.get("legs", [])):
             self.tell(line)
+        if trainer.steps.shards > 1:
+            self.tell(f"each batch is cut into {trainer.steps.shards} shards")
         self.tell(f"writing to {trainer.folder}")
         if trainer.position.iteration:
             self.tell(f"going on after epoch {trainer.position.epoch}, iteration {trainer.position.iteration:,}")
@@ -101,7 +104,7 @@ class Watcher:
     def epoch(self, trainer: Trainer, row: HistoryRow) -> None:
         """After each epoch: a line, log.csv and curves.png."""
         self.tell(epoch_line(row))
-        whynot = trainer.recorded_step and trainer.recorded_step.whynot
+        whynot = trainer.steps.recorded and trainer.steps.recorded.whynot
         if whynot and not self.told_whynot:
             self.told_whynot = True
             self.tell(f"note: steps are given to the GPU launch by launch, not as a CUDA graph: {whynot}")
@@ -166,9 +169,16 @@ class stopping_on_signals:
             signal.signal(number, handler)
 
 
-def how_to_go_on(folder: str | Path, recorder: Recorder) -> str:
+def how_to_go_on(folder: str | Path, recorder: Recorder, ranks: Ranks) -> str:
     """The command that continues the run, also kept in train.log."""
-    words = [sys.executable, str(Path(sys.argv[0]).resolve()), "--resume", str(Path(folder).resolve())]
-    line = f"to go on: {subprocess.list2cmdline(words) if os.name == 'nt' else shlex.join(words)}"
+    line = f"to go on: {command_to_go_on(folder, ranks)}"
     recorder.say(line)
     return line
+
+
+def command_to_go_on(folder: str | Path, ranks: Ranks) -> str:
+    """The command that continues the run, by as many processes."""
+    together = ["mpiexec", "-n", str(ranks.size)] if ranks.size > 1 else []
+    python = [sys.executable, "-m", "mpi4py"] if ranks.size > 1 else [sys.executable]
+    words = [*together, *python, str(Path(sys.argv[0]).resolve()), "--resume", str(Path(folder).resolve())]
+    return subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words)

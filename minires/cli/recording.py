@@ -52,11 +52,12 @@ class Recorder:
     """Writes into `folder`, which is there, and which `minires.cli.claim` holds for the run.
 
     What stands beside the result (train.log, log.csv, pictures) is never worth the run: where one of these cannot be
-    written, it is left out with a note, once for each, and kept in `troubles`, {name: reason}.
+    written, it is left out with a note, once for each, and kept in `troubles`, {name: reason}.   writes: False for one
+    that writes nothing, as of all ranks but the first.
     """
 
-    def __init__(self, folder: str | Path) -> None:
-        self.folder = Path(folder)
+    def __init__(self, folder: str | Path, writes: bool = True) -> None:
+        self.folder, self.writes = Path(folder), writes
         self.troubles: dict[str, str] = {}
 
     def say(self, text: str) -> None:
@@ -82,7 +83,8 @@ class Recorder:
 
     def config(self, config: Mapping[str, Any]) -> None:
         """config.json: every setting, and what it ran on. Raises OSError where it cannot be written."""
-        write_atomically(self.folder / "config.json", _json(config))
+        if self.writes:
+            write_atomically(self.folder / "config.json", _json(config))
 
     def result(self, result: Mapping[str, Any]) -> bool:
         """result.json: what came out; whether it could be written."""
@@ -95,7 +97,7 @@ class Recorder:
         One of more epochs stays, as it will be made again: the run goes on from before its end, which was damaged.
         """
         path = self.folder / "result.json"
-        if path.exists() and not (_epochs_of(path) or 0) > epochs:
+        if self.writes and path.exists() and not (_epochs_of(path) or 0) > epochs:
             os.replace(path, self.folder / f"result-{epochs}-epochs.json")
 
     def log(self, history: Sequence[HistoryRow]) -> None:
@@ -114,6 +116,8 @@ class Recorder:
 
     def _beside_the_result(self, name, write):
         """write(); whatever goes wrong is noted, the first time for each name."""
+        if not self.writes:
+            return
         try:
             write()
         except Exception as error:
@@ -176,12 +180,13 @@ def environment(device: str) -> dict[str, Any]:
     cupy = sys.modules.get("cupy")
     if cupy is not None:
         versions["cupy"] = cupy.__version__
-    machine = {"system": platform.system(), "processor": _processor(), "cores": os.cpu_count()}
+    machine = {"system": platform.system(), "processor": processor(), "cores": os.cpu_count()}
     machine |= backend.describe(device)
     return {"versions": versions, "machine": machine, "device": device, "commit": _commit()}
 
 
-def _processor():
+def processor() -> str:
+    """The name of the machine's processor."""
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as file:
             return next(line.split(":")[1].strip() for line in file if line.startswith("model name"))

@@ -1,7 +1,9 @@
 """A run in a folder of its own: begun, stopped, gone on with, tested. What the scripts that train have in common."""
 
+import contextlib
 import signal
 import sys
+import traceback
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -9,7 +11,7 @@ from typing import Any, TypeVar
 
 from minires import backend, data
 from minires.cli.claim import claimed, new_folder
-from minires.cli.console import fail, in_flags, notice_in_flags
+from minires.cli.console import Failed, fail, in_flags, notice_in_flags
 from minires.cli.generations import (
     Found,
     mend_last,
@@ -21,14 +23,17 @@ from minires.cli.generations import (
 )
 from minires.cli.identity import draw_id, of_data, refuse_other_data
 from minires.cli.legs import plan
-from minires.cli.output import note, output_is_kept_elsewhere, steady_output
-from minires.cli.progress import Watcher, how_to_go_on, stopping_on_signals
+from minires.cli.output import note, output_is_kept_elsewhere, share_notes, steady_output
+from minires.cli.progress import Watcher, command_to_go_on, how_to_go_on, stopping_on_signals
 from minires.cli.recording import Recorder, environment
 from minires.cli.settings import check_settings, class_weights
 from minires.cli.testing import lost, test
+from minires.cli.together import agree_on_the_program
 from minires.files import cure
 from minires.module import Module
 from minires.optim import Optimizer
+from minires.ranks import ALONE, Ranks
+from minires.ranks.launch import LaunchError, find_ranks, launched
 from minires.trainer import Trainer
 from minires.training import Interrupted
 from minires.wording import readable
@@ -37,11 +42,31 @@ Given = TypeVar("Given")
 
 
 def call(run: Callable[[Given], int], flags: Callable[[], Given]) -> int:
-    """run(flags()) -> exit code; every failure, Ctrl-C as well, is one sentence on stderr and a code that is not 0."""
+    """run(flags()) -> exit code; every failure, Ctrl-C as well, is one sentence on stderr and a code that is not 0.
+
+    Several processes that a launcher has started together are refused.
+    """
+    size, rank, _ = launched()
+    if size > 1:
+        script = Path(sys.argv[0]).name
+        return fail(f"{script} is the work of one process, and {size} were started: start one") if rank == 0 else 1
+    return _call(lambda given, ranks: run(given), flags, ALONE)
+
+
+def call_together(run: Callable[[Given, Ranks], int], flags: Callable[[], Given]) -> int:
+    """run(flags(), ranks) -> exit code, else as `call`; ranks: the processes that were started together."""
+    try:
+        ranks = find_ranks()
+    except LaunchError as error:
+        return fail(error) if error.rank == 0 else 1
+    return _call(run, flags, ranks)
+
+
+def _call(run, flags, ranks):
     signal.signal(signal.SIGINT, signal.default_int_handler)
     warnings.filterwarnings("ignore", "(overflow|invalid value|divide by zero) encountered", RuntimeWarning)
-    with steady_output() as output:
-        code = _outcome(run, flags)
+    with steady_output(ranks) as output:
+        code = _outcome(run, flags, ranks)
         output.flush()
         if output.lost and not code and not output.kept_elsewhere and not isinstance(output.lost, BrokenPipeError):
             code = fail(
@@ -50,19 +75,41 @@ def call(run: Callable[[Given], int], flags: Callable[[], Given]) -> int:
         return code
 
 
-def _outcome(run, flags):
+def _outcome(run, flags, ranks):
     try:
-        return run(flags())
-    except KeyboardInterrupt:
-        return fail("interrupted", 130)
-    except backend.out_of_memory() as error:
+        if ranks.size > 1:
+            ranks.watch()
+            agree_on_the_program(ranks)
+        code = run(flags(), ranks)
+    except SystemExit:
+        ranks.close()
+        raise
+    except BaseException as error:
+        failed = _failed(error)
+        if failed is not None:
+            ranks.failed(str(failed), failed.code)
+            return fail(failed, failed.code)
+        if ranks.size > 1:
+            traceback.print_exc(file=sys.__stderr__)
+            ranks.failed(f"{type(error).__name__}: {error}", 1)
+        raise
+    ranks.close()
+    return code
+
+
+def _failed(error):
+    """What to say of an exception, and the exit code; None where it is a mistake of the program."""
+    if isinstance(error, Failed):
+        return error
+    if isinstance(error, KeyboardInterrupt):
+        return Failed("interrupted", 130)
+    if isinstance(error, backend.out_of_memory()):
         why, roomier = backend.shortage(error)
         cures = [*_on_another_gpu(roomier), "take fewer or smaller images, or a smaller network"]
-        return fail(f"out of memory: {why or 'close other programs'}{': ' if why else ', or '}{', or '.join(cures)}")
-    except OSError as error:
-        return fail(in_flags(_sentence(error)))
-    except (ValueError, backend.DeviceError) as error:
-        return fail(in_flags(error))
+        return Failed(f"out of memory: {why or 'close other programs'}{': ' if why else ', or '}{', or '.join(cures)}")
+    if isinstance(error, OSError):
+        return Failed(in_flags(_sentence(error)))
+    return Failed(in_flags(error)) if isinstance(error, (ValueError, backend.DeviceError)) else None
 
 
 def _sentence(error):
@@ -76,32 +123,22 @@ def _on_another_gpu(roomier):
     return [f"give --device {roomier[0]}, which has more free"] if roomier else []
 
 
-def out_of_memory(settings: Mapping[str, Any], given: Mapping[str, Any], error: BaseException) -> int:
-    """Say what to do about it; the exit code."""
+def out_of_memory(settings: Mapping[str, Any], given: Mapping[str, Any], error: BaseException) -> Failed:
+    """What to raise, which says what to do about it."""
     size, (why, roomier) = settings["batch_size"], backend.shortage(error)
     how = "start a new run with" if "resume" in given else "try"
     smaller = f"{how} --batch-size {size // 2}" if size > 1 else f"{how} a smaller network"
+    if size >= 2 * (shards := settings.get("shards") or 1):
+        smaller += f" or --shards {2 * shards}"
     reason = f"; {why}" if why else ""
-    return fail(f"out of memory with batch size {size}{reason}: {', or '.join([smaller, *_on_another_gpu(roomier)])}")
+    return Failed(f"out of memory with batch size {size}{reason}: {', or '.join([smaller, *_on_another_gpu(roomier)])}")
 
 
-def prepare_device(settings: Mapping[str, Any], given: Mapping[str, Any], tell: Callable[[str], None] = print) -> str:
-    """The device to use, announced; threads set. Raises ValueError for a flag given that the device has no use for."""
-    device = backend.resolve_device(settings["device"])
-    if device == "cpu" and given.get("cuda_graph"):
-        auto = " (chosen by --device auto)" if settings["device"] == "auto" else ""
-        raise ValueError(f"--cuda-graph is a GPU's, and the device is cpu{auto}: give --device gpu, or leave it out")
-    if settings["threads"] is not None:
-        backend.set_threads(settings["threads"])
-    threads = f", {backend.get_threads()} threads" if device == "cpu" else ""
-    tell(f"device: {device}{threads}{' (chosen by --device auto)' if settings['device'] == 'auto' else ''}")
-    return device
-
-
-def load_dataset(settings: dict[str, Any], tell: Callable[[str], None] = print) -> data.Dataset:
+def load_dataset(settings: dict[str, Any], tell: Callable[[str], None] = print, ranks: Ranks = ALONE) -> data.Dataset:
     """The data set; where it is not the one hoped for, a notice that nobody can miss."""
     show = not settings["no_progress"] and sys.stderr.isatty()
-    dataset, notice = data.load(settings["dataset"], settings["data_dir"], settings["data_url"], progress=show)
+    where = settings["dataset"], settings["data_dir"], settings["data_url"]
+    dataset, notice = ranks.once_per_host(lambda: data.load(*where, progress=show))
     settings["notice"] = notice and notice_in_flags(notice)
     if notice:
         print(f"\n{settings['notice']}\n", file=sys.stderr, flush=True)
@@ -119,6 +156,7 @@ def train(
     facts: Mapping[str, Any],
     before_epoch: Callable[[int], None] | None = None,
     name: str | None = None,
+    ranks: Ranks = ALONE,
 ) -> int:
     """Train, or go on training, and test the best model; returns the exit code.
 
@@ -133,12 +171,13 @@ def train(
         raise ValueError("--patience waits for a better validation result: leave it out, or give --val-split 1 or more")
     length, weights = plan(settings, len(train_loader)), class_weights(settings, train_loader, len(dataset.classes))
     if "out" not in settings:
-        settings["out"] = str(new_folder(name or settings["model"]))
+        settings["out"] = ranks.on_first(lambda: str(new_folder(name or settings["model"])))
     folder = Path(settings["out"])
-    with claimed(folder, "--resume" if resume else "--out"):
-        recorder = Recorder(folder)
+    with contextlib.ExitStack() as stack:
+        ranks.on_first(lambda: stack.enter_context(claimed(folder, "--resume" if resume else "--out")))
+        recorder = Recorder(folder, writes=ranks.first)
         output_is_kept_elsewhere()  # in train.log
-        config = configuration(settings, dataset, device, model, loaders, facts)
+        config = configuration(settings, dataset, device, model, loaders, facts, ranks)
         trainer = Trainer(
             model,
             optimizer,
@@ -160,7 +199,10 @@ def train(
             since=length["since"],
             cuda_graph=device != "cpu" and settings["cuda_graph"],
             precision=settings["precision"],
+            shards=settings["shards"],
+            ranks=ranks,
         )
+        share_notes(ranks)
         if resume:
             go_on(trainer, recorder, config, new_leg, stands.pop())  # its arrays are not kept through the training
         else:
@@ -175,27 +217,32 @@ def configuration(
     model: Module,
     loaders: tuple[data.Loader, data.Loader | None, data.Loader],
     facts: Mapping[str, Any],
+    ranks: Ranks = ALONE,
 ) -> dict[str, Any]:
-    """What config.json holds."""
+    """What config.json holds. Raises ValueError where ranks have other data."""
     train_loader, val_loader, test_loader = loaders
-    legs = settings.pop("legs", [])
-    return {
+    legs, notice = settings.pop("legs", []), settings.pop("notice")
+    sums = ranks.once_per_host(lambda: of_data(loaders, dataset.fingerprint))
+    ranks.agree("data", sums, "give all of them the same files")
+    config = {
         "run": draw_id(),
         "settings": settings,
         **({"legs": legs} if legs else {}),
-        "dataset": {"name": dataset.name, "label": dataset.label, "notice": settings.pop("notice")},
+        "dataset": {"name": dataset.name, "label": dataset.label, "notice": notice},
         "sizes": {
             "train": len(train_loader.images),
             "val": len(val_loader.images) if val_loader else 0,
             "test": len(test_loader.images),
         },
-        "data": of_data(loaders, dataset.fingerprint),
+        "data": sums,
         "classes": list(dataset.classes),
         **facts,
         "parameters": sum(parameter.size for parameter in model.parameters()),
         "threads": backend.get_threads() if device == "cpu" else None,
+        "ranks": {"size": ranks.size, "hosts": list(dict.fromkeys(ranks.hosts)) if ranks.size > 1 else []},
         **environment(device),
     }
+    return ranks.broadcast(config)
 
 
 def go_on(trainer: Trainer, recorder: Recorder, config: dict[str, Any], new_leg: bool, found: Found) -> None:
@@ -205,26 +252,27 @@ def go_on(trainer: Trainer, recorder: Recorder, config: dict[str, Any], new_leg:
     Raises ValueError, with nothing changed, for other data, for checkpoints of several runs or moments, and for a run
     that has ended and lost its best model.
     """
-    found = still_newest(found)
+    ranks, read_before = trainer.ranks, found
+    found = ranks.on_first(lambda: still_newest(read_before))
     was = found.checkpoint.info["config"]
     refuse_other_data(was, config)
     config["run"] = run_of(found.checkpoint) or config["run"]  # those of earlier versions get one now
     config["dataset"]["notice"] = was["dataset"]["notice"]
     given = {name: value for name, value in config["settings"].items() if name != "dataset"}
     config["settings"] = {**was["settings"], **given}  # in their order, and "auto" stays what was asked for
-    lacks_previous = trouble_with_previous(found)
+    lacks_previous = ranks.on_first(lambda: trouble_with_previous(found))
     trainer.resume(found.checkpoint)
-    trouble, notes = settle_best(found)
+    trouble, notes = ranks.on_first(lambda: settle_best(found))
     if trouble and trainer.finished:
         raise ValueError(lost(trouble, trainer.folder))
     if trouble:
         notes.append(f"{trouble}: the best is looked for anew from epoch {trainer.position.epoch + 1} on")
         trainer.position.best_val_acc, trainer.position.best_val_loss, trainer.position.best_model = None, None, ""
     if lacks_previous:
-        notes.append(mend_previous(found, lacks_previous))
-    for text in notes:
+        notes.append(ranks.on_first(lambda: mend_previous(found, lacks_previous)))
+    for text in notes if ranks.first else []:
         note(text)
-    mend_last(found)
+    ranks.on_first(lambda: mend_last(found))
     if trainer.finished:
         how = "--patience with more epochs" if trainer.out_of_patience else "--epochs with more of them"
         print(f"this run has come to its end already: only the test is done again; to train longer, give {how}")
@@ -240,8 +288,9 @@ def go_on(trainer: Trainer, recorder: Recorder, config: dict[str, Any], new_leg:
 
 def run_to_the_end(trainer: Trainer, test_loader: data.Loader, recorder: Recorder, config: Mapping[str, Any]) -> int:
     """Train and test, whatever signals come; returns the exit code."""
-    trained = not trainer.finished
+    trained, ranks = not trainer.finished, trainer.ranks
     trainer.watcher.start(trainer)
+    ranks.training(f"to go on: {command_to_go_on(trainer.folder, ranks)}", config["settings"]["timeout"])
     with stopping_on_signals(trainer) as received:
         try:
             trainer.run()
@@ -251,11 +300,13 @@ def run_to_the_end(trainer: Trainer, test_loader: data.Loader, recorder: Recorde
             return test(trainer, test_loader, recorder, config, trained)
         except Interrupted:
             trainer.watcher.close()
-            print(f"stopped and saved; {how_to_go_on(trainer.folder, recorder)}", flush=True)
-            return 128 + received[0]
+            print(f"stopped and saved; {how_to_go_on(trainer.folder, recorder, ranks)}", flush=True)
+            numbers = [number for of_rank in ranks.gather(received) for number in of_rank]
+            return 128 + numbers[0]
         except KeyboardInterrupt:
             trainer.watcher.close()
             code = 128 + (received[-1] if received else signal.SIGINT)
-            return fail(f"stopped at once; from the last checkpoint {how_to_go_on(trainer.folder, recorder)}", code)
+            how = how_to_go_on(trainer.folder, recorder, ranks)
+            raise Failed(f"stopped at once; from the last checkpoint {how}", code) from None
         finally:
             trainer.watcher.close()

@@ -29,6 +29,8 @@ SINCE_THEN = {
     "patience": None,
     "cuda_graph": True,
     "precision": "float32",
+    "shards": 1,
+    "timeout": 1800.0,
 }
 _CONFIG: dict[str, Any] = {
     "settings": dict,

@@ -11,6 +11,7 @@ import numpy as np
 from minires import backend, data
 from minires.precision import PRECISIONS, activations
 from minires.pretrained.readings import PREPROCESSINGS, VARIANTS
+from minires.ranks import ALONE, Ranks
 from minires.types import Array
 
 FIRST = {"device": "auto", "dataset": "auto", "data_dir": None, "data_url": None}  # of the defaults of a run
@@ -20,6 +21,8 @@ LAST = {
     "limit_train": None,
     "limit_test": None,
     "threads": None,
+    "shards": None,
+    "timeout": 1800.0,
     "save_every": None,
     "no_progress": False,
     "precision": "float32",
@@ -27,7 +30,8 @@ LAST = {
     "best": "accuracy",
     "patience": None,
 }
-FROM_ONE = ("batch_size", "epochs", "iterations", "save_every", "threads", "limit_train", "limit_test", "patience")
+FROM_ONE: tuple[str, ...] = ("batch_size", "epochs", "iterations", "save_every", "threads", "limit_train")
+FROM_ONE += ("limit_test", "patience", "shards")
 NUMBER = {"type": int, "metavar": "N"}
 THREE: dict[str, Any] = {"type": float, "nargs": 3, "metavar": ("R", "G", "B")}
 
@@ -87,6 +91,15 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "--limit-train": {**NUMBER, "help": "use the first N training images, validation included"},
     "--limit-test": {**NUMBER, "help": "use the first N test images"},
     "--threads": {**NUMBER, "help": "default: the physical cores this process may use"},
+    "--shards": {
+        **NUMBER,
+        "help": "parts that a batch is cut into, one after the other or one a process; default: as many as processes",
+    },
+    "--timeout": {
+        "type": float,
+        "metavar": "SECONDS",
+        "help": "of several processes, how long the others wait for one; default: 1800",
+    },
     "--save-every": {**NUMBER, "help": "iterations between checkpoints; default: at each epoch's end"},
     "--best": {"choices": ["accuracy", "loss"], "help": "of the validation images, chooses the epoch that is tested"},
     "--patience": {**NUMBER, "help": "stop after N epochs without a new best; default: never"},
@@ -118,6 +131,13 @@ def check_settings(settings: Mapping[str, Any]) -> None:
     for name in ("lr", "head_lr_multiplier", "weight_decay"):
         if not 0 <= settings.get(name, 0) < math.inf:
             raise ValueError(f"--{name.replace('_', '-')} must be a number from 0 up, got {settings[name]}")
+    if not 0 < settings["timeout"] < math.inf:
+        raise ValueError(f"--timeout must be a number above 0, of seconds, got {settings['timeout']}")
+    if (settings["shards"] or 1) > settings["batch_size"]:
+        raise ValueError(
+            f"--shards {settings['shards']}: more than the {settings['batch_size']} images of a batch: give "
+            f"{settings['batch_size']} or less, or a larger --batch-size"
+        )
     activations(settings["precision"])
     if settings["seed"] < 0:
         raise ValueError(f"--seed must be at least 0, got {settings['seed']}")
@@ -135,26 +155,37 @@ def make_loaders(
     std: Sequence[float] | None = None,
     padding: int = 4,
     test_size: int = 500,
+    ranks: Ranks = ALONE,
 ) -> tuple[data.Loader, data.Loader | None, data.Loader]:
     """Loaders of the training, validation (or None) and test images.
 
     mean, std: to normalise with, of the training images where None.   padding: of the augmentation that `augment` of
-    the settings asks for.   test_size: images in a batch of validation and test.
+    the settings asks for.   test_size: images in a batch of validation and test.   ranks: who has the images in memory
+    once a host.
     """
-    limited = _limited(dataset, settings)
-    train, val = _train_and_val(limited, settings)
-    if mean is None:
-        mean, std = data.channel_mean_std(train[0])
+    train, val, test, found = ranks.once_per_host(lambda: _parts(dataset, settings, mean is None))
+    mean, std = found or (mean, std)
     usual, cutout = settings["augment"], settings.get("cutout", 0)
     augment = data.Augment(padding if usual else 0, usual, cutout) if usual or cutout else None
     plain: dict[str, Any] = {"mean": mean, "std": std, "device": device}
     drawn: dict[str, Any] = {"augment": augment, "shuffle": True, "seed": settings["seed"]}
-    drawn |= {"balanced": settings.get("balance") == "sampling", "least_last": 2}
+    drawn |= {"balanced": settings.get("balance") == "sampling", "least_last": 2 * (settings["shards"] or 1)}
     return (
         data.Loader(train[0], train[1], settings["batch_size"], **drawn, **plain),
         data.Loader(val[0], val[1], test_size, **plain) if len(val[1]) else None,
-        data.Loader(limited.test_images, limited.test_labels, test_size, **plain),
+        data.Loader(test[0], test[1], test_size, **plain),
     )
+
+
+def _parts(dataset, settings, measure):
+    """(images, labels) to train, to validate and to test, and mean and standard deviation of the first, or None."""
+    limited = _limited(dataset, settings)
+    train, val = _train_and_val(limited, settings)
+    if len(train[1]) < (shards := settings["shards"] or 1):
+        raise ValueError(
+            f"--shards {shards}: more than the {len(train[1])} training images: give {len(train[1])} or less"
+        )
+    return train, val, (limited.test_images, limited.test_labels), data.channel_mean_std(train[0]) if measure else None
 
 
 def _limited(dataset, settings):

@@ -20,7 +20,7 @@ from minires.inspection.explain import confusion_matrix
 from minires.inspection.pictures.mistakes import draw_confusion_matrix, draw_images
 from minires.textbook import softmax
 from minires.trainer import Trainer
-from minires.training import Evaluation, evaluate
+from minires.training import Evaluation
 from minires.types import Array
 from minires.wording import readable
 
@@ -36,7 +36,7 @@ def test(
     epoch = load_best(trainer, trained)
     classes, position, label = config["classes"], trainer.position, config["dataset"]["label"]
     answers = Answers(test_loader, len(classes), config.get("preprocessing", {}).get("order", "RGB"))
-    evaluation = evaluate(trainer.model, test_loader, len(classes), lambda: trainer.stop_requested, answers.add)
+    evaluation = trainer.evaluate(test_loader, look=answers.see, take=answers.take)
     result = {
         "run": config["run"],
         **test_figures(evaluation, classes, label),
@@ -45,7 +45,7 @@ def test(
         "epochs": position.epoch,
         "iterations": position.iteration,
         "seconds": position.seconds,
-        "peak_memory_mb": backend.memory_peak(config["device"]) / 1e6,
+        "peak_memory_mb": max(trainer.ranks.gather(backend.memory_peak(config["device"]) / 1e6)),
     }
     tell = trainer.watcher.tell
     for line in evaluation_table(evaluation, classes, label, "result.json has all of them"):
@@ -68,7 +68,8 @@ def load_best(trainer: Trainer, trained: bool) -> int:
     if trainer.unsaved and trainer.position.best_epoch == trainer.position.epoch:  # it is the one in memory
         return trainer.position.best_epoch
     try:
-        trainer.model.load_state_dict(checkpoint.load(trainer.folder / "best.safetensors").model)
+        best = trainer.ranks.on_first(lambda: checkpoint.load(trainer.folder / "best.safetensors").model)
+        trainer.model.load_state_dict(best)
     except (ValueError, OSError) as error:
         if not trained:
             raise
@@ -124,19 +125,27 @@ class Answers:
         self.said: list[np.ndarray] = []
         self.mistakes: list[tuple[float, int, int, np.ndarray]] = []
 
-    def add(self, x: Array, logits: Array, labels: Array) -> None:
-        """Take in a batch: x (B, H, W, C) as the model got it, logits (B, classes), labels (B,)."""
+    def see(self, x: Array, logits: Array, labels: Array) -> tuple[np.ndarray, np.ndarray, list[Any]]:
+        """What there is to keep of a batch: x (B, H, W, C) as the model got it, logits (B, classes), labels (B,).
+
+        (labels, answers, the surest mistakes), all on the host, for `take`.
+        """
         labels = backend.to_numpy(labels)
         probabilities = softmax(backend.to_numpy(logits).astype(np.float64))[0]
-        said = probabilities.argmax(axis=1)
-        self.labels.append(labels)
-        self.said.append(said)
+        said, mistakes = probabilities.argmax(axis=1), []
         sureness = np.where(said == labels, -1.0, probabilities.max(axis=1))
         for n in np.argsort(-sureness, kind="stable")[: self.most]:
             if sureness[n] >= 0:
                 pixels = backend.to_numpy(x[int(n)])
-                self.mistakes.append((float(sureness[n]), int(labels[n]), int(said[n]), pixels))
-        self.mistakes = sorted(self.mistakes, key=lambda mistake: -mistake[0])[: self.most]
+                mistakes.append((float(sureness[n]), int(labels[n]), int(said[n]), pixels))
+        return labels, said, mistakes
+
+    def take(self, seen: tuple[np.ndarray, np.ndarray, list[Any]]) -> None:
+        """Keep what `see` has found in the next batch."""
+        labels, said, mistakes = seen
+        self.labels.append(labels)
+        self.said.append(said)
+        self.mistakes = sorted(self.mistakes + mistakes, key=lambda mistake: -mistake[0])[: self.most]
 
     def counts(self) -> np.ndarray:
         """counts[i, j]: how many images of class i were taken for class j."""

@@ -1,16 +1,32 @@
 """Batches of an epoch, the same ones whether the epoch was begun at its start or in its middle."""
 
-from collections.abc import Callable, Iterable, Iterator
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from minires.backend import array_module, resolve_device, to_device, to_numpy
 from minires.data.augment import Augment, normalizer
 from minires.data.stream import Pictures
+from minires.shards import Batch, cut
 from minires.types import Array
 
 # The purpose of a random stream, the second number of its seed. None is 0: [s] and [s, 0] seed the same stream.
 _SHUFFLE, _AUGMENT = 1, 2
+
+
+class _Piece(NamedTuple):
+    """A batch, or a shard of it: where it lies in the order of the epoch, and where in the batch."""
+
+    batch: int
+    span: slice
+    inside: slice
+    shard: int | None = None
+
+    @property
+    def place(self):
+        return (self.batch,) if self.shard is None else (self.batch, self.shard)
 
 
 class Loader:
@@ -83,46 +99,87 @@ class Loader:
             whole if self.drop_last or (whole and rest < self.least_last) else -(-len(self.images) // self.batch_size)
         )
 
-    def epoch(self, number: int, start: int = 0) -> Iterator[tuple[Array, Array]]:
-        """Yield `(x, labels)` for the batches start, start + 1, ... of epoch `number`.
+    def epoch(self, number: int, start: int = 0, step: int = 1) -> Iterator[tuple[Array, Array]]:
+        """Yield `(x, labels)` for the batches start, start + step, ... of epoch `number`.
 
         x: float32 (B, H, W, C), normalised and augmented.   labels: int64 (B,).   Both on the loader's device, and the
         caller's own: what is written into them changes no later batch.
         Raises ValueError for a start beyond the epoch's end; at its end there is simply nothing to yield.
         """
+        self._check_start(start)
+        spans = self._spans()
+        whole = [_Piece(b, spans[b], slice(0, spans[b].stop - spans[b].start)) for b in range(start, len(self), step)]
+        return self._made(number, whole, self._order(number))
+
+    def sharded(
+        self, number: int, start: int = 0, shards: int = 1, mine: Callable[[int], Sequence[int]] = range
+    ) -> Iterator[Batch]:
+        """Yield the batches start, start + 1, ... of epoch `number`, each cut into `shards` of nearly one size.
+
+        mine(count): which of a batch's `count` shards are made here; of those of others nothing but the labels is. A
+        Batch's shards are taken before the next Batch. An `Augment` does to an image what it does to it in an uncut
+        batch; another function gets a generator seeded with (seed, epoch, batch, shard). Raises ValueError as `epoch`.
+        """
+        self._check_start(start)
+        return self._cut(number, start, shards, mine)
+
+    def _cut(self, number, start, shards, mine):
+        order, spans = self._order(number), self._spans()
+        cuts = [cut(span.stop - span.start, shards) for span in spans]
+        pieces = [
+            _Piece(b, slice(spans[b].start + inside.start, spans[b].start + inside.stop), inside, shard)
+            for b in range(start, len(self))
+            for shard, inside in enumerate(cuts[b])
+            if shard in mine(len(cuts[b]))
+        ]
+        made = self._made(number, pieces, order)
+        labels = to_numpy(self.labels)
+        labels = labels if order is None else labels[order]
+        for b in range(start, len(self)):
+            yield Batch(labels[spans[b]], cuts[b], mine(len(cuts[b])), lambda shard: next(made))
+
+    def _check_start(self, start):
         if not 0 <= start <= len(self):
             raise ValueError(f"Loader: start is {start}, expected 0 to {len(self)}, the batches of an epoch")
-        return self._batches(number, start)
 
-    def _batches(self, number, start):
+    def _spans(self):
+        """Where in the order of an epoch each batch lies."""
         ends = [(b + 1) * self.batch_size for b in range(len(self))]
         if not self.drop_last:
             ends[-1] = len(self.images)
-        parts = [slice(b * self.batch_size, ends[b]) for b in range(start, len(self))]
-        order = self._order(number)
-        chosen = parts if order is None else [order[part] for part in parts]
+        return [slice(b * self.batch_size, end) for b, end in enumerate(ends)]
+
+    def _made(self, number, pieces, order):
+        """Yield (x, labels) for each of the pieces of epoch `number`, whose images come in this order."""
+        chosen = [piece.span if order is None else order[piece.span] for piece in pieces]
         places = None if order is None else to_device(order, self.device)
         images = self.images.batches(chosen) if isinstance(self.images, Pictures) else None
-        rngs = [np.random.default_rng([self.seed, _AUGMENT, number, b]) for b in range(start, len(self))]
-        augment = self._augmentation(parts, rngs)
-        for b, part in enumerate(parts):
+        augment = self._augmentation(number, pieces)
+        for index, piece in enumerate(pieces):
             array_module(self.labels)  # of several GPUs it is theirs that computes
-            batch = part if places is None else places[part]
+            batch = piece.span if places is None else places[piece.span]
             pixels = self.images[batch] if images is None else to_device(next(images), self.device)
-            x, labels = augment(b, self._normalize(pixels)), self.labels[batch]
+            x, labels = augment(index, self._normalize(pixels)), self.labels[batch]
             yield x, labels.copy() if places is None else labels  # what is written into them changes no later batch
 
-    def _augmentation(self, parts, rngs):
-        """function(b, x) -> x augmented. What can be drawn beforehand goes to the device in one piece for the epoch."""
+    def _augmentation(self, number, pieces):
+        """function(index, x) -> piece `index` augmented. What can be drawn beforehand goes to the device in one go."""
         augment = self.augment
-        if type(augment) is not Augment or not parts:  # a subclass may do otherwise
-            return lambda b, x: x if augment is None else augment(x, rngs[b])
-        size, first = self.images.shape[1:3], parts[0].start
-        drawn = [augment.draw(part.stop - part.start, size, rng) for part, rng in zip(parts, rngs, strict=True)]
+        if augment is None or not pieces:
+            return lambda index, x: x
+        if type(augment) is not Augment:  # a subclass may do otherwise
+            seeds = [[self.seed, _AUGMENT, number, *piece.place] for piece in pieces]
+            return lambda index, x: augment(x, np.random.default_rng(seeds[index]))
+        size, spans, drawn = self.images.shape[1:3], self._spans(), []
+        for b, of_batch in itertools.groupby(pieces, lambda piece: piece.batch):
+            rng = np.random.default_rng([self.seed, _AUGMENT, number, b])
+            all_of_it = augment.draw(spans[b].stop - spans[b].start, size, rng)
+            drawn += [{name: array[piece.inside] for name, array in all_of_it.items()} for piece in of_batch]
+        ends = np.cumsum([0] + [piece.span.stop - piece.span.start for piece in pieces]).tolist()
         whole = {name: to_device(np.concatenate([each[name] for each in drawn]), self.device) for name in drawn[0]}
 
-        def apply(b, x):
-            part = slice(parts[b].start - first, parts[b].stop - first)
+        def apply(index, x):
+            part = slice(ends[index], ends[index + 1])
             return augment.apply(x, {name: array[part] for name, array in whole.items()})
 
         return apply

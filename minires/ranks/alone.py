@@ -1,0 +1,88 @@
+"""A training's processes, its ranks, seen from one of them; and the only one where there are no others."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+from minires.shards import TreeSum
+from minires.types import Array
+from minires.wording import shown
+
+T = TypeVar("T")
+
+
+class Ranks:
+    """Who am I, how many are we, and sums over all. This one is alone, and what it says is all there is to say.
+
+    rank: 0 .. size - 1.   local_rank, local_size: the same among those on this host.   hosts: of each rank.
+    """
+
+    rank, size, local_rank, local_size = 0, 1, 0, 1
+    hosts: Sequence[str] = ("",)
+
+    @property
+    def first(self) -> bool:
+        """Whether this rank is the one that writes files and talks."""
+        return self.rank == 0
+
+    def mine(self, count: int) -> range:
+        """Which of `count` shards this rank computes: those of all ranks follow each other, in order of rank."""
+        return range(self.rank * count // self.size, (self.rank + 1) * count // self.size)
+
+    def sum(self, sums: TreeSum, count: int, numbers: Sequence[int] = ()) -> tuple[list[Array], list[int]]:
+        """(the total over all ranks, the sums of `numbers`), on every rank.
+
+        sums: of this rank's shards, mine(count).   The total's bits are those of one rank that computes all.
+        """
+        return sums.total(), list(numbers)
+
+    def gather(self, thing: T) -> list[T]:
+        """What every rank has given, by rank, on every rank."""
+        return [thing]
+
+    def broadcast(self, thing: T) -> T:
+        """What rank 0 has given."""
+        return thing
+
+    def on_first(self, function: Callable[[], T]) -> T:
+        """What function() returns on rank 0, alone; what it raises there, it raises on all."""
+        return function()
+
+    def agree(self, what: str, thing: Any, cure: str) -> None:
+        """Raise ValueError, on every rank, where a rank has another `thing` than rank 0.   what: in words."""
+        of_all = self.gather(thing)
+        for rank, its in enumerate(of_all):
+            if its != of_all[0]:
+                ours, theirs = difference(of_all[0], its)
+                raise ValueError(
+                    f"rank {rank} on {self.hosts[rank]} has other {what} than rank 0 on {self.hosts[0]} "
+                    f"({theirs}, not {ours}): {cure}"
+                )
+
+    def once_per_host(self, function: Callable[[], T]) -> T:
+        """What function() returns on one rank of each host; its arrays are in that host's memory once, read-only."""
+        return function()
+
+    # What watches over them -------------------------------------------------------------------------------------
+
+    def watch(self) -> None:
+        """Have a process beside the ranks see which of them fails first."""
+
+    def training(self, go_on: str, timeout: float) -> None:
+        """From now on a rank that makes no call for `timeout` seconds has stalled; go_on: what is said of a failure."""
+
+    def failed(self, sentence: str, code: int) -> None:
+        """Have the failure of this rank told, and all ranks ended; alone, it does nothing."""
+
+    def close(self) -> None:
+        """This rank has come to its end, and may go before others."""
+
+
+def difference(one: Any, other: Any) -> tuple[str, str]:
+    """Where two things differ that are not equal, of each what stands there: of dictionaries the first entry."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        key = next(key for key in (*one, *other) if one.get(key) != other.get(key))
+        return f"{key} {shown(str(one.get(key)), 60)}", f"{key} {shown(str(other.get(key)), 60)}"
+    return shown(str(one), 60), shown(str(other), 60)
+
+
+ALONE = Ranks()

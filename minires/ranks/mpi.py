@@ -1,0 +1,161 @@
+"""Ranks on MPI, through mpi4py: the one place that knows of it.
+
+No call blocks, so that nothing waits without being seen to wait: each is begun, and asked for until it has ended, with
+pauses that grow, in which the processor is free.
+"""
+
+from __future__ import annotations
+
+import pickle
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+
+from minires.backend import device_of, to_device, to_numpy
+from minires.ranks.adding import add_over_ranks
+from minires.ranks.alone import Ranks
+from minires.ranks.guarded import Guarded, start_guard
+from minires.ranks.sharing import arrays_in_a_file, arrays_of_a_file
+from minires.shards import Node, TreeSum
+from minires.types import Array
+
+T = TypeVar("T")
+PATIENT = 50  # times that are asked without a pause
+LONGEST = 1e-3  # seconds of a pause
+
+
+class MPIRanks(Ranks):
+    """The processes of MPI's communicator `comm`, all of which make the same calls in the same order.
+
+    calls: how many have been begun.   waiting: whether one is going on.   waited: seconds in them.
+    """
+
+    def __init__(self, comm: Any) -> None:
+        from mpi4py import MPI
+
+        self._mpi, self._comm = MPI, comm.Dup()  # messages of others cannot get between ours
+        self._local = comm.Split_type(MPI.COMM_TYPE_SHARED)
+        self.calls, self.waiting, self.waited = 0, False, 0.0
+        self._guarded: Guarded | None = None
+        self.rank, self.size = comm.rank, comm.size
+        self.local_rank, self.local_size = self._local.rank, self._local.size
+        self.hosts = self.gather(MPI.Get_processor_name())
+
+    # Sums -------------------------------------------------------------------------------------------------------
+
+    def sum(self, sums: TreeSum, count: int, numbers: Sequence[int] = ()) -> tuple[list[Array], list[int]]:
+        given, summed = np.array(numbers, np.int64), np.zeros(len(numbers), np.int64)
+        counting = self._comm.Iallreduce(given, summed)  # whole numbers have one sum in any order
+        shards = [range(r * count // self.size, (r + 1) * count // self.size) for r in range(self.size)]
+        if not sums.nodes:
+            raise ValueError(f"rank {self.rank} has none of a batch's {count} shards: give it larger batches")
+        device = device_of(sums.nodes[0].value[0])
+        on_host = TreeSum()
+        on_host.nodes = [Node(node.first, node.level, [to_numpy(array) for array in node.value]) for node in sums.nodes]
+        total = add_over_ranks(on_host, shards, self._exchange, self._spread)
+        self._wait(counting)
+        return [to_device(array, device) for array in total], summed.tolist()
+
+    def _exchange(self, parts: Array, rows: Sequence[int]) -> Array:
+        received = np.empty((sum(rows), parts.shape[2]), parts.dtype)
+        counts = [count * parts.shape[2] for count in rows]
+        self._wait(self._comm.Ialltoallv(parts, [received, (counts, None)]))
+        return received
+
+    def _spread(self, part: Array) -> Array:
+        whole = np.empty(self.size * len(part), part.dtype)
+        self._wait(self._comm.Iallgather(part, whole))
+        return whole
+
+    # Things -----------------------------------------------------------------------------------------------------
+
+    def gather(self, thing: T) -> list[T]:
+        return self._gathered(thing, self._comm)
+
+    def broadcast(self, thing: T) -> T:
+        return self._broadcast(thing, self._comm)
+
+    def on_first(self, function: Callable[[], T]) -> T:
+        return self._on_its_first(function, self._comm)
+
+    def once_per_host(self, function: Callable[[], T]) -> T:
+        plain, path, lengths = self._on_its_first(lambda: arrays_in_a_file(function()), self._local)
+        try:
+            return arrays_of_a_file(plain, path, lengths)
+        finally:
+            self._gathered(None, self._local)  # all have it open
+            if self._local.rank == 0:
+                path.unlink(missing_ok=True)
+
+    # What watches over them -------------------------------------------------------------------------------------
+
+    def watch(self) -> None:
+        self._guarded = Guarded(self, self.on_first(lambda: start_guard(self.size)))
+
+    def training(self, go_on: str, timeout: float) -> None:
+        if self._guarded and self.first:
+            self._guarded.tell(go_on=go_on, timeout=timeout)
+
+    def failed(self, sentence: str, code: int) -> None:
+        if self._guarded:
+            self._guarded.failed(sentence, code)
+        self._mpi.COMM_WORLD.Abort(code)
+
+    def close(self) -> None:
+        if self._guarded:
+            self._guarded.close()
+
+    # How --------------------------------------------------------------------------------------------------------
+
+    def _gathered(self, thing, comm):
+        own = np.frombuffer(pickle.dumps(thing), np.uint8)
+        lengths = np.empty(comm.size, np.int64)
+        self._wait(comm.Iallgather(np.array([len(own)]), lengths))
+        whole = np.empty(lengths.sum(), np.uint8)
+        self._wait(comm.Iallgatherv(own, [whole, (lengths.tolist(), None)]))
+        return [pickle.loads(part.data) for part in np.split(whole, lengths.cumsum()[:-1])]
+
+    def _broadcast(self, thing, comm):
+        whole = np.frombuffer(pickle.dumps(thing) if comm.rank == 0 else b"", np.uint8)
+        length = np.array([len(whole)])
+        self._wait(comm.Ibcast(length))
+        whole = whole.copy() if comm.rank == 0 else np.empty(int(length[0]), np.uint8)
+        self._wait(comm.Ibcast(whole))
+        return thing if comm.rank == 0 else pickle.loads(whole.data)
+
+    def _on_its_first(self, function, comm):
+        result, error = None, None
+        if comm.rank == 0:
+            try:
+                result = function()
+            except Exception as caught:
+                error = caught
+        result, other = self._broadcast((result, portable(error)), comm)
+        if error or other:
+            raise error or other
+        return result
+
+    def _wait(self, request):
+        self.calls += 1
+        self.waiting, began, asked = True, time.perf_counter(), 0
+        while not request.Test():
+            asked += 1
+            if asked > PATIENT:
+                time.sleep(min(LONGEST, (asked - PATIENT) * 1e-5))
+        self.waiting = False
+        self.waited += time.perf_counter() - began
+
+
+def portable(error: Exception | None) -> Exception | None:
+    """An exception that reaches another process with its text: itself, or the next above it of Python's."""
+    if error is None:
+        return None
+    try:
+        if str(pickle.loads(pickle.dumps(error))) == str(error):
+            return error
+    except Exception:  # any that its own code raises
+        pass
+    kinds = [kind for kind in type(error).__mro__ if kind.__module__ == "builtins"]
+    return kinds[0](str(error))

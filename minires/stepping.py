@@ -1,0 +1,87 @@
+"""How a Trainer takes its steps: plain or recorded, on whole batches or on shards of them."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from minires.checkpoint import digest
+from minires.module import Module
+from minires.optim import Optimizer
+from minires.position import Position
+from minires.precision import GradScaler, options_for
+from minires.ranks.alone import ALONE, Ranks
+from minires.recorded_step import RecordedStep
+from minires.sharded_step import Found, sharded_step
+from minires.training import train_step
+from minires.types import Array
+
+
+class Stepping:
+    """The steps of one training, by all of its ranks.
+
+    precision, cuda_graph, shards, ranks: as in Trainer.   label_smoothing, class_weights: of the loss.
+    scaler: of the loss, None where it is not scaled.   recorded: the RecordedStep, None where steps are not recorded.
+    """
+
+    def __init__(
+        self,
+        model: Module,
+        optimizer: Optimizer,
+        precision: str = "float32",
+        cuda_graph: bool = False,
+        shards: int = 1,
+        ranks: Ranks = ALONE,
+        label_smoothing: float = 0.0,
+        class_weights: Array | None = None,
+    ) -> None:
+        check_shards(shards, ranks.size)
+        self.model, self.optimizer, self.shards, self.ranks = model, optimizer, shards, ranks
+        self.options = options_for(model, precision)
+        self.options |= {"label_smoothing": label_smoothing, "class_weights": class_weights}
+        self.scaler: GradScaler | None = self.options["scaler"]
+        self.recorded = RecordedStep(model, optimizer, **self.options) if cuda_graph else None
+
+    def batches(self, loader: Any, position: Position) -> Iterator[Any]:
+        """What is left of the epoch: (x, labels), or Batches of shards of which this rank's are made."""
+        if self.shards == 1:
+            return loader.epoch(position.epoch, position.batch)
+        return loader.sharded(position.epoch, position.batch, self.shards, self.ranks.mine)
+
+    def step(self, batch: Any, stop: bool) -> tuple[int, Found]:
+        """(images, what was found) of one step.   stop: whether this rank wants all to stop after it."""
+        if self.shards > 1:
+            more: dict[str, Any] = {"gradients": self.recorded.gradients} if self.recorded else {}
+            return len(batch), sharded_step(
+                self.model, self.optimizer, batch, ranks=self.ranks, stop=stop, **self.options, **more
+            )
+        x, labels = batch
+        if self.recorded:
+            return len(x), Found(*self.recorded(x, labels))
+        return len(x), Found(*train_step(self.model, self.optimizer, x, labels, **self.options))
+
+    def origin(self, found: Found) -> str:
+        """Which shard, of which rank, a loss comes from that is no finite number; all ranks ask together."""
+        own = [shard for shard, loss in found.own.items() if not np.isfinite(float(loss))]
+        for rank, shards in enumerate(self.ranks.gather(own)):
+            if shards and self.ranks.size > 1:
+                return f" of shard {shards[0]}, which rank {rank} on {self.ranks.hosts[rank]} computes,"
+        return ""
+
+    def agree(self, cure: str) -> None:
+        """Raise ValueError, on all ranks, where the models are no longer the same: which rank, and its first array."""
+        if self.ranks.size > 1:
+            arrays = self.model.state_dict()
+            self.ranks.agree("numbers in its model", {name: digest({name: arrays[name]}) for name in arrays}, cure)
+
+
+def check_shards(shards: int, ranks: int = 1) -> None:
+    """Raise ValueError unless there are shards, and they can be shared out evenly to so many ranks."""
+    if shards < 1:
+        raise ValueError(f"shards must be at least 1, got {shards}: 1 leaves each batch whole")
+    if shards % ranks:
+        more = -(-shards // ranks) * ranks
+        fewer = max(count for count in range(1, ranks) if shards % count == 0)
+        raise ValueError(
+            f"{shards} shards cannot be shared out evenly to {ranks} ranks: start {fewer} of them, or cut into {more}"
+        )
