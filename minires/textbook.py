@@ -3,7 +3,7 @@
 Nothing here is cut into blocks, kept in a cache or written into memory used before, and nothing is checked. It is what
 the pages in docs/ show, what the exercises (`python -m minires.exercises`) are made from, and what the tests hold the
 fast operations of minires/layers to. Letters: N batch, H W rows and columns, C channels, O output channels, K kernel,
-OH OW output. `dname` is the gradient of `name`.
+OH OW output, S shards. `dname` is the gradient of `name`.
 """
 
 import numpy as np
@@ -324,5 +324,70 @@ def basic_block(x, weight1, gamma1, beta1, weight2, gamma2, beta2):
         dy, dgamma1, dbeta1 = bn1_backward(dy)
         dx, dweight1, _ = conv1_backward(dy)
         return dx + dshortcut, dweight1, dgamma1, dbeta1, dweight2, dgamma2, dbeta2  # x was used twice
+
+    return y, backward
+
+
+# A batch cut into shards --------------------------------------------------------------------------------------------
+
+
+def shard_mean(x, weight, labels, shards):
+    """loss = mean over all N images of the cross-entropy of x @ weight^T, from each shard's mean over its own images.
+
+    x (N, C), weight (classes, C), labels: integers (N,), shards: how many images each has, one after the other, N in
+    all. backward(dloss) -> (dx, dweight).
+    """
+    N, ends = len(x), np.cumsum(shards)[:-1]
+    loss, passes = 0, []
+    for x_s, labels_s in zip(np.split(x, ends), np.split(labels, ends), strict=True):
+        logits, linear_backward = linear(x_s, weight, 0)
+        loss_s, loss_backward = cross_entropy(logits, labels_s)
+        n = len(x_s)
+        loss += loss_s * n / N
+        passes.append((n, loss_backward, linear_backward))
+
+    def backward(dloss):
+        dx, dweight = [], 0
+        for n, loss_backward, linear_backward in passes:
+            dx_s, dweight_s, _ = linear_backward(loss_backward(dloss))  # of the shard's own mean
+            dx.append(n / N * dx_s)
+            dweight += n / N * dweight_s
+        return np.concatenate(dx), dweight
+
+    return loss, backward
+
+
+def broadcast(weight, S):
+    """y[s] = weight, for each of S shards.   weight: any shape; y (S, *weight.shape).
+
+    backward(dy) -> dweight: the sum over s, in one order, so that its bits are the same whoever adds which part: first
+    neighbours, then their sums, level by level, ((0 + 1) + (2 + 3)) + ...; an odd last one passes up as it is.
+    """
+    y = np.broadcast_to(weight, (S, *weight.shape))
+
+    def backward(dy):
+        terms = list(dy)
+        while len(terms) > 1:
+            sums = [terms[i] + terms[i + 1] for i in range(0, len(terms) - 1, 2)]
+            terms = sums + terms[2 * len(sums) :]
+        return terms[0]
+
+    return y, backward
+
+
+def batch_norm_of_shards(x, weight, bias, shards):
+    """y = batch_norm of each shard by itself: with its own mean and variance, not the batch's.
+
+    x (N, H, W, C) or (N, C), weight (C,), bias (C,), shards: how many images each has, one after the other, N in all;
+    y as x. backward(dy) -> (dx, dweight, dbias).
+    """
+    ends = np.cumsum(shards)[:-1]
+    passes = [batch_norm(x_s, weight, bias) for x_s in np.split(x, ends)]
+    y = np.concatenate([y_s for y_s, _ in passes])
+
+    def backward(dy):
+        gradients = [backward_s(dy_s) for (_, backward_s), dy_s in zip(passes, np.split(dy, ends), strict=True)]
+        dx, dweight, dbias = zip(*gradients, strict=True)
+        return np.concatenate(dx), sum(dweight), sum(dbias)
 
     return y, backward

@@ -1,12 +1,14 @@
 """The exercises: what is right passes, what is wrong gets the hint that fits, and no answer holds the solution."""
 
 import ast
+import dataclasses
 import inspect
 import os
 import re
 import subprocess
 import sys
 import textwrap
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +22,7 @@ from minires.exercises.finding import Finding
 from minires.exercises.generate import backward_body, exercise_file, source, with_backward
 from minires.exercises.judge import judge
 from minires.exercises.mistakes import MISTAKES, wrong_body
+from minires.exercises.run import Run
 from minires.exercises.structure import check_dtypes
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -127,10 +130,65 @@ def test_other_ways_to_write_it_pass():
             dmean = -(dx_hat / std).sum(axis=pixels)
             return dx_hat / std + dvar * 2 * (x - mean) / M + dmean / M, (dy * x_hat).sum((0, 1, 2)), dy.sum((0, 1, 2))
         """,
+        "shard_mean": """
+            dlogits = np.exp(x @ weight.T)
+            dlogits /= dlogits.sum(axis=1, keepdims=True)
+            dlogits[np.arange(N), labels] -= 1
+            return dloss * dlogits @ weight / N, dloss * dlogits.T @ x / N
+        """,
+        "batch_norm_of_shards": """
+            dx, x_hat, first = np.empty_like(x), (y - bias) / weight, 0
+            for n in shards:
+                s = slice(first, first + n)
+                std = np.sqrt(x[s].var((0, 1, 2)) + 1e-5)
+                two = dy[s].mean((0, 1, 2)) + x_hat[s] * (dy[s] * x_hat[s]).mean((0, 1, 2))
+                dx[s] = weight / std * (dy[s] - two)
+                first += n
+            return dx, (dy * x_hat).sum((0, 1, 2)), dy.sum((0, 1, 2))
+        """,
     }
     for name, body in right.items():
         found = answer(name, body)
         assert found["state"] == "passed", said(found)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        """
+        while len(dy) > 1:
+            pairs, odd = dy[: len(dy) // 2 * 2], dy[len(dy) // 2 * 2 :]
+            dy = np.concatenate([pairs[::2] + pairs[1::2], odd])
+        return dy[0]
+        """,
+        """
+        dy, step = dy.copy(), 1
+        while step < S:
+            for s in range(0, S - step, 2 * step):
+                dy[s] += dy[s + step]
+            step *= 2
+        return dy[0]
+        """,
+        """
+        def tree(first, last):
+            if last - first == 1:
+                return dy[first]
+            left = 1 << (last - first - 1).bit_length() - 1
+            return tree(first + left, last) + tree(first, first + left)
+        return tree(0, S)
+        """,
+        """
+        terms = [*dy, *[np.zeros_like(weight)] * (16 - S)]
+        for _ in range(4):
+            terms = [a + b for a, b in zip(terms[::2], terms[1::2])]
+        return terms[0]
+        """,
+    ],
+    ids=["arrays", "strides", "from_the_top", "filled_up_with_zeros"],
+)
+def test_a_sum_in_its_order_passes_however_it_is_written(body):
+    found = answer("broadcast", body)
+    assert found["state"] == "passed" and "every bit" in said(found), said(found)
 
 
 # The hints ----------------------------------------------------------------------------------------------------------
@@ -156,6 +214,40 @@ def test_each_known_mistake_gets_its_hint(name, mistake):
     assert found["state"] == "wrong"
     assert mistake.hint in said(found) or found["key"] == "shape", said(found)
     no_solution_in(found, name, body)
+
+
+OTHER_NUMBERS = ("odd_one_lost", "one_level", "mean_over_shards", "first_shard", "last_shard")
+ORDERS = [mistake for mistake in MISTAKES["broadcast"] if mistake.key not in OTHER_NUMBERS]
+
+
+@pytest.mark.parametrize("mistake", ORDERS, ids=lambda mistake: mistake.key)
+def test_only_the_bits_tell_one_order_from_another(mistake, monkeypatch):
+    body = wrong_body(EXERCISES["broadcast"], mistake)
+    found = answer("broadcast", body)
+    assert found["key"] == mistake.key and " other bits in " in said(found), said(found)
+    monkeypatch.setitem(EXERCISES, "broadcast", dataclasses.replace(EXERCISES["broadcast"], exact=False))
+    assert answer("broadcast", body)["state"] == "passed"
+
+
+def every_sum(terms):
+    """Each way to set brackets: (said, sum)."""
+    if len(terms) == 1:
+        yield terms[0]
+    for cut in range(1, len(terms)):
+        for (left, a), (right, b) in product(every_sum(terms[:cut]), every_sum(terms[cut:])):
+            yield f"({left}+{right})", a + b
+
+
+def test_no_other_brackets_have_the_bits():
+    exercise = EXERCISES["broadcast"]
+    for case in exercise.cases:
+        if case.sizes["S"] > 7:  # more than 132 ways
+            continue
+        run = Run(exercise.function, exercise, case, "", np.float32)
+        sums = list(every_sum(list(zip(map(str, range(len(run.dy))), run.dy, strict=True))))
+        alike = [said for said, value in sums if np.array_equal(value, run.right()[0])]
+        assert len(sums) == {6: 42, 7: 132}[len(run.dy)]
+        assert alike == ["(((0+1)+(2+3))+((4+5)+6))" if len(run.dy) == 7 else "(((0+1)+(2+3))+(4+5))"], alike
 
 
 def test_there_are_several_for_each():
@@ -302,6 +394,64 @@ HINTS = {  # made by hand, another way than the known mistakes are: (exercise, b
     "ties": ("max_pool2d", """
         big = np.repeat(np.repeat(y, K, 1), K, 2)
         return np.repeat(np.repeat(dy, K, 1), K, 2) * (x == big)""", "all_equal", "many equal pixels"),
+    "shards_alike": ("shard_mean", """
+        parts = [linear_backward(loss_backward(dloss)) for _, loss_backward, linear_backward in passes]
+        dx, dweight, _ = zip(*parts)
+        return np.concatenate(dx) / len(parts), np.mean(dweight, axis=0)""",
+        "counted_alike counted_alike", "Every shard counts alike"),
+    "shards_summed": ("shard_mean", """
+        p = np.exp(x @ weight.T)
+        dlogits = dloss * (p / p.sum(axis=1, keepdims=True) - np.eye(len(weight))[labels])
+        return dlogits @ weight / N, dlogits.T @ x""", "sum_over_images", "n times the mean over a shard is the sum"),
+    "shards_dloss": ("shard_mean", """
+        parts = [(n, *linear_backward(loss_backward(1.0))) for n, loss_backward, linear_backward in passes]
+        return np.concatenate([n / N * dx for n, dx, _, _ in parts]), sum(n / N * dw for n, _, dw, _ in parts)""",
+        "without_dy without_dy", "the same for any dloss"),
+    "numpys_sum": ("broadcast", "return dy.sum(axis=0)", "left_to_right", "as sum() and .sum(axis=0) make it"),
+    "exact_sum": ("broadcast", """
+        import math
+        sums = [math.fsum(dy[:, i, j]) for i, j in np.ndindex(weight.shape)]
+        return np.reshape(sums, weight.shape).astype(weight.dtype)""", "in_float64", "nearer to the exact sum"),
+    "zip": ("broadcast", """
+        while len(dy) > 1:
+            dy = [a + b for a, b in zip(dy[::2], dy[1::2])]
+        return dy[0]""", "odd_one_lost", "it has no neighbour, and zip"),
+    "an_order_of_ones_own": ("broadcast", "return dy[1] + (dy[0] + dy[2:].sum(axis=0))", "bits", "and none that is"),
+    "not_summed": ("broadcast", "return dy", "shape", "Left to sum over: S = 7"),
+    "side_by_side": ("batch_norm_of_shards", """
+        parts = [backward_s(dy_s) for (_, backward_s), dy_s in zip(passes, np.split(dy, ends))]
+        return tuple(np.concatenate(of_all) for of_all in zip(*parts))""",
+        "shape", "Those of 3 shards stand one after the other"),
+    "added_into_dy": ("broadcast", """
+        terms = list(dy)
+        while len(terms) > 1:
+            for i in range(0, len(terms) - 1, 2):
+                terms[i] += terms[i + 1]
+            terms = terms[::2]
+        return terms[0]""", "dy_changed", "or on a view of it"),
+    "a_queue": ("broadcast", """
+        terms = list(dy)
+        while len(terms) > 1:
+            terms.append(terms.pop(0) + terms.pop(0))
+        return terms[0]""", "odd_one_first", "in front of the sums"),
+    "a_product": ("broadcast", """
+        sums = np.ones(S, dy.dtype) @ dy.reshape(S, -1)
+        return sums.reshape(weight.shape)""", "bits", "and none that is known here"),
+    "batchs_statistics": ("batch_norm_of_shards", """
+        x_hat = (x - x.mean((0, 1, 2))) / np.sqrt(x.var((0, 1, 2)) + 1e-5)
+        dx = dy - dy.mean((0, 1, 2)) - x_hat * (dy * x_hat).mean((0, 1, 2))
+        return weight / np.sqrt(x.var((0, 1, 2)) + 1e-5) * dx, (dy * x_hat).sum((0, 1, 2)), dy.sum((0, 1, 2))""",
+        "statistics_of_the_batch statistics_of_the_batch", "what does a pixel do to the images of another shard?"),
+    "shards_weighted": ("batch_norm_of_shards", """
+        parts = [backward_s(dy_s) for (_, backward_s), dy_s in zip(passes, np.split(dy, ends))]
+        dweight, dbias = (sum(n * part[i] for n, part in zip(shards, parts)) / len(x) for i in (1, 2))
+        return np.concatenate([part[0] for part in parts]), dweight, dbias""",
+        "weighted_by_share weighted_by_share", "weighted by each shard's share"),
+    "shards_kept": ("batch_norm_of_shards", """
+        parts = [backward_s(dy_s) for (_, backward_s), dy_s in zip(passes, np.split(dy, ends))]
+        dx, dweight, dbias = zip(*parts)
+        return np.concatenate(dx), np.array(dweight), np.array(dbias)""",
+        "shape", "Left to sum over: S = 3"),
     "dy_changed": ("relu", "dy *= x > 0\nreturn dy", "dy_changed", "changed in place"),
     "x_changed": ("relu", "x[x < 0] = 0\nreturn dy * (x > 0)", "input_changed", "changed x in place"),
     "y_changed": ("sigmoid", "dx = dy * y * (1 - y)\ny[...] = 0\nreturn dx", "y_changed", "forward pass's result"),
@@ -396,6 +546,15 @@ def test_second_hint_has_the_readers_numbers():
     np.testing.assert_allclose(ast.literal_eval(yours), 2 * (dy[0] * x[0] + dy[1] * x[1]), rtol=1e-3)
 
 
+def test_second_hint_of_a_sum_shows_every_bit():
+    """By hand: tenths are not exact in binary, so another order ends with another number."""
+    lines = answer("broadcast", "return sum(dy)", more=True)["lines"]
+    dy = ast.literal_eval(re.search(r" dy = (\[.*?\])$", next(line for line in lines if "A small case" in line))[1])
+    right, yours = map(float, re.search(r"dweight: right is (.*), yours (.*)", lines[-1]).groups())
+    assert right == ((dy[0] + dy[1]) + (dy[2] + dy[3])) + dy[4]
+    assert yours == (((dy[0] + dy[1]) + dy[2]) + dy[3]) + dy[4] != right
+
+
 def test_second_hint_on_the_command_line(capsys):
     write("relu", "return dy")
     for arguments in (("relu",), ("exercises/relu.py",)):
@@ -482,7 +641,7 @@ def test_nobody_reads_on():
 
 def test_list_start_check(capsys):
     code, out, _ = main(capsys)
-    assert code == 0 and "0 of 20 done. Next: python -m minires.exercises start relu" in out
+    assert code == 0 and "0 of 23 done. Next: python -m minires.exercises start relu" in out
     assert main(capsys, "start", "relu")[0] == 0
     assert Path("exercises/relu.py").read_text(encoding="utf-8") == exercise_file(EXERCISES["relu"])
     code, out, _ = main(capsys, "check", "relu")
@@ -492,7 +651,7 @@ def test_list_start_check(capsys):
     code, out, _ = main(capsys, "check")
     assert code == 0 and "relu: passed" in out and "start sigmoid" in out
     code, out, _ = main(capsys, "list")
-    assert re.search(r"relu +done", out) and "1 of 20 done" in out
+    assert re.search(r"relu +done", out) and "1 of 23 done" in out
 
 
 def test_done_means_this_very_file(capsys):

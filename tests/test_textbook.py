@@ -6,6 +6,7 @@ import pytest
 from minires import layers, losses, textbook
 from minires.gradcheck import gradcheck
 from minires.models.blocks import BasicBlock
+from minires.shards import TreeSum
 
 rng = np.random.default_rng(0)
 
@@ -74,6 +75,9 @@ def test_gradients_of_what_has_other_arguments():
     gradcheck(textbook.batch_norm_relu, random(2, 3, 4, 5), random(5), random(5), random(2, 3, 4, 5))
     inputs = CASES["batch_norm_inference"][0]
     gradcheck(lambda x, *affine: textbook.batch_norm_inference(x, *inputs[1:3], *affine), inputs[0], *inputs[3:])
+    gradcheck(lambda x, weight: textbook.shard_mean(x, weight, LABELS, (1, 2)), random(3, 5), random(4, 5))
+    gradcheck(lambda weight: textbook.broadcast(weight, 5), random(2, 3))
+    gradcheck(lambda *inputs: textbook.batch_norm_of_shards(*inputs, (2, 3)), random(5, 3, 2, 4), random(4), random(4))
 
 
 def test_losses():
@@ -111,3 +115,70 @@ def test_basic_block_is_that_of_the_resnets():
     for name, gradient in zip(names, gradients, strict=True):
         np.testing.assert_allclose(gradient, state[name].grad, atol=1e-10, err_msg=name)
     gradcheck(textbook.basic_block, *inputs, max_elements=30)
+
+
+@pytest.mark.parametrize("shards", [(7,), (2, 5), (1, 3, 1, 2), (1,) * 7])
+def test_a_mean_over_shards_is_that_of_the_batch(shards):
+    x, weight, labels = random(7, 5), random(4, 5), rng.integers(0, 4, 7)
+    loss, backward = textbook.shard_mean(x, weight, labels, shards)
+    logits, linear_backward = layers.linear(x, weight, np.zeros(4))
+    expected, loss_backward = losses.cross_entropy(logits, labels)
+    np.testing.assert_allclose(loss, expected, rtol=1e-13)
+    dx, dweight, _ = linear_backward(loss_backward(0.3))
+    for ours, theirs in zip(backward(0.3), (dx, dweight), strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-13)
+
+
+def brackets(first, last):
+    """The tree by another rule, from the top: the largest power of two below their number comes first."""
+    if last - first == 1:
+        return str(first)
+    left = max(2**k for k in range(10) if 2**k < last - first)
+    return f"({brackets(first, first + left)}+{brackets(first + left, last)})"
+
+
+class Said:
+    """A term that says how it was added."""
+
+    def __init__(self, said):
+        self.said = said
+
+    def __add__(self, other):
+        return Said(f"({self.said}+{other.said})")
+
+
+@pytest.mark.parametrize("S", range(1, 18))
+def test_the_order_of_the_sum_of_broadcast(S):
+    y, backward = textbook.broadcast(random(2, 3), S)
+    assert y.shape == (S, 2, 3)
+    assert backward([Said(str(s)) for s in range(S)]).said == brackets(0, S)
+    dy = (rng.standard_normal((S, 40)) * 10.0 ** rng.integers(0, 9, (S, 40))).astype(np.float32)
+    bits = backward(dy)
+    assert bits.dtype == np.float32
+    for parts in (2, 4, 8):  # whoever adds which of them: blocks of a power of two, and then the tree of their sums
+        summed = [backward(dy[first : first + parts]) for first in range(0, S, parts)]
+        assert np.array_equal(backward(summed), bits)
+    tree = TreeSum()
+    for s, term in enumerate(dy):
+        tree.put(s, [term])
+    assert np.array_equal(tree.total()[0], bits)
+
+
+def test_batch_norm_of_shards_is_batch_norm_of_each_and_not_of_the_batch():
+    x, weight, bias, shards = random(7, 3, 2, 4) + 5 * random(7, 1, 1, 1), random(4), random(4), (2, 1, 4)
+    y, backward = textbook.batch_norm_of_shards(x, weight, bias, shards)
+    dy, sums = random(*x.shape), [0, 0]
+    dx, *gradients = backward(dy)
+    for first, n in ((0, 2), (2, 1), (3, 4)):
+        s = slice(first, first + n)
+        expected, fast_backward = layers.batch_norm(x[s], None, None, weight, bias, training=True)
+        dx_s, *gradients_s = fast_backward(dy[s])
+        np.testing.assert_allclose(y[s], expected, atol=1e-12)
+        np.testing.assert_allclose(dx[s], dx_s, atol=1e-12)
+        sums = [total + gradient for total, gradient in zip(sums, gradients_s, strict=True)]
+    np.testing.assert_allclose(gradients, sums, atol=1e-12)
+    assert np.abs(y - textbook.batch_norm(x, weight, bias)[0]).max() > 0.1
+    one, one_backward = textbook.batch_norm_of_shards(x, weight, bias, (7,))
+    whole, whole_backward = textbook.batch_norm(x, weight, bias)
+    assert np.array_equal(one, whole)
+    assert all(map(np.array_equal, one_backward(dy), whole_backward(dy)))

@@ -52,7 +52,7 @@ def show() -> int:
     following = next((name for name in EXERCISES if states[name] != "done"), None)
     print(f"\n{done} of {len(EXERCISES)} done.", end=" ")
     if following is None:
-        print("That is a residual network by hand.")
+        print("That is a residual network by hand, and its batch in shards.")
     else:
         print(f"Next: {COMMAND} {'start' if states[following] == 'not started' else 'check'} {following}")
     return 0
@@ -102,7 +102,7 @@ def _say(name, path, answer, more):
             page = EXERCISES[following].page
             print(f"  Next: {COMMAND} start {following} (docs/{page})")
         else:
-            print("  That was the last one: a residual block by hand.")
+            print("  That was the last one: a residual network by hand, and its batch in shards.")
 
 
 def _known(name):

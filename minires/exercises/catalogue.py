@@ -139,6 +139,39 @@ EXERCISES = {
             BLOCK,
             (Case("N=2 H=5 W=6 C=4 3=3"), Case("N=3 H=4 W=2 C=5 3=3")),
         ),
+        Exercise(
+            "shard_mean",
+            "a loss, with its batch cut into shards",
+            "scaling.md",
+            {"x": "N C", "weight": "classes C", "labels": "N"},
+            (
+                Case("N=10 C=4 classes=5 S=3", shards=(2, 5, 3)),
+                Case("N=7 C=5 classes=3 S=2", shards=(6, 1)),
+            ),
+        ),
+        Exercise(
+            "broadcast",
+            "a weight for all shards, to the bit",
+            "scaling.md",
+            {"weight": "O C"},
+            (
+                Case("S=7 O=9 C=8"),  # so many elements that some of them tell any two orders from each other
+                Case("S=11 O=13 C=6"),
+                Case("S=7 O=9 C=8", "far"),
+                Case("S=6 O=10 C=9", "far"),
+            ),
+            exact=True,
+        ),
+        Exercise(
+            "batch_norm_of_shards",
+            "batch norm, with each shard's statistics",
+            "scaling.md",
+            NORM,
+            (
+                Case("N=9 H=4 W=6 C=5 S=3", shards=(2, 4, 3)),
+                Case("N=6 H=5 W=3 C=4 S=2", shards=(1, 5)),
+            ),
+        ),
     )
 }
 

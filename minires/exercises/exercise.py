@@ -15,7 +15,8 @@ class Case:
     """One check: `Case("N=3 C=4 O=5", stride=2)` gives the sizes of the axes and the other arguments.
 
     Sizes differ from one another, so that a length tells which axis it is. values: "normal", or "ties" for small
-    integers, many of them equal (there the textbook decides, not gradcheck), or "short" for numbers of one digit.
+    integers, many of them equal (there the textbook decides, not gradcheck), or "short" for numbers of one digit, or
+    "far" where dy's numbers are of very different sizes, so that the order of a sum decides what is left of it.
     """
 
     def __init__(self, sizes: str, values: str = "normal", **options: Any) -> None:
@@ -33,6 +34,7 @@ class Exercise:
     arrays: dict[str, str]  # the axes of each array that the function takes: {"x": "N H W C"}
     cases: tuple[Case, ...]
     square: Case | None = None  # axes of equal size: where a transposed matrix fits, its numbers can be recognised
+    exact: bool = False  # to the bit: its gradients are sums in one order
 
     @property
     def function(self) -> Callable[..., Any]:

@@ -100,6 +100,23 @@ DEPENDENCE: dict[str, dict[str, str]] = {
         "dgamma2": "Between it and y lie the sum and the last ReLU, and nothing else: make it right first.",
         "dbeta2": "Between it and y lie the sum and the last ReLU, and nothing else: make it right first.",
     },
+    "shard_mean": {
+        "dx": "An image is in one shard, and moves that one's loss_s. Let loss_s grow by 0.1: by how much does loss "
+        "grow?",
+        "dweight": "weight moves the loss_s of every shard. Let one grow by 0.1: by how much does loss grow? And where "
+        "several of them move?",
+    },
+    "broadcast": {
+        "dweight": "weight[o, c] is y[s, o, c] for every s. Write the terms in a row, and below every two of them "
+        "their sum; below an odd one itself. Do the same with that row, until one number is left.",
+    },
+    "batch_norm_of_shards": {
+        "dx": "A pixel of shard s moves the mean and the variance of s, and so what comes out for the images of s. "
+        "What comes out for the others stays as it is.",
+        "dweight": "weight[c] multiplies the normalised x at every pixel of every image of every shard, so dweight[c] "
+        "is a sum over these.",
+        "dbias": "bias[c] is added at every pixel of every image of every shard, so dbias[c] is a sum over these.",
+    },
 }
 
 
@@ -127,6 +144,9 @@ SMALL = {  # arrays so small that one can do them by hand
     "batch_norm_relu": _NORM,
     "pad_shortcut": Case("N=1 H=3 W=3 C=1 OH=2 OW=2 out_channels=3", "short", stride=2),
     "basic_block": Case("N=1 H=2 W=2 C=1 3=3", "short"),
+    "shard_mean": Case("N=3 C=1 classes=2 S=2", "short", shards=(2, 1)),
+    "broadcast": Case("S=5 O=1 C=1", "short"),
+    "batch_norm_of_shards": Case("N=5 H=1 W=1 C=1 S=2", "short", shards=(2, 3)),
 }
 
 
@@ -144,6 +164,7 @@ def further(exercise: Exercise, wrong: Sequence[str], run: Any) -> list[str]:
 
 
 def _small_case(wrong, run):
+    digits = 17 if run.exercise.exact else 4
     given = [*run.inputs.items(), ("y", run.y), (run.exercise.upstream, run.dy)]
     yield "  A small case: " + "; ".join(f"{name} = {_text(value)}" for name, value in given)
     try:
@@ -151,16 +172,16 @@ def _small_case(wrong, run):
     except Finding:
         yours = {}
     for name in wrong:
-        right = f"right is {_text(run.expected()[name])}"
-        yield f"  {name}: {right}, yours {_text(yours[name])}" if name in yours else f"  {name}: {right}"
+        right = f"right is {_text(run.expected()[name], digits)}"
+        yield f"  {name}: {right}, yours {_text(yours[name], digits)}" if name in yours else f"  {name}: {right}"
 
 
-def _text(value):
-    """An array as lists of numbers of few digits, axes of length 1 left out."""
+def _text(value, digits=4):
+    """An array as lists of numbers of so many digits, axes of length 1 left out."""
     if np.asarray(value).dtype.kind in "iub":
         return str(np.squeeze(value).tolist())
     try:
-        rounded = [float(f"{number:.4g}") + 0.0 for number in np.ravel(np.asarray(value, np.float64))]
+        rounded = [float(f"{number:.{digits}g}") + 0.0 for number in np.ravel(np.asarray(value, np.float64))]
     except (TypeError, ValueError):
         return "no array of numbers"
     return str(np.reshape(rounded, np.squeeze(value).shape).tolist())

@@ -17,6 +17,7 @@ from typing import Any, TextIO
 
 import numpy as np
 
+from minires.exercises.bits import check_bits
 from minires.exercises.catalogue import EXERCISES
 from minires.exercises.diagnose import Question, diagnose, known_mistakes, same
 from minires.exercises.exercise import Exercise
@@ -42,6 +43,8 @@ def judge(exercise: Exercise, path: str | Path, more: bool = False) -> dict[str,
         for number, case in enumerate(exercise.cases):
             _check_case(function, exercise, case, exercise.cases[number - 1], path)
         _check_float32(function, exercise, path)
+        if exercise.exact:
+            check_bits([Run(function, exercise, case, path, np.float32) for case in exercise.cases])
         checked = _gradcheck(function, exercise, path)
     except Finding as finding:
         state = "unwritten" if finding.key == "unwritten" else "wrong"
@@ -213,7 +216,7 @@ def _gradcheck(function, exercise, path):
         elements += report.checked
     return (
         f"forward pass, shapes, dtypes, {len(exercise.cases)} sets of shapes, nothing changed in place, "
-        f"gradcheck of {elements} elements"
+        f"gradcheck of {elements} elements{', every bit' if exercise.exact else ''}"
     )
 
 

@@ -12,6 +12,8 @@ from minires.exercises.reading import reading
 from minires.exercises.structure import gradients_of
 from minires.types import Backward
 
+_SAID = {"ties": "many equal pixels", "far": "gradients of very different sizes"}  # of a case's values
+
 
 class Run:
     """The reader's pass and the right one at one case, with inputs of their own for each call."""
@@ -27,16 +29,14 @@ class Run:
         self.function, self.exercise, self.case, self.path, self.dtype = function, exercise, case, path, dtype
         self.inputs = exercise.inputs(case, dtype)
         y, self._right_backward = exercise.function(**self.inputs)
-        dy = np.random.default_rng(len(exercise.name)).standard_normal(np.shape(y))
-        dy = np.round(dy, 1) if case.values == "short" else dy
-        self.dy = np.asarray(dy, np.asarray(y).dtype)[()]
+        self.dy = np.asarray(_upstream(exercise, case, np.shape(y)), np.asarray(y).dtype)[()]
         self.y = np.asarray(y)
 
     def __str__(self) -> str:
         arrays = [f"{name} {shape_text(x.shape)}" for name, x in self.inputs.items() if isinstance(x, np.ndarray)]
         options = [f"{name} = {x}" for name, x in self.inputs.items() if not isinstance(x, np.ndarray)]
-        ties = ["many equal pixels"] if self.case.values == "ties" else []
-        return ", ".join(arrays + options + ties)
+        values = [_SAID[self.case.values]] if self.case.values in _SAID else []
+        return ", ".join(arrays + options + values)
 
     def right(self, dy: np.ndarray | np.floating | None = None) -> list[np.ndarray]:
         gradients = self._right_backward(self.dy if dy is None else dy)
@@ -64,6 +64,14 @@ class Run:
                 f"it returned a {type(result).__name__}.",
             )
         return result
+
+
+def _upstream(exercise, case, shape):
+    rng = np.random.default_rng(len(exercise.name))
+    dy = rng.standard_normal(shape)
+    if case.values == "far":
+        return dy * 10.0 ** rng.integers(0, 9, shape)
+    return np.round(dy, 1) if case.values == "short" else dy
 
 
 def afresh(exercise: Exercise) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 from minires import textbook
 from minires.exercises.exercise import Exercise
 from minires.exercises.generate import backward_body, source, with_backward
-from minires.exercises.mistakes import batch_norm, images, matrices, normalisation, numbers, pooling, residual
+from minires.exercises.mistakes import batch_norm, images, matrices, normalisation, numbers, pooling, residual, shards
 from minires.exercises.mistakes.mistake import Mistake
 
 MISTAKES: dict[str, list[Mistake]] = {
@@ -24,6 +24,7 @@ MISTAKES: dict[str, list[Mistake]] = {
     **batch_norm.MISTAKES,
     **normalisation.MISTAKES,
     **residual.MISTAKES,
+    **shards.MISTAKES,
 }
 
 

@@ -202,3 +202,20 @@ MISTAKES = {
         *PARAMETERS,
     ],
 }
+
+_WRITTEN_OUT = f"""\
+pixels = (0, 1, 2)
+mean, var, eps = x.mean(axis=pixels), x.var(axis=pixels), 1e-5
+std = np.sqrt(var + eps)
+x_hat = (x - mean) / std
+dweight = {DWEIGHT}
+{DBIAS}
+dx = {DX}"""
+
+
+def written_out(mistake: Mistake) -> str:
+    """The lines of batch norm with the mistake in its backward pass, of x and dy, where y is not at hand."""
+    body = _WRITTEN_OUT
+    for old, new in mistake.edits:
+        body = body.replace(old, new)
+    return body

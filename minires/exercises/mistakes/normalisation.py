@@ -1,26 +1,15 @@
 """Mistakes in batch norm with fixed statistics, and with a sum and a ReLU behind it."""
 
 from minires.exercises.mistakes import batch_norm
-from minires.exercises.mistakes.batch_norm import DBIAS, DWEIGHT, DX, EPS, PARAMETERS
+from minires.exercises.mistakes.batch_norm import EPS, PARAMETERS
 from minires.exercises.mistakes.mistake import Mistake
 
 _INFERENCE = "dy * weight / std"
 
-_WRITTEN_OUT = f"""\
-pixels, dy = (0, 1, 2), dnormalised
-mean, var, eps = x.mean(axis=pixels), x.var(axis=pixels), 1e-5
-std = np.sqrt(var + eps)
-x_hat = (x - mean) / std
-dweight = {DWEIGHT}
-{DBIAS}
-dx = {DX}"""
-
 
 def _written_out(mistake):
     """A mistake in batch norm, made where its backward pass is written out after that of the ReLU."""
-    body = _WRITTEN_OUT
-    for old, new in mistake.edits:
-        body = body.replace(old, new)
+    body = f"dy = dnormalised\n{batch_norm.written_out(mistake)}"
     return Mistake(f"norm_{mistake.key}", mistake.hint, ("dx, dweight, dbias = batch_norm_backward(dnormalised)", body))
 
 
