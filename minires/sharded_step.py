@@ -42,7 +42,7 @@ def sharded_step(
     class_weights: Array | None = None,
     scaler: GradScaler | None = None,
     ranks: Ranks = ALONE,
-    stop: bool = False,
+    stop: Callable[[], bool] = lambda: False,
     gradients: Gradients | None = None,
     **options: Any,
 ) -> Found:
@@ -52,7 +52,7 @@ def sharded_step(
 
     A shard is a batch of its own: for batch norm its statistics are those of the shard, and each begins with the
     running ones that the step before left. Their mean over the shards, weighted by n_s / N, is kept.
-    stop: whether this rank wants to stop.   gradients: (x, labels) -> (loss, right) in place of `loss_and_gradients`.
+    stop: whether this rank wants to stop, asked as late as it can be.   gradients: (x, labels) -> (loss, right) in place of `loss_and_gradients`.
     The others are those of `train_step`. Raises ValueError for a buffer that is no floating-point array, which has no
     mean, and for a random generator that cannot jump ahead.
     """
@@ -74,7 +74,7 @@ def sharded_step(
         share, portion = batch.share(shard.number, weights), batch.share(shard.number)
         sums.put(shard.number, [*_times(share, terms), *_times(portion, state.buffers), right.astype(loss.dtype)])
         own[shard.number] = loss
-    (*found, right), (stops, *reached) = ranks.sum(sums, len(batch.parts), [int(stop), *reached])
+    (*found, right), (stops, *reached) = ranks.sum(sums, len(batch.parts), [int(stop()), *reached])
     state.finish(found[len(trained) + 1 :], ranks)
     for parameter, gradient, been in zip(trained, found, reached, strict=False):
         parameter.grad = gradient if been else None

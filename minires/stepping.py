@@ -1,11 +1,12 @@
 """How a Trainer takes its steps: plain or recorded, on whole batches or on shards of them."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
 from minires.checkpoint import digest
+from minires.columns import listed
 from minires.module import Module
 from minires.optim import Optimizer
 from minires.position import Position
@@ -48,7 +49,7 @@ class Stepping:
             return loader.epoch(position.epoch, position.batch)
         return loader.sharded(position.epoch, position.batch, self.shards, self.ranks.mine)
 
-    def step(self, batch: Any, stop: bool) -> tuple[int, Found]:
+    def step(self, batch: Any, stop: Callable[[], bool]) -> tuple[int, Found]:
         """(images, what was found) of one step.   stop: whether this rank wants all to stop after it."""
         if self.shards > 1:
             more: dict[str, Any] = {"gradients": self.recorded.gradients} if self.recorded else {}
@@ -75,13 +76,16 @@ class Stepping:
             self.ranks.agree("numbers in its model", {name: digest({name: arrays[name]}) for name in arrays}, cure)
 
 
-def check_shards(shards: int, ranks: int = 1) -> None:
-    """Raise ValueError unless there are shards, and they can be shared out evenly to so many ranks."""
+def check_shards(shards: int, ranks: int = 1, fixed: bool = False) -> None:
+    """Raise ValueError unless there are shards, and they can be shared out evenly to so many ranks.
+
+    fixed: whether their number can no longer be changed.
+    """
     if shards < 1:
         raise ValueError(f"shards must be at least 1, got {shards}: 1 leaves each batch whole")
     if shards % ranks:
-        more = -(-shards // ranks) * ranks
-        fewer = max(count for count in range(1, ranks) if shards % count == 0)
+        fitting = [str(count) for count in range(1, shards + 1) if shards % count == 0]
+        more = "" if fixed else f", or give {-(-shards // ranks) * ranks} shards"
         raise ValueError(
-            f"{shards} shards cannot be shared out evenly to {ranks} ranks: start {fewer} of them, or cut into {more}"
+            f"{shards} shards cannot be shared out evenly to {ranks} ranks: start {listed(fitting, 30)} of them{more}"
         )

@@ -34,9 +34,8 @@ class Trainer:
     cuda_graph: whether steps on a GPU are recorded, as in RecordedStep, where the model allows it.
     precision: of the training, one of minires.precision.PRECISIONS; evaluations are in float32.
     before_epoch: None, or called with the epoch's number, from 0, before it begins or goes on, to freeze or unfreeze.
-    shards: into which each batch is cut, as in `sharded_step`; 1: it is not. Of a Loader, which can.
-    ranks: that train together, each with a Trainer like this one; the shards are shared out to them, and the first of
-    them writes the files. The bits depend on the number of shards, not on that of ranks.
+    shards: into which each batch is cut, as in `sharded_step`.   ranks: that train together, each with a Trainer like
+    this one; the first of them writes the files. The bits depend on the number of shards, not on that of ranks.
     """
 
     def __init__(
@@ -196,7 +195,7 @@ class Trainer:
     def _step(self, batch):
         position = self.position
         self.optimizer.lr = self.schedule(position.iteration)
-        images, found = self.steps.step(batch, self.stop_requested)
+        images, found = self.steps.step(batch, lambda: self.stop_requested)
         position.iteration += 1
         position.batch += 1
         self._unread.append((position.iteration, images, found))

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import textwrap
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from minires.exercises.finding import Finding
 from minires.exercises.generate import backward_body, exercise_file, source, with_backward
 from minires.exercises.judge import judge
 from minires.exercises.mistakes import MISTAKES, wrong_body
+from minires.exercises.run import Run
 from minires.exercises.structure import check_dtypes
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -227,6 +229,27 @@ def test_only_the_bits_tell_one_order_from_another(mistake, monkeypatch):
     assert answer("broadcast", body)["state"] == "passed"
 
 
+def every_sum(terms):
+    """Each way to set brackets: (said, sum)."""
+    if len(terms) == 1:
+        yield terms[0]
+    for cut in range(1, len(terms)):
+        for (left, a), (right, b) in product(every_sum(terms[:cut]), every_sum(terms[cut:])):
+            yield f"({left}+{right})", a + b
+
+
+def test_no_other_brackets_have_the_bits():
+    exercise = EXERCISES["broadcast"]
+    for case in exercise.cases:
+        if case.sizes["S"] > 7:  # more than 132 ways
+            continue
+        run = Run(exercise.function, exercise, case, "", np.float32)
+        sums = list(every_sum(list(zip(map(str, range(len(run.dy))), run.dy, strict=True))))
+        alike = [said for said, value in sums if np.array_equal(value, run.right()[0])]
+        assert len(sums) == {6: 42, 7: 132}[len(run.dy)]
+        assert alike == ["(((0+1)+(2+3))+((4+5)+6))" if len(run.dy) == 7 else "(((0+1)+(2+3))+(4+5))"], alike
+
+
 def test_there_are_several_for_each():
     assert min(map(len, MISTAKES.values())) >= 4
     for name, mistakes in MISTAKES.items():
@@ -395,6 +418,25 @@ HINTS = {  # made by hand, another way than the known mistakes are: (exercise, b
         return dy[0]""", "odd_one_lost", "it has no neighbour, and zip"),
     "an_order_of_ones_own": ("broadcast", "return dy[1] + (dy[0] + dy[2:].sum(axis=0))", "bits", "and none that is"),
     "not_summed": ("broadcast", "return dy", "shape", "Left to sum over: S = 7"),
+    "side_by_side": ("batch_norm_of_shards", """
+        parts = [backward_s(dy_s) for (_, backward_s), dy_s in zip(passes, np.split(dy, ends))]
+        return tuple(np.concatenate(of_all) for of_all in zip(*parts))""",
+        "shape", "Those of 3 shards stand one after the other"),
+    "added_into_dy": ("broadcast", """
+        terms = list(dy)
+        while len(terms) > 1:
+            for i in range(0, len(terms) - 1, 2):
+                terms[i] += terms[i + 1]
+            terms = terms[::2]
+        return terms[0]""", "dy_changed", "or on a view of it"),
+    "a_queue": ("broadcast", """
+        terms = list(dy)
+        while len(terms) > 1:
+            terms.append(terms.pop(0) + terms.pop(0))
+        return terms[0]""", "odd_one_first", "in front of the sums"),
+    "a_product": ("broadcast", """
+        sums = np.ones(S, dy.dtype) @ dy.reshape(S, -1)
+        return sums.reshape(weight.shape)""", "bits", "and none that is known here"),
     "batchs_statistics": ("batch_norm_of_shards", """
         x_hat = (x - x.mean((0, 1, 2))) / np.sqrt(x.var((0, 1, 2)) + 1e-5)
         dx = dy - dy.mean((0, 1, 2)) - x_hat * (dy * x_hat).mean((0, 1, 2))

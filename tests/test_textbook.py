@@ -6,6 +6,7 @@ import pytest
 from minires import layers, losses, textbook
 from minires.gradcheck import gradcheck
 from minires.models.blocks import BasicBlock
+from minires.shards import TreeSum
 
 rng = np.random.default_rng(0)
 
@@ -157,6 +158,10 @@ def test_the_order_of_the_sum_of_broadcast(S):
     for parts in (2, 4, 8):  # whoever adds which of them: blocks of a power of two, and then the tree of their sums
         summed = [backward(dy[first : first + parts]) for first in range(0, S, parts)]
         assert np.array_equal(backward(summed), bits)
+    tree = TreeSum()
+    for s, term in enumerate(dy):
+        tree.put(s, [term])
+    assert np.array_equal(tree.total()[0], bits)
 
 
 def test_batch_norm_of_shards_is_batch_norm_of_each_and_not_of_the_batch():

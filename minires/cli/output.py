@@ -81,7 +81,7 @@ class RankStream(SteadyStream):
         if self.rank == 0:
             super().write(text)
         *lines, self.line = (self.line + text).split("\n")
-        for line in lines:
+        for line in filter(None, lines):
             if self.kept is not None:
                 self.kept.append(line)
             elif self.rank > 0:

@@ -87,7 +87,7 @@ def _outcome(run, flags, ranks):
     except BaseException as error:
         failed = _failed(error)
         if failed is not None:
-            ranks.failed(str(failed), failed.code)
+            ranks.failed(str(failed), failed.code, error)
             return fail(failed, failed.code)
         if ranks.size > 1:
             traceback.print_exc(file=sys.__stderr__)
@@ -289,10 +289,10 @@ def go_on(trainer: Trainer, recorder: Recorder, config: dict[str, Any], new_leg:
 def run_to_the_end(trainer: Trainer, test_loader: data.Loader, recorder: Recorder, config: Mapping[str, Any]) -> int:
     """Train and test, whatever signals come; returns the exit code."""
     trained, ranks = not trainer.finished, trainer.ranks
-    trainer.watcher.start(trainer)
-    ranks.training(f"to go on: {command_to_go_on(trainer.folder, ranks)}", config["settings"]["timeout"])
     with stopping_on_signals(trainer) as received:
         try:
+            trainer.watcher.start(trainer)
+            ranks.training(f"to go on: {command_to_go_on(trainer.folder, ranks)}", config["settings"]["timeout"])
             trainer.run()
             trainer.watcher.close()
             if trained and trainer.out_of_patience:

@@ -31,7 +31,7 @@ def settle_shards(settings: dict[str, Any], ranks: Ranks, tell: Callable[[str], 
     """
     asked = settings["shards"]
     settings["shards"] = asked or ranks.size
-    check_shards(settings["shards"], ranks.size)
+    check_shards(settings["shards"], ranks.size, fixed="found" in settings)
     if settings["shards"] > settings["batch_size"]:
         raise ValueError(
             f"{ranks.size} ranks, and a batch has {settings['batch_size']} images: give a larger --batch-size"

@@ -4,6 +4,6 @@ catalogue    which there are, in order, and the arrays each is checked with
 generate     an exercise's file: the textbook's forward pass, verbatim, and an empty backward pass
 folder       the reader's files, in exercises/ of the current folder
 judge        runs one file and says what is wrong
-shapes, diagnose, mistakes    what is said
+structure, diagnose, bits, mistakes    what is said
 runner       judge, in a process of its own, with a time limit
 """

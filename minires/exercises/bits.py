@@ -47,6 +47,6 @@ def _said(run, name, given, right, mistake):
     yield f"With {run}, in float32:"
     yield (
         f"{name} has other bits in {np.sum(given != right)} of {right.size} elements, the furthest off is "
-        f"{name}{[int(i) for i in worst]}: {given[worst]} where {right[worst]} is right."
+        f"{name}{[int(i) for i in worst]}: {given[worst]!s} where {right[worst]!s} is right."
     )
     yield f"  Hint: {mistake.hint if mistake else UNKNOWN}"

@@ -155,10 +155,10 @@ EXERCISES = {
             "scaling.md",
             {"weight": "O C"},
             (
-                Case("S=7 O=3 C=4"),
-                Case("S=11 O=5 C=2"),
-                Case("S=7 O=3 C=4", "far"),
-                Case("S=6 O=4 C=5", "far"),
+                Case("S=7 O=9 C=8"),  # so many elements that some of them tell any two orders from each other
+                Case("S=11 O=13 C=6"),
+                Case("S=7 O=9 C=8", "far"),
+                Case("S=6 O=10 C=9", "far"),
             ),
             exact=True,
         ),

@@ -132,7 +132,7 @@ def _shape_hint(name, arrays, expected, axes, case, known):
     if sorted(all_got) == sorted(all_expected):
         yield f"The shapes are those of the arrays in another order: return {', '.join(expected)}."
         return
-    for hint in (_padding, _left_to_sum, _ones, _permuted):
+    for hint in (_padding, _left_to_sum, _ones, _permuted, _side_by_side):
         text = hint(name, shapes)
         if text:
             yield text
@@ -182,6 +182,14 @@ def _permuted(name, shapes):
         for order in permutations(range(len(got))):
             if tuple(expected[axis] for axis in order) == got:
                 return f"Its axes are {shape_text([shapes.axes[axis] for axis in order])}: they need to be transposed."
+    return None
+
+
+def _side_by_side(name, shapes):
+    """The gradients of all shards, one after the other, of an array that serves all of them."""
+    shards = len(shapes.case.options.get("shards", ()))
+    if shapes.got == (shards * shapes.expected[0], *shapes.expected[1:]):
+        return f"Those of {shards} shards stand one after the other: {name[1:]} serves all, and their gradients add up."
     return None
 
 

@@ -1,5 +1,6 @@
 """A training's processes, its ranks, seen from one of them; and the only one where there are no others."""
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -70,18 +71,21 @@ class Ranks:
     def training(self, go_on: str, timeout: float) -> None:
         """From now on a rank that makes no call for `timeout` seconds has stalled; go_on: what is said of a failure."""
 
-    def failed(self, sentence: str, code: int) -> None:
-        """Have the failure of this rank told, and all ranks ended; alone, it does nothing."""
+    def failed(self, sentence: str, code: int, error: BaseException | None = None) -> None:
+        """Have a failure told, and all ranks ended; alone, it does nothing.   error: which says whose it is."""
 
     def close(self) -> None:
-        """This rank has come to its end, and may go before others."""
+        """All ranks have come to their end: none fails any more."""
 
 
 def difference(one: Any, other: Any) -> tuple[str, str]:
-    """Where two things differ that are not equal, of each what stands there: of dictionaries the first entry."""
+    """Where two things differ that are not equal, of each what stands there: the first entry, the words from there."""
     if isinstance(one, dict) and isinstance(other, dict):
         key = next(key for key in (*one, *other) if one.get(key) != other.get(key))
         return f"{key} {shown(str(one.get(key)), 60)}", f"{key} {shown(str(other.get(key)), 60)}"
+    if isinstance(one, list) and isinstance(other, list):
+        alike = sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
+        one, other = (" ".join(map(str, words[max(0, alike - 1) :])) or "none" for words in (one, other))
     return shown(str(one), 60), shown(str(other), 60)
 
 

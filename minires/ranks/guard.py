@@ -5,7 +5,7 @@ launcher's: rank 0 starts it, each rank holds a connection to it, and what close
 nothing but Python, and is run as a script: python guard.py SIZE TOKEN, and prints the port it listens on.
 
 Lines of JSON from a rank: {"rank", "host", "pid", "token"} first; then {"calls", "waiting"} now and then, {"go_on",
-"timeout"} when training begins, {"failed", "code"}, {"bye"}. To a rank, when all must end: {"end": code}.
+"timeout"} when training begins, {"failed", "code", "of"}, {"bye"}. To a rank, when all must end: {"end": code}.
 """
 
 import contextlib
@@ -64,7 +64,7 @@ class Guard:
         self.selector.register(self.server, selectors.EVENT_READ)
         self.ranks: dict[int, Rank] = {}
         self.gone: list[Rank] = []  # without a goodbye, in this order
-        self.failed: dict[int, tuple[str, int]] = {}  # what a rank says of its own failure, and its exit code
+        self.failed: dict[int, tuple[str, int, int | None]] = {}  # what a rank says, exit code, whose failure it is
         self.go_on = ""
         self.timeout: float | None = None
         self.calls, self.moved = 0, time.monotonic()  # of all ranks together, and when the sum last grew
@@ -123,7 +123,7 @@ class Guard:
         if "go_on" in line:
             self.go_on, self.timeout, self.moved = line["go_on"], line["timeout"], rank.heard
         if "failed" in line:
-            self.failed[rank.number] = line["failed"], line["code"]
+            self.failed[rank.number] = line["failed"], line["code"], line["of"]
         rank.bye = rank.bye or "bye" in line
 
     def stalled(self) -> str | None:
@@ -131,7 +131,7 @@ class Guard:
         now = time.monotonic()
         if self.timeout is None or now - self.moved < self.timeout or any(rank.bye for rank in self.ranks.values()):
             return None
-        silent = [rank for rank in self.ranks.values() if now - rank.heard > SILENT]
+        silent = [rank for rank in self.ranks.values() if now - rank.heard > min(SILENT, self.timeout)]
         at_work = [rank for rank in self.ranks.values() if not rank.waiting]
         rank = min(silent or at_work or self.ranks.values(), key=lambda rank: (rank.calls, rank.number))
         how = "has not answered" if silent else "has not come" if at_work else "waits like all others"
@@ -141,13 +141,15 @@ class Guard:
         return len(self.failed) == self.size
 
     def what_failed(self) -> tuple[str, int]:
-        """(the sentence, the exit code): of the first that failed, without its name where all have failed alike."""
+        """(the sentence, the exit code): of the first that failed, without a name where all fail in the same way."""
         if self.gone and not self.failed:
             rank = self.gone[0]
             return f"{rank} (process {rank.pid}) has died: it was killed, crashed, or was out of memory", 1
-        number, (sentence, code) = next(iter(self.failed.items()))
-        alike = self.all_have_failed() and {said for said, _ in self.failed.values()} == {sentence}
-        return (sentence if alike and not self.go_on else f"{self.ranks[number]}: {sentence}"), code
+        number, (sentence, code, of) = next(iter(self.failed.items()))
+        alike = self.all_have_failed() and {said for said, *_ in self.failed.values()} == {sentence}
+        if alike and (of is None or not self.go_on):
+            return sentence, code
+        return f"{self.ranks[number if of is None else of]}: {sentence}", code
 
     def end(self, sentence: str, code: int) -> int:
         """Say the sentence, and see to it that all ranks end."""

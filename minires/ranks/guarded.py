@@ -69,9 +69,9 @@ class Guarded:
         with self.lock, contextlib.suppress(OSError):
             self.connection.sendall(json.dumps(what).encode() + b"\n")
 
-    def failed(self, sentence: str, code: int) -> None:
-        """Tell of this rank's failure, which ends all: this returns where nobody has ended this one."""
-        self.tell(failed=sentence, code=code)
+    def failed(self, sentence: str, code: int, of: int | None) -> None:
+        """Tell of a failure, rank `of`'s or this one's, which ends all: this returns where nobody has ended it."""
+        self.tell(failed=sentence, code=code, of=of)
         time.sleep(LAST_WORDS)
 
     def close(self) -> None:

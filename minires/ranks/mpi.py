@@ -78,7 +78,11 @@ class MPIRanks(Ranks):
         return self._broadcast(thing, self._comm)
 
     def on_first(self, function: Callable[[], T]) -> T:
-        return self._on_its_first(function, self._comm)
+        try:
+            return self._on_its_first(function, self._comm)
+        except Exception as error:
+            error.of_rank = 0  # type: ignore[attr-defined]
+            raise
 
     def once_per_host(self, function: Callable[[], T]) -> T:
         plain, path, lengths = self._on_its_first(lambda: arrays_in_a_file(function()), self._local)
@@ -98,14 +102,16 @@ class MPIRanks(Ranks):
         if self._guarded and self.first:
             self._guarded.tell(go_on=go_on, timeout=timeout)
 
-    def failed(self, sentence: str, code: int) -> None:
+    def failed(self, sentence: str, code: int, error: BaseException | None = None) -> None:
         if self._guarded:
-            self._guarded.failed(sentence, code)
+            self._guarded.failed(sentence, code, getattr(error, "of_rank", None))
         self._mpi.COMM_WORLD.Abort(code)
 
     def close(self) -> None:
+        self._wait(self._comm.Ibarrier())
         if self._guarded:
             self._guarded.close()
+        self._mpi.Finalize()  # else `python -m mpi4py` would abort for an exit code that is not 0
 
     # How --------------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,313 @@
+"""Several processes train as one: the same bits, by real mpiexec; whatever happens to one of them, all end."""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from safetensors.numpy import load_file
+
+from minires.ranks import ALONE
+from minires.ranks.launch import LaunchError, find_ranks, launched
+
+TESTS = Path(__file__).resolve().parent
+EXAMPLES = TESTS.parent / "examples"
+MPIEXEC = shutil.which("mpiexec", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
+TINY = [
+    "--model",
+    "simple_cnn",
+    "--batch-size",
+    "16",
+    "--epochs",
+    "2",
+    "--threads",
+    "1",
+    "--no-progress",
+    "--seed",
+    "7",
+]
+
+
+def has_mpi():
+    try:
+        import mpi4py  # noqa: F401
+    except ImportError:
+        return False
+    return MPIEXEC is not None
+
+
+needs_mpi = pytest.mark.skipif(not has_mpi(), reason="needs mpiexec and mpi4py: pip install 'minires[mpi]'")
+
+
+def environment(**more):
+    here = {name: value for name, value in os.environ.items() if not name.startswith(("PMI", "MPI", "OMPI"))}
+    return {**here, "PYTHONPATH": str(TESTS.parent), **more}
+
+
+def start(ranks, script, *words):
+    """The command under mpiexec, or alone, begun."""
+    command = [sys.executable, *(["-m", "mpi4py"] if ranks > 1 else []), str(script), *map(str, words)]
+    together = [MPIEXEC, "-n", str(ranks)] if ranks > 1 else []
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "start_new_session": True}
+    return subprocess.Popen([*together, *command], env=environment(), cwd="/", **pipes)
+
+
+def run(ranks, script, *words, timeout=60):
+    process = start(ranks, script, *words)
+    try:
+        output, errors = process.communicate(timeout=timeout)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        output, errors = process.communicate()
+        pytest.fail(f"has not ended within {timeout} s: {output}\n{errors}")
+    return process.returncode, output, errors
+
+
+@pytest.fixture(scope="module")
+def train(cifar):
+    """train(ranks, flags ...) -> (exit code, stdout, stderr) of train_cifar.py without pictures.   how, which: fails."""
+
+    def train(ranks, *words, how="never", which=0, script="train_cifar"):
+        data = [] if "--resume" in words else ["--data-dir", cifar]
+        return run(ranks, TESTS / "rank_that_fails.py", script, how, which, *words, *data)
+
+    return train
+
+
+def bits(folder, name="last.safetensors"):
+    """SHA-256 of all arrays."""
+    total = hashlib.sha256()
+    for key, array in sorted(load_file(Path(folder) / name).items()):
+        total.update(key.encode() + array.tobytes())
+    return total.hexdigest()
+
+
+@pytest.fixture(scope="module")
+def alone(train, tmp_path_factory):
+    """The folder of a run of one process on four shards."""
+    folder = tmp_path_factory.mktemp("alone") / "run"
+    code, output, errors = train(1, *TINY, "--shards", "4", "--out", folder)
+    assert code == 0, errors
+    return folder
+
+
+# The same bits ------------------------------------------------------------------------------------------------------
+
+
+@needs_mpi
+@pytest.mark.parametrize("ranks", [2, 4])
+def test_any_number_of_ranks_ends_with_the_bits_of_one(ranks, train, alone, tmp_path):
+    code, output, errors = train(ranks, *TINY, "--shards", "4", "--out", tmp_path / "run")
+    assert (code, errors) == (0, "")
+    for name in ("last.safetensors", "best.safetensors", "previous.safetensors"):
+        assert bits(tmp_path / "run", name) == bits(alone, name)
+    result, expected = (json.loads((folder / "result.json").read_text()) for folder in (tmp_path / "run", alone))
+    same = set(result) - {"run", "seconds", "peak_memory_mb"}
+    assert {name: result[name] for name in same} == {name: expected[name] for name in same}
+    assert output.splitlines()[0] == (
+        f"{ranks} ranks on 1 host; each batch is cut into 4 shards, {4 // ranks} for each rank"
+    )
+    rows, theirs = ((folder / "log.csv").read_text().splitlines() for folder in (tmp_path / "run", alone))
+    assert rows[0].endswith(",shards,ranks") and all(row.endswith(f",4,{ranks}") for row in rows[1:])
+    assert [row.split(",")[:7] for row in rows] == [row.split(",")[:7] for row in theirs]
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert (config["settings"]["shards"], config["ranks"]["size"]) == (4, ranks)
+
+
+@needs_mpi
+def test_without_shards_there_are_as_many_as_ranks_which_is_said(train, tmp_path):
+    code, output, _ = train(2, *TINY, "--epochs", "1", "--out", tmp_path / "run")
+    assert code == 0
+    assert "cut into 2 shards, as many as there are ranks" in output.splitlines()[0]
+    assert re.match(r"\S+: 2 ranks, each on cpu, 1 threads", output.splitlines()[1])
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["settings"]["shards"] == 2
+
+
+@needs_mpi
+def test_a_run_goes_on_with_other_numbers_of_ranks(train, alone, tmp_path):
+    """Stopped by one rank, by the launcher, and finished by a third number: nothing is lost or seen twice."""
+    folder = tmp_path / "run"
+    code, output, errors = train(4, *TINY, "--shards", 4, "--out", folder, how="signal", which=3)
+    assert (code, errors) == (143, "rank 3: stopping after this step ...\n")
+    assert "stopped and saved; to go on: mpiexec -n 4 " in output
+    assert bits(folder) != bits(alone)
+    code, output, _ = train(2, "--resume", folder)
+    assert code == 0 and "going on after epoch 0, iteration 4" in output
+    assert bits(folder) == bits(alone)
+    assert bits(folder, "best.safetensors") == bits(alone, "best.safetensors")
+
+
+@needs_mpi
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_the_launcher_saves_once_and_prints_the_command(number, cifar, tmp_path):
+    words = (*TINY, "--epochs", 2000, "--data-dir", cifar, "--out", tmp_path / "run")
+    process = start(2, TESTS / "rank_that_fails.py", "train_cifar", "never", 0, *words)
+    while "train acc" not in (line := process.stdout.readline()):
+        assert line, process.communicate()
+    process.send_signal(number)
+    output, errors = process.communicate(timeout=20)
+    assert process.returncode == 128 + number
+    assert output.count("stopped and saved; to go on: mpiexec -n 2 ") == 1
+    assert "error" not in errors
+
+
+@needs_mpi
+def test_ranks_share_an_evaluation_and_give_the_same_counts(train, alone):
+    words = ("--evaluate", alone / "best.safetensors", "--batch-size", 4, "--json")
+    answers = [train(ranks, *words) for ranks in (1, 3)]
+    assert [code for code, *_ in answers] == [0, 0]
+    assert answers[0][1] == answers[1][1] and json.loads(answers[0][1])["test_total"] == 13
+    assert answers[0][2] == answers[1][2] == ""
+
+
+@needs_mpi
+def test_fine_tuning_by_two_ranks_has_the_bits_of_one(train, alone, tmp_path):
+    words = ["--weights", alone / "best.safetensors", "--batch-size", 20]
+    words += ["--epochs", 1, "--threads", 1, "--no-progress", "--shards", 2]
+    for ranks in (1, 2):
+        code, _, errors = train(ranks, *words, "--out", tmp_path / str(ranks), script="finetune")
+        assert code == 0, errors
+    assert bits(tmp_path / "1") == bits(tmp_path / "2")
+
+
+@needs_mpi
+def test_the_script_itself_draws_the_same_pictures(cifar, alone, tmp_path):
+    words = (*TINY, "--shards", 4, "--epochs", 1, "--data-dir", cifar)
+    for ranks in (1, 2):
+        assert run(ranks, EXAMPLES / "train_cifar.py", *words, "--out", tmp_path / str(ranks))[0] == 0
+    for name in ("confusion.png", "mistakes.png"):
+        assert (tmp_path / "1" / name).read_bytes() == (tmp_path / "2" / name).read_bytes()
+
+
+# A rank that fails --------------------------------------------------------------------------------------------------
+
+
+FAILURES = {
+    "kill": (0, r"rank 0 on \S+ \(process \d+\) has died: it was killed, crashed, or was out of memory; to go on: "),
+    "raise": (1, r"rank 1 on \S+: KeyError: 'a mistake of the program'; to go on: "),
+    "memory": (1, r"rank 1 on \S+: out of memory with batch size 16: try --batch-size 8 or --shards 4; to go on: "),
+    "disk": (0, r"rank 0 on \S+: .*last.safetensors: No space left on device: .*; to go on: "),
+    "stop": (1, r"rank 1 on \S+ has not answered, after 3 seconds \(--timeout\); to go on: "),
+    "nan": (
+        1,
+        r"epoch \d, iteration \d+: the loss \(nan\) of shard 1, which rank 1 on \S+ computes, is no longer .*to go on: ",
+    ),
+}
+
+
+@needs_mpi
+@pytest.mark.parametrize("how", FAILURES)
+def test_a_rank_that_fails_ends_all_with_one_sentence_and_the_run_goes_on(how, train, tmp_path):
+    which, sentence = FAILURES[how]
+    words = [*TINY, "--epochs", 200, "--shards", 2, "--save-every", 2, "--timeout", 3, "--out", tmp_path / "run"]
+    began = time.monotonic()
+    code, output, errors = train(2, *words, how=how, which=which)
+    assert time.monotonic() - began < 40 and code not in (0, None)
+    told = [line for line in errors.splitlines() if line.startswith("error: ")]
+    assert len(told) == 1 and re.match("error: " + sentence, told[0]), errors
+    if how not in ("raise", "memory"):
+        assert errors.splitlines() == told
+    assert not processes_of(tmp_path)
+    command = told[0].rpartition("to go on: ")[2].split()
+    assert command[:3] == ["mpiexec", "-n", "2"] and command[-2:] == ["--resume", str(tmp_path / "run")]
+    assert bits(tmp_path / "run")  # the last checkpoint is whole
+
+
+def processes_of(folder):
+    """Processes that have the folder in their command line."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            if str(folder).encode() in path.read_bytes():
+                found.append(path.parent.name)
+        except OSError:
+            pass
+    return found
+
+
+@needs_mpi
+@pytest.mark.parametrize(
+    "how, words",
+    [
+        ("version", "has other versions than rank 0 on"),
+        ("data", "has other data than rank 0 on"),
+        ("model", "has other numbers in its model than rank 0 on"),
+    ],
+)
+def test_ranks_that_are_not_alike_say_so_before_they_train(how, words, train, tmp_path):
+    code, output, errors = train(2, *TINY, "--out", tmp_path / "run", how=how, which=1)
+    assert code == 1 and "train acc" not in output.partition("epoch iteration")[0]
+    assert re.fullmatch(rf"error: .*rank 1 on \S+ {words} .*\n", errors), errors
+
+
+@needs_mpi
+@pytest.mark.parametrize(
+    "words, sentence",
+    [
+        (
+            ["--shards", 3],
+            "error: 3 shards cannot be shared out evenly to 2 ranks: start 1, 3 of them, or give 4 shards",
+        ),
+        (["--shards", 0], "error: --shards must be at least 1, got 0"),
+        (["--shards", 80], "error: --shards 80: more than the 16 images of a batch: give 16 or less"),
+        (["--find-lr"], "error: --find-lr is the work of one process, and 2 were started: start one"),
+        (["--timeout", 0], "error: --timeout must be a number above 0, of seconds, got 0.0"),
+        (["--no-such-flag"], "error: unrecognized argument: --no-such-flag"),
+    ],
+)
+def test_what_cannot_be_done_is_said_once(words, sentence, train, tmp_path):
+    code, output, errors = train(2, *TINY, *words, "--out", tmp_path / "run")
+    assert code in (1, 2) and errors.startswith(sentence) and errors.count("\n") == 1, errors
+    assert not (tmp_path / "run").exists()
+
+
+@needs_mpi
+def test_programs_of_one_process_refuse_several():
+    code, _, errors = run(2, EXAMPLES / "predict.py", "x.png", "--weights", "x")
+    assert code == 1 and errors == "error: predict.py is the work of one process, and 2 were started: start one\n"
+
+
+# The launcher -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "variables, expected",
+    [
+        ({}, (1, 0, "")),
+        ({"PMI_SIZE": "1", "PMI_RANK": "0"}, (1, 0, "")),
+        ({"PMI_SIZE": "4", "PMI_RANK": "2"}, (4, 2, "PMI_SIZE")),
+        ({"OMPI_COMM_WORLD_SIZE": "8", "OMPI_COMM_WORLD_RANK": "7"}, (8, 7, "OMPI_COMM_WORLD_SIZE")),
+        ({"SLURM_STEP_NUM_TASKS": "2", "SLURM_PROCID": "1"}, (2, 1, "SLURM_STEP_NUM_TASKS")),
+        ({"SLURM_NTASKS": "2", "SLURM_PROCID": "0"}, (1, 0, "")),  # a batch script itself, of which there is one
+        ({"PMI_SIZE": "many"}, (1, 0, "")),
+    ],
+)
+def test_the_launchers_variables(variables, expected):
+    assert launched(variables) == expected
+
+
+def test_who_was_started_alone_is_alone():
+    assert find_ranks({}) is ALONE
+
+
+def test_ranks_without_mpi4py_say_so_rather_than_train_alone(monkeypatch):
+    monkeypatch.setitem(sys.modules, "mpi4py", None)
+    with pytest.raises(LaunchError, match=r"3 processes were started together \(PMI_SIZE.*pip install") as caught:
+        find_ranks({"PMI_SIZE": "3", "PMI_RANK": "1"})
+    assert caught.value.rank == 1
+
+
+@needs_mpi
+def test_ranks_of_another_mpi_say_so(tmp_path):
+    """Each of them finds itself alone."""
+    script = "from minires.ranks.launch import find_ranks; find_ranks({'OMPI_COMM_WORLD_SIZE': '2'})"
+    done = subprocess.run([sys.executable, "-c", script], env=environment(), capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1 and "2 processes were started together" in done.stderr
+    assert "but mpi4py finds 1: it belongs to another MPI" in done.stderr
