@@ -153,6 +153,87 @@ def test_precision_quickly(quickly, load):
             assert errors[0] < 1e-3 < min(errors[1:]) and max(errors) < 1
 
 
+def test_large_batches_quickly(quickly, load):
+    rows = quickly("large_batches", "--seeds", 0)
+    script = load("large_batches")
+    assert [row["run"] for row in rows[::2]] == list(script.RUNS)
+    rates = [script.schedule(4, True, 6)(120)(step) for step in range(120)]
+    assert rates[0] == pytest.approx(0.1) and rates[20] == rates[59] == 0.4 and rates[60] == pytest.approx(0.04)
+    assert max(np.diff(rates[:20])) == pytest.approx(min(np.diff(rates[:20])))  # a straight line
+
+
+class TestShardStatistics:
+    def test_quickly(self, quickly, load):
+        rows = quickly("shard_statistics", "--seeds", 0)
+        assert len(rows) == len(load("shard_statistics").QUICK_IMAGES) * 7  # batch norms
+        assert all(0 < float(row["mean_noise"]) < 1 for row in rows)
+
+    def test_noise_as_the_law_has_it(self, load):
+        """Images drawn independently, whose means differ, each with pixels that differ as well."""
+        rng = np.random.default_rng(0)
+        x = rng.standard_normal((200, 8, 16, 1, 3)) + 2 * rng.standard_normal((200, 8, 16, 64, 3))
+        means, squares = x.mean(axis=3).swapaxes(1, 2), (x**2).mean(axis=3).swapaxes(1, 2)
+        found = load("shard_statistics").noise(means, squares)  # 16 shards of 8 images in each of 200 batches
+        assert found["mean_noise"] == pytest.approx(found["mean_law"], rel=0.05)
+        assert found["mean_law"] == pytest.approx(math.sqrt((1 + 4 / 64) / 5 / 8), rel=0.02)
+        assert found["var_noise"] == pytest.approx(found["var_law"], rel=0.1)
+        assert found["var_bias"] == pytest.approx(-(1 + 4 / 64) / 5 / 8, rel=0.05)
+
+
+class TestSummationOrder:
+    def test_quickly(self, quickly):
+        rows = quickly("summation_order", "--seeds", 0)
+        assert [row["step"] for row in rows] == ["1", "2", "3"]
+        assert {float(row["distance_again"]) for row in rows} == {0.0}
+        assert 0 < float(rows[0]["distance"]) < 1e-6
+
+    def test_the_other_order_is_a_sum_of_the_same_shards(self, load):
+        script = load("summation_order")
+        labels = np.arange(10)
+        parts = script.Batch(
+            labels, [slice(0, 4), slice(4, 7), slice(7, 10)], range(3), lambda s: (s, labels[s : s + 1])
+        )
+        other = script.ordered(parts, (2, 0, 1))
+        assert [(shard.number, shard.x) for shard in other] == [(0, 2), (1, 0), (2, 1)]
+        assert [other.share(number) for number in range(3)] == [0.3, 0.4, 0.3]
+
+
+class TestScalingModel:
+    def test_step(self, load):
+        script = load("scaling_model")
+        network, link = script.Network(image=0.01, bytes=8_000_000), script.Link(latency=1e-3, bandwidth=1e9)
+        assert script.step(network, link, 100, 1) == (1.0, 1.0)
+        seconds, compute = script.step(network, link, 100, 4, adding=8e9)
+        assert compute == 0.25
+        assert seconds == pytest.approx(0.25 + 6e-3 + 12e-3 + 1e-3)
+
+    def test_the_best_number_of_ranks(self, load):
+        script = load("scaling_model")
+        network, link = script.Network(image=0.01, bytes=1000), script.Link(latency=1e-4, bandwidth=1e9)
+        best = script.best(network, link, 128)
+        assert best == 80
+        times = {ranks: script.step(network, link, 128, ranks)[0] for ranks in range(2, 300)}
+        assert abs(min(times, key=times.get) - best) <= 1
+
+    def test_what_is_added_up(self, load):
+        assert load("scaling_model").bytes_of("resnet20") == 4 * (269_722 + 2 * 688 + 2)
+
+    def test_runs(self, load, tmp_path, monkeypatch, capsys):
+        flags = ("--latency", 1e-5, "--out", tmp_path)
+        code, printed, err = scripts.call(load("scaling_model"), monkeypatch, capsys, *flags)
+        assert code == 0, err
+        assert "| resnet20, as given | " in printed
+        assert picture(tmp_path / "results.png").size > (600, 300)
+        rows = table(tmp_path / "results.csv")
+        assert {float(row["efficiency"]) for row in rows if row["ranks"] == "1"} == {1.0}
+        assert all(float(row["efficiency"]) <= 1 for row in rows)
+
+    def test_measuring_is_the_work_of_several(self, load, monkeypatch, capfd):
+        code, _, err = scripts.call(load("scaling_model"), monkeypatch, capfd, "--measure")
+        assert code not in (0, None)
+        assert "two or more" in scripts.one_sentence(err)
+
+
 class TestGradients:
     def test_quickly(self, quickly, load):
         rows = quickly("gradients", "--seeds", 0)
@@ -198,6 +279,7 @@ class TestGradients:
         ("finetuning", ["shapes", "--weights", "nowhere.th", "--quick"], "nowhere.th"),
         ("finetuning", ["cifar", "--weights", "nowhere.th", "--data-dir", "cifar"], "nowhere.th"),
         ("gradients", ["--data-dir", "a file"], "a file"),
+        ("large_batches", ["--data-dir", "a file"], "a file"),
         ("linear_to_resnet", ["--quick", "--out", "a file"], "a file"),
         ("linear_to_resnet", ["--quick", "--epochs", 0], "--epochs"),
         ("linear_to_resnet", ["--quick", "--threads", 0], "threads"),
@@ -206,7 +288,10 @@ class TestGradients:
         ("optimizers", ["--data-dir", "a file"], "a file"),
         ("pictures", ["--weights", "nowhere.th"], "nowhere.th"),
         ("regularisation", ["--data-dir", "a file"], "a file"),
+        ("scaling_model", ["--out", "a file/picture"], "a file"),
         ("schedules", ["--out", "a file/picture.png"], "a file"),
+        ("shard_statistics", ["--data-dir", "a file"], "a file"),
+        ("summation_order", ["--data-dir", "a file"], "a file"),
         ("simple_against_residual", ["--data-dir", "cifar", "--quick", "--out", "a file"], "a file"),
     ],
 )
