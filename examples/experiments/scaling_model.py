@@ -30,7 +30,7 @@ from minires.shards import TreeSum
 COLORS = ("#1f77b4", "#d62728", "#2ca02c")
 RANKS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1000)
 SHOWN = (2, 8, 32, 128, 1000)
-COLUMNS = ("network", "link", "images", "ranks", "step_seconds", "compute_seconds", "speedup", "efficiency")
+COLUMNS = ("network", "link", "batch", "images", "ranks", "step_seconds", "compute_seconds", "speedup", "efficiency")
 
 
 class Link(NamedTuple):
@@ -48,12 +48,12 @@ class Network(NamedTuple):
 
 
 LINKS = {  # the first measured, the others what such a network has at best
-    "this machine": Link(60e-6, 1.5e9),
+    "this machine": Link(1e-4, 0.5e9),
     "1 Gbit/s": Link(50e-6, 0.125e9),
     "100 Gbit/s": Link(2e-6, 12.5e9),
 }
 IMAGE = {"resnet20": 1 / 236, "resnet50": 1 / 2.85}  # docs/results.md: two cores of an AMD EPYC, which are a rank here
-ADDING = 3e9  # bytes a second: copied, added, and copied again
+ADDING = 0.6e9  # bytes a second: copied, added, and copied again
 FOR_A_RANK, FOR_ALL = (
     32,
     1024,
@@ -84,14 +84,20 @@ def predictions(networks, links):
                 seconds, compute = step(network, link, images, ranks)
                 speedup = images * network.image / seconds
                 yield {
-                    "network": name, "link": between, "images": images, "ranks": ranks, "step_seconds": seconds,
+                    "network": name, "link": between, "batch": "grows" if grows else "fixed",
+                    "images": images, "ranks": ranks, "step_seconds": seconds,
                     "compute_seconds": compute, "speedup": speedup, "efficiency": speedup / ranks,
                 }  # fmt: skip
 
 
 def best(network, link, images):
-    """The number of ranks at which a batch of so many images takes the least time: sqrt(N image / (2 latency))."""
-    return max(1, round(math.sqrt(images * network.image / (2 * link.latency))))
+    """The number of ranks at which a batch takes the least time: sqrt(N image / (2 latency)), at most one an image."""
+    return min(images, max(1, round(math.sqrt(images * network.image / (2 * link.latency)))))
+
+
+def rounded(number):
+    """With three digits."""
+    return f"{number:,.0f}" if number >= 100 else f"{number:.3g}"
 
 
 def main():
@@ -106,25 +112,23 @@ def run(args, ranks):
     if ranks.size > 1:
         raise ValueError(f"{ranks.size} processes were started, and predictions are the work of one: give --measure")
     networks = {name: Network(args.image or image, bytes_of(name)) for name, image in IMAGE.items()}
-    links = {f"{name}": link for name, link in LINKS.items()}
+    links = dict(LINKS)
     if args.latency or args.bandwidth:
         links = {"as given": Link(args.latency or LINKS["this machine"][0], args.bandwidth or LINKS["this machine"][1])}
     rows = list(predictions(networks, links))
     args.out.mkdir(parents=True, exist_ok=True)
     write_csv(args.out / "results.csv", COLUMNS, rows)
-    for title, grows in ((f"{FOR_A_RANK} images a rank", True), (f"{FOR_ALL} images in all", False)):
-        print(f"\n| speed-up, {title} | {' | '.join(f'{w:,} ranks' for w in SHOWN)} |\n{'|---' * (len(SHOWN) + 1)}|")
-        for name, network in networks.items():
-            for between, link in links.items():
-                own = [row for row in rows if (row["network"], row["link"]) == (name, between)]
-                own = [row for row in own if (row["images"] == FOR_A_RANK * row["ranks"]) == grows]
-                found = {row["ranks"]: row for row in own}
-                cells = [f"{found[w]['speedup']:.3g}" if w in found else "" for w in SHOWN]
-                print(f"| {name}, {between} | {' | '.join(cells)} |")
-                if not grows:
-                    fewest = step(network, link, FOR_ALL, best(network, link, FOR_ALL))[0]
-                    top = FOR_ALL * network.image / fewest
-                    print(f"|   at most, with {best(network, link, FOR_ALL):,} | {top:.3g} |{' |' * (len(SHOWN) - 1)}")
+    for title, batch in ((f"{FOR_A_RANK} images a rank", "grows"), (f"{FOR_ALL} images in all", "fixed")):
+        heads = [f"{w:,} ranks" for w in SHOWN] + ["at most"] * (batch == "fixed")
+        print(f"\n| {title} | {' | '.join(heads)} |\n{'|---' * (len(heads) + 1)}|")
+        for (name, network), (between, link) in ((n, b) for n in networks.items() for b in links.items()):
+            own = [row for row in rows if (row["network"], row["link"], row["batch"]) == (name, between, batch)]
+            cells = [rounded(row["speedup"]) for row in own if row["ranks"] in SHOWN]
+            if batch == "fixed":
+                most = best(network, link, FOR_ALL)
+                seconds = step(network, link, FOR_ALL, most)[0]
+                cells.append(f"{rounded(FOR_ALL * network.image / seconds)} with {most:,}")
+            print(f"| {name}, {between} | {' | '.join(cells)} |")
     draw(args.out / "results.png", rows)
     print(f"wrote {args.out}/results.*")
     return 0
@@ -137,11 +141,10 @@ def draw(path, rows):
     for axes, name in zip(figure.subplots(1, len(names)), names, strict=True):
         links = list(dict.fromkeys(row["link"] for row in rows))
         for between, color in zip(links, COLORS, strict=False):
-            for grows, style in ((True, "-"), (False, "--")):
-                own = [row for row in rows if (row["network"], row["link"]) == (name, between)]
-                own = own[: len(RANKS)] if grows else own[len(RANKS) :]
+            for batch, style in (("grows", "-"), ("fixed", "--")):
+                own = [row for row in rows if (row["network"], row["link"], row["batch"]) == (name, between, batch)]
                 axes.loglog([row["ranks"] for row in own], [row["speedup"] for row in own], style, color=color,
-                            label=between if grows else None)  # fmt: skip
+                            label=between if batch == "grows" else None)  # fmt: skip
         axes.loglog(RANKS, RANKS, color="grey", lw=0.7)
         axes.set_ylim(0.5, 1500)
         axes.set_xlabel("ranks")

@@ -142,24 +142,27 @@ def write(out, rows, trained):
     write_csv(out / "results.csv", COLUMNS, rows)
     print(f"\n| images in a shard | {' | '.join(HEADS)} |\n{'|---' * (len(HEADS) + 1)}|")
     for images in dict.fromkeys(row["images"] for row in rows):
-        print(f"| {images} | {' | '.join(f'{mean_of(rows, key, images=images):.2f}' for key in HEADS.values())} |")
+        print(f"| {images} | {' | '.join(f'{mean_of(rows, *which, images):.1f}' for which in HEADS.values())} |")
     _shared.print_table(trained)
     draw(out / "results.png", rows, trained)
-    print(f"noise: mean of all layers, channels and seeds; errors in %, of the last epoch; wrote {out}/results.*")
+    print(f"noise and bias in %, mean over channels and seeds; errors in %, of the last epoch; wrote {out}/results.*")
 
 
-HEADS = {
-    "noise of the mean, %": "mean_noise",
-    "law, %": "mean_law",
-    "noise of the variance, %": "var_noise",
-    "law of that, %": "var_law",
-    "bias of the variance, %": "var_bias",
+HEADS = {  # of the first layer, or of all others
+    "mean, first layer": ("mean_noise", True),
+    "law": ("mean_law", True),
+    "mean, other layers": ("mean_noise", False),
+    "variance, first layer": ("var_noise", True),
+    "law of that": ("var_law", True),
+    "variance, other layers": ("var_noise", False),
+    "bias of the variance, first layer": ("var_bias", True),
+    "other layers": ("var_bias", False),
 }
 
 
-def mean_of(rows, key, **of):
-    """Mean in % over the rows in which `of` holds."""
-    return 100 * statistics.mean(row[key] for row in rows if all(row[name] == value for name, value in of.items()))
+def mean_of(rows, key, first, images):
+    """Mean in % over the channels, seeds and layers: of the first layer, or of all others."""
+    return 100 * statistics.mean(row[key] for row in rows if row["images"] == images and (row["layer"] == 1) == first)
 
 
 def draw(path, rows, trained):
@@ -167,11 +170,14 @@ def draw(path, rows, trained):
     figure = new_figure(9, 3.8)
     left, right = figure.subplots(1, 2)
     images = list(dict.fromkeys(row["images"] for row in rows))
-    for (key, law, label), color in zip(
-        (("mean_noise", "mean_law", "mean"), ("var_noise", "var_law", "variance")), _shared.COLORS, strict=False
-    ):
-        left.plot(images, [mean_of(rows, key, images=n) for n in images], "o", color=color, label=f"{label}, measured")
-        left.plot(images, [mean_of(rows, law, images=n) for n in images], "-", color=color, label=f"{label}, law")
+    for (kind, label), color in zip((("mean", "mean"), ("var", "variance")), _shared.COLORS, strict=False):
+        first, others, law = (
+            [mean_of(rows, f"{kind}_{key}", layer, n) for n in images]
+            for key, layer in (("noise", True), ("noise", False), ("law", True))
+        )
+        left.plot(images, law, "-", color=color, label=f"{label}, law")
+        left.plot(images, first, "o", color=color, label=f"{label}, first layer")
+        left.plot(images, others, "x--", color=color, label=f"{label}, other layers")
     left.set_xscale("log", base=2)
     left.set_yscale("log", base=2)
     left.set_xlabel("images in a shard")
