@@ -14,16 +14,18 @@ nccl_double.available = sys.argv[1] == "with"
 
 from minires import backend, models, optim  # noqa: E402
 from minires.data import Augment, Loader  # noqa: E402
+from minires.position import Position  # noqa: E402
 from minires.ranks.launch import find_ranks  # noqa: E402
 from minires.stepping import Stepping  # noqa: E402
-from minires.position import Position  # noqa: E402
 from minires.training import evaluate  # noqa: E402
 
 ranks = find_ranks()
 device = backend.resolve_device(f"gpu:{ranks.local_rank}")
 rng = np.random.default_rng(0)
 images, labels = rng.integers(0, 256, (22, 8, 8, 3), np.uint8), rng.integers(0, 10, 22)
-loader = Loader(images, labels, 8, (0.5,) * 3, (0.3,) * 3, Augment(padding=1), shuffle=True, device=device, least_last=8)
+loader = Loader(
+    images, labels, 8, (0.5,) * 3, (0.3,) * 3, Augment(padding=1), shuffle=True, device=device, least_last=8
+)
 model = models.build("resnet8", 10, rng=1, shortcut="A", small_input=True).to(device).train()
 optimizer = optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
 steps = Stepping(model, optimizer, sys.argv[2], sys.argv[3] == "recorded", shards=4, ranks=ranks)
