@@ -1,4 +1,5 @@
 # make train   train a residual network: CIFAR-10 if it can be had, otherwise shapes drawn by code
+# make train RANKS=2   the same by two processes, which share each batch (docs/scaling.md)
 # make test    the tests, in an order drawn at random, in a process for each of the machine's cores
 # make check   the tests, the linter and the type checker
 # make test-oldest   the fast tests with every package in the oldest version that setup.cfg allows
@@ -20,8 +21,13 @@ READERS := $(wildcard tests/test_pretrained*.py) \
 
 .PHONY: train test test-oldest check lint docs docs-serve campaign fuzz coverage kernels clean
 
+ifeq ($(RANKS),)
 train: .venv/ready
 	$(BIN)/python examples/train_cifar.py $(ARGS)
+else
+train: .venv/ready-mpi
+	$(BIN)/mpiexec -n $(RANKS) $(BIN)/python -m mpi4py examples/train_cifar.py $(ARGS)
+endif
 
 test: .venv/ready-dev
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile $(ARGS)
@@ -70,6 +76,10 @@ docs-serve: docs
 
 .venv/ready-dev: .venv/ready
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev]"
+	@touch $@
+
+.venv/ready-mpi: .venv/ready
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[mpi]"
 	@touch $@
 
 .venv/ready-campaign: .venv/ready-dev

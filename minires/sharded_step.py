@@ -52,7 +52,8 @@ def sharded_step(
 
     A shard is a batch of its own: for batch norm its statistics are those of the shard, and each begins with the
     running ones that the step before left. Their mean over the shards, weighted by n_s / N, is kept.
-    stop: whether this rank wants to stop, asked as late as it can be.   gradients: (x, labels) -> (loss, right) in place of `loss_and_gradients`.
+    stop: whether this rank wants to stop, asked as late as it can be.   gradients: (x, labels) -> (loss, right), in
+    place of `loss_and_gradients`.
     The others are those of `train_step`. Raises ValueError for a buffer that is no floating-point array, which has no
     mean, and for a random generator that cannot jump ahead.
     """
@@ -100,6 +101,8 @@ class _State:
 
     def __init__(self, model: Module) -> None:
         self.buffers = model.buffers()
+        if self.buffers:
+            array_module(*self.buffers)  # of several GPUs it is theirs that copies them
         for buffer in self.buffers:
             if buffer.dtype.kind != "f":
                 raise ValueError(f"a buffer of {buffer.dtype} has no mean over shards: make it floating-point")

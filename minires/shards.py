@@ -24,7 +24,7 @@ def cut(count: int, shards: int) -> list[slice]:
     if shards < 1:
         raise ValueError(f"cut: shards is {shards}, expected at least 1")
     shards = min(shards, count)
-    ends = [s * count // shards for s in range(shards + 1)]
+    ends = [s * count // max(shards, 1) for s in range(shards + 1)]
     return [slice(start, end) for start, end in itertools.pairwise(ends)]
 
 

@@ -18,13 +18,13 @@ STEPS = 4  # shards that a rank computes before it fails
 name, how, which, *flags = sys.argv[1:]
 sys.argv = [str(EXAMPLES / f"{name}.py"), *flags]
 sys.path.insert(0, str(EXAMPLES))
-script = importlib.import_module(name)
+script = importlib.import_module(name)  # as if it had been started itself, before anything else is imported
 
-import numpy as np
+import numpy as np  # noqa: E402
 
-import minires
-from minires import checkpoint, data, sharded_step
-from minires.ranks import mpi
+import minires  # noqa: E402
+from minires import checkpoint, data, sharded_step  # noqa: E402
+from minires.ranks import mpi  # noqa: E402
 
 computed = 0
 gradients = sharded_step.loss_and_gradients

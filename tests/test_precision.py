@@ -38,8 +38,8 @@ def test_a_scaled_run_that_is_stopped_goes_on_with_the_same_bits(main, tmp_path,
     assert main(*flags, "--out", tmp_path / "whole")[0] == 0
 
     class Stopping(trainer.Trainer):
-        def _step(self, x, labels):
-            super()._step(x, labels)
+        def _step(self, batch):
+            super()._step(batch)
             self.stop_requested = self.position.iteration == 5
 
     from minires.cli import runs

@@ -1,6 +1,7 @@
 """Several processes train as one: the same bits, by real mpiexec; whatever happens to one of them, all end."""
 
 import hashlib
+import importlib
 import json
 import os
 import re
@@ -11,6 +12,7 @@ import sys
 import time
 from pathlib import Path
 
+import nccl_double
 import pytest
 from safetensors.numpy import load_file
 
@@ -72,7 +74,7 @@ def run(ranks, script, *words, timeout=60):
 
 @pytest.fixture(scope="module")
 def train(cifar):
-    """train(ranks, flags ...) -> (exit code, stdout, stderr) of train_cifar.py without pictures.   how, which: fails."""
+    """train(ranks, flags ...) -> (exit code, stdout, stderr), without pictures; rank `which` fails in the way `how`."""
 
     def train(ranks, *words, how="never", which=0, script="train_cifar"):
         data = [] if "--resume" in words else ["--data-dir", cifar]
@@ -186,6 +188,34 @@ def test_the_script_itself_draws_the_same_pictures(cifar, alone, tmp_path):
         assert (tmp_path / "1" / name).read_bytes() == (tmp_path / "2" / name).read_bytes()
 
 
+@needs_mpi
+@pytest.mark.parametrize("how", ["float32 plain", "float16 recorded"])
+def test_gpus_end_with_the_bits_of_one_with_nccl_and_without(how):
+    """GPUs of the double, each another rank's: numbers go by NCCL's calls or through the hosts' memory."""
+    found = []
+    for ranks, nccl in ((1, "with"), (2, "with"), (2, "without")):
+        code, output, errors = run(ranks, TESTS / "rank_on_double.py", nccl, *how.split())
+        assert code == 0, errors
+        found.append((output, errors))
+    assert found[0][0] == found[1][0] == found[2][0] and "Evaluation" in found[0][0]
+    assert found[1][1] == "['allGather', 'recv', 'send']\n"
+    assert "NCCL is missing on a rank, and gradients go through the hosts' memory" in found[2][1]
+
+
+def test_the_double_of_nccl_has_nothing_that_cupy_lacks():
+    """Names and parameters, against CuPy itself where it and NCCL are installed; no GPU is needed for that."""
+    pytest.importorskip("cupy")
+    nccl = importlib.import_module("cupy.cuda.nccl")
+    if not nccl.available:
+        pytest.skip("CuPy does not find NCCL")
+    for name, parameters in nccl_double.SIGNATURES.items():
+        signature = getattr(nccl.NcclCommunicator, name).__doc__.splitlines()[0]
+        assert re.findall(r"\w+ (\w+)(?=[,)])", signature) == parameters.split()
+    assert (nccl.NCCL_FLOAT32, nccl.NCCL_FLOAT64) == (nccl_double.NCCL_FLOAT32, nccl_double.NCCL_FLOAT64)
+    for name in ("get_unique_id", "groupStart", "groupEnd"):
+        assert callable(getattr(nccl, name)) and callable(getattr(nccl_double, name))
+
+
 # A rank that fails --------------------------------------------------------------------------------------------------
 
 
@@ -197,7 +227,7 @@ FAILURES = {
     "stop": (1, r"rank 1 on \S+ has not answered, after 3 seconds \(--timeout\); to go on: "),
     "nan": (
         1,
-        r"epoch \d, iteration \d+: the loss \(nan\) of shard 1, which rank 1 on \S+ computes, is no longer .*to go on: ",
+        r"epoch 1, .*: the loss \(nan\) of shard 1, which rank 1 on \S+ computes, is no longer .*to go on: ",
     ),
 }
 

@@ -148,8 +148,8 @@ def test_files_beside_the_models_that_cannot_be_written(script, main, tmp_path, 
     names = ("curves.png", "confusion.png", "mistakes.png", "log.csv", "train.log", "result.json")
 
     class Recorder(script.runs.Recorder):
-        def __init__(self, folder):
-            super().__init__(folder)
+        def __init__(self, folder, writes):
+            super().__init__(folder, writes)
             for name in names:
                 (folder / name).mkdir()
 
@@ -206,13 +206,14 @@ def test_a_full_disk_before_the_end_stops_with_the_cure(main, tmp_path, monkeypa
 
 
 def test_a_test_loss_beyond_all_numbers(script, main, tmp_path, monkeypatch):
-    evaluate = sys.modules["minires.cli.testing"].evaluate
+    evaluate = sys.modules["minires.trainer"].evaluate
 
-    def infinite(*arguments):
-        found = evaluate(*arguments)
-        return type(found)(float("inf"), found.accuracy, found.class_correct, found.class_total)
+    def infinite(*arguments, **options):
+        found = evaluate(*arguments, **options)
+        loss = float("inf") if "look" in options else found.loss  # the test, of which pictures are kept
+        return type(found)(loss, found.accuracy, found.class_correct, found.class_total)
 
-    monkeypatch.setattr(sys.modules["minires.cli.testing"], "evaluate", infinite)
+    monkeypatch.setattr(sys.modules["minires.trainer"], "evaluate", infinite)
     assert main(*FAST, "--epochs", 1, "--out", tmp_path / "run")[0] == 0
     assert result(tmp_path / "run")["test_loss"] is None
 
@@ -472,8 +473,10 @@ def scripted(monkeypatch):
     trainer = sys.modules["minires.trainer"]
     evaluate, told = trainer.evaluate, []
 
-    def told_beforehand(*arguments):
-        found = evaluate(*arguments)
+    def told_beforehand(*arguments, **options):
+        found = evaluate(*arguments, **options)
+        if "look" in options:  # the test, of which pictures are kept
+            return found
         told.append(len(told) % len(LOSSES))
         return type(found)(LOSSES[told[-1]], ACCURACIES[told[-1]], found.class_correct, found.class_total)
 

@@ -158,26 +158,27 @@ def test_what_is_done_between_steps_is_done_where_the_arrays_lie(cupy):
 # Memory ---------------------------------------------------------------------------------------------------------
 
 
-def advice(capsys, settings, given=None, error=None):
-    code = runs.out_of_memory(settings, given or {}, error or cupy_double.cuda.memory.OutOfMemoryError())
-    assert code == 1
-    return capsys.readouterr().err.removeprefix("error: out of memory with batch size ").rstrip()
+def advice(settings, given=None, error=None):
+    failed = runs.out_of_memory(settings, given or {}, error or cupy_double.cuda.memory.OutOfMemoryError())
+    assert failed.code == 1
+    return str(failed).removeprefix("out of memory with batch size ")
 
 
-def test_memory_that_others_hold_is_told(cupy, monkeypatch, capsys):
+def test_memory_that_others_hold_is_told(cupy, monkeypatch):
     monkeypatch.setattr(cupy, "free", {0: 2 * 10**9, 1: 79 * 10**9})
     held = "of GPU 0 2.0 of its 80.0 GB are free, and other programs hold 78.0 GB"
     elsewhere = "or give --device gpu:1, which has more free"
-    assert advice(capsys, {"batch_size": 128}) == f"128; {held}: try --batch-size 64, {elsewhere}"
-    assert advice(capsys, {"batch_size": 1}) == f"1; {held}: try a smaller network, {elsewhere}"
-    again = advice(capsys, {"batch_size": 8}, {"resume": "a"})
-    assert again == f"8; {held}: start a new run with --batch-size 4, {elsewhere}"
-    assert advice(capsys, {"batch_size": 8}, error=MemoryError()) == "8: try --batch-size 4"
+    assert advice({"batch_size": 128}) == f"128; {held}: try --batch-size 64 or --shards 2, {elsewhere}"
+    assert advice({"batch_size": 1}) == f"1; {held}: try a smaller network, {elsewhere}"
+    assert advice({"batch_size": 7, "shards": 4}) == f"7; {held}: try --batch-size 3, {elsewhere}"
+    again = advice({"batch_size": 8}, {"resume": "a"})
+    assert again == f"8; {held}: start a new run with --batch-size 4 or --shards 2, {elsewhere}"
+    assert advice({"batch_size": 8, "shards": 2}, error=MemoryError()) == "8: try --batch-size 4 or --shards 4"
 
 
-def test_memory_that_nobody_else_holds(cupy, monkeypatch, capsys):
+def test_memory_that_nobody_else_holds(cupy, monkeypatch):
     monkeypatch.setattr(cupy, "free", {0: 79 * 10**9, 1: 3 * 10**9})
-    assert advice(capsys, {"batch_size": 8}) == "8: try --batch-size 4"
+    assert advice({"batch_size": 8}) == "8: try --batch-size 4 or --shards 2"
 
 
 def test_memory_of_scripts_without_batches(cupy, monkeypatch, capsys):

@@ -99,7 +99,7 @@ def test_a_run_writes_all_its_files(main, tmp_path):
 
     rows = table(out / "log.csv")
     assert (out / "log.csv").read_text().splitlines()[0] == (
-        "epoch,iteration,lr,train_loss,train_acc,val_loss,val_acc,seconds,images_per_second"
+        "epoch,iteration,lr,train_loss,train_acc,val_loss,val_acc,seconds,images_per_second,shards,ranks"
     )
     assert [(row["epoch"], row["iteration"]) for row in rows] == [("1", "4"), ("2", "8")]
     for name in ("curves", "confusion", "mistakes"):
@@ -538,10 +538,10 @@ def test_out_of_memory_names_a_smaller_batch(example, main, tmp_path, monkeypatc
     def full(*args, **options):
         raise MemoryError
 
-    monkeypatch.setattr(sys.modules["minires.trainer"], "train_step", full)
+    monkeypatch.setattr(sys.modules["minires.stepping"], "train_step", full)
     code, _, err = main(*FAST, "--out", tmp_path / "run")
     assert code == 1
-    assert "--batch-size 8" in one_sentence(err)
+    assert one_sentence(err) == "error: out of memory with batch size 16: try --batch-size 8 or --shards 2"
     code, _, err = main(*FAST, "--batch-size", 1, "--out", tmp_path / "other")
     assert one_sentence(err) == "error: out of memory with batch size 1: try a smaller network"
 

@@ -14,6 +14,7 @@ Arrays carry their device: NumPy's live on the CPU, CuPy's on the GPU. Everythin
     convolve, ...              a convolution and its two gradients
     mean_cost, count_largest   a loss of rows of logits, and how many of them are right
     matmul(a, b)               a product outside of blocks
+    Links                      numbers from GPU to GPU, each another process's
     recorded(f, arrays)        f, of which a GPU is given all launches at once
 """
 
@@ -22,6 +23,7 @@ from minires.backend.cpu import winograd
 from minires.backend.cpu.workers import get_threads, set_threads
 from minires.backend.errors import DeviceError
 from minires.backend.geometry import Geometry
+from minires.backend.gpu.links import Links, can_link
 from minires.backend.halves import half, is_half, widened
 from minires.backend.primitives.blocks import (
     for_each_band,
@@ -72,10 +74,12 @@ __all__ = [
     "DEVICES",
     "DeviceError",
     "Geometry",
+    "Links",
     "all_finite",
     "array_module",
     "borrow_padded",
     "borrow_patches",
+    "can_link",
     "channel_moments",
     "col2im",
     "convolve",

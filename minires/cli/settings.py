@@ -133,7 +133,7 @@ def check_settings(settings: Mapping[str, Any]) -> None:
             raise ValueError(f"--{name.replace('_', '-')} must be a number from 0 up, got {settings[name]}")
     if not 0 < settings["timeout"] < math.inf:
         raise ValueError(f"--timeout must be a number above 0, of seconds, got {settings['timeout']}")
-    if (settings["shards"] or 1) > settings["batch_size"]:
+    if (settings.get("shards") or 1) > settings["batch_size"]:
         raise ValueError(
             f"--shards {settings['shards']}: more than the {settings['batch_size']} images of a batch: give "
             f"{settings['batch_size']} or less, or a larger --batch-size"
@@ -169,7 +169,7 @@ def make_loaders(
     augment = data.Augment(padding if usual else 0, usual, cutout) if usual or cutout else None
     plain: dict[str, Any] = {"mean": mean, "std": std, "device": device}
     drawn: dict[str, Any] = {"augment": augment, "shuffle": True, "seed": settings["seed"]}
-    drawn |= {"balanced": settings.get("balance") == "sampling", "least_last": 2 * (settings["shards"] or 1)}
+    drawn |= {"balanced": settings.get("balance") == "sampling", "least_last": 2 * (settings.get("shards") or 1)}
     return (
         data.Loader(train[0], train[1], settings["batch_size"], **drawn, **plain),
         data.Loader(val[0], val[1], test_size, **plain) if len(val[1]) else None,
@@ -181,7 +181,7 @@ def _parts(dataset, settings, measure):
     """(images, labels) to train, to validate and to test, and mean and standard deviation of the first, or None."""
     limited = _limited(dataset, settings)
     train, val = _train_and_val(limited, settings)
-    if len(train[1]) < (shards := settings["shards"] or 1):
+    if len(train[1]) < (shards := settings.get("shards") or 1):
         raise ValueError(
             f"--shards {shards}: more than the {len(train[1])} training images: give {len(train[1])} or less"
         )

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import pickle
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
 
-from minires.backend import device_of, to_device, to_numpy
+from minires.backend import Links, can_link, device_of, to_device, to_numpy
 from minires.ranks.adding import add_over_ranks
 from minires.ranks.alone import Ranks
 from minires.ranks.guarded import Guarded, start_guard
@@ -39,6 +40,7 @@ class MPIRanks(Ranks):
         self._local = comm.Split_type(MPI.COMM_TYPE_SHARED)
         self.calls, self.waiting, self.waited = 0, False, 0.0
         self._guarded: Guarded | None = None
+        self._links: Any = NotImplemented  # until they are asked for
         self.rank, self.size = comm.rank, comm.size
         self.local_rank, self.local_size = self._local.rank, self._local.size
         self.hosts = self.gather(MPI.Get_processor_name())
@@ -52,11 +54,23 @@ class MPIRanks(Ranks):
         if not sums.nodes:
             raise ValueError(f"rank {self.rank} has none of a batch's {count} shards: give it larger batches")
         device = device_of(sums.nodes[0].value[0])
-        on_host = TreeSum()
-        on_host.nodes = [Node(node.first, node.level, [to_numpy(array) for array in node.value]) for node in sums.nodes]
-        total = add_over_ranks(on_host, shards, self._exchange, self._spread)
+        if device != "cpu" and (links := self._between_gpus()) is not None:
+            total = add_over_ranks(sums, shards, links.exchange, links.spread)
+        else:
+            held = TreeSum()
+            held.nodes = [Node(node.first, node.level, list(map(to_numpy, node.value))) for node in sums.nodes]
+            found = add_over_ranks(held, shards, self._exchange, self._spread)
+            total = [to_device(array, device) for array in found]
         self._wait(counting)
-        return [to_device(array, device) for array in total], summed.tolist()
+        return total, summed.tolist()
+
+    def _between_gpus(self):
+        """The Links of the ranks' GPUs; None where one of them lacks NCCL, and numbers go through the hosts' memory."""
+        if self._links is NotImplemented:
+            self._links = Links(self.rank, self.size, self.broadcast) if all(self.gather(can_link())) else None
+            if self._links is None and self.first:
+                warnings.warn("NCCL is missing on a rank, and gradients go through the hosts' memory", stacklevel=2)
+        return self._links
 
     def _exchange(self, parts: Array, rows: Sequence[int]) -> Array:
         received = np.empty((sum(rows), parts.shape[2]), parts.dtype)
