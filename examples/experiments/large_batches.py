@@ -22,7 +22,7 @@ from minires.backend import set_threads
 from minires.cli import runs
 from minires.schedules import LinearWarmup
 
-SIZE = _shared.Size(train=10_240, test=2000, epochs=6, batch_size=128)
+SIZE = _shared.Size(train=5120, test=2000, epochs=6, batch_size=128)
 QUICK_SIZE = _shared.Size(train=64, test=16, epochs=2, batch_size=4)
 LR = 0.1
 RUNS = {  # batches of how many times 128, the rate in terms of 0.1, whether there is a warm-up
@@ -47,7 +47,7 @@ def schedule(factor, warm, epochs):
 
 def main():
     """Run the command line; returns the exit code."""
-    return runs.call(run, lambda: _shared.command_line(__doc__, [0, 1, 2]).parse_args())
+    return runs.call(run, lambda: _shared.command_line(__doc__, [0, 1, 2, 3, 4]).parse_args())
 
 
 def run(args):

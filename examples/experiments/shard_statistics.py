@@ -25,7 +25,7 @@ from minires.inspection.pictures.figures import new_figure, write_png
 from minires.layers import BatchNorm2d
 from minires.modes import no_grad
 
-SIZE = _shared.Size(train=10_240, test=2000, epochs=6, batch_size=128)
+SIZE = _shared.Size(train=5120, test=2000, epochs=5, batch_size=128)
 QUICK_SIZE = _shared.Size(train=64, test=16, epochs=1, batch_size=16)
 SHARDS, QUICK_SHARDS = (1, 2, 4, 8, 16), (1, 8)
 IMAGES, QUICK_IMAGES = (8, 16, 32, 64, 128), (4, 16)
@@ -104,7 +104,7 @@ def measure(args, dataset, size, seed, weights):
 
 def main():
     """Run the command line; returns the exit code."""
-    return runs.call(run, lambda: _shared.command_line(__doc__, [0, 1, 2]).parse_args())
+    return runs.call(run, lambda: _shared.command_line(__doc__, [0, 1, 2, 3, 4]).parse_args())
 
 
 def run(args):
@@ -180,6 +180,8 @@ def draw(path, rows, trained):
         left.plot(images, others, "x--", color=color, label=f"{label}, other layers")
     left.set_xscale("log", base=2)
     left.set_yscale("log", base=2)
+    left.set_ylim(0.25, 32)
+    left.set_yticks([0.5, 1, 2, 4, 8, 16], ["0.5", "1", "2", "4", "8", "16"])
     left.set_xlabel("images in a shard")
     left.set_title("noise of a shard's statistics, %", fontsize=10)
     for key, color in (("train_error", _shared.COLORS[0]), ("test_error", _shared.COLORS[1])):
@@ -200,6 +202,7 @@ def draw(path, rows, trained):
     right.set_xlabel("images in a shard")
     right.set_title("error after the last epoch, %", fontsize=10)
     for axes in (left, right):
+        axes.set_xticks(images, map(str, images))
         axes.grid(alpha=0.3)
         axes.legend(fontsize=8)
     write_png(figure, path)
