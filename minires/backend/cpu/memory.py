@@ -188,9 +188,12 @@ def framed(shape: Shape, dtype: DTypeLike, inside: tuple[slice, ...], value: flo
     return array
 
 
-def remembered(name: str, arguments: tuple, make: Callable[..., Any]) -> Any:
-    """`make(*arguments)`, or what it gave in this thread's last call with this name, if the arguments were the same."""
+def remembered(name: str, size: int, arguments: tuple, make: Callable[..., Any]) -> Any:
+    """`make(size, *arguments)`, or what it gave in this thread's last call with this name.
+
+    That is where the arguments were the same, and the size no smaller.
+    """
     last = _remembered.__dict__.get(name)
-    if last is None or last[0] != arguments:
-        last = _remembered.__dict__[name] = (arguments, make(*arguments))
-    return last[1]
+    if last is None or last[0] < size or last[1] != arguments:
+        last = _remembered.__dict__[name] = (size, arguments, make(size, *arguments))
+    return last[2]
