@@ -310,7 +310,7 @@ def collected_at(point, act, monkeypatch):
         sys.setprofile(None)
     assert pool.lent == held(loose + others), f"place {point}"
     assert pool.kept == sum(block.nbytes for blocks in pool.free.values() for block in blocks), f"place {point}"
-    first = {address(block) for blocks in pool.free.values() for block in blocks}
+    first = {block.address for blocks in pool.free.values() for block in blocks}
     assert len(first) * held([np.empty(LARGE)]) == pool.kept
     return places >= point
 

@@ -84,10 +84,10 @@ class _Pool(Locked):
     def new(self, size):
         """A block from the system; where that has none, all that is kept goes first."""
         try:
-            return np.empty(size, np.uint8)
+            return _Block(size)
         except MemoryError:
             self.release()
-            return np.empty(size, np.uint8)
+            return _Block(size)
 
     def collect(self):
         """Take back the blocks of arrays that are gone."""
@@ -131,11 +131,21 @@ class _Pool(Locked):
                 self.kept_bytes -= size
 
 
+class _Block:
+    """Memory, and where its first whole ALIGNMENT is, which NumPy takes long to say."""
+
+    __slots__ = ("address", "memory", "nbytes")
+
+    def __init__(self, size):
+        self.memory, self.nbytes = np.empty(size, np.uint8), size
+        self.address = -(-self.memory.ctypes.data // ALIGNMENT) * ALIGNMENT
+
+
 class _Loan(weakref.ref):
     """Of a block, to an object; when that is gone the loan is put among those that have ended, by C alone."""
 
     __slots__ = ("block", "size")
-    block: np.ndarray | None
+    block: _Block | None
     size: int
 
 
@@ -155,7 +165,7 @@ def empty(shape: Shape, dtype: DTypeLike) -> Array:
     if size < POOLED_BYTES:
         return np.empty(shape, dtype)
     owner = _Owner()
-    address = -(-_pool.lend(owner, size + ALIGNMENT).ctypes.data // ALIGNMENT) * ALIGNMENT
+    address = _pool.lend(owner, size + ALIGNMENT).address
     owner.__array_interface__ = {"version": 3, "shape": tuple(shape), "typestr": dtype.str, "data": (address, False)}
     return np.asarray(owner).view(dtype)  # a bfloat16's typestr says no more than its size
 
