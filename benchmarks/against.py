@@ -36,8 +36,12 @@ class Process:
 
     def turn(self, steps):
         """Seconds of a step, in a turn of so many."""
-        print(steps, file=self.process.stdin, flush=True)
+        self.ask(steps)
         return self.read()
+
+    def ask(self, steps):
+        """Let it begin a turn of so many; `read` waits for its end."""
+        print(steps, file=self.process.stdin, flush=True)
 
     def read(self):
         """What the process says next."""

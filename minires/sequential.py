@@ -1,6 +1,7 @@
 """Modules one after another, and what is saved where only the gradients of their parameters are wanted."""
 
 import inspect
+import types
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, overload
 
@@ -52,8 +53,17 @@ def call(function: Operation, x: Array, lean: bool = False, once: bool = False) 
     if not asked:
         return function(x)
     forward = function.forward if isinstance(function, Module) else function
-    known = inspect.signature(forward, follow_wrapped=False).parameters
+    known = _parameters(forward)
     return function(x, **{name: True for name in asked if name in known})
+
+
+def _parameters(function):
+    """Names of a function's parameters; of one written in Python from its code, which inspect takes long to do."""
+    function = getattr(function, "__func__", function)
+    if not isinstance(function, types.FunctionType):
+        return inspect.signature(function, follow_wrapped=False).parameters
+    code = function.__code__
+    return code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
 
 
 def in_sequence(

@@ -1,4 +1,7 @@
-"""Sharded steps by several ranks, each on a GPU of the test double: WITH|WITHOUT (NCCL) FLAGS. Rank 0 prints the bits."""
+"""Sharded steps by several ranks, each on a GPU of the double: with|without (NCCL) PRECISION plain|recorded.
+
+Rank 0 prints losses, the bits of the model, and what an evaluation finds.
+"""
 
 import hashlib
 import sys

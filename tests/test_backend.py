@@ -15,6 +15,7 @@ from minires import backend
 from minires.backend import col2im, im2col, output_size
 from minires.backend.cpu import blocks as cpu
 from minires.backend.cpu import machine, memory
+from minires.backend.cpu.patches import Im2col
 from minires.layers import avg_pool2d, batch_norm, batch_norm_relu, conv2d, linear, max_pool2d, relu, sigmoid
 from minires.models import resnet8
 from minires.optim import SGD
@@ -141,6 +142,20 @@ def test_im2col_finds_the_right_border_whatever_was_called_before(calls, band):
         np.testing.assert_array_equal(part, naive_im2col(x, *window, value)[:, rows], err_msg=f"band of call {number}")
 
 
+def test_fewer_images_take_a_part_of_what_was_made_for_more(monkeypatch):
+    """Blocks of a batch differ by an image: no memory is sorted anew for the smaller ones."""
+    made, real = [], Im2col.__init__
+    monkeypatch.setattr(Im2col, "__init__", lambda self, N, *rest: made.append(N) or real(self, N, *rest))
+    x = np.random.default_rng(0).standard_normal((5, 6, 7, 3)).astype(np.float32)
+    window = (3, 2), (2, 1), ((1, 0), (2, 1)), -7.0
+    expected = backend.im2col(x, *window)
+    made.clear()
+    memory._remembered.__dict__.clear()
+    for N in (3, 2, 3, 1, 4, 2):
+        np.testing.assert_array_equal(backend.borrow_patches(x[:N], *window), expected[:N])
+    assert made == [3, 4]
+
+
 def test_im2col_of_gray_images_given_their_channel_axis():
     images = np.random.default_rng(0).standard_normal((2, 5, 4))
     expected = naive_im2col(images.reshape(2, 5, 4, 1), (2, 2), (1, 1), ((0, 0), (0, 0)), 0)
@@ -252,6 +267,24 @@ def test_blocks_run_on_other_threads(threads, small_blocks):
         lambda block: (meeting.wait(), threading.current_thread().name)[1], np.zeros(2), 2000
     )
     assert len(set(names)) == 2
+
+
+def test_each_thread_has_neighbouring_blocks_and_helps_with_the_rest(threads, small_blocks):
+    """Of ten blocks each has five at first; where one thread is held up at its first, the other does the other four."""
+    main, held_up, done = threading.main_thread(), threading.Event(), {True: [], False: []}
+
+    def work(block):
+        mine = threading.current_thread() is main
+        done[mine].append(block.start // 2)
+        if mine and block.start == 0:
+            assert held_up.wait(30)
+        if len(done[False]) == 9:
+            held_up.set()
+        return block.start
+
+    threads(2)
+    assert backend.for_each_block(work, np.zeros(20), 1000) == list(range(0, 20, 2))
+    assert done == {True: [0], False: [5, 6, 7, 8, 9, 4, 3, 2, 1]}
 
 
 def test_what_the_caller_has_set_for_itself_is_set_on_other_threads(threads, small_blocks):

@@ -321,6 +321,19 @@ def test_the_more_is_frozen_the_less_is_kept(monkeypatch, tmp_path, capsys):
         assert row["kind"] in printed
 
 
+def test_threads_are_measured_beside_processes(monkeypatch, tmp_path, capsys):
+    import sharing
+
+    monkeypatch.setattr(sharing, "BATCHES", (1,))
+    monkeypatch.setattr(sharing, "SECONDS", 0.01)
+    sharing.main(["--rounds", "2", "--threads", "2", "--json", str(tmp_path / "figures.json")])
+    (row,) = json.loads((tmp_path / "figures.json").read_text())["results"]
+    for name in ("threads", "processes"):
+        low, high = row[name]["spread"]
+        assert 0 < low <= row[name]["ratio"] <= high
+    assert row["images_per_second"] > 0 and row["case"] in capsys.readouterr().out
+
+
 def test_the_folder_of_pictures_is_measured_and_kept(tmp_path, capsys):
     import folder
 

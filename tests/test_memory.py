@@ -176,7 +176,8 @@ def test_any_sequence(steps):
                 most = pool.lent
             assert all((array == owner).all() for owner, array, _ in alive)
             sizes = {owner: size for owner, _, size in alive if size >= memory.POOLED_BYTES}
-            assert pool.lent == sum(size + memory.ALIGNMENT for size in sizes.values())
+            needed = sum(size + memory.ALIGNMENT for size in sizes.values())
+            assert needed <= pool.lent == sum(loan.block.nbytes for loan in pool.loans) <= memory.LARGER * needed
             most = max(most, pool.lent)
             assert pool.lent + pool.kept <= most
             assert pool.kept == sum(block.nbytes for blocks in pool.free.values() for block in blocks)
@@ -195,6 +196,22 @@ def test_what_was_used_before_is_enough(pool):
     first = addresses()
     assert pool.kept == pool.most_lent
     assert addresses() == first
+
+
+def test_a_block_that_is_not_much_too_large_serves_before_a_new_one_does(pool):
+    """The least of those, and no more of it is the array's than was asked for."""
+    sizes = [LARGE * factor for factor in (memory.LARGER, 2, memory.LARGER + 1)]
+    arrays = [memory.empty((size,), np.float64) for size in sizes]
+    large, middle = map(address, arrays[:2])
+    del arrays
+    kept = pool.kept
+    first, second = (memory.empty((LARGE,), np.float64) for _ in "12")
+    assert (address(first), address(second)) == (middle, large)
+    assert first.nbytes == second.nbytes == LARGE * 8 and pool.lent + pool.kept == kept
+    third = memory.empty((LARGE,), np.float64)
+    assert max(loan.size for loan in pool.loans) == memory.LARGER * LARGE * 8 + memory.ALIGNMENT
+    del first, second, third
+    assert pool.lent == 0
 
 
 def test_release_gives_back_what_nobody_holds_and_that_alone(pool):
@@ -252,12 +269,12 @@ def test_threads_that_take_and_drop(pool):
 
 def test_the_size_longest_unused_goes_first(pool):
     """The small size is taken again and again, so the large one makes room for a new one."""
-    small, large = 2**20, 2**21
+    small, large = 2**20, 2**23
     del_me = [memory.empty((small,), np.uint8), memory.empty((large,), np.uint8)]
     del_me.clear()
     for _ in range(3):
         memory.empty((small,), np.uint8)
-    array = memory.empty((large - 2**18,), np.uint8)
+    array = memory.empty((small + 2**18,), np.uint8)  # for which one is too small, the other too large
     kept = {size: len(blocks) for size, blocks in memory._pool.free.items() if blocks}
     assert kept == {small + memory.ALIGNMENT: 1}
     assert array.nbytes + small <= memory._pool.most_lent
@@ -293,7 +310,7 @@ def collected_at(point, act, monkeypatch):
         sys.setprofile(None)
     assert pool.lent == held(loose + others), f"place {point}"
     assert pool.kept == sum(block.nbytes for blocks in pool.free.values() for block in blocks), f"place {point}"
-    first = {address(block) for blocks in pool.free.values() for block in blocks}
+    first = {block.address for blocks in pool.free.values() for block in blocks}
     assert len(first) * held([np.empty(LARGE)]) == pool.kept
     return places >= point
 

@@ -1,5 +1,6 @@
 """Parameters, modules, their names and their state."""
 
+import functools
 import gc
 import subprocess
 import sys
@@ -451,6 +452,26 @@ class TestLeanBackward:
         assert call(Plain(), X, lean=True)[1](X) is X
         with pytest.raises(TypeError, match="unexpected keyword argument 'lean'"):
             Plain()(X, lean=True)
+
+    @pytest.mark.parametrize(
+        "function",
+        [
+            lambda x, lean=False: (lean, None),
+            lambda x, *, lean: (lean, None),
+            functools.partial(lambda given, x, lean=False: (lean, None), None),
+            type("Callable", (), {"__call__": lambda self, x, lean=False: (lean, None)})(),
+        ],
+        ids=["default", "by name only", "partial", "object"],
+    )
+    def test_functions_of_every_kind_are_understood(self, function):
+        assert call(function, X, lean=True) == (True, None)
+
+    def test_a_name_within_a_function_is_no_parameter(self):
+        def function(x):
+            lean = once = None
+            return lean, once
+
+        assert call(function, X, lean=True, once=True) == (None, None)
 
     def test_within_no_grad_there_is_no_backward_pass_at_all(self):
         with no_grad():

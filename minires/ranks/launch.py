@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
+import sys
 from collections.abc import Mapping
+from pathlib import Path
 
 from minires.ranks.alone import ALONE, Ranks
 
@@ -30,6 +33,11 @@ def launched(environment: Mapping[str, str] = os.environ) -> tuple[int, int, str
         if environment.get(size, "").isdigit() and int(environment[size]) > 1:
             return int(environment[size]), int(environment.get(rank) or 0), size
     return 1, 0, ""
+
+
+def find_mpiexec() -> str | None:
+    """The path of mpiexec: the one beside this Python, which the wheel of MPICH brings, or the first on the PATH."""
+    return shutil.which("mpiexec", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]))
 
 
 def find_ranks(environment: Mapping[str, str] = os.environ) -> Ranks:

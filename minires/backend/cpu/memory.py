@@ -19,6 +19,7 @@ from minires.forks import LAST, Locked
 from minires.types import Array, Shape
 
 POOLED_BYTES = 64 * 1024  # smaller arrays are malloc's business
+LARGER = 4  # how much larger than what is asked for a block may be that is there: a new one costs more than its room
 SCRATCH_BYTES = 4 * 1024 * 1024  # what scratch memory may keep beyond its last use
 ALIGNMENT = 64  # a cache line, and the widest vector register
 
@@ -58,12 +59,13 @@ class _Pool(Locked):
         with self.lock:
             self.collect()
             self.loans.add(loan)
-            blocks = self.free.get(size)
-            if blocks:
-                loan.block = blocks[-1]
+            found = self.find(size)
+            if found:
+                blocks = self.free[found]
+                loan.size, loan.block = found, blocks[-1]
                 del blocks[-1]
-                self.kept_bytes -= size
-                self.lent_bytes += size
+                self.kept_bytes -= found
+                self.lent_bytes += found
                 return loan.block
             self.settle(size)
         block = self.new(size)
@@ -73,13 +75,19 @@ class _Pool(Locked):
             self.settle()
         return block
 
+    def find(self, size):
+        """The size of a kept block to lend: this one, or the least that is not LARGER times as large; 0 for none."""
+        if self.free.get(size):
+            return size
+        return min((kept for kept, blocks in self.free.items() if blocks and size < kept <= LARGER * size), default=0)
+
     def new(self, size):
         """A block from the system; where that has none, all that is kept goes first."""
         try:
-            return np.empty(size, np.uint8)
+            return _Block(size)
         except MemoryError:
             self.release()
-            return np.empty(size, np.uint8)
+            return _Block(size)
 
     def collect(self):
         """Take back the blocks of arrays that are gone."""
@@ -123,11 +131,21 @@ class _Pool(Locked):
                 self.kept_bytes -= size
 
 
+class _Block:
+    """Memory, and where its first whole ALIGNMENT is, which NumPy takes long to say."""
+
+    __slots__ = ("address", "memory", "nbytes")
+
+    def __init__(self, size):
+        self.memory, self.nbytes = np.empty(size, np.uint8), size
+        self.address = -(-self.memory.ctypes.data // ALIGNMENT) * ALIGNMENT
+
+
 class _Loan(weakref.ref):
     """Of a block, to an object; when that is gone the loan is put among those that have ended, by C alone."""
 
     __slots__ = ("block", "size")
-    block: np.ndarray | None
+    block: _Block | None
     size: int
 
 
@@ -147,7 +165,7 @@ def empty(shape: Shape, dtype: DTypeLike) -> Array:
     if size < POOLED_BYTES:
         return np.empty(shape, dtype)
     owner = _Owner()
-    address = -(-_pool.lend(owner, size + ALIGNMENT).ctypes.data // ALIGNMENT) * ALIGNMENT
+    address = _pool.lend(owner, size + ALIGNMENT).address
     owner.__array_interface__ = {"version": 3, "shape": tuple(shape), "typestr": dtype.str, "data": (address, False)}
     return np.asarray(owner).view(dtype)  # a bfloat16's typestr says no more than its size
 
@@ -188,9 +206,12 @@ def framed(shape: Shape, dtype: DTypeLike, inside: tuple[slice, ...], value: flo
     return array
 
 
-def remembered(name: str, arguments: tuple, make: Callable[..., Any]) -> Any:
-    """`make(*arguments)`, or what it gave in this thread's last call with this name, if the arguments were the same."""
+def remembered(name: str, size: int, arguments: tuple, make: Callable[..., Any]) -> Any:
+    """`make(size, *arguments)`, or what it gave in this thread's last call with this name.
+
+    That is where the arguments were the same, and the size no smaller.
+    """
     last = _remembered.__dict__.get(name)
-    if last is None or last[0] != arguments:
-        last = _remembered.__dict__[name] = (arguments, make(*arguments))
-    return last[1]
+    if last is None or last[0] < size or last[1] != arguments:
+        last = _remembered.__dict__[name] = (size, arguments, make(size, *arguments))
+    return last[2]

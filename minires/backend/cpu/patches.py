@@ -12,15 +12,17 @@ from minires.types import Array, Shape, Sides, Size
 
 
 class Im2col:
-    """im2col for images of one shape, on the CPU: its scratch memory and views of it, made once for many blocks.
+    """im2col for N images of one shape, or fewer, on the CPU: its scratch memory and views of it, made once for many.
 
     What is left for each block is two copies: of the images into a frame of `value`, which is written only here, and
-    of every window's rows, KW * C numbers as one item each, from there into the patches.
+    of every window's rows, KW * C numbers as one item each, from there into the patches. Blocks of a batch differ by
+    an image: the smaller ones take the first of the larger ones' views.
     """
 
     def __init__(
         self,
-        shape: Shape,
+        N: int,
+        image: Shape,
         dtype: np.dtype,
         kernel: Size,
         stride: Size,
@@ -29,7 +31,7 @@ class Im2col:
         first_row: int,
         last_row: int,
     ) -> None:
-        (KH, KW), (SH, SW), (N, H, W, C) = kernel, stride, shape
+        (KH, KW), (SH, SW), (H, W, C) = kernel, stride, image
         (top, _), (left, right) = padding
         first, last = first_row * SH - top, (last_row - 1) * SH + KH - top  # rows of x that are needed, and beyond
         self.rows = slice(min(max(first, 0), H), min(max(last, 0), H))
@@ -42,21 +44,22 @@ class Im2col:
             above = self.rows.start - first
             self.inside = self.frame[:, above : above + self.rows.stop - self.rows.start, left : left + W]
         number = dtype.itemsize  # not the strides of x, which may say anything of an axis of length 1
-        image, row, pixel = rows * columns * C * number, columns * C * number, C * number
+        strides = (rows * columns * C * number, SH * columns * C * number, SW * C * number, columns * C * number)
         OH, OW = last_row - first_row, (columns - KW) // SW + 1
         self.patches = memory.scratch("im2col patches", (N, OH, OW, KH, KW, C), dtype)
         item = f"V{KW * C * number}"
         self.items = np.ndarray((N, OH, OW, KH), item, self.patches)
         self.patches = self.patches.view()
         self.patches.flags.writeable = False
-        self.windows_of = lambda x: np.ndarray((N, OH, OW, KH), item, x, 0, (image, SH * row, SW * pixel, row))
+        self.windows_of = lambda x: np.ndarray((len(x), OH, OW, KH), item, x, 0, strides)
         self.windows: Any = self.windows_of(self.frame) if self.frame is not None else None
 
     def __call__(self, x: Array) -> Array:
+        N = len(x)
         if self.inside is None:
             windows = self.windows_of(np.ascontiguousarray(x[:, self.rows]))
         else:
-            self.inside[...] = x[:, self.rows]
-            windows = self.windows
-        np.copyto(self.items, windows)
-        return self.patches
+            self.inside[:N] = x[:, self.rows]
+            windows = self.windows[:N]
+        np.copyto(self.items[:N], windows)
+        return self.patches[:N]

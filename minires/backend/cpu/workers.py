@@ -10,6 +10,7 @@ computes at a time: another waits for its turn.
 import collections
 import contextvars
 import functools
+import itertools
 import os
 import queue
 import threading
@@ -146,25 +147,29 @@ class _Workers(Locked):
             self.found = None
 
     def share(self, function, blocks):
-        """Every thread takes the next block until none is left; an exception in one reaches the caller.
+        """Every thread has a share, of neighbouring blocks, and helps the others with theirs when it has done its own.
 
-        What the caller has set for itself, such as np.errstate, is set in all of them.
+        So it mostly reads what it wrote itself in the call before, from the cache of its own core. An exception in one
+        reaches the caller. What the caller has set for itself, such as np.errstate, is set in all of them.
         """
-        results, todo = [None] * len(blocks), collections.deque(enumerate(blocks))
+        threads = max(1, min(len(blocks), 1 + len(self.pool)))
+        results, shares = [None] * len(blocks), _shares(blocks, threads)
 
-        def work():
-            while (taken := _next(todo)) is not None:
-                number, block = taken
-                results[number] = function(block)
+        def work(number):
+            others = shares[number + 1 :] + shares[:number]
+            while (taken := _next(shares[number], others)) is not None:
+                place, block = taken
+                results[place] = function(block)
 
-        helpers, self.in_use = self.pool[: len(blocks) - 1], True
+        helpers, self.in_use = self.pool[: threads - 1], True
         try:
-            for helper in helpers:
-                helper.inbox.put(functools.partial(contextvars.copy_context().run, work))
-            work()
+            for number, helper in enumerate(helpers, start=1):
+                helper.inbox.put(functools.partial(contextvars.copy_context().run, work, number))
+            work(0)
             errors = [helper.outbox.get() for helper in helpers]
         except BaseException:  # here, or Ctrl-C while waiting: what the others still say is for nobody
-            todo.clear()
+            for share in shares:
+                share.clear()
             self.stop()  # the next call starts others; if this is interrupted, it stops these first
             raise
         self.in_use = False
@@ -179,12 +184,28 @@ def _setter(library):
     return getattr(library, "_real_set_num_threads", library.set_num_threads)
 
 
-def _next(todo):
-    """The next entry of a deque that several threads empty, None at its end."""
+def _shares(blocks, threads):
+    """(place, block) of all blocks, cut into as many deques of neighbours as there are threads."""
+    numbered = list(enumerate(blocks))
+    cuts = [len(blocks) * thread // threads for thread in range(threads + 1)]
+    return [collections.deque(numbered[start:stop]) for start, stop in itertools.pairwise(cuts)]
+
+
+def _next(share, others):
+    """The first entry of a thread's share; of another's the last, where its own is empty; None where all are.
+
+    Several threads empty them.
+    """
     try:
-        return todo.popleft()
+        return share.popleft()
     except IndexError:
-        return None
+        pass
+    for other in others:
+        try:
+            return other.pop()
+        except IndexError:
+            pass
+    return None
 
 
 _workers = _Workers()

@@ -28,15 +28,16 @@ class Links:
         rows: how many each rank sends, this one m.
         """
         length = parts.shape[2]
-        received = self._cupy.empty((sum(rows), length), parts.dtype)
+        sent: Any = parts  # CuPy's arrays have an address, NumPy's type knows of none
+        received: Any = self._cupy.empty((sum(rows), length), parts.dtype)
         stream, kind, start = self._stream(), self._kind(parts), 0
         self._nccl.groupStart()
         for rank, count in enumerate(rows):
             place = received[start : start + count]
             if rank == self.rank:
-                place[...] = parts[rank]
+                place[...] = sent[rank]
             else:
-                self._links.send(parts[rank].data.ptr, parts[rank].size, kind, rank, stream)
+                self._links.send(sent[rank].data.ptr, sent[rank].size, kind, rank, stream)
                 self._links.recv(place.data.ptr, place.size, kind, rank, stream)
             start += count
         self._nccl.groupEnd()
@@ -44,8 +45,9 @@ class Links:
 
     def spread(self, part: Array) -> Array:
         """A part (n,) of each rank -> all parts in order of rank, (size * n,), on each."""
-        whole = self._cupy.empty(self.size * part.size, part.dtype)
-        self._links.allGather(part.data.ptr, whole.data.ptr, part.size, self._kind(part), self._stream())
+        given: Any = part
+        whole: Any = self._cupy.empty(self.size * part.size, part.dtype)
+        self._links.allGather(given.data.ptr, whole.data.ptr, part.size, self._kind(part), self._stream())
         return whole
 
     def _stream(self):

@@ -80,8 +80,8 @@ def borrow_patches(
         pixels = x[:, rows.start * SH : rows.stop * SH : SH, ::SW, None, None, :]  # nothing to copy
         return _read_only(pixels)
     if xp is np:
-        geometry = (x.shape, x.dtype, kernel, stride, padding, value, rows.start, rows.stop)
-        return memory.remembered("im2col", geometry, Im2col)(x)
+        geometry = (x.shape[1:], x.dtype, kernel, stride, padding, value, rows.start, rows.stop)
+        return memory.remembered("im2col", len(x), geometry, Im2col)(x)
     if takes(x):
         return gpu.im2col(
             x, kernel, stride, padding, value, rows, output_size(x.shape[1:3], kernel, stride, padding)[1]
