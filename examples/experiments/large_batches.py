@@ -47,7 +47,7 @@ def schedule(factor, warm, epochs):
 
 def main():
     """Run the command line; returns the exit code."""
-    return runs.call(run, lambda: _shared.command_line(__doc__, [0, 1, 2, 3, 4]).parse_args())
+    return runs.call(run, lambda: _shared.command_line(__doc__, [0, 1, 2, 3]).parse_args())
 
 
 def run(args):
