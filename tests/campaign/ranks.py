@@ -109,7 +109,7 @@ def ranks_of(run: Path) -> dict[int, int]:
 
 
 def killed(prepared: Prepared | None, rng: np.random.Generator, number: int, folder: Path) -> str:
-    """Two ranks, one of which is killed at some moment; the rest of the run by one, two or four, killed again or not."""
+    """Two ranks, of which one is killed at some moment; the rest by one, two or four, killed again or not."""
     if prepared is None:
         return "not tried: MPI is missing"
     run, ended = folder / "run", 0
@@ -142,8 +142,8 @@ def killed(prepared: Prepared | None, rng: np.random.Generator, number: int, fol
 ATTACKS = [
     Attack(
         "a killed rank",
-        "a rank of several is killed at any moment: within 10 seconds all processes are gone, one sentence has named the "
-        "rank, and with 1, 2 or 4 ranks the run goes on to the bits of one that nobody disturbed",
+        "a rank of several is killed at any moment: within 10 seconds all processes are gone, one sentence has named "
+        "the rank, and with 1, 2 or 4 ranks the run goes on to the bits of one that nobody disturbed",
         prepare,
         killed,
         200,
