@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from minires.backend import array_module, device_of, elementwise_each, to_numpy
+from minires.backend import array_module, device_of, elementwise_each, one_blas_thread, to_numpy
 from minires.module import Module
 from minires.optim import Optimizer
 from minires.precision import GradScaler
@@ -68,7 +68,8 @@ def sharded_step(
     weights = None if class_weights is None else to_numpy(class_weights)
     for shard in batch:
         state.begin(shard.number)
-        loss, right = gradients(shard.x, shard.labels)
+        with one_blas_thread():  # or a shard's bits would depend on how many threads its rank has
+            loss, right = gradients(shard.x, shard.labels)
         state.end(shard.number)
         reached = [int(been or p.grad is not None) for been, p in zip(reached, trained, strict=True)]
         terms = [*map(_gradient, trained), array_module(loss).asarray(loss)]

@@ -1,10 +1,12 @@
 """How a Trainer takes its steps: plain or recorded, on whole batches or on shards of them."""
 
+import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
+from minires.backend import one_blas_thread
 from minires.checkpoint import digest
 from minires.columns import listed
 from minires.module import Module
@@ -60,6 +62,10 @@ class Stepping:
         if self.recorded:
             return len(x), Found(*self.recorded(x, labels))
         return len(x), Found(*train_step(self.model, self.optimizer, x, labels, **self.options))
+
+    def same_bits(self) -> contextlib.AbstractContextManager[None]:
+        """Within this block nothing depends on a rank's number of threads, where the batches are cut."""
+        return one_blas_thread() if self.shards > 1 else contextlib.nullcontext()
 
     def origin(self, found: Found) -> str:
         """Which shard, of which rank, a loss comes from that is no finite number; all ranks ask together."""

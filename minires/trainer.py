@@ -175,22 +175,22 @@ class Trainer:
                 self.watcher.batch(self)
             if self.save_every and self.position.iteration % self.save_every == 0:
                 self.save()
-            if self.all_stop or (self.stop_requested and self.ranks.size == 1):
+            if self.all_stop or (self.ranks.size == 1 and self.stop_requested):
                 raise Interrupted
         synchronize(self.train_loader.device)
         self._read_losses()
         count_time()
         evaluation = None
         if self.val_loader is not None:
-            evaluation = self.evaluate(self.val_loader)
-            if not np.isfinite(evaluation.loss):
+            if not np.isfinite((evaluation := self.evaluate(self.val_loader)).loss):
                 raise self._diverged(self.position.iteration, f"the validation loss ({evaluation.loss})")
         self.position.seconds = seconds_before + time.perf_counter() - began
         self._finish_epoch(evaluation)
 
     def evaluate(self, loader: Any, **look: Any) -> Evaluation:
-        """An Evaluation of the model, by all ranks, until a stop is asked for: `minires.training.evaluate`."""
-        return evaluate(self.model, loader, self.num_classes, lambda: self.stop_requested, ranks=self.ranks, **look)
+        """An Evaluation of the model, by all ranks, until a stop is asked for."""
+        with self.steps.same_bits():
+            return evaluate(self.model, loader, self.num_classes, lambda: self.stop_requested, ranks=self.ranks, **look)
 
     def _step(self, batch):
         position = self.position

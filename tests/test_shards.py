@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minires import layers, models, optim
+from minires import backend, layers, models, optim
 from minires.data import Augment, Loader
 from minires.losses import cross_entropy
 from minires.module import Module
@@ -196,6 +196,24 @@ def test_class_weights_are_those_of_the_whole_batch():
     np.testing.assert_allclose(found.loss, loss, rtol=1e-14)
     for mine, expected in zip(gradients, whole.parameters(), strict=True):
         np.testing.assert_allclose(mine, expected.grad, rtol=1e-13, atol=1e-16)
+
+
+@pytest.mark.parametrize("images, size", [(1, 8), (3, 8), (8, 8), (2, 32), (8, 32), (17, 32)])
+def test_a_shard_has_the_same_bits_on_any_number_of_threads(images, size):
+    """Where there is one block only, BLAS would share it out, and its bits depend on that."""
+    rng = np.random.default_rng(0)
+    x, labels = rng.standard_normal((2 * images, size, size, 3), np.float32), rng.integers(0, 10, 2 * images)
+    before, found = backend.get_threads(), []
+    try:
+        for threads in (1, 2, 3):
+            backend.set_threads(threads)
+            model = network(np.float32)
+            stepped(model, x, labels, 2)
+            found.append([*model.state_dict().values()])
+    finally:
+        backend.set_threads(before)
+    for other in found[1:]:
+        assert all(np.array_equal(mine, theirs) for mine, theirs in zip(found[0], other, strict=True))
 
 
 @pytest.mark.parametrize("precision", ["float32", "float16", "bfloat16"])

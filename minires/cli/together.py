@@ -77,14 +77,15 @@ def prepare_device(
 
 
 def _gpu_of(asked, ranks):
-    """The device of a rank, of which there are several on its host."""
+    """The device of a rank, of which there are several on its host: its number among those that see the same GPUs."""
     if asked.startswith("gpu:"):
         raise ValueError(f"--device {asked}: {ranks.local_size} ranks of a host cannot share it: give --device gpu")
     device = backend.resolve_device(asked)
     if device == "cpu":
         return device
+    here = ranks.hosts[ranks.rank], os.environ.get("CUDA_VISIBLE_DEVICES")
     try:
-        return backend.resolve_device(f"gpu:{ranks.local_rank}")
+        return backend.resolve_device(f"gpu:{ranks.gather(here)[: ranks.rank].count(here)}")
     except backend.DeviceError as error:
         raise backend.DeviceError(
             f"{ranks.local_size} ranks on {ranks.hosts[ranks.rank]}, each needs a GPU of its own ({error}): start one "

@@ -8,6 +8,7 @@ computes at a time: another waits for its turn.
 """
 
 import collections
+import contextlib
 import contextvars
 import functools
 import itertools
@@ -15,7 +16,7 @@ import os
 import queue
 import threading
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -117,7 +118,7 @@ class _Workers(Locked):
             try:
                 self.running = threading.get_ident()
                 self.let_blas_go()  # if an interrupt, or a fork, left it held
-                if len(pieces) == 1:
+                if len(pieces) == 1 and not (_one_blas_thread.get() and self.threads > 1):
                     return [function(pieces[0])]
                 if self.in_use:
                     self.stop()
@@ -206,6 +207,20 @@ def _next(share, others):
         except IndexError:
             pass
     return None
+
+
+_one_blas_thread = contextvars.ContextVar("minires_one_blas_thread", default=False)
+
+
+@contextlib.contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """Within this block BLAS has one thread even where there is one block only: nothing depends on set_threads."""
+    before = _one_blas_thread.get()
+    try:  # Ctrl-C may come as soon as anything has been changed
+        _one_blas_thread.set(True)
+        yield
+    finally:
+        _one_blas_thread.set(before)
 
 
 _workers = _Workers()
