@@ -20,7 +20,8 @@ Arrays carry their device: NumPy's live on the CPU, CuPy's on the GPU. Everythin
 
 from minires.backend.arrays import array_module, device_of
 from minires.backend.cpu import winograd
-from minires.backend.cpu.workers import get_threads, one_blas_thread, set_threads
+from minires.backend.cpu.blas import one_blas_thread
+from minires.backend.cpu.workers import get_threads, set_threads
 from minires.backend.errors import DeviceError
 from minires.backend.geometry import Geometry
 from minires.backend.gpu.links import Links, can_link

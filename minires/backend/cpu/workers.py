@@ -8,7 +8,6 @@ computes at a time: another waits for its turn.
 """
 
 import collections
-import contextlib
 import contextvars
 import functools
 import itertools
@@ -16,11 +15,12 @@ import os
 import queue
 import threading
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
+from minires.backend.cpu.blas import has_one_thread, setter
 from minires.backend.cpu.machine import default_threads
 from minires.forks import FIRST, Locked
 
@@ -118,7 +118,7 @@ class _Workers(Locked):
             try:
                 self.running = threading.get_ident()
                 self.let_blas_go()  # if an interrupt, or a fork, left it held
-                if len(pieces) == 1 and not (_one_blas_thread.get() and self.threads > 1):
+                if len(pieces) == 1 and not (has_one_thread() and self.threads > 1):
                     return [function(pieces[0])]
                 if self.in_use:
                     self.stop()
@@ -130,7 +130,7 @@ class _Workers(Locked):
 
     def one_blas_thread_each(self, function, pieces):
         try:
-            self.found = [(_setter(library), library.num_threads) for library in self.blas.lib_controllers]
+            self.found = [(setter(library), library.num_threads) for library in self.blas.lib_controllers]
             for set_count, _ in self.found:
                 set_count(1)
             return self.share(function, pieces)
@@ -180,11 +180,6 @@ class _Workers(Locked):
         return results
 
 
-def _setter(library):
-    """What sets its number of threads: newer versions of threadpoolctl let only the first thread that asked do so."""
-    return getattr(library, "_real_set_num_threads", library.set_num_threads)
-
-
 def _shares(blocks, threads):
     """(place, block) of all blocks, cut into as many deques of neighbours as there are threads."""
     numbered = list(enumerate(blocks))
@@ -207,20 +202,6 @@ def _next(share, others):
         except IndexError:
             pass
     return None
-
-
-_one_blas_thread = contextvars.ContextVar("minires_one_blas_thread", default=False)
-
-
-@contextlib.contextmanager
-def one_blas_thread() -> Iterator[None]:
-    """Within this block BLAS has one thread even where there is one block only: nothing depends on set_threads."""
-    before = _one_blas_thread.get()
-    try:  # Ctrl-C may come as soon as anything has been changed
-        _one_blas_thread.set(True)
-        yield
-    finally:
-        _one_blas_thread.set(before)
 
 
 _workers = _Workers()
@@ -251,7 +232,7 @@ def set_threads(count: int) -> None:
         _workers.let_blas_go()
         _workers.stop()
         for library in threadpoolctl.ThreadpoolController().select(user_api="blas").lib_controllers:
-            _setter(library)(int(count))
+            setter(library)(int(count))
         _workers.threads = int(count)
 
 

@@ -1,0 +1,29 @@
+"""How many threads BLAS has: the process's, whatever thread asks, and its results depend on it."""
+
+import contextlib
+import contextvars
+from collections.abc import Callable, Iterator
+from typing import Any
+
+_one_thread = contextvars.ContextVar("minires_one_blas_thread", default=False)
+
+
+@contextlib.contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """Within this block BLAS has one thread even where there is one block only: no result depends on set_threads."""
+    before = _one_thread.get()
+    try:  # Ctrl-C may come as soon as anything has been changed
+        _one_thread.set(True)
+        yield
+    finally:
+        _one_thread.set(before)
+
+
+def has_one_thread() -> bool:
+    """Whether that holds."""
+    return _one_thread.get()
+
+
+def setter(library: Any) -> Callable[[int], Any]:
+    """What sets its number of threads: newer versions of threadpoolctl let only the first thread that asked do so."""
+    return getattr(library, "_real_set_num_threads", library.set_num_threads)
