@@ -180,10 +180,9 @@ class Trainer:
         synchronize(self.train_loader.device)
         self._read_losses()
         count_time()
-        evaluation = None
-        if self.val_loader is not None:
-            if not np.isfinite((evaluation := self.evaluate(self.val_loader)).loss):
-                raise self._diverged(self.position.iteration, f"the validation loss ({evaluation.loss})")
+        evaluation = None if self.val_loader is None else self.evaluate(self.val_loader)
+        if evaluation is not None and not np.isfinite(evaluation.loss):
+            raise self._diverged(self.position.iteration, f"the validation loss ({evaluation.loss})")
         self.position.seconds = seconds_before + time.perf_counter() - began
         self._finish_epoch(evaluation)
 

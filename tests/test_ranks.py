@@ -220,7 +220,7 @@ def test_the_double_of_nccl_has_nothing_that_cupy_lacks():
 
 
 FAILURES = {
-    "kill": (0, r"rank 0 on \S+ \(process \d+\) has died: it was killed, crashed, or was out of memory; to go on: "),
+    "kill": (0, r"rank 0 on \S+ \(process \d+\) has died: it was killed, crashed, or out of memory; to go on: "),
     "raise": (1, r"rank 1 on \S+: KeyError: 'a mistake of the program'; to go on: "),
     "memory": (1, r"rank 1 on \S+: out of memory with batch size 16: try --batch-size 8 or --shards 4; to go on: "),
     "disk": (0, r"rank 0 on \S+: .*last.safetensors: No space left on device: .*; to go on: "),
@@ -245,6 +245,7 @@ def test_a_rank_that_fails_ends_all_with_one_sentence_and_the_run_goes_on(how, t
     if how not in ("raise", "memory"):
         assert errors.splitlines() == told
     assert not processes_of(tmp_path)
+    assert (tmp_path / "run" / "train.log").read_text().splitlines()[-1] == told[0]
     command = told[0].rpartition("to go on: ")[2].split()
     assert command[:3] == ["mpiexec", "-n", "2"] and command[-2:] == ["--resume", str(tmp_path / "run")]
     assert bits(tmp_path / "run")  # the last checkpoint is whole

@@ -292,7 +292,8 @@ def run_to_the_end(trainer: Trainer, test_loader: data.Loader, recorder: Recorde
     with stopping_on_signals(trainer) as received:
         try:
             trainer.watcher.start(trainer)
-            ranks.training(f"to go on: {command_to_go_on(trainer.folder, ranks)}", config["settings"]["timeout"])
+            go_on = f"to go on: {command_to_go_on(trainer.folder, ranks)}"
+            ranks.training(go_on, config["settings"]["timeout"], trainer.folder / "train.log")
             trainer.run()
             trainer.watcher.close()
             if trained and trainer.out_of_patience:

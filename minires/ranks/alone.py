@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 from minires.shards import TreeSum
@@ -68,8 +69,11 @@ class Ranks:
     def watch(self) -> None:
         """Have a process beside the ranks see which of them fails first."""
 
-    def training(self, go_on: str, timeout: float) -> None:
-        """From now on a rank that makes no call for `timeout` seconds has stalled; go_on: what is said of a failure."""
+    def training(self, go_on: str, timeout: float, log: Path) -> None:
+        """From now on a rank that makes no call for `timeout` seconds has stalled.
+
+        go_on: what is said of a failure besides.   log: a file on the first rank's host to which that is appended.
+        """
 
     def failed(self, sentence: str, code: int, error: BaseException | None = None) -> None:
         """Have a failure told, and all ranks ended; alone, it does nothing.   error: which says whose it is."""

@@ -5,7 +5,8 @@ launcher's: rank 0 starts it, each rank holds a connection to it, and what close
 nothing but Python, and is run as a script: python guard.py SIZE TOKEN, and prints the port it listens on.
 
 Lines of JSON from a rank: {"rank", "host", "pid", "token"} first; then {"calls", "waiting"} now and then, {"go_on",
-"timeout"} when training begins, {"failed", "code", "of"}, {"bye"}. To a rank, when all must end: {"end": code}.
+"timeout", "log"} when training begins, {"failed", "code", "of", "lost"}, {"bye"}. To a rank, when all
+must end: {"end": code}.
 """
 
 import contextlib
@@ -19,6 +20,7 @@ import time
 from typing import Any
 
 TOGETHER = 0.5  # seconds in which others may tell of the same failure
+LATER = 3.0  # seconds in which the rank that others have lost must be known
 GRACE = 2.0  # seconds after which a rank of this host that should end is killed
 HELLO = 120.0  # seconds in which all ranks must have come
 SILENT = 10.0  # seconds without a word after which a rank's threads do not run
@@ -63,16 +65,17 @@ class Guard:
         self.selector = selectors.DefaultSelector()
         self.selector.register(self.server, selectors.EVENT_READ)
         self.ranks: dict[int, Rank] = {}
-        self.gone: list[Rank] = []  # without a goodbye, in this order
+        self.gone: list[Rank] = []  # without a goodbye; several, where they went at once
         self.failed: dict[int, tuple[str, int, int | None]] = {}  # what a rank says, exit code, whose failure it is
-        self.go_on = ""
+        self.lost: dict[int, tuple[str, int, int | None]] = {}  # likewise, of ranks that have lost another one
+        self.go_on, self.log = "", ""
         self.timeout: float | None = None
         self.calls, self.moved = 0, time.monotonic()  # of all ranks together, and when the sum last grew
 
     def run(self) -> int:
         """Until the end; the exit code."""
         began = time.monotonic()
-        while not (self.gone or self.failed):
+        while not (self.gone or self.failed or self.lost):
             self.listen(0.5)
             if len(self.ranks) == self.size and all(rank.bye for rank in self.ranks.values()):
                 return 0
@@ -80,8 +83,11 @@ class Guard:
                 return 1  # whoever started them has given up
             if (stalled := self.stalled()) is not None:
                 return self.end(stalled, 1)
-        until = time.monotonic() + TOGETHER
-        while not self.all_have_failed() and (left := until - time.monotonic()) > 0:
+        since = time.monotonic()
+        while not (self.gone or self.all_have_failed()):  # one that has died is told at once, before the launcher ends
+            left = since + (TOGETHER if self.failed else LATER) - time.monotonic()
+            if left <= 0:
+                break
             self.listen(left)
         return self.end(*self.what_failed())
 
@@ -108,7 +114,7 @@ class Guard:
         if not there:
             self.selector.unregister(rank.connection)
             rank.connection.close()
-            if rank.number >= 0 and not rank.bye and rank.number not in self.failed:
+            if rank.number >= 0 and not rank.bye and rank.number not in {**self.failed, **self.lost}:
                 self.gone.append(rank)
 
     def take(self, rank: Rank, line: dict[str, Any]) -> None:
@@ -122,8 +128,10 @@ class Guard:
                 self.calls, self.moved = calls, rank.heard
         if "go_on" in line:
             self.go_on, self.timeout, self.moved = line["go_on"], line["timeout"], rank.heard
+            self.log = line["log"]
         if "failed" in line:
-            self.failed[rank.number] = line["failed"], line["code"], line["of"]
+            failed = self.lost if line["lost"] else self.failed
+            failed[rank.number] = line["failed"], line["code"], line["of"]
         rank.bye = rank.bye or "bye" in line
 
     def stalled(self) -> str | None:
@@ -143,18 +151,23 @@ class Guard:
     def what_failed(self) -> tuple[str, int]:
         """(the sentence, the exit code): of the first that failed, without a name where all fail in the same way."""
         if self.gone and not self.failed:
-            rank = self.gone[0]
-            return f"{rank} (process {rank.pid}) has died: it was killed, crashed, or was out of memory", 1
-        number, (sentence, code, of) = next(iter(self.failed.items()))
+            who = " and ".join(f"{rank} (process {rank.pid})" for rank in self.gone)
+            has, it = ("has", "it was") if len(self.gone) == 1 else ("have", "they were")
+            return f"{who} {has} died: {it} killed, crashed, or out of memory", 1
+        number, (sentence, code, of) = next(iter((self.failed or self.lost).items()))
         alike = self.all_have_failed() and {said for said, *_ in self.failed.values()} == {sentence}
         if alike and (of is None or not self.go_on):
             return sentence, code
         return f"{self.ranks[number if of is None else of]}: {sentence}", code
 
     def end(self, sentence: str, code: int) -> int:
-        """Say the sentence, and see to it that all ranks end."""
+        """Say the sentence, which is kept in the run's train.log, too, and see to it that all ranks end."""
         go_on = "" if not self.go_on or self.go_on in sentence else f"; {self.go_on}"
-        print(f"error: {sentence}{go_on}", file=sys.stderr, flush=True)
+        with contextlib.suppress(OSError):  # the launcher has taken the output away
+            print(f"error: {sentence}{go_on}", file=sys.stderr, flush=True)
+        if self.log:
+            with contextlib.suppress(OSError), open(self.log, "a", encoding="utf-8", errors="backslashreplace") as log:
+                log.write(f"error: {sentence}{go_on}\n")
         for rank in self.ranks.values():
             rank.tell(end=code)
         until = time.monotonic() + GRACE

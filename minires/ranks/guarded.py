@@ -69,9 +69,12 @@ class Guarded:
         with self.lock, contextlib.suppress(OSError):
             self.connection.sendall(json.dumps(what).encode() + b"\n")
 
-    def failed(self, sentence: str, code: int, of: int | None) -> None:
-        """Tell of a failure, rank `of`'s or this one's, which ends all: this returns where nobody has ended it."""
-        self.tell(failed=sentence, code=code, of=of)
+    def failed(self, sentence: str, code: int, of: int | None, lost: bool) -> None:
+        """Tell of a failure, rank `of`'s or this one's, which ends all: this returns where nobody has ended it.
+
+        lost: whether it is that another rank no longer answers, which will have failed before.
+        """
+        self.tell(failed=sentence, code=code, of=of, lost=lost)
         time.sleep(LAST_WORDS)
 
     def close(self) -> None:

@@ -10,6 +10,7 @@ import pickle
 import time
 import warnings
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -25,6 +26,10 @@ from minires.types import Array
 T = TypeVar("T")
 PATIENT = 50  # times that are asked without a pause
 LONGEST = 1e-3  # seconds of a pause
+
+
+class LostRank(ConnectionError):
+    """Another rank is no longer there."""
 
 
 class MPIRanks(Ranks):
@@ -117,13 +122,13 @@ class MPIRanks(Ranks):
     def watch(self) -> None:
         self._guarded = Guarded(self, self.on_first(lambda: start_guard(self.size)))
 
-    def training(self, go_on: str, timeout: float) -> None:
+    def training(self, go_on: str, timeout: float, log: Path) -> None:
         if self._guarded and self.first:
-            self._guarded.tell(go_on=go_on, timeout=timeout)
+            self._guarded.tell(go_on=go_on, timeout=timeout, log=str(log.resolve()))
 
     def failed(self, sentence: str, code: int, error: BaseException | None = None) -> None:
         if self._guarded:
-            self._guarded.failed(sentence, code, getattr(error, "of_rank", None))
+            self._guarded.failed(sentence, code, getattr(error, "of_rank", None), isinstance(error, LostRank))
         self._mpi.COMM_WORLD.Abort(code)
 
     def close(self) -> None:
@@ -165,10 +170,13 @@ class MPIRanks(Ranks):
     def _wait(self, *requests):
         self.calls += 1
         self.waiting, began, asked = True, time.perf_counter(), 0
-        while not self._mpi.Request.Testall(requests):
-            asked += 1
-            if asked > PATIENT:
-                time.sleep(min(LONGEST, (asked - PATIENT) * 1e-5))
+        try:
+            while not self._mpi.Request.Testall(requests):
+                asked += 1
+                if asked > PATIENT:
+                    time.sleep(min(LONGEST, (asked - PATIENT) * 1e-5))
+        except self._mpi.Exception as error:
+            raise LostRank(f"MPI no longer reaches another rank ({error})") from error
         self.waiting = False
         self.waited += time.perf_counter() - began
 
