@@ -75,8 +75,10 @@ def test_the_first_that_dies_is_named(guard):
 
 def test_those_that_die_at_once_are_all_named(guard):
     guard.process.send_signal(signal.SIGSTOP)
+    time.sleep(0.3)
     guard.ranks[1].close()
     guard.ranks[0].close()
+    time.sleep(0.3)
     guard.process.send_signal(signal.SIGCONT)
     assert re.match(r"error: rank \d on node\d .*process 0. and rank \d .* have died: they were killed", guard.end()[1])
 
