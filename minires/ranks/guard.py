@@ -176,8 +176,8 @@ class Guard:
         here = next((rank.host for rank in self.ranks.values() if rank.number == 0), None)
         for key in list(self.selector.get_map().values()):
             if key.data is not None and key.data.host == here and key.data.pid:
-                with contextlib.suppress(OSError):
-                    os.kill(key.data.pid, signal.SIGKILL)  # stopped, or so deep in a call that no thread of it runs
+                with contextlib.suppress(OSError):  # it is stopped, or so deep in a call that no thread of it runs
+                    os.kill(key.data.pid, getattr(signal, "SIGKILL", signal.SIGTERM))
         return code
 
 
