@@ -180,26 +180,19 @@ def test_fine_tuning_by_two_ranks_has_the_bits_of_one(train, alone, tmp_path):
 
 
 @needs_mpi
-def test_the_script_itself_draws_the_same_pictures(cifar, alone, tmp_path):
-    words = (*TINY, "--shards", 4, "--epochs", 1, "--data-dir", cifar)
-    for ranks in (1, 2):
-        assert run(ranks, EXAMPLES / "train_cifar.py", *words, "--out", tmp_path / str(ranks))[0] == 0
-    for name in ("confusion.png", "mistakes.png"):
-        assert (tmp_path / "1" / name).read_bytes() == (tmp_path / "2" / name).read_bytes()
-
-
-@needs_mpi
-@pytest.mark.parametrize("how", ["float32 plain", "float16 recorded"])
-def test_gpus_end_with_the_bits_of_one_with_nccl_and_without(how):
+@pytest.mark.parametrize(("nccl", "how"), [("with", "float16 recorded"), ("without", "float32 plain")])
+def test_gpus_end_with_the_bits_of_one_with_nccl_and_without(nccl, how):
     """GPUs of the double, each another rank's: numbers go by NCCL's calls or through the hosts' memory."""
     found = []
-    for ranks, nccl in ((1, "with"), (2, "with"), (2, "without")):
+    for ranks in (1, 2):
         code, output, errors = run(ranks, TESTS / "rank_on_double.py", nccl, *how.split())
         assert code == 0, errors
         found.append((output, errors))
-    assert found[0][0] == found[1][0] == found[2][0] and "Evaluation" in found[0][0]
-    assert found[1][1] == "['allGather', 'recv', 'send']\n"
-    assert "NCCL is missing on a rank, and gradients go through the hosts' memory" in found[2][1]
+    assert found[0][0] == found[1][0] and "Evaluation" in found[0][0]
+    used = "['allGather', 'recv', 'send']\n" if nccl == "with" else "[]\n"
+    assert found[1][1].endswith(used)
+    told = "NCCL is missing on a rank, and gradients go through the hosts' memory" in found[1][1]
+    assert told == (nccl == "without")
 
 
 def test_the_double_of_nccl_has_nothing_that_cupy_lacks():
@@ -286,10 +279,8 @@ def test_ranks_that_are_not_alike_say_so_before_they_train(how, words, train, tm
             ["--shards", 3],
             "error: 3 shards cannot be shared out evenly to 2 ranks: start 1, 3 of them, or give 4 shards",
         ),
-        (["--shards", 0], "error: --shards must be at least 1, got 0"),
         (["--shards", 80], "error: --shards 80: more than the 16 images of a batch: give 16 or less"),
         (["--find-lr"], "error: --find-lr is the work of one process, and 2 were started: start one"),
-        (["--timeout", 0], "error: --timeout must be a number above 0, of seconds, got 0.0"),
         (["--no-such-flag"], "error: unrecognized argument: --no-such-flag"),
     ],
 )

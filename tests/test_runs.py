@@ -524,3 +524,37 @@ def test_a_plan_by_hand():
     assert (plan["epochs"], plan["iterations"], plan["since"]) == (4, 16, 2)
     expected = [0.5] * 8 + [0.2] * 4 + [0.02] * 2 + [0.002] * 2
     assert [plan["schedule"](iteration) for iteration in range(16)] == pytest.approx(expected)
+
+
+# Shards -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        (("--shards", 0), "--shards must be at least 1, got 0"),
+        (
+            ("--shards", 17),
+            "--shards 17: more than the 16 images of a batch: give 16 or less, or a larger --batch-size",
+        ),
+        (("--shards", 5, "--limit-train", 4, "--val-split", 0), "--shards 5: more than the 4 training images: give 4"),
+        (("--timeout", 0), "--timeout must be a number above 0, of seconds, got 0.0"),
+        (("--shards", 2, "--find-lr"), "--find-lr takes whole batches: leave --shards 2 out"),
+        (("--shards", 2, "--overfit-one-batch"), "--overfit-one-batch takes whole batches: leave --shards 2 out"),
+    ],
+)
+def test_shards_that_cannot_be(main, tmp_path, flags, sentence):
+    code, _, err = main(*FAST, *flags, *(() if len(flags) == 3 else ("--out", tmp_path / "run")))
+    assert code == 1 and err.startswith(f"error: {sentence}") and err.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_number_of_shards_stays_and_a_run_that_is_stopped_goes_on_with_them(main, tmp_path):
+    assert main(*FAST, "--epochs", 2, "--shards", 3, "--out", tmp_path / "whole")[0] == 0
+    assert main(*FAST, "--epochs", 1, "--schedule", "constant", "--shards", 3, "--out", tmp_path / "run")[0] == 0
+    code, _, err = main("--resume", tmp_path / "run", "--epochs", 2, "--shards", 2)
+    assert code == 1 and "these differ: --shards 2 (was 3)" in err
+    assert main("--resume", tmp_path / "run", "--epochs", 2, "--shards", 3)[0] == 0
+    rows = (tmp_path / "run" / "log.csv").read_text().splitlines()
+    assert [row.split(",")[-2:] for row in rows] == [["shards", "ranks"], ["3", "1"], ["3", "1"]]
+    assert config(tmp_path / "run")["settings"]["shards"] == 3

@@ -8,6 +8,7 @@ from minires.data import Augment, Loader
 from minires.layers import Conv2d, Dropout, GlobalAvgPool2d, Linear, ReLU
 from minires.losses import cross_entropy
 from minires.optim import SGD
+from minires.ranks import Ranks
 from minires.sequential import Sequential
 from minires.trainer import Position, Trainer
 from minires.training import DivergenceError, Interrupted, evaluate, train_step
@@ -270,3 +271,49 @@ def test_a_step_with_soft_labels_counts_the_likeliest_class():
         loss, correct = train_step(model, SGD(model.parameters(), lr=0.1), x, given)
         results.append((float(loss), int(correct)))
     assert results[0] == results[1]
+
+
+# Evaluation by several ----------------------------------------------------------------------------------------------
+
+
+class Noted(Exception):
+    pass
+
+
+class OneOf(Ranks):
+    """A rank that notes what it gives the others, and ends; with theirs, it gets what all have given."""
+
+    def __init__(self, rank, size, of_all=None):
+        self.rank, self.size, self.of_all, self.given = rank, size, of_all, None
+
+    def gather(self, thing):
+        self.given = thing
+        if self.of_all is None:
+            raise Noted
+        return self.of_all
+
+
+@pytest.mark.parametrize("size", [2, 3, 5])
+def test_ranks_that_share_an_evaluation_find_what_one_finds_in_the_same_order(size):
+    images, labels = pictures(23)
+    loader = Loader(images, labels, 6, (0.5,) * 3, (0.25,) * 3)
+    model = make_model()
+
+    def look(x, logits, labels):
+        return x.sum(), labels.tolist()
+
+    seen, all_seen = [], []
+    expected = evaluate(model, loader, CLASSES, look=look, take=seen.append)
+    ranks = [OneOf(rank, size) for rank in range(size)]
+    for rank in ranks:
+        with pytest.raises(Noted):
+            evaluate(model, loader, CLASSES, look=look, ranks=rank)
+    of_all = [rank.given for rank in ranks]
+    found = evaluate(model, loader, CLASSES, look=look, take=all_seen.append, ranks=OneOf(size - 1, size, of_all))
+    assert found == expected and all_seen == seen and len(seen) == 4
+
+
+def test_one_rank_that_wants_to_stop_stops_all():
+    loader = Loader(*pictures(8), 4, (0.5,) * 3, (0.25,) * 3)
+    with pytest.raises(Interrupted):
+        evaluate(make_model(), loader, CLASSES, ranks=OneOf(0, 2, [(False, []), (True, [])]))
