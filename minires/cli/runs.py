@@ -81,6 +81,7 @@ def _outcome(run, flags, ranks):
             ranks.watch()
             agree_on_the_program(ranks)
         code = run(flags(), ranks)
+        share_notes(ranks)
     except SystemExit:
         ranks.close()
         raise
