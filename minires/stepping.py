@@ -8,7 +8,6 @@ import numpy as np
 
 from minires.backend import one_blas_thread
 from minires.checkpoint import digest
-from minires.columns import listed
 from minires.module import Module
 from minires.optim import Optimizer
 from minires.position import Position
@@ -90,8 +89,7 @@ def check_shards(shards: int, ranks: int = 1, fixed: bool = False) -> None:
     if shards < 1:
         raise ValueError(f"shards must be at least 1, got {shards}: 1 leaves each batch whole")
     if shards % ranks:
-        fitting = [str(count) for count in range(1, shards + 1) if shards % count == 0]
+        *few, most = [str(count) for count in range(1, shards + 1) if shards % count == 0]
+        fitting = f"{', '.join(few)} or {most}" if few else most
         more = "" if fixed else f", or give {-(-shards // ranks) * ranks} shards"
-        raise ValueError(
-            f"{shards} shards cannot be shared out evenly to {ranks} ranks: start {listed(fitting, 30)} of them{more}"
-        )
+        raise ValueError(f"{shards} shards cannot be shared out evenly to {ranks} ranks: start {fitting} of them{more}")

@@ -277,7 +277,7 @@ def test_ranks_that_are_not_alike_say_so_before_they_train(how, words, train, tm
     [
         (
             ["--shards", 3],
-            "error: 3 shards cannot be shared out evenly to 2 ranks: start 1, 3 of them, or give 4 shards",
+            "error: 3 shards cannot be shared out evenly to 2 ranks: start 1 or 3 of them, or give 4 shards",
         ),
         (["--shards", 80], "error: --shards 80: more than the 16 images of a batch: give 16 or less"),
         (["--find-lr"], "error: --find-lr is the work of one process, and 2 were started: start one"),

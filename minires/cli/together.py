@@ -6,7 +6,7 @@ import os
 import platform
 import sys
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -45,6 +45,14 @@ def settle_shards(settings: dict[str, Any], ranks: Ranks, tell: Callable[[str], 
         )
 
 
+class Place(NamedTuple):
+    """Where a rank is: its host, the cores that it may use, and what CUDA_VISIBLE_DEVICES shows it."""
+
+    host: str
+    cores: set[int]
+    gpus: str | None
+
+
 def prepare_device(
     settings: Mapping[str, Any],
     given: Mapping[str, Any],
@@ -53,16 +61,21 @@ def prepare_device(
 ) -> str:
     """The device to use, announced; threads set. Raises ValueError for a flag given that the device has no use for.
 
-    Of several ranks on a host each takes the GPU of its number there, or its share of the cores.
+    Of several ranks on a host each takes the GPU of its number there, or its share of the cores; all take GPUs, or none.
     """
-    device = _gpu_of(settings["device"], ranks) if ranks.local_size > 1 else backend.resolve_device(settings["device"])
+    cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
+    places = ranks.gather(Place(ranks.hosts[ranks.rank], cores, os.environ.get("CUDA_VISIBLE_DEVICES")))
+    device = _device_of(settings["device"], ranks, places)
+    ranks.agree("kind of device", device.partition(":")[0], "give --device cpu, or a GPU to each")
     chosen = " (chosen by --device auto)" if settings["device"] == "auto" else ""
     if device == "cpu" and given.get("cuda_graph"):
         raise ValueError(f"--cuda-graph is a GPU's, and the device is cpu{chosen}: give --device gpu, or leave it out")
     if settings["threads"] is not None:
         backend.set_threads(settings["threads"])
     elif ranks.local_size > 1:
-        backend.set_threads(_share_of_cores(ranks))
+        own = places[ranks.rank]
+        sharing = sum(place.host == own.host and bool(place.cores & own.cores) for place in places)
+        backend.set_threads(max(1, backend.get_threads() // sharing))
     threads = f", {backend.get_threads()} threads" if device == "cpu" else ""
     if ranks.size == 1:
         tell(f"device: {device}{threads}{chosen}")
@@ -76,26 +89,19 @@ def prepare_device(
     return device
 
 
-def _gpu_of(asked, ranks):
-    """The device of a rank, of which there are several on its host: its number among those that see the same GPUs."""
-    if asked.startswith("gpu:"):
+def _device_of(asked, ranks, places):
+    """The device of this rank: of several on a host the GPU of its number among those that see the same GPUs."""
+    if ranks.local_size > 1 and asked.startswith("gpu:"):
         raise ValueError(f"--device {asked}: {ranks.local_size} ranks of a host cannot share it: give --device gpu")
     device = backend.resolve_device(asked)
-    if device == "cpu":
+    if device == "cpu" or ranks.local_size == 1:
         return device
-    here = ranks.hosts[ranks.rank], os.environ.get("CUDA_VISIBLE_DEVICES")
+    own = places[ranks.rank]
+    number = sum((place.host, place.gpus) == (own.host, own.gpus) for place in places[: ranks.rank])
     try:
-        return backend.resolve_device(f"gpu:{ranks.gather(here)[: ranks.rank].count(here)}")
+        return backend.resolve_device(f"gpu:{number}")
     except backend.DeviceError as error:
         raise backend.DeviceError(
-            f"{ranks.local_size} ranks on {ranks.hosts[ranks.rank]}, each needs a GPU of its own ({error}): start one "
-            "for each GPU, or give --device cpu"
+            f"{ranks.local_size} ranks on {own.host}, each needs a GPU of its own ({error}): start one for each GPU, or "
+            "give --device cpu"
         ) from error
-
-
-def _share_of_cores(ranks):
-    """Threads for this rank: of the cores that it may use, as many as there are for each rank that may use them."""
-    cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
-    host = ranks.hosts[ranks.rank]
-    sharing = sum(bool(cores & theirs) for its, theirs in ranks.gather((host, cores)) if its == host)
-    return max(1, backend.get_threads() // sharing)

@@ -128,7 +128,8 @@ class MPIRanks(Ranks):
 
     def failed(self, sentence: str, code: int, error: BaseException | None = None) -> None:
         if self._guarded:
-            self._guarded.failed(sentence, code, getattr(error, "of_rank", None), isinstance(error, LostRank))
+            lost = isinstance(error, (LostRank, self._mpi.Exception))
+            self._guarded.failed(sentence, code, getattr(error, "of_rank", None), lost)
         self._mpi.COMM_WORLD.Abort(code)
 
     def close(self) -> None:
