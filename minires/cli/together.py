@@ -61,7 +61,7 @@ def prepare_device(
 ) -> str:
     """The device to use, announced; threads set. Raises ValueError for a flag given that the device has no use for.
 
-    Of several ranks on a host each takes the GPU of its number there, or its share of the cores; all have GPUs, or none.
+    Of several ranks on a host each takes the GPU of its number, or its share of the cores; all have GPUs, or none.
     """
     cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
     places = ranks.gather(Place(ranks.hosts[ranks.rank], cores, os.environ.get("CUDA_VISIBLE_DEVICES")))
