@@ -180,6 +180,7 @@ def load_dataset(settings, preprocessing, ranks):
         stream=True,
         bar=not settings["no_progress"] and sys.stderr.isatty(),
     )
+    dataset.train_images.kept.room //= ranks.local_size  # what one process would keep, all of a host keep together
     use = "train and validate" if dataset.val_images is None else "train"
     validates = "" if dataset.val_images is None else f"{len(dataset.val_images):,} to validate, "
     sizes = f"{len(dataset.train_images):,} to {use}, {validates}{len(dataset.test_images):,} to test"

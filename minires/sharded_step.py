@@ -55,8 +55,10 @@ def sharded_step(
     stop: whether this rank wants to stop, asked as late as it can be.   gradients: (x, labels) -> (loss, right), in
     place of `loss_and_gradients`.
     The others are those of `train_step`. Raises ValueError for a buffer that is no floating-point array, which has no
-    mean, and for a random generator that cannot jump ahead.
+    mean, for a random generator that cannot jump ahead, and for shards that nobody has computed.
     """
+    if not isinstance(batch, Batch):
+        raise TypeError(f"sharded_step: batch is a {type(batch).__name__}: give a Batch, of Batch.of or Loader.sharded")
     if gradients is None:
         scale = None if scaler is None else scaler.to(device_of(model.parameters()[0].data)).scale
 
@@ -68,7 +70,7 @@ def sharded_step(
     weights = None if class_weights is None else to_numpy(class_weights)
     for shard in batch:
         state.begin(shard.number)
-        with one_blas_thread():  # or a shard's bits would depend on how many threads its rank has
+        with one_blas_thread(len(batch.parts) > 1):  # or its bits would depend on how many threads its rank has
             loss, right = gradients(shard.x, shard.labels)
         state.end(shard.number)
         reached = [int(been or p.grad is not None) for been, p in zip(reached, trained, strict=True)]

@@ -4,13 +4,13 @@ Derivation: docs/scaling.md.
 """
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
-from minires.backend import elementwise_each
+from minires.backend import elementwise_each, to_numpy
 from minires.types import Array
 
 
@@ -47,6 +47,12 @@ class Batch:
     parts: Sequence[slice]
     mine: Sequence[int]
     make: Callable[[int], tuple[Array, Array]]
+
+    @classmethod
+    def of(cls, x: Array, labels: Array, shards: int, mine: Callable[[int], Sequence[int]] = range) -> "Batch":
+        """A batch x (N, ...) that is there as a whole, cut into `shards`, of which mine(count) are taken here."""
+        parts = cut(len(x), shards)
+        return cls(to_numpy(labels), parts, mine(len(parts)), lambda shard: (x[parts[shard]], labels[parts[shard]]))
 
     def __len__(self) -> int:
         """Images in the whole batch."""
@@ -88,8 +94,8 @@ class TreeSum:
 
         ((t0 + t1) + (t2 + t3)) + (t4 + t5)          of six
 
-    Terms come in order, each a list of arrays. What can be added is at once, so that of n terms in a row at most
-    log2(n) + 1 are kept.
+    Terms come in order, each a list of arrays, which must stay as they are. What can be added is at once, so that of
+    n terms in a row at most log2(n) + 1 are kept. Raises ValueError for a term out of order, and for the total of none.
     """
 
     def __init__(self) -> None:
@@ -97,6 +103,8 @@ class TreeSum:
 
     def put(self, first: int, value: list[Array], level: int = 0) -> None:
         """Take the term of shard `first` or, with a level, the sum over 2^level shards from there."""
+        if self.nodes and first != (due := self.nodes[-1].first + 2 ** self.nodes[-1].level):
+            raise ValueError(f"TreeSum: the term of shard {first} has come, expected that of shard {due}")
         node = Node(first, level, value)
         while self.nodes and self.nodes[-1].is_left_of(node):
             left = self.nodes.pop()
@@ -105,10 +113,20 @@ class TreeSum:
 
     def total(self) -> list[Array]:
         """The sum of all terms, once the last has come."""
+        if not self.nodes:
+            raise ValueError("TreeSum: the total of no terms: put at least one")
         *lefts, total = [node.value for node in self.nodes]
         for left in reversed(lefts):
             total = _added(left, total)
         return total
+
+
+def places(shards: Iterable[int]) -> list[tuple[int, int]]:
+    """(first, level) of the sums that a TreeSum has once it was given the terms of these shards."""
+    sums = TreeSum()
+    for shard in shards:
+        sums.put(shard, [])
+    return [(node.first, node.level) for node in sums.nodes]
 
 
 def _added(left, right):

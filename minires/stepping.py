@@ -64,7 +64,7 @@ class Stepping:
 
     def same_bits(self) -> contextlib.AbstractContextManager[None]:
         """Within this block nothing depends on a rank's number of threads, where the batches are cut."""
-        return one_blas_thread() if self.shards > 1 else contextlib.nullcontext()
+        return one_blas_thread(self.shards > 1)
 
     def origin(self, found: Found) -> str:
         """Which shard, of which rank, a loss comes from that is no finite number; all ranks ask together."""

@@ -28,7 +28,7 @@ class Spoken:
 
     def rank(self, number, token="secret"):
         connection = socket.create_connection(("127.0.0.1", self.port))
-        self.say(connection, rank=number, host=f"node{number}", pid=0, token=token)
+        self.say(connection, rank=number, host=f"node{number}", pid=0, files=[], token=token)
         return connection
 
     def say(self, connection, **what):
@@ -62,7 +62,7 @@ def test_who_has_died_is_named_and_the_others_are_ended(guard, tmp_path):
     sentence = "rank 2 on node2 (process 0) has died: it was killed, crashed, or out of memory; to go on: COMMAND"
     assert (code, said) == (1, f"error: {sentence}\n")
     assert (tmp_path / "train.log").read_text() == said
-    assert [json.loads(guard.ranks[number].recv(100)) for number in (0, 1)] == [{"end": 1}, {"end": 1}]
+    assert [json.loads(guard.ranks[number].recv(100)) for number in (0, 1)] == [{"end": 1, "alike": False}] * 2
 
 
 def test_the_first_that_dies_is_named(guard):
@@ -74,6 +74,7 @@ def test_the_first_that_dies_is_named(guard):
 
 
 def test_those_that_die_at_once_are_all_named(guard):
+    time.sleep(1)  # until it has heard who they are
     guard.process.send_signal(signal.SIGSTOP)
     time.sleep(0.3)
     guard.ranks[1].close()

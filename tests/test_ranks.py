@@ -13,7 +13,9 @@ import time
 from pathlib import Path
 
 import nccl_double
+import numpy as np
 import pytest
+from PIL import Image
 from safetensors.numpy import load_file
 
 from minires.ranks import ALONE
@@ -128,7 +130,7 @@ def test_without_shards_there_are_as_many_as_ranks_which_is_said(train, tmp_path
     code, output, _ = train(2, *TINY, "--epochs", "1", "--out", tmp_path / "run")
     assert code == 0
     assert "cut into 2 shards, as many as there are ranks" in output.splitlines()[0]
-    assert re.match(r"\S+: 2 ranks, each on cpu, 1 threads", output.splitlines()[1])
+    assert re.match(r"\S+: 2 ranks, each on cpu, 1 thread ", output.splitlines()[1])
     assert json.loads((tmp_path / "run" / "config.json").read_text())["settings"]["shards"] == 2
 
 
@@ -138,7 +140,7 @@ def test_a_run_goes_on_with_other_numbers_of_ranks(train, alone, tmp_path):
     folder = tmp_path / "run"
     code, output, errors = train(4, *TINY, "--shards", 4, "--out", folder, how="signal", which=3)
     assert (code, errors) == (143, "rank 3: stopping after this step ...\n")
-    assert "stopped and saved; to go on: mpiexec -n 4 " in output
+    assert re.search(r"stopped and saved; to go on: \S*mpiexec -n 4 ", output)
     assert bits(folder) != bits(alone)
     code, output, _ = train(2, "--resume", folder)
     assert code == 0 and "going on after epoch 0, iteration 4" in output
@@ -156,7 +158,7 @@ def test_a_signal_to_the_launcher_saves_once_and_prints_the_command(number, cifa
     process.send_signal(number)
     output, errors = process.communicate(timeout=20)
     assert process.returncode == 128 + number
-    assert output.count("stopped and saved; to go on: mpiexec -n 2 ") == 1
+    assert len(re.findall(r"stopped and saved; to go on: \S*mpiexec -n 2 ", output)) == 1
     assert "error" not in errors
 
 
@@ -240,7 +242,11 @@ def test_a_rank_that_fails_ends_all_with_one_sentence_and_the_run_goes_on(how, t
     assert not processes_of(tmp_path)
     assert (tmp_path / "run" / "train.log").read_text().splitlines()[-1] == told[0]
     command = told[0].rpartition("to go on: ")[2].split()
-    assert command[:3] == ["mpiexec", "-n", "2"] and command[-2:] == ["--resume", str(tmp_path / "run")]
+    assert (
+        command[0] in ("mpiexec", MPIEXEC)
+        and command[1:3] == ["-n", "2"]
+        and command[-2:] == ["--resume", str(tmp_path / "run")]
+    )
     assert bits(tmp_path / "run")  # the last checkpoint is whole
 
 
@@ -288,6 +294,61 @@ def test_what_cannot_be_done_is_said_once(words, sentence, train, tmp_path):
     code, output, errors = train(2, *TINY, *words, "--out", tmp_path / "run")
     assert code in (1, 2) and errors.startswith(sentence) and errors.count("\n") == 1, errors
     assert not (tmp_path / "run").exists()
+
+
+@needs_mpi
+def test_a_rank_that_is_killed_leaves_no_shared_memory_behind(cifar, tmp_path):
+    words = (*TINY, "--epochs", 2000, "--data-dir", cifar, "--out", tmp_path / "run")
+    process = start(2, TESTS / "rank_that_fails.py", "train_cifar", "never", 0, *words)
+    while "train acc" not in (line := process.stdout.readline()):
+        assert line, process.communicate()
+    maps = {number: (Path("/proc") / number / "maps").read_text() for number in processes_of(tmp_path)}
+    files = set(re.findall(r"/dev/shm/mpi\S+", " ".join(maps.values())))
+    os.kill(int(next(number for number in maps if "/dev/shm/mpi" in maps[number])), signal.SIGKILL)
+    process.communicate(timeout=20)
+    until = time.monotonic() + 10  # the guard takes them away once all have ended
+    while left := [path for path in files if Path(path).exists()]:
+        assert time.monotonic() < until, left
+        time.sleep(0.1)
+
+
+@needs_mpi
+def test_a_guard_that_is_killed_is_told_with_the_command_to_go_on(cifar, tmp_path):
+    words = (*TINY, "--epochs", 2000, "--data-dir", cifar, "--out", tmp_path / "run")
+    before = guards()
+    process = start(2, TESTS / "rank_that_fails.py", "train_cifar", "never", 0, *words)
+    while "train acc" not in (line := process.stdout.readline()):
+        assert line, process.communicate()
+    for guard in guards() - before:
+        os.kill(guard, signal.SIGKILL)
+    _, errors = process.communicate(timeout=20)
+    told = [line for line in errors.splitlines() if line.startswith("error: ")]
+    assert process.returncode != 0 and len(told) == 1
+    assert re.match(
+        r"error: the process that watches over the ranks, on \S+, was killed; to go on: \S*mpiexec", told[0]
+    )
+
+
+def guards():
+    """The guards that run on this machine."""
+    return {int(path) for path in processes_of("ranks/guard.py")}
+
+
+@needs_mpi
+def test_fine_tuning_on_a_folder_of_pictures_has_the_bits_of_one(train, alone, tmp_path):
+    for kind, color in (("red", 0), ("green", 1)):
+        (tmp_path / "pictures" / kind).mkdir(parents=True)
+        for number in range(12):
+            pixels = np.random.default_rng(number).integers(0, 90, (32, 32, 3), np.uint8)
+            pixels[..., color] += 120
+            Image.fromarray(pixels).save(tmp_path / "pictures" / kind / f"{number}.png")
+    words = ["--weights", alone / "best.safetensors", "--image-folder", tmp_path / "pictures", "--batch-size", 6]
+    words += ["--epochs", 1, "--threads", 1, "--no-progress", "--shards", 2]
+    for ranks in (1, 2):
+        out = ("--out", tmp_path / str(ranks))
+        code, _, errors = run(ranks, TESTS / "rank_that_fails.py", "finetune", "never", 0, *words, *out)
+        assert code == 0, errors
+    assert bits(tmp_path / "1") == bits(tmp_path / "2")
 
 
 @needs_mpi

@@ -13,6 +13,7 @@ from minires.data import Augment, Loader
 from minires.losses import cross_entropy
 from minires.module import Module
 from minires.precision import options_for
+from minires.ranks import Ranks
 from minires.ranks.adding import add_over_ranks
 from minires.sequential import Sequential
 from minires.sharded_step import sharded_step
@@ -134,8 +135,7 @@ def data(count=13, classes=10, dtype=np.float64, seed=0):
 
 
 def batch_of(x, labels, shards):
-    parts = cut(len(x), shards)
-    return Batch(labels, parts, range(len(parts)), lambda shard: (x[parts[shard]], labels[parts[shard]]))
+    return Batch.of(x, labels, shards)
 
 
 def stepped(model, x, labels, shards, **options):
@@ -256,13 +256,20 @@ def test_frozen_parts_stay_as_they_are():
     assert before and all(np.array_equal(before[name], after[name]) for name in before)
 
 
+class Some(Ranks):
+    """A rank that takes its own sum for that of all."""
+
+    def sum(self, sums, count, numbers=()):
+        return sums.nodes[0].value, list(numbers)
+
+
 def test_every_shard_draws_for_itself_whoever_computes_it():
     def step(mine, seed=3):
         model = Sequential(layers.Linear(4, 64, rng=0), layers.Dropout(0.5, rng=seed), layers.Linear(64, 10, rng=1))
         x, labels = np.ones((8, 4), np.float32), np.zeros(8, np.int64)
         parts = cut(8, 4)
         batch = Batch(labels, parts, mine, lambda shard: (x[parts[shard]], labels[parts[shard]]))
-        found = sharded_step(model.train(), optim.SGD(model.parameters(), lr=0.1), batch)
+        found = sharded_step(model.train(), optim.SGD(model.parameters(), lr=0.1), batch, ranks=Some())
         return found.own, model[1].rng.bit_generator.state
 
     own, state = step(range(4))
@@ -272,6 +279,24 @@ def test_every_shard_draws_for_itself_whoever_computes_it():
     assert step([0])[1] == state
     alone, _ = step([0], seed=3)
     assert alone[0] == own[0]
+
+
+def test_what_cannot_be_a_step_or_a_sum_is_said():
+    x, labels = data(9)
+    model = network()
+    optimizer = optim.SGD(model.parameters(), lr=0.1)
+    before = [parameter.data for parameter in model.parameters()]
+    with pytest.raises(TypeError, match=r"sharded_step: batch is a tuple: give a Batch, of Batch.of or Loader.sharded"):
+        sharded_step(model, optimizer, (x, labels))
+    with pytest.raises(ValueError, match="of a batch's 3 shards not all are there, and no other rank has them"):
+        sharded_step(model, optimizer, Batch.of(x, labels, 3, lambda count: range(2)))
+    assert all(parameter.data is data for parameter, data in zip(model.parameters(), before, strict=True))
+    with pytest.raises(ValueError, match="the total of no terms"):
+        TreeSum().total()
+    sums = of(drawn(4), range(2))
+    for number in (1, 3, 0):
+        with pytest.raises(ValueError, match=f"the term of shard {number} has come, expected that of shard 2"):
+            sums.put(number, [drawn(4)[number]])
 
 
 def test_generators_that_cannot_jump_are_refused():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from minires.cli.legs import described
+from minires.ranks.launch import find_mpiexec
 
 if TYPE_CHECKING:
     from minires.cli.recording import Recorder
@@ -178,7 +180,8 @@ def how_to_go_on(folder: str | Path, recorder: Recorder, ranks: Ranks) -> str:
 
 def command_to_go_on(folder: str | Path, ranks: Ranks) -> str:
     """The command that continues the run, by as many processes."""
-    together = ["mpiexec", "-n", str(ranks.size)] if ranks.size > 1 else []
+    mpiexec = "mpiexec" if shutil.which("mpiexec") else find_mpiexec() or "mpiexec"
+    together = [mpiexec, "-n", str(ranks.size)] if ranks.size > 1 else []
     python = [sys.executable, "-m", "mpi4py"] if ranks.size > 1 else [sys.executable]
     words = [*together, *python, str(Path(sys.argv[0]).resolve()), "--resume", str(Path(folder).resolve())]
     return subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words)

@@ -88,8 +88,7 @@ def _outcome(run, flags, ranks):
     except BaseException as error:
         failed = _failed(error)
         if failed is not None:
-            ranks.failed(str(failed), failed.code, error)
-            return fail(failed, failed.code)
+            return failed.code if ranks.failed(str(failed), failed.code, error) else fail(failed, failed.code)
         if ranks.size > 1:
             traceback.print_exc(file=sys.__stderr__)
             ranks.failed(f"{type(error).__name__}: {error}", 1)
@@ -292,6 +291,7 @@ def run_to_the_end(trainer: Trainer, test_loader: data.Loader, recorder: Recorde
     trained, ranks = not trainer.finished, trainer.ranks
     with stopping_on_signals(trainer) as received:
         try:
+            ranks.gather(None)  # all listen to signals before the first says that it has begun
             trainer.watcher.start(trainer)
             go_on = f"to go on: {command_to_go_on(trainer.folder, ranks)}"
             ranks.training(go_on, config["settings"]["timeout"], trainer.folder / "train.log")

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from minires import backend, data
+from minires.data.stream import Pictures
 from minires.precision import PRECISIONS, activations
 from minires.pretrained.readings import PREPROCESSINGS, VARIANTS
 from minires.ranks import ALONE, Ranks
@@ -163,7 +164,9 @@ def make_loaders(
     the settings asks for.   test_size: images in a batch of validation and test.   ranks: who has the images in memory
     once a host.
     """
-    train, val, test, found = ranks.once_per_host(lambda: _parts(dataset, settings, mean is None))
+    streamed = isinstance(dataset.train_images, Pictures)  # of which there is little in memory
+    share = (lambda parts: parts()) if streamed else ranks.once_per_host
+    train, val, test, found = share(lambda: _parts(dataset, settings, mean is None))
     mean, std = found or (mean, std)
     usual, cutout = settings["augment"], settings.get("cutout", 0)
     augment = data.Augment(padding if usual else 0, usual, cutout) if usual or cutout else None

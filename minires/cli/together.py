@@ -76,7 +76,8 @@ def prepare_device(
         own = places[ranks.rank]
         sharing = sum(place.host == own.host and bool(place.cores & own.cores) for place in places)
         backend.set_threads(max(1, backend.get_threads() // sharing))
-    threads = f", {backend.get_threads()} threads" if device == "cpu" else ""
+    count = backend.get_threads()
+    threads = f", {count} thread{'s' if count > 1 else ''}" if device == "cpu" else ""
     if ranks.size == 1:
         tell(f"device: {device}{threads}{chosen}")
         return device

@@ -8,7 +8,7 @@ ring, but what is added to what does not depend on W. Derivation: docs/scaling.m
 from collections.abc import Callable, Sequence
 
 from minires.backend import array_module
-from minires.shards import TreeSum
+from minires.shards import TreeSum, places
 from minires.types import Array
 
 # (numbers for each rank (W, m, n), how many sums m come from each) -> theirs, (sum of m, n)
@@ -21,15 +21,15 @@ def add_over_ranks(sums: TreeSum, shards: Sequence[range], exchange: Exchange, s
 
     The arrays of one dtype are one flat buffer.   exchange, spread: how numbers get from rank to rank.
     """
-    places = [_places(own) for own in shards]
+    of_all = [places(own) for own in shards]
     arrays = sums.nodes[0].value
     total: list = [None] * len(arrays)
     for dtype in sorted({array.dtype.str for array in arrays}):
         of_dtype = [index for index, array in enumerate(arrays) if array.dtype.str == dtype]
         values = [[node.value[index] for index in of_dtype] for node in sums.nodes]
         added = TreeSum()
-        received = exchange(_parts(values, len(shards)), [len(its) for its in places])
-        for (first, level), part in zip((place for its in places for place in its), received, strict=True):
+        received = exchange(_parts(values, len(shards)), [len(its) for its in of_all])
+        for (first, level), part in zip((place for its in of_all for place in its), received, strict=True):
             added.put(first, [part], level)
         flat, start = spread(added.total()[0]), 0
         for index in of_dtype:
@@ -37,14 +37,6 @@ def add_over_ranks(sums: TreeSum, shards: Sequence[range], exchange: Exchange, s
             total[index] = flat[start : start + size].reshape(arrays[index].shape)
             start += size
     return total
-
-
-def _places(own):
-    """(first, level) of the sums that a rank has which computes these shards."""
-    sums = TreeSum()
-    for shard in own:
-        sums.put(shard, [])
-    return [(node.first, node.level) for node in sums.nodes]
 
 
 def _parts(values, ranks):

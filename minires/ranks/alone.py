@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from minires.shards import TreeSum
+from minires.shards import TreeSum, places
 from minires.types import Array
 from minires.wording import shown
 
@@ -35,6 +35,8 @@ class Ranks:
 
         sums: of this rank's shards, mine(count).   The total's bits are those of one rank that computes all.
         """
+        if [(node.first, node.level) for node in sums.nodes] != places(range(count)):
+            raise ValueError(f"of a batch's {count} shards not all are there, and no other rank has them: compute all")
         return sums.total(), list(numbers)
 
     def gather(self, thing: T) -> list[T]:
@@ -75,8 +77,9 @@ class Ranks:
         go_on: what is said of a failure besides.   log: a file on the first rank's host to which that is appended.
         """
 
-    def failed(self, sentence: str, code: int, error: BaseException | None = None) -> None:
-        """Have a failure told, and all ranks ended; alone, it does nothing.   error: which says whose it is."""
+    def failed(self, sentence: str, code: int, error: BaseException | None = None) -> bool:
+        """Have a failure told, and all ranks ended; whether it has been told.   error: which says whose it is."""
+        return False
 
     def close(self) -> None:
         """All ranks have come to their end: none fails any more."""

@@ -4,9 +4,9 @@ Launchers end all ranks as soon as one is killed, so that none of them is left t
 launcher's: rank 0 starts it, each rank holds a connection to it, and what closes without a goodbye has died. It needs
 nothing but Python, and is run as a script: python guard.py SIZE TOKEN, and prints the port it listens on.
 
-Lines of JSON from a rank: {"rank", "host", "pid", "token"} first; then {"calls", "waiting"} now and then, {"go_on",
-"timeout", "log"} when training begins, {"failed", "code", "of", "lost"}, {"bye"}. To a rank, when all
-must end: {"end": code}.
+Lines of JSON from a rank: {"rank", "host", "pid", "files", "token"} first; then {"calls", "waiting"} now and then,
+{"go_on", "timeout", "log"} when training begins, {"failed", "code", "of", "lost"}, {"bye"}. To a rank, when all must
+end: {"end": code, "alike"}, whether all have failed in the same way and can take their leave of MPI.
 """
 
 import contextlib
@@ -32,6 +32,7 @@ class Rank:
     def __init__(self, connection: socket.socket) -> None:
         self.connection, self.text = connection, b""
         self.number, self.host, self.pid = -1, "", 0
+        self.files: list[str] = []  # of shared memory, which stay when it is killed
         self.calls, self.waiting = 0, False
         self.heard = time.monotonic()
         self.bye = False
@@ -69,6 +70,7 @@ class Guard:
         self.failed: dict[int, tuple[str, int, int | None]] = {}  # what a rank says, exit code, whose failure it is
         self.lost: dict[int, tuple[str, int, int | None]] = {}  # likewise, of ranks that have lost another one
         self.go_on, self.log = "", ""
+        self.alike = False  # whether all have failed in the same way
         self.timeout: float | None = None
         self.calls, self.moved = 0, time.monotonic()  # of all ranks together, and when the sum last grew
 
@@ -120,7 +122,7 @@ class Guard:
     def take(self, rank: Rank, line: dict[str, Any]) -> None:
         rank.heard = time.monotonic()
         if "token" in line:
-            rank.number, rank.host, rank.pid = line["rank"], line["host"], line["pid"]
+            rank.number, rank.host, rank.pid, rank.files = line["rank"], line["host"], line["pid"], line["files"]
             self.ranks[rank.number] = rank
         if "calls" in line:
             rank.calls, rank.waiting = line["calls"], line["waiting"]
@@ -155,8 +157,8 @@ class Guard:
             has, it = ("has", "it was") if len(self.gone) == 1 else ("have", "they were")
             return f"{who} {has} died: {it} killed, crashed, or out of memory", 1
         number, (sentence, code, of) = next(iter((self.failed or self.lost).items()))
-        alike = self.all_have_failed() and {said for said, *_ in self.failed.values()} == {sentence}
-        if alike and (of is None or not self.go_on):
+        self.alike = self.all_have_failed() and {said for said, *_ in self.failed.values()} == {sentence}
+        if self.alike and (of is None or not self.go_on):
             return sentence, code
         return f"{self.ranks[number if of is None else of]}: {sentence}", code
 
@@ -169,7 +171,7 @@ class Guard:
             with contextlib.suppress(OSError), open(self.log, "a", encoding="utf-8", errors="backslashreplace") as log:
                 log.write(f"error: {sentence}{go_on}\n")
         for rank in self.ranks.values():
-            rank.tell(end=code)
+            rank.tell(end=code, alike=self.alike)
         until = time.monotonic() + GRACE
         while self.selector.get_map() and len(self.selector.get_map()) > 1 and (left := until - time.monotonic()) > 0:
             self.listen(left)
@@ -178,6 +180,9 @@ class Guard:
             if key.data is not None and key.data.host == here and key.data.pid:
                 with contextlib.suppress(OSError):  # it is stopped, or so deep in a call that no thread of it runs
                     os.kill(key.data.pid, getattr(signal, "SIGKILL", signal.SIGTERM))
+        for path in {path for rank in self.ranks.values() if rank.host == here for path in rank.files}:
+            with contextlib.suppress(OSError):
+                os.unlink(path)
         return code
 
 

@@ -58,9 +58,10 @@ class Guarded:
         self.ranks = ranks
         nearby = ranks.hosts[0] == ranks.hosts[ranks.rank]
         self.connection = _connection((["127.0.0.1"] if nearby else []) + guard["hosts"], guard["port"])
-        self.lock, self.closed = threading.Lock(), False
+        self.lock, self.closed, self.go_on = threading.Lock(), False, ""
+        self.alike = threading.Event()  # all ranks have failed in the same way
         host = ranks.hosts[ranks.rank]
-        self.tell(rank=ranks.rank, host=host, pid=os.getpid(), token=guard["token"])
+        self.tell(rank=ranks.rank, host=host, pid=os.getpid(), files=_shared_memory(), token=guard["token"])
         threading.Thread(target=self._listen, name="minires-guarded", daemon=True).start()
         threading.Thread(target=self._report, name="minires-guarded", daemon=True).start()
 
@@ -69,13 +70,19 @@ class Guarded:
         with self.lock, contextlib.suppress(OSError):
             self.connection.sendall(json.dumps(what).encode() + b"\n")
 
-    def failed(self, sentence: str, code: int, of: int | None, lost: bool) -> None:
+    def training(self, go_on: str, timeout: float, log: str) -> None:
+        """Training begins; go_on: what is said of a failure besides."""
+        self.go_on = go_on
+        self.tell(go_on=go_on, timeout=timeout, log=log)
+
+    def failed(self, sentence: str, code: int, of: int | None, lost: bool) -> bool:
         """Tell of a failure, rank `of`'s or this one's, which ends all: this returns where nobody has ended it.
 
-        lost: whether it is that another rank no longer answers, which will have failed before.
+        lost: whether it is that another rank no longer answers, which will have failed before. Returns whether all have
+        failed in the same way, and can go together.
         """
         self.tell(failed=sentence, code=code, of=of, lost=lost)
-        time.sleep(LAST_WORDS)
+        return self.alike.wait(LAST_WORDS)
 
     def close(self) -> None:
         """Say goodbye."""
@@ -96,18 +103,29 @@ class Guarded:
                 read = b""
             if not read:
                 if not self.closed:
-                    self._end(f"{self} has lost what watches over the ranks, on {self.ranks.hosts[0]}", 1)
+                    self._end_without_guard()
                 return
             text += read
-        self._end("", json.loads(text.split(b"\n")[0])["end"])
+        told = json.loads(text.split(b"\n")[0])
+        self.alike.set() if told["alike"] else os._exit(told["end"] or 1)
 
-    def _end(self, sentence, code):
-        if sentence:
-            print(f"error: {sentence}", file=sys.__stderr__, flush=True)
-        os._exit(code or 1)
+    def _end_without_guard(self):
+        """It is gone itself: the first rank says so."""
+        if self.ranks.rank == 0:
+            sentence = f"the process that watches over the ranks, on {self.ranks.hosts[0]}, was killed"
+            go_on = f"; {self.go_on}" if self.go_on else ""
+            print(f"error: {sentence}{go_on}", file=sys.__stderr__, flush=True)
+        time.sleep(0 if self.ranks.rank == 0 else EVERY)  # launchers soon take the output away
+        os._exit(1)
 
-    def __str__(self) -> str:
-        return f"rank {self.ranks.rank} on {self.ranks.hosts[self.ranks.rank]}"
+
+def _shared_memory():
+    """Files of shared memory that MPI has made for this process, as Linux tells."""
+    try:
+        lines = Path("/proc/self/maps").read_text().splitlines()
+    except OSError:
+        return []
+    return sorted({line.split()[-1] for line in lines if "/dev/shm/mpi" in line})
 
 
 def _connection(hosts, port):

@@ -124,13 +124,16 @@ class MPIRanks(Ranks):
 
     def training(self, go_on: str, timeout: float, log: Path) -> None:
         if self._guarded and self.first:
-            self._guarded.tell(go_on=go_on, timeout=timeout, log=str(log.resolve()))
+            self._guarded.training(go_on, timeout, str(log.resolve()))
 
-    def failed(self, sentence: str, code: int, error: BaseException | None = None) -> None:
+    def failed(self, sentence: str, code: int, error: BaseException | None = None) -> bool:
         if self._guarded:
             lost = isinstance(error, (LostRank, self._mpi.Exception))
-            self._guarded.failed(sentence, code, getattr(error, "of_rank", None), lost)
+            if self._guarded.failed(sentence, code, getattr(error, "of_rank", None), lost):
+                self.close()
+                return True
         self._mpi.COMM_WORLD.Abort(code)
+        return False
 
     def close(self) -> None:
         self._wait(self._comm.Ibarrier())

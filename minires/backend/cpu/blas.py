@@ -9,11 +9,14 @@ _one_thread = contextvars.ContextVar("minires_one_blas_thread", default=False)
 
 
 @contextlib.contextmanager
-def one_blas_thread() -> Iterator[None]:
-    """Within this block BLAS has one thread even where there is one block only: no result depends on set_threads."""
+def one_blas_thread(one: bool = True) -> Iterator[None]:
+    """Within this block BLAS has one thread even where there is one block only: no result depends on set_threads.
+
+    one: False for a block in which that is as ever.
+    """
     before = _one_thread.get()
     try:  # Ctrl-C may come as soon as anything has been changed
-        _one_thread.set(True)
+        _one_thread.set(one)
         yield
     finally:
         _one_thread.set(before)
