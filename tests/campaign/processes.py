@@ -272,7 +272,7 @@ def run_out(expected: Expected, rng: np.random.Generator, number: int, folder: P
         left[0] -= 1
         if left[0] == 0:
             raise MemoryError(f"no memory for {size} bytes")
-        return np.empty(size, np.uint8)
+        return memory._Block(size)
 
     before, outcome = memory._Pool.new, "enough"
     memory.release()
