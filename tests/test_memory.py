@@ -200,7 +200,7 @@ def test_what_was_used_before_is_enough(pool):
 
 def test_a_block_that_is_not_much_too_large_serves_before_a_new_one_does(pool):
     """The least of those, and no more of it is the array's than was asked for."""
-    sizes = [LARGE * factor for factor in (memory.LARGER, 2, memory.LARGER + 1)]
+    sizes = [int(LARGE * factor) for factor in (memory.LARGER, memory.LARGER * 0.75, memory.LARGER + 1)]
     arrays = [memory.empty((size,), np.float64) for size in sizes]
     large, middle = map(address, arrays[:2])
     del arrays

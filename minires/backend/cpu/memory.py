@@ -19,7 +19,7 @@ from minires.forks import LAST, Locked
 from minires.types import Array, Shape
 
 POOLED_BYTES = 64 * 1024  # smaller arrays are malloc's business
-LARGER = 4  # how much larger than what is asked for a block may be that is there: a new one costs more than its room
+LARGER = 2  # how much larger than what is asked for a block may be that is there: a new one costs more than its room
 SCRATCH_BYTES = 4 * 1024 * 1024  # what scratch memory may keep beyond its last use
 ALIGNMENT = 64  # a cache line, and the widest vector register
 
