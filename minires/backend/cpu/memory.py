@@ -19,7 +19,6 @@ from minires.forks import LAST, Locked
 from minires.types import Array, Shape
 
 POOLED_BYTES = 64 * 1024  # smaller arrays are malloc's business
-LARGER = 2  # how much larger than what is asked for a block may be that is there: a new one costs more than its room
 SCRATCH_BYTES = 4 * 1024 * 1024  # what scratch memory may keep beyond its last use
 ALIGNMENT = 64  # a cache line, and the widest vector register
 
@@ -59,13 +58,12 @@ class _Pool(Locked):
         with self.lock:
             self.collect()
             self.loans.add(loan)
-            found = self.find(size)
-            if found:
-                blocks = self.free[found]
-                loan.size, loan.block = found, blocks[-1]
+            blocks = self.free.get(size)
+            if blocks:
+                loan.block = blocks[-1]
                 del blocks[-1]
-                self.kept_bytes -= found
-                self.lent_bytes += found
+                self.kept_bytes -= size
+                self.lent_bytes += size
                 return loan.block
             self.settle(size)
         block = self.new(size)
@@ -74,12 +72,6 @@ class _Pool(Locked):
             self.lent_bytes += size
             self.settle()
         return block
-
-    def find(self, size):
-        """The size of a kept block to lend: this one, or the least that is not LARGER times as large; 0 for none."""
-        if self.free.get(size):
-            return size
-        return min((kept for kept, blocks in self.free.items() if blocks and size < kept <= LARGER * size), default=0)
 
     def new(self, size):
         """A block from the system; where that has none, all that is kept goes first."""
