@@ -129,7 +129,9 @@ def killed(prepared: Prepared | None, rng: np.random.Generator, number: int, fol
                 code, output, errors = finish(process, GONE)
                 assert not ranks_of(run), "a rank is still there"
                 if code != 0 and "epoch iteration" in output and "model of epoch" not in output:  # it was at work
-                    told = re.findall(rf"^error: rank {victim} on \S+ .*has died: .*to go on: \S*mpiexec ", errors, re.M)
+                    told = re.findall(
+                        rf"^error: .*rank {victim} on \S+ .* died: .*; to go on: \S*mpiexec ", errors, re.M
+                    )
                     assert len(told) == 1, f"rank {victim} was killed, and this was told: {errors[-400:]}"
                 ended += code != 0
                 continue
