@@ -1,9 +1,9 @@
 """The networks, by name."""
 
+import inspect
 import re
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 from minires.layers import BatchNorm2d, BatchNormReLU2d
 from minires.models.fold import fold
@@ -31,7 +31,9 @@ from minires.types import Rng
 RESNETS = (resnet8, resnet20, resnet32, resnet44, resnet56, resnet110)
 PLAIN = (plain8, plain20, plain32, plain44, plain56, plain110)
 IMAGENET = (resnet18, resnet34, resnet50, resnet101, resnet152)
-MODELS = {function.__name__: function for function in (*RESNETS, *PLAIN, simple_cnn, *IMAGENET)}
+MODELS: dict[str, Callable[..., Module]] = {
+    function.__name__: function for function in (*RESNETS, *PLAIN, simple_cnn, *IMAGENET)
+}
 
 __all__ = ["MODELS", "ImageNetResNet", "ResNet", "SimpleCNN", "build", "fold", *MODELS]
 
@@ -48,17 +50,17 @@ def build(
 ) -> Module:
     """The model of this name: one of MODELS, or resnetN for CIFAR with another N = 6n + 2.
 
-    Only the resnets for CIFAR have a `shortcut`, only those for ImageNet `small_input`, `variant` and `maxpool`.
-    eps: of every batch norm; None: the network's own, 1e-5 (1.001e-5 of variant "keras").
+    shortcut, small_input, variant and maxpool go to the networks whose function takes them; `help(MODELS[name])` says
+    which these are. Only the resnets for CIFAR have a `shortcut`.
+    eps: of every batch norm; None: the network's own, such as 1e-5 (1.001e-5 of variant "keras").
     Raises ValueError with the nearest name for an unknown one.
     """
     if name not in MODELS and _other_depth(name) is None:
         raise ValueError(unknown("model", name, MODELS))
     make: Callable[..., Module] = MODELS.get(name) or partial(ResNet, _other_depth(name))
-    options: dict[str, Any] = {"shortcut": shortcut} if name not in MODELS or make in RESNETS else {}
-    if make in IMAGENET:
-        options |= {"small_input": small_input, "variant": variant, "maxpool": maxpool}
-    model = make(num_classes=num_classes, rng=rng, **options)
+    given = {"shortcut": shortcut, "small_input": small_input, "variant": variant, "maxpool": maxpool}
+    known = inspect.signature(make).parameters
+    model = make(num_classes=num_classes, rng=rng, **{key: given[key] for key in given if key in known})
     for module in model.modules():
         if eps is not None and isinstance(module, (BatchNorm2d, BatchNormReLU2d)):
             module.eps = float(eps)
