@@ -127,6 +127,13 @@ class Bottleneck(Module):
         return y, backward
 
 
+class Identity(Module):
+    """y = x."""
+
+    def forward(self, x: Array) -> tuple[Array, Backward]:
+        return x, lambda dy: dy
+
+
 def initialise_convolutions(model: Module, rng: np.random.Generator) -> None:
     """Weights become normal numbers of variance 2 / (O * KH * KW), biases 0."""
     for module in model.modules():
