@@ -90,6 +90,11 @@ OPERATIONS = [
     Case(layers.flatten, (_X,)),
     Case(layers.dropout, (_X,), options={"p": 0.4, "rng": 3}),
     Case(layers.dropout, (_X,), options={"training": False}),
+    Case(layers.squeeze_excitation, (_X, (2, 4, 1, 1), (2,), (4, 2, 1, 1), (4,))),
+    Case(layers.stochastic_depth, (_X,), options={"p": 0.4, "rng": 3}),
+    Case(layers.stochastic_depth, (_X,), options={"p": 0.4, "training": False}),
+    Case(layers.scale, (_X, ())),
+    Case(layers.scale, (_X, (1,))),
     Case(layers.add, (_X, _X)),
     Case(layers.concat, (_X, (3, 6, 5, 2))),
     Case(layers.pad_shortcut, (_X,), options={"out_channels": 7}),
@@ -113,7 +118,10 @@ MODULES = {  # name: (what makes it, the shape of its input)
     "Linear": (lambda: layers.Linear(5, 3, rng=0), (4, 5)),
     "MaxPool2d": (lambda: layers.MaxPool2d(3, 2, 1), _X),
     "ReLU": (layers.ReLU, _X),
+    "Scale": (lambda: layers.Scale(0.5), _X),
     "Sigmoid": (layers.Sigmoid, _X),
+    "SqueezeExcitation": (lambda: layers.SqueezeExcitation(4, 2, rng=0), _X),
+    "StochasticDepth": (lambda: layers.StochasticDepth(0.5, rng=0), _X),
     "Tanh": (layers.Tanh, _X),
     "Sequential": (lambda: Sequential(layers.Conv2d(4, 3, 1, bias=False, rng=0), layers.BatchNorm2d(3)), _X),
 }
@@ -145,7 +153,7 @@ def _why_not():
 _REASON = _why_not()
 GPU = pytest.param("gpu", marks=[pytest.mark.gpu, pytest.mark.skipif(bool(_REASON), reason=_REASON)])  # of a fixture
 LOSSES = {"cross_entropy", "_weighted_cross_entropy", "mse_loss"}
-WITH_PARAMETERS = {"conv2d", "linear", "_batch_norm", "_batch_norm_relu"}
+WITH_PARAMETERS = {"conv2d", "linear", "scale", "squeeze_excitation", "_batch_norm", "_batch_norm_relu"}
 
 
 def half_inputs(case, name):

@@ -11,6 +11,9 @@ from minires.layers.dropout import Dropout, dropout
 from minires.layers.linear import Flatten, Linear, flatten, linear
 from minires.layers.pooling import AvgPool2d, GlobalAvgPool2d, MaxPool2d, avg_pool2d, global_avg_pool2d, max_pool2d
 from minires.layers.residual import add, concat, pad_shortcut
+from minires.layers.scale import Scale, scale
+from minires.layers.squeeze_excitation import SqueezeExcitation, squeeze_excitation
+from minires.layers.stochastic_depth import StochasticDepth, stochastic_depth
 
 __all__ = [
     "AvgPool2d",
@@ -23,7 +26,10 @@ __all__ = [
     "Linear",
     "MaxPool2d",
     "ReLU",
+    "Scale",
     "Sigmoid",
+    "SqueezeExcitation",
+    "StochasticDepth",
     "Tanh",
     "add",
     "avg_pool2d",
@@ -38,6 +44,9 @@ __all__ = [
     "max_pool2d",
     "pad_shortcut",
     "relu",
+    "scale",
     "sigmoid",
+    "squeeze_excitation",
+    "stochastic_depth",
     "tanh",
 ]
