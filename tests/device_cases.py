@@ -50,6 +50,10 @@ def _bare_batch_norm(x):
     return layers.batch_norm(x, None, None, training=True)
 
 
+def _group_norm(x, weight, bias, num_groups):
+    return layers.group_norm(x, num_groups, weight, bias)
+
+
 def _weighted_cross_entropy(logits, weight, labels, **options):
     """`cross_entropy` with weights, which are positive, and an ignored item."""
     return cross_entropy(logits, labels, weight=array_module(weight).square(weight), **options)
@@ -97,6 +101,12 @@ OPERATIONS = [
     Case(layers.flatten, (_X,)),
     Case(layers.dropout, (_X,), options={"p": 0.4, "rng": 3}),
     Case(layers.dropout, (_X,), options={"training": False}),
+    Case(layers.group_norm, (_X,), options={"num_groups": 2}),
+    Case(_group_norm, (_X, (4,), (4,)), options={"num_groups": 2}),
+    Case(_group_norm, ((3, 6), (6,), (6,)), options={"num_groups": 3}),
+    Case(layers.layer_norm, (_X,)),
+    Case(layers.layer_norm, (_X, (4,), (4,))),
+    Case(layers.layer_norm, (_X, (6, 5, 4), (6, 5, 4))),
     Case(layers.squeeze_excitation, (_X, (2, 4, 1, 1), (2,), (4, 2, 1, 1), (4,))),
     Case(layers.stochastic_depth, (_X,), options={"p": 0.4, "rng": 3}),
     Case(layers.stochastic_depth, (_X,), options={"p": 0.4, "training": False}),
@@ -122,6 +132,8 @@ MODULES = {  # name: (what makes it, the shape of its input)
     "Dropout": (lambda: layers.Dropout(0.5, rng=0), _X),
     "Flatten": (layers.Flatten, _X),
     "GlobalAvgPool2d": (layers.GlobalAvgPool2d, _X),
+    "GroupNorm": (lambda: layers.GroupNorm(2, 4), _X),
+    "LayerNorm": (lambda: layers.LayerNorm(4), _X),
     "Linear": (lambda: layers.Linear(5, 3, rng=0), (4, 5)),
     "MaxPool2d": (lambda: layers.MaxPool2d(3, 2, 1), _X),
     "ReLU": (layers.ReLU, _X),
@@ -160,7 +172,16 @@ def _why_not():
 _REASON = _why_not()
 GPU = pytest.param("gpu", marks=[pytest.mark.gpu, pytest.mark.skipif(bool(_REASON), reason=_REASON)])  # of a fixture
 LOSSES = {"cross_entropy", "_weighted_cross_entropy", "mse_loss"}
-WITH_PARAMETERS = {"conv2d", "linear", "scale", "squeeze_excitation", "_batch_norm", "_batch_norm_relu"}
+WITH_PARAMETERS = {
+    "conv2d",
+    "linear",
+    "_group_norm",
+    "layer_norm",
+    "scale",
+    "squeeze_excitation",
+    "_batch_norm",
+    "_batch_norm_relu",
+}
 
 
 def half_inputs(case, name):

@@ -25,6 +25,8 @@ OPERATIONS = {
     "linear": lambda: layers.linear(X[:, 0, 0], np.ones((3, 4))),
     "flatten": lambda: layers.flatten(X),
     "dropout": lambda: layers.dropout(X, 0.5, rng=0),
+    "group_norm": lambda: layers.group_norm(X, 2, ONES, ONES),
+    "layer_norm": lambda: layers.layer_norm(X, ONES, ONES),
     "squeeze_excitation": lambda: layers.squeeze_excitation(
         X, np.ones((3, 4, 1, 1)), np.ones(3), np.ones((4, 3, 1, 1)), ONES
     ),

@@ -19,6 +19,8 @@ from minires.layers import (
     dropout,
     flatten,
     global_avg_pool2d,
+    group_norm,
+    layer_norm,
     linear,
     max_pool2d,
     pad_shortcut,
@@ -416,6 +418,80 @@ mistakes_in(
     another_mask=lambda p: dropout(p.x, 0.4, rng=1)[1](p.dy),
     mask_reversed=lambda p: p.dy * (p.y == 0) / 0.6,
     scaled_by_p=lambda p: p.dy * (p.y != 0) / 0.4,
+)
+
+
+# Group norm and layer norm: the weight belongs inside the means --------------------------------------------------
+
+
+def norm_mistakes(groups):
+    """groups(x): an array in the shape (n, pixels, groups, channels) or (pixels, channels), and the axes of a mean."""
+
+    def parts(p, weighted=True):
+        x, axes = groups(p.x)
+        g = groups(p.inputs[1] * p.dy if weighted else p.dy)[0]
+        std = np.sqrt(x.var(axis=axes, keepdims=True) + 1e-5)
+        x_hat = (x - x.mean(axis=axes, keepdims=True)) / std
+        return g, x_hat, std, lambda values: values.mean(axis=axes, keepdims=True)
+
+    def but_dx(p, dx):
+        return p.but(0, dx.reshape(p.x.shape))
+
+    def weight_outside_the_means(p):
+        dy, x_hat, std, mean = parts(p, weighted=False)
+        dx = (dy - mean(dy) - x_hat * mean(dy * x_hat)) / std
+        return but_dx(p, p.inputs[1] * dx.reshape(p.x.shape))
+
+    def statistics_are_constants(p):
+        g, _, std, _ = parts(p)
+        return but_dx(p, g / std)
+
+    def path_through_the_mean_forgotten(p):
+        g, x_hat, std, mean = parts(p)
+        return but_dx(p, (g - x_hat * mean(g * x_hat)) / std)
+
+    def path_through_the_variance_forgotten(p):
+        g, _, std, mean = parts(p)
+        return but_dx(p, (g - mean(g)) / std)
+
+    def weight_forgotten(p):
+        dy, x_hat, std, mean = parts(p, weighted=False)
+        return but_dx(p, (dy - mean(dy) - x_hat * mean(dy * x_hat)) / std)
+
+    def dweight_of_x(p):
+        return p.but(1, (p.dy * p.x).sum(axis=(0, 1, 2)))
+
+    def dbias_of_one_image(p):
+        return p.but(2, p.dy[0].sum(axis=(0, 1)))
+
+    def of_the_batchs_channels(p):
+        """As batch norm has it."""
+        return batch_norm(p.x, None, None, *p.inputs[1:], training=True)[1](p.dy)
+
+    return {name: mistake for name, mistake in locals().items() if name not in ("groups", "parts", "but_dx")}
+
+
+NORM_INPUTS = (normal(2, 3, 2, 4), normal(4, seed=1), normal(4, seed=2))
+mistakes_in(
+    "group_norm",
+    lambda x, weight, bias: group_norm(x, 2, weight, bias),
+    *NORM_INPUTS,
+    **norm_mistakes(lambda x: (x.reshape(2, 6, 2, 2), (1, 3))),
+    of_one_group=lambda p: group_norm(p.x, 1, *p.inputs[1:])[1](p.dy),
+    of_each_channel=lambda p: group_norm(p.x, 4, *p.inputs[1:])[1](p.dy),
+    channels_dealt_out=lambda p: p.but(
+        0,
+        group_norm(p.x[..., [0, 2, 1, 3]], 2, *(v[[0, 2, 1, 3]] for v in p.inputs[1:]))[1](p.dy[..., [0, 2, 1, 3]])[0],
+    ),
+    dweight_a_group=lambda p: p.but(1, p.gradients[1].reshape(2, 2).sum(axis=1).repeat(2)),
+)
+mistakes_in(
+    "layer_norm",
+    layer_norm,
+    *NORM_INPUTS,
+    **norm_mistakes(lambda x: (x.reshape(-1, 4), (1,))),
+    over_the_whole_image=lambda p: group_norm(p.x, 1, *p.inputs[1:])[1](p.dy),
+    dweight_not_summed=lambda p: p.but(1, (p.dy * p.x)[0, 0, 0]),
 )
 
 # Squeeze and excitation, stochastic depth, scale -------------------------------------------------------------------
