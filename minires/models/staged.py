@@ -56,9 +56,15 @@ class Staged(Module):
     "Delving deep into rectifiers", equation 14), their biases as 0.
     """
 
+    conv1: Conv2d  # a Sequential of convolutions in networks that say so
+    layer1: Sequential
+    layer2: Sequential
+    layer3: Sequential
+    layer4: Sequential  # where there is a fourth
+
     def __init__(
         self,
-        stem: tuple[Module, BatchNormReLU2d],
+        stem: tuple[Any, BatchNormReLU2d],
         stages: Sequence[Module],
         channels: int,
         num_classes: int,
