@@ -27,6 +27,14 @@ OPERATIONS = {
     "linear": lambda: layers.linear(X[:, 0, 0], np.ones((3, 4))),
     "flatten": lambda: layers.flatten(X),
     "dropout": lambda: layers.dropout(X, 0.5, rng=0),
+    "group_norm": lambda: layers.group_norm(X, 2, ONES, ONES),
+    "layer_norm": lambda: layers.layer_norm(X, ONES, ONES),
+    "squeeze_excitation": lambda: layers.squeeze_excitation(
+        X, np.ones((3, 4, 1, 1)), np.ones(3), np.ones((4, 3, 1, 1)), ONES
+    ),
+    "stochastic_depth": lambda: layers.stochastic_depth(X, 0.5, rng=0),
+    "stochastic_depth, p is 0": lambda: layers.stochastic_depth(X, 0),
+    "scale": lambda: layers.scale(X, np.ones(1)),
     "add": lambda: layers.add(X, X),
     "concat": lambda: layers.concat(X, X),
     "pad_shortcut": lambda: layers.pad_shortcut(X, 6, 2),

@@ -9,9 +9,14 @@ from minires.layers.batch_norm import BatchNorm2d, batch_norm
 from minires.layers.batch_norm_relu import BatchNormReLU2d, batch_norm_relu
 from minires.layers.conv import Conv2d, conv2d
 from minires.layers.dropout import Dropout, dropout
+from minires.layers.group_norm import GroupNorm, group_norm
+from minires.layers.layer_norm import LayerNorm, layer_norm
 from minires.layers.linear import Flatten, Linear, flatten, linear
 from minires.layers.pooling import AvgPool2d, GlobalAvgPool2d, MaxPool2d, avg_pool2d, global_avg_pool2d, max_pool2d
 from minires.layers.residual import add, concat, pad_shortcut
+from minires.layers.scale import Scale, scale
+from minires.layers.squeeze_excitation import SqueezeExcitation, squeeze_excitation
+from minires.layers.stochastic_depth import StochasticDepth, stochastic_depth
 
 __all__ = [
     "AdaptiveAvgPool2d",
@@ -22,10 +27,15 @@ __all__ = [
     "Dropout",
     "Flatten",
     "GlobalAvgPool2d",
+    "GroupNorm",
+    "LayerNorm",
     "Linear",
     "MaxPool2d",
     "ReLU",
+    "Scale",
     "Sigmoid",
+    "SqueezeExcitation",
+    "StochasticDepth",
     "Tanh",
     "adaptive_avg_pool2d",
     "add",
@@ -37,10 +47,15 @@ __all__ = [
     "dropout",
     "flatten",
     "global_avg_pool2d",
+    "group_norm",
+    "layer_norm",
     "linear",
     "max_pool2d",
     "pad_shortcut",
     "relu",
+    "scale",
     "sigmoid",
+    "squeeze_excitation",
+    "stochastic_depth",
     "tanh",
 ]
