@@ -84,9 +84,14 @@ OPERATIONS = [
     Case(layers.conv2d, (_X, (4, 2, 3, 3)), options={"padding": 1, "groups": 2, "input_gradient": False}),
     Case(layers.max_pool2d, (_X,), options={"kernel_size": 2}),
     Case(layers.max_pool2d, (_X,), options={"kernel_size": 3, "stride": 2, "padding": 1}),
+    Case(layers.max_pool2d, (_X,), options={"kernel_size": 3, "stride": 2, "ceil_mode": True}),
     Case(layers.avg_pool2d, (_X,), options={"kernel_size": 2}),
+    Case(layers.avg_pool2d, (_X,), options={"kernel_size": 3, "stride": 2, "ceil_mode": True}),
+    Case(layers.avg_pool2d, (_X,), options={"kernel_size": 3, "stride": 1, "padding": 1, "count_include_pad": False}),
     Case(layers.avg_pool2d, (_X,), options={"kernel_size": (3, 2), "stride": 1, "padding": 1}),
     Case(layers.global_avg_pool2d, (_X,)),
+    Case(layers.adaptive_avg_pool2d, (_X,), options={"output_size": (4, 7)}),
+    Case(layers.adaptive_avg_pool2d, (_X,), options={"output_size": 1}),
     Case(_batch_norm, (_X, (4,), (4,), (4,), (4,)), options={"training": True}),
     Case(_batch_norm, (_X, (4,), (4,), (4,), (4,)), options={"training": False}),
     Case(_batch_norm, ((8, 4), (4,), (4,), (4,), (4,)), options={"training": True}),
@@ -125,6 +130,7 @@ OPERATIONS = [
 ]
 
 MODULES = {  # name: (what makes it, the shape of its input)
+    "AdaptiveAvgPool2d": (lambda: layers.AdaptiveAvgPool2d((4, 2)), _X),
     "AvgPool2d": (lambda: layers.AvgPool2d(2), _X),
     "BatchNorm2d": (lambda: layers.BatchNorm2d(4), _X),
     "BatchNormReLU2d": (lambda: layers.BatchNormReLU2d(4), _X),
