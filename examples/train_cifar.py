@@ -285,7 +285,17 @@ def command_line():
         parser, "--seed", "--val-split", "--limit-train", "--limit-test", "--threads", "--shards", "--timeout"
     )
     add("--out", metavar="DIR", help="folder of the run; default: runs/<time>-<model>")
-    add_arguments(parser, "--best", "--patience", "--save-every", "--precision", "--cuda-graph", "--no-progress")
+    add_arguments(
+        parser,
+        "--best",
+        "--patience",
+        "--clip-norm",
+        "--ema",
+        "--save-every",
+        "--precision",
+        "--cuda-graph",
+        "--no-progress",
+    )
     does = parser.add_mutually_exclusive_group()
     does.add_argument(
         "--resume", metavar="DIR", help="go on with the run in this folder; longer with more --epochs and --lr"

@@ -10,9 +10,9 @@ Derivations: docs/optim.md.
 """
 
 from minires.optim.adam import Adam, AdamW
-from minires.optim.clip import clip_grad_norm_
+from minires.optim.clip import clip_grad_norm_, clip_to_norm
 from minires.optim.optimizer import Optimizer
 from minires.optim.rmsprop import RMSprop
 from minires.optim.sgd import SGD
 
-__all__ = ["SGD", "Adam", "AdamW", "Optimizer", "RMSprop", "clip_grad_norm_"]
+__all__ = ["SGD", "Adam", "AdamW", "Optimizer", "RMSprop", "clip_grad_norm_", "clip_to_norm"]
