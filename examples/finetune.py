@@ -323,7 +323,17 @@ def command_line():
     add_arguments(parser, "--seed", "--val-split", "--limit-train", "--limit-test", "--device", "--threads")
     add_arguments(parser, "--shards", "--timeout")
     add("--out", metavar="DIR", help="folder of the run; default: runs/<time>-finetune")
-    add_arguments(parser, "--best", "--patience", "--save-every", "--precision", "--cuda-graph", "--no-progress")
+    add_arguments(
+        parser,
+        "--best",
+        "--patience",
+        "--clip-norm",
+        "--ema",
+        "--save-every",
+        "--precision",
+        "--cuda-graph",
+        "--no-progress",
+    )
     add("--resume", metavar="DIR", help="go on with the run in this folder; longer with more --epochs and --lr")
     add_weights_arguments(parser)
     return parser

@@ -31,6 +31,8 @@ SINCE_THEN = {
     "precision": "float32",
     "shards": 1,
     "timeout": 1800.0,
+    "ema": None,
+    "clip_norm": None,
 }
 _CONFIG: dict[str, Any] = {
     "settings": dict,
