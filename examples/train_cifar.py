@@ -31,6 +31,7 @@ from minires import backend, data, models, optim, pretrained
 from minires.cli import finding, legs, runs
 from minires.cli.console import Parser, evaluation_table, fail, one_of
 from minires.cli.saved import Script
+from minires.cli.segments import recompute_as_asked
 from minires.cli.settings import FIRST, LAST, add_arguments, make_loaders
 from minires.cli.testing import test_figures
 from minires.cli.together import prepare_device, settle_shards
@@ -157,7 +158,8 @@ def make_optimizer(settings, model):
 def build(settings, dataset, device):
     """The network that --model names, for images of 32x32."""
     options = {"shortcut": settings["shortcut"], "small_input": True}
-    return models.build(settings["model"], len(dataset.classes), rng=settings["seed"], **options).to(device)
+    model = models.build(settings["model"], len(dataset.classes), rng=settings["seed"], **options)
+    return recompute_as_asked(settings, model).to(device)
 
 
 def train(settings, dataset, device, ranks):
@@ -285,7 +287,8 @@ def command_line():
         parser, "--seed", "--val-split", "--limit-train", "--limit-test", "--threads", "--shards", "--timeout"
     )
     add("--out", metavar="DIR", help="folder of the run; default: runs/<time>-<model>")
-    add_arguments(parser, "--best", "--patience", "--save-every", "--precision", "--cuda-graph", "--no-progress")
+    add_arguments(parser, "--best", "--patience", "--save-every", "--precision", "--cuda-graph")
+    add_arguments(parser, "--recompute", "--no-progress")
     does = parser.add_mutually_exclusive_group()
     does.add_argument(
         "--resume", metavar="DIR", help="go on with the run in this folder; longer with more --epochs and --lr"

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from minires import backend, data
+from minires.cli.segments import segments
 from minires.data.stream import Pictures
 from minires.precision import PRECISIONS, activations
 from minires.pretrained.readings import PREPROCESSINGS, VARIANTS
@@ -28,6 +29,7 @@ LAST = {
     "no_progress": False,
     "precision": "float32",
     "cuda_graph": True,
+    "recompute": None,
     "best": "accuracy",
     "patience": None,
 }
@@ -112,6 +114,12 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "--cuda-graph": {
         "action": BooleanOptionalAction,
         "help": "give a GPU all launches of a step at once; the numbers are the same; default: yes",
+    },
+    "--recompute": {
+        "type": segments,
+        "metavar": "SEGMENTS",
+        "help": "keep the inputs of so many segments and compute the rest again in the backward pass: less memory, "
+        "more time, the same numbers; sqrt: as many as take little, blocks: one for each; default: nothing twice",
     },
     "--no-progress": {"action": "store_true", "help": "no bar, only a line for each epoch"},
 }
