@@ -31,6 +31,7 @@ from minires import backend, data, models, optim, pretrained
 from minires.cli import finding, legs, runs
 from minires.cli.console import Parser, evaluation_table, fail, one_of
 from minires.cli.saved import Script
+from minires.cli.segments import recompute_as_asked
 from minires.cli.settings import FIRST, LAST, add_arguments, make_loaders
 from minires.cli.testing import test_figures
 from minires.cli.together import prepare_device, settle_shards
@@ -160,7 +161,8 @@ def make_optimizer(settings, model):
 def build(settings, dataset, device):
     """The network that --model names, for images of 32x32."""
     options = {"shortcut": settings["shortcut"], "small_input": True}
-    return models.build(settings["model"], len(dataset.classes), rng=settings["seed"], **options).to(device)
+    model = models.build(settings["model"], len(dataset.classes), rng=settings["seed"], **options)
+    return recompute_as_asked(settings, model).to(device)
 
 
 def train(settings, dataset, device, ranks):
@@ -297,6 +299,7 @@ def command_line():
         "--save-every",
         "--precision",
         "--cuda-graph",
+        "--recompute",
         "--no-progress",
     )
     does = parser.add_mutually_exclusive_group()

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from minires import backend, data
+from minires.cli.segments import segments
 from minires.data.stream import Pictures
 from minires.ema import check_decay
 from minires.precision import PRECISIONS, activations
@@ -29,6 +30,7 @@ LAST = {
     "no_progress": False,
     "precision": "float32",
     "cuda_graph": True,
+    "recompute": None,
     "best": "accuracy",
     "patience": None,
     "ema": None,
@@ -125,6 +127,12 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
         "type": float,
         "metavar": "DECAY",
         "help": "keep a moving average of the weights, which is what is tested; 0.999 is usual; default: none",
+    },
+    "--recompute": {
+        "type": segments,
+        "metavar": "SEGMENTS",
+        "help": "keep the inputs of so many segments and compute the rest again in the backward pass: less memory, "
+        "more time, the same numbers; sqrt: as many as take little, blocks: one for each; default: nothing twice",
     },
     "--no-progress": {"action": "store_true", "help": "no bar, only a line for each epoch"},
 }
