@@ -75,11 +75,23 @@ OPERATIONS = [
     Case(layers.conv2d, (_X, (2, 4, 5, 5)), options={"padding": (0, 4)}),
     Case(layers.conv2d, (_X, (7, 4, 3, 3), (7,)), options={"padding": 1, "input_gradient": False}),
     Case(layers.conv2d, (_X, (7, 4, 2, 3)), options={"stride": 2, "input_gradient": False}),
+    Case(layers.conv2d, (_X, (7, 4, 3, 3), (7,)), options={"padding": (2, 3), "dilation": (2, 3)}),
+    Case(layers.conv2d, (_X, (7, 4, 2, 3)), options={"stride": 2, "padding": 2, "dilation": 2}),
+    Case(layers.conv2d, (_X, (6, 2, 3, 3), (6,)), options={"padding": 1, "groups": 2}),
+    Case(layers.conv2d, (_X, (4, 1, 3, 3), (4,)), options={"stride": 2, "padding": 1, "groups": 4}),
+    Case(layers.conv2d, (_X, (8, 1, 3, 2)), options={"padding": 1, "dilation": (1, 2), "groups": 4}),
+    Case(layers.conv2d, (_X, (6, 2, 1, 1)), options={"groups": 2}),
+    Case(layers.conv2d, (_X, (4, 2, 3, 3)), options={"padding": 1, "groups": 2, "input_gradient": False}),
     Case(layers.max_pool2d, (_X,), options={"kernel_size": 2}),
     Case(layers.max_pool2d, (_X,), options={"kernel_size": 3, "stride": 2, "padding": 1}),
+    Case(layers.max_pool2d, (_X,), options={"kernel_size": 3, "stride": 2, "ceil_mode": True}),
     Case(layers.avg_pool2d, (_X,), options={"kernel_size": 2}),
+    Case(layers.avg_pool2d, (_X,), options={"kernel_size": 3, "stride": 2, "ceil_mode": True}),
+    Case(layers.avg_pool2d, (_X,), options={"kernel_size": 3, "stride": 1, "padding": 1, "count_include_pad": False}),
     Case(layers.avg_pool2d, (_X,), options={"kernel_size": (3, 2), "stride": 1, "padding": 1}),
     Case(layers.global_avg_pool2d, (_X,)),
+    Case(layers.adaptive_avg_pool2d, (_X,), options={"output_size": (4, 7)}),
+    Case(layers.adaptive_avg_pool2d, (_X,), options={"output_size": 1}),
     Case(_batch_norm, (_X, (4,), (4,), (4,), (4,)), options={"training": True}),
     Case(_batch_norm, (_X, (4,), (4,), (4,), (4,)), options={"training": False}),
     Case(_batch_norm, ((8, 4), (4,), (4,), (4,), (4,)), options={"training": True}),
@@ -118,6 +130,7 @@ OPERATIONS = [
 ]
 
 MODULES = {  # name: (what makes it, the shape of its input)
+    "AdaptiveAvgPool2d": (lambda: layers.AdaptiveAvgPool2d((4, 2)), _X),
     "AvgPool2d": (lambda: layers.AvgPool2d(2), _X),
     "BatchNorm2d": (lambda: layers.BatchNorm2d(4), _X),
     "BatchNormReLU2d": (lambda: layers.BatchNormReLU2d(4), _X),
@@ -150,6 +163,8 @@ OPTIMIZERS = {
     "Adam": lambda params: optim.Adam(params, 1e-3, weight_decay=1e-3),
     "AdamW": lambda params: optim.AdamW(params, 1e-3, decay_bias_and_norm=False),
     "RMSprop": lambda params: optim.RMSprop(params, 1e-3, momentum=0.9, centered=True),
+    "LARS": lambda params: optim.LARS(params, 1.0, weight_decay=1e-3, l1=1e-3),
+    "LAMB": lambda params: optim.LAMB(params, 1e-3, weight_decay=1e-3),
 }
 
 

@@ -4,6 +4,7 @@ Activations are (N, H, W, C); parameters have PyTorch's names and shapes.
 """
 
 from minires.layers.activations import ReLU, Sigmoid, Tanh, relu, sigmoid, tanh
+from minires.layers.adaptive_pooling import AdaptiveAvgPool2d, adaptive_avg_pool2d
 from minires.layers.batch_norm import BatchNorm2d, batch_norm
 from minires.layers.batch_norm_relu import BatchNormReLU2d, batch_norm_relu
 from minires.layers.conv import Conv2d, conv2d
@@ -18,6 +19,7 @@ from minires.layers.squeeze_excitation import SqueezeExcitation, squeeze_excitat
 from minires.layers.stochastic_depth import StochasticDepth, stochastic_depth
 
 __all__ = [
+    "AdaptiveAvgPool2d",
     "AvgPool2d",
     "BatchNorm2d",
     "BatchNormReLU2d",
@@ -35,6 +37,7 @@ __all__ = [
     "SqueezeExcitation",
     "StochasticDepth",
     "Tanh",
+    "adaptive_avg_pool2d",
     "add",
     "avg_pool2d",
     "batch_norm",

@@ -64,6 +64,15 @@ def check_sizes(layer: str, **sizes: int) -> None:
             raise ValueError(f"{layer}: {name} must be at least 1, got {size}")
 
 
+def check_groups(layer: str, groups: int, **channels: int) -> None:
+    """Groups must be a whole number, at least 1, that divides each number of channels."""
+    if not isinstance(groups, (int, np.integer)) or isinstance(groups, bool) or groups < 1:
+        raise ValueError(f"{layer}: groups must be a whole number, at least 1, got {groups!r}")
+    for name, count in channels.items():
+        if count % groups:
+            raise ValueError(f"{layer}: {name} is {count}, which {groups} groups do not divide: give another groups")
+
+
 def check_number(layer: str, name: str, value: Any, least: float, most: float) -> None:
     """It must be a number from least to most."""
     if (

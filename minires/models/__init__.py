@@ -1,13 +1,14 @@
 """The networks, by name."""
 
+import inspect
 import re
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 from minires.layers import BatchNorm2d, BatchNormReLU2d
 from minires.models.fold import fold
 from minires.models.imagenet import ImageNetResNet, resnet18, resnet34, resnet50, resnet101, resnet152
+from minires.models.preact import PreActResNet, preact_resnet110, preact_resnet164, preact_resnet1001
 from minires.models.resnet import (
     ResNet,
     plain8,
@@ -23,7 +24,12 @@ from minires.models.resnet import (
     resnet56,
     resnet110,
 )
+from minires.models.resnet_d import resnet50d
+from minires.models.resnext import CifarResNeXt, ResNeXt, resnext29_8x64d, resnext50_32x4d, resnext101_32x8d
+from minires.models.rezero import rezero_resnet20
+from minires.models.seresnet import seresnet50
 from minires.models.simple_cnn import SimpleCNN, simple_cnn
+from minires.models.wide_resnet import wide_resnet28_10, wide_resnet50_2
 from minires.module import Module
 from minires.names import unknown
 from minires.types import Rng
@@ -31,9 +37,27 @@ from minires.types import Rng
 RESNETS = (resnet8, resnet20, resnet32, resnet44, resnet56, resnet110)
 PLAIN = (plain8, plain20, plain32, plain44, plain56, plain110)
 IMAGENET = (resnet18, resnet34, resnet50, resnet101, resnet152)
-MODELS = {function.__name__: function for function in (*RESNETS, *PLAIN, simple_cnn, *IMAGENET)}
+PREACT = (preact_resnet110, preact_resnet164, preact_resnet1001)
+WIDE = (wide_resnet28_10, wide_resnet50_2)
+RESNEXT = (resnext29_8x64d, resnext50_32x4d, resnext101_32x8d)
+OTHERS = (seresnet50, resnet50d, rezero_resnet20)
+MODELS: dict[str, Callable[..., Module]] = {
+    function.__name__: function
+    for function in (*RESNETS, *PLAIN, simple_cnn, *IMAGENET, *PREACT, *WIDE, *RESNEXT, *OTHERS)
+}
 
-__all__ = ["MODELS", "ImageNetResNet", "ResNet", "SimpleCNN", "build", "fold", *MODELS]
+__all__ = [
+    "MODELS",
+    "CifarResNeXt",
+    "ImageNetResNet",
+    "PreActResNet",
+    "ResNeXt",
+    "ResNet",
+    "SimpleCNN",
+    "build",
+    "fold",
+    *MODELS,
+]
 
 
 def build(
@@ -48,17 +72,17 @@ def build(
 ) -> Module:
     """The model of this name: one of MODELS, or resnetN for CIFAR with another N = 6n + 2.
 
-    Only the resnets for CIFAR have a `shortcut`, only those for ImageNet `small_input`, `variant` and `maxpool`.
-    eps: of every batch norm; None: the network's own, 1e-5 (1.001e-5 of variant "keras").
+    shortcut, small_input, variant and maxpool go to the networks whose function takes them; `help(MODELS[name])` says
+    which these are.
+    eps: of every batch norm; None: the network's own, such as 1e-5 (1.001e-5 of variant "keras").
     Raises ValueError with the nearest name for an unknown one.
     """
     if name not in MODELS and _other_depth(name) is None:
         raise ValueError(unknown("model", name, MODELS))
     make: Callable[..., Module] = MODELS.get(name) or partial(ResNet, _other_depth(name))
-    options: dict[str, Any] = {"shortcut": shortcut} if name not in MODELS or make in RESNETS else {}
-    if make in IMAGENET:
-        options |= {"small_input": small_input, "variant": variant, "maxpool": maxpool}
-    model = make(num_classes=num_classes, rng=rng, **options)
+    given = {"shortcut": shortcut, "small_input": small_input, "variant": variant, "maxpool": maxpool}
+    known = inspect.signature(make).parameters
+    model = make(num_classes=num_classes, rng=rng, **{key: given[key] for key in given if key in known})
     for module in model.modules():
         if eps is not None and isinstance(module, (BatchNorm2d, BatchNormReLU2d)):
             module.eps = float(eps)

@@ -49,7 +49,7 @@ class BasicBlock(Module):
         self.conv1 = Conv2d(in_channels, out_channels, 3, stride, padding=1, bias=False, rng=rng)
         self.bn1 = BatchNormReLU2d(out_channels)  # with the ReLU after it
         self.conv2 = Conv2d(out_channels, out_channels, 3, 1, padding=1, bias=False, rng=rng)
-        self.bn2 = BatchNormReLU2d(out_channels)  # with the sum and the ReLU after it
+        self.bn2: BatchNorm2d = BatchNormReLU2d(out_channels)  # with the sum and the ReLU after it
         self.kind, self.stride, self.out_channels = shortcut, stride, out_channels
         self.changes_shape = stride != 1 or in_channels != out_channels
         if shortcut == "B" and self.changes_shape:
@@ -84,24 +84,34 @@ class BasicBlock(Module):
 class Bottleneck(Module):
     """y = relu(F(x) + shortcut(x)),  F = bn3 . conv3 . relu . bn2 . conv2 . relu . bn1 . conv1.
 
-    conv1 (1x1) leads to `channels`, conv2 (3x3) works there, conv3 (1x1) leads to 4 * channels. The shortcut is the
-    identity, or a 1x1 convolution and batch norm where the shape changes.
+    conv1 (1x1) leads to `width` channels, None for `channels`, conv2 (3x3, in `groups` groups) works there, conv3 (1x1)
+    leads to 4 * channels. The shortcut is the identity, or a 1x1 convolution and batch norm where the shape changes.
     variant "torchvision": the stride is conv2's.   "v1": it is conv1's, as in the first published weights (Caffe).
     "keras": it is conv1's, convolutions have biases, KERAS_NORM.
-    Source: He et al. 2015, figure 5; the stride in conv2: torchvision, "ResNet v1.5".
+    Source: He et al. 2015, figure 5; the stride in conv2: torchvision, "ResNet v1.5"; width and groups: Zagoruyko and
+    Komodakis 2016, section 2; Xie et al. 2017, figure 3c.
     """
 
-    def __init__(self, in_channels: int, channels: int, stride: int, variant: str, rng: Rng) -> None:
-        keras, out_channels = variant == "keras", 4 * channels
+    def __init__(
+        self,
+        in_channels: int,
+        channels: int,
+        stride: int,
+        variant: str,
+        rng: Rng,
+        width: int | None = None,
+        groups: int = 1,
+    ) -> None:
+        keras, out_channels, width = variant == "keras", 4 * channels, width or channels
         strides = (1, stride) if variant == "torchvision" else (stride, 1)
         options: dict[str, Any] = {"bias": keras, "rng": rng}
         norm = KERAS_NORM if keras else {}
-        self.conv1 = Conv2d(in_channels, channels, 1, strides[0], **options)
-        self.bn1 = BatchNormReLU2d(channels, **norm)  # with the ReLU after it
-        self.conv2 = Conv2d(channels, channels, 3, strides[1], padding=1, **options)
-        self.bn2 = BatchNormReLU2d(channels, **norm)
-        self.conv3 = Conv2d(channels, out_channels, 1, **options)
-        self.bn3 = BatchNormReLU2d(out_channels, **norm)  # with the sum and the ReLU after it
+        self.conv1 = Conv2d(in_channels, width, 1, strides[0], **options)
+        self.bn1 = BatchNormReLU2d(width, **norm)  # with the ReLU after it
+        self.conv2 = Conv2d(width, width, 3, strides[1], padding=1, groups=groups, **options)
+        self.bn2 = BatchNormReLU2d(width, **norm)
+        self.conv3 = Conv2d(width, out_channels, 1, **options)
+        self.bn3: BatchNorm2d = BatchNormReLU2d(out_channels, **norm)  # with the sum and the ReLU after it
         self.changes_shape = stride != 1 or in_channels != out_channels
         if self.changes_shape:
             self.downsample = Sequential(
@@ -125,6 +135,13 @@ class Bottleneck(Module):
             return dx
 
         return y, backward
+
+
+class Identity(Module):
+    """y = x."""
+
+    def forward(self, x: Array) -> tuple[Array, Backward]:
+        return x, lambda dy: dy
 
 
 def initialise_convolutions(model: Module, rng: np.random.Generator) -> None:
