@@ -51,7 +51,7 @@ class BasicBlock(Module):
         self.conv1 = Conv2d(in_channels, out_channels, 3, stride, padding=1, bias=False, rng=rng)
         self.bn1 = BatchNormReLU2d(out_channels)  # with the ReLU after it
         self.conv2 = Conv2d(out_channels, out_channels, 3, 1, padding=1, bias=False, rng=rng)
-        self.bn2 = BatchNormReLU2d(out_channels)  # with the sum and the ReLU after it
+        self.bn2: BatchNorm2d = BatchNormReLU2d(out_channels)  # with the sum and the ReLU after it
         self.kind, self.stride, self.out_channels = shortcut, stride, out_channels
         self.changes_shape = stride != 1 or in_channels != out_channels
         if shortcut == "B" and self.changes_shape:
@@ -110,12 +110,10 @@ class Bottleneck(Module):
         norm = KERAS_NORM if keras else {}
         self.conv1 = Conv2d(in_channels, width, 1, strides[0], **options)
         self.bn1 = BatchNormReLU2d(width, **norm)  # with the ReLU after it
-        self.conv2 = Conv2d(
-            width, width, 3, strides[1], padding=1, **({"groups": groups} if groups > 1 else {}), **options
-        )
+        self.conv2 = Conv2d(width, width, 3, strides[1], padding=1, groups=groups, **options)
         self.bn2 = BatchNormReLU2d(width, **norm)
         self.conv3 = Conv2d(width, out_channels, 1, **options)
-        self.bn3 = BatchNormReLU2d(out_channels, **norm)  # with the sum and the ReLU after it
+        self.bn3: BatchNorm2d = BatchNormReLU2d(out_channels, **norm)  # with the sum and the ReLU after it
         self.changes_shape = stride != 1 or in_channels != out_channels
         if self.changes_shape:
             self.downsample = Sequential(
