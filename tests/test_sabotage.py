@@ -10,6 +10,7 @@ import pytest
 from minires.backend import col2im
 from minires.gradcheck import GradcheckError, gradcheck
 from minires.layers import (
+    adaptive_avg_pool2d,
     add,
     avg_pool2d,
     batch_norm,
@@ -18,15 +19,19 @@ from minires.layers import (
     conv2d,
     dropout,
     flatten,
+    gelu,
     global_avg_pool2d,
     group_norm,
+    hardswish,
     layer_norm,
+    leaky_relu,
     linear,
     max_pool2d,
     pad_shortcut,
     relu,
     scale,
     sigmoid,
+    silu,
     squeeze_excitation,
     stochastic_depth,
     tanh,
@@ -316,6 +321,59 @@ mistakes_in(
     sigmoids=lambda p: p.dy * p.y * (1 - p.y),
 )
 
+
+def silus_gate(x):
+    return sigmoid(x)[0]
+
+
+mistakes_in(
+    "leaky_relu",
+    lambda x: leaky_relu(x, 0.1),
+    distinct(3, 14),
+    relus=lambda p: p.dy * (p.y > 0),
+    slope_squared=lambda p: p.dy * np.where(p.y > 0, 1, 0.01),
+    sides_swapped=lambda p: p.dy * np.where(p.y > 0, 0.1, 1),
+    slope_added=lambda p: p.dy * ((p.y > 0) + 0.1),
+    sign_of_dy=lambda p: np.where(p.dy > 0, p.dy, 0.1 * p.dy),
+)
+mistakes_in(
+    "silu",
+    silu,
+    normal(3, 4),
+    gate_alone=lambda p: p.dy * silus_gate(p.x),
+    gate_and_no_slope_of_x=lambda p: p.dy * p.x * silus_gate(p.x) * (1 - silus_gate(p.x)),
+    sigmoids=lambda p: p.dy * silus_gate(p.x) * (1 - silus_gate(p.x)),
+    in_y=lambda p: p.dy * silus_gate(p.x) * (1 + p.y * (1 - silus_gate(p.x))),
+    plus=lambda p: p.dy * silus_gate(p.x) * (1 + p.x * (1 + silus_gate(p.x))),
+)
+mistakes_in(
+    "gelu",
+    gelu,
+    normal(3, 4),
+    gate_alone=lambda p: p.dy * p.y / p.x,
+    density_without_its_constant=lambda p: p.dy * (p.y / p.x + p.x * np.exp(-p.x * p.x / 2)),
+    density_not_halved=lambda p: p.dy * (p.y / p.x + p.x * np.exp(-p.x * p.x) / np.sqrt(2 * np.pi)),
+    the_other_kinds=lambda p: gelu(p.x, "tanh")[1](p.dy),
+)
+mistakes_in(
+    "gelu, tanh",
+    lambda x: gelu(x, "tanh"),
+    normal(3, 4),
+    the_other_kinds=lambda p: gelu(p.x)[1](p.dy),
+    gate_alone=lambda p: p.dy * p.y / p.x,
+    inner_slope_forgotten=lambda p: p.dy * (p.y / p.x + p.x * 2 * (p.y / p.x) * (1 - p.y / p.x)),
+)
+mistakes_in(
+    "hardswish",
+    hardswish,
+    np.array([-4.0, -2.5, -1.0, 0.5, 2.0, 3.5, 5.0]),
+    gate_alone=lambda p: p.dy * np.clip(p.x + 3, 0, 6) / 6,
+    never_shut=lambda p: p.dy * np.where(p.x < 3, p.x / 3 + 0.5, 1),
+    never_open=lambda p: p.dy * np.where(p.x > -3, p.x / 3 + 0.5, 0),
+    sixths=lambda p: p.dy * np.where(np.abs(p.x) < 3, p.x / 6 + 0.5, p.x > 0),
+    smooth=lambda p: silu(p.x)[1](p.dy),
+)
+
 # Pooling --------------------------------------------------------------------------------------------------------
 
 
@@ -372,6 +430,47 @@ mistakes_in(
     ),
     shifted_by_the_padding=lambda p: np.roll(p.dx, (1, 1), axis=(1, 2)),
     overlap_not_added=lambda p: p.dy.repeat(2, axis=1).repeat(2, axis=2)[:, 1:, 1:] / 9,
+)
+mistakes_in(
+    "max_pool2d, rounded up",
+    lambda x: max_pool2d(x, 3, 2, ceil_mode=True),
+    distinct(2, 6, 6, 2),
+    last_windows_forgotten=lambda p: np.pad(
+        max_pool2d(p.x[:, :5, :5], 3, 2)[1](p.dy[:, :2, :2]), ((0, 0), (0, 1), (0, 1), (0, 0))
+    ),
+    last_windows_moved_inside=lambda p: max_pool2d(p.x, 3, 2, ceil_mode=True)[1](np.roll(p.dy, 1, axis=1)),
+    shared_like_a_mean=lambda p: avg_pool2d(p.x, 3, 2, ceil_mode=True)[1](p.dy),
+)
+mistakes_in(
+    "avg_pool2d, rounded up",
+    lambda x: avg_pool2d(x, 3, 2, ceil_mode=True),
+    normal(2, 6, 6, 2),
+    whole_windows_counted=lambda p: avg_pool2d(np.pad(p.x, ((0, 0), (0, 1), (0, 1), (0, 0))), 3, 2)[1](p.dy)[:, :6, :6],
+    last_windows_forgotten=lambda p: np.pad(
+        avg_pool2d(p.x[:, :5, :5], 3, 2)[1](p.dy[:, :2, :2]), ((0, 0), (0, 1), (0, 1), (0, 0))
+    ),
+    cut_in_rows_alone=lambda p: avg_pool2d(np.pad(p.x, ((0, 0), (0, 0), (0, 1), (0, 0))), 3, 2, ceil_mode=True)[1](
+        p.dy
+    )[:, :, :6],
+)
+mistakes_in(
+    "avg_pool2d, border not counted",
+    lambda x: avg_pool2d(x, 3, 2, 1, count_include_pad=False),
+    normal(2, 5, 5, 2),
+    border_counted=lambda p: avg_pool2d(p.x, 3, 2, 1)[1](p.dy),
+    divided_twice=lambda p: avg_pool2d(p.x, 3, 2, 1, count_include_pad=False)[1](p.dy / 9),
+    corners_as_edges=lambda p: avg_pool2d(p.x, 3, 2, 1)[1](p.dy * 1.5),
+)
+mistakes_in(
+    "adaptive_avg_pool2d",
+    lambda x: adaptive_avg_pool2d(x, (3, 2)),
+    normal(2, 5, 4, 2),
+    not_divided=lambda p: adaptive_avg_pool2d(p.x, (3, 2))[1](p.dy * 4),
+    windows_that_do_not_overlap=lambda p: np.repeat(np.repeat(p.dy, (2, 2, 1), 1), 2, 2) / 4,
+    one_size_for_all=lambda p: adaptive_avg_pool2d(p.x, (3, 2))[1](
+        p.dy * np.array([1, 1.5, 1])[:, None, None]  # as if every window had 2 rows: the middle one has 3
+    ),
+    to_one_pixel=lambda p: p.dx * (np.arange(5) % 2 == 0)[:, None, None] * 2,
 )
 mistakes_in(
     "global_avg_pool2d",

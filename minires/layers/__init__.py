@@ -9,6 +9,7 @@ from minires.layers.batch_norm import BatchNorm2d, batch_norm
 from minires.layers.batch_norm_relu import BatchNormReLU2d, batch_norm_relu
 from minires.layers.conv import Conv2d, conv2d
 from minires.layers.dropout import Dropout, dropout
+from minires.layers.gated_activations import GELU, Hardswish, LeakyReLU, SiLU, gelu, hardswish, leaky_relu, silu
 from minires.layers.group_norm import GroupNorm, group_norm
 from minires.layers.layer_norm import LayerNorm, layer_norm
 from minires.layers.linear import Flatten, Linear, flatten, linear
@@ -19,6 +20,7 @@ from minires.layers.squeeze_excitation import SqueezeExcitation, squeeze_excitat
 from minires.layers.stochastic_depth import StochasticDepth, stochastic_depth
 
 __all__ = [
+    "GELU",
     "AdaptiveAvgPool2d",
     "AvgPool2d",
     "BatchNorm2d",
@@ -28,11 +30,14 @@ __all__ = [
     "Flatten",
     "GlobalAvgPool2d",
     "GroupNorm",
+    "Hardswish",
     "LayerNorm",
+    "LeakyReLU",
     "Linear",
     "MaxPool2d",
     "ReLU",
     "Scale",
+    "SiLU",
     "Sigmoid",
     "SqueezeExcitation",
     "StochasticDepth",
@@ -46,15 +51,19 @@ __all__ = [
     "conv2d",
     "dropout",
     "flatten",
+    "gelu",
     "global_avg_pool2d",
     "group_norm",
+    "hardswish",
     "layer_norm",
+    "leaky_relu",
     "linear",
     "max_pool2d",
     "pad_shortcut",
     "relu",
     "scale",
     "sigmoid",
+    "silu",
     "squeeze_excitation",
     "stochastic_depth",
     "tanh",
