@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from minires.layers import BatchNorm2d, BatchNormReLU2d, Conv2d, add, pad_shortcut
+from minires.backend import array_module
+from minires.layers import BatchNorm2d, BatchNormReLU2d, Conv2d, Linear, add, pad_shortcut
+from minires.layers.checks import check_gradient, check_image
 from minires.module import Module
 from minires.sequential import Sequential, call
 from minires.types import Array, Backward, Rng
@@ -152,3 +154,40 @@ def initialise_convolutions(model: Module, rng: np.random.Generator) -> None:
             module.weight.data = rng.normal(0, math.sqrt(2 / (O * KH * KW)), module.weight.shape).astype(np.float32)
             if module.bias is not None:
                 module.bias.data = np.zeros_like(module.bias.data)
+
+
+def initialise_linear(module: Linear, rng: np.random.Generator, std: float) -> None:
+    """Weights become normal numbers of this standard deviation, the bias 0."""
+    module.weight.data = rng.normal(0, std, module.weight.shape).astype(np.float32)
+    if module.bias is not None:
+        module.bias.data = np.zeros_like(module.bias.data)
+
+
+def seed_of(rng: np.random.Generator) -> int:
+    """A seed for a module that draws numbers in training: its stream is its own, and not that of the weights."""
+    return int(rng.integers(2**63))
+
+
+def named(modules: dict[str, Module]) -> Sequential:
+    """A Sequential of modules under these names: those of PyTorch, which counts ReLU, too, or says what they are."""
+    sequence = Sequential()
+    for name, module in modules.items():
+        setattr(sequence, name, module)
+    return sequence
+
+
+def flatten_channels_first(x: Array) -> tuple[Array, Backward]:
+    """y[n, (c * H + h) * W + w] = x[n, h, w, c]:  (N, H, W, C) -> (N, C * H * W), in the order of NCHW.
+
+    For weights (O, C * H * W) that were learned on images (N, C, H, W). Returns y and backward(dy) -> dx, the same
+    numbers in the shape of x.
+    """
+    check_image("flatten_channels_first", x)
+    xp, (N, H, W, C), dtype = array_module(x), x.shape, x.dtype
+    y = xp.ascontiguousarray(x.transpose(0, 3, 1, 2)).reshape(N, -1)  # (N, H, W, C) -> (N, C, H, W) -> (N, C*H*W)
+
+    def backward(dy):
+        check_gradient("flatten_channels_first", dy, (N, C * H * W), dtype)
+        return xp.ascontiguousarray(dy.reshape(N, C, H, W).transpose(0, 2, 3, 1))
+
+    return y, backward

@@ -15,6 +15,7 @@ from minires.exercises.exercise import Exercise
 from minires.exercises.generate import backward_body, source, with_backward
 from minires.exercises.mistakes import (
     batch_norm,
+    family,
     gates,
     group_norm,
     images,
@@ -37,6 +38,7 @@ MISTAKES: dict[str, list[Mistake]] = {
     **residual.MISTAKES,
     **shards.MISTAKES,
     **group_norm.MISTAKES,
+    **family.MISTAKES,
     **gates.MISTAKES,
 }
 
