@@ -18,8 +18,7 @@ import numpy as np
 from minires import layers
 from minires.backend import device_of, to_device
 from minires.forks import Locked
-from minires.inspection.summary import is_layer
-from minires.inspection.watching import Call, watching
+from minires.inspection.watching import Call, is_layer, watching
 from minires.modes import evaluating
 from minires.module import Module
 

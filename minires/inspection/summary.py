@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from minires.backend import device_of, to_device
-from minires.inspection.watching import watching
+from minires.inspection.watching import is_layer, watching
 from minires.layers import Conv2d, Linear, SqueezeExcitation
 from minires.modes import evaluating
 from minires.module import Module
@@ -49,15 +49,10 @@ def _rows_of(model, input_shape):
     return [(call.name or type(call.module).__name__, call.y.shape[1:], *_cost(call.module, call.y)) for call in calls]
 
 
-def is_layer(module: Module) -> bool:
-    """Whether a module is one of minires.layers, or another one without modules inside."""
-    return type(module).__module__.startswith("minires.layers.") or not list(module.children())
-
-
 def _cost(module, y):
     parameters = sum(parameter.size for parameter in module.parameters())
-    if isinstance(module, SqueezeExcitation):
-        return parameters, module.fc1.weight.size + module.fc2.weight.size  # of one pixel, the means
     if isinstance(module, (Conv2d, Linear)):
         return parameters, math.prod(y.shape[1:-1]) * module.weight.size
+    if isinstance(module, SqueezeExcitation):  # its convolutions are of images of one pixel
+        return parameters, module.fc1.weight.size + module.fc2.weight.size
     return parameters, 0
