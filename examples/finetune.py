@@ -318,7 +318,7 @@ def command_line():
     add("--lr", type=float, metavar="X", help="learning rate, the highest of the schedule; default: 0.02")
     add("--schedule", choices=legs.KINDS, help="default: cosine, from --lr down to 0")
     add("--weight-decay", type=float, metavar="X", help="default: 5e-4")
-    add_arguments(parser, "--label-smoothing")
+    add_arguments(parser, "--label-smoothing", "--mixup", "--cutmix")
     add("--augment", action=argparse.BooleanOptionalAction, help="pad, crop and flip training images (default)")
     add_arguments(parser, "--seed", "--val-split", "--limit-train", "--limit-test", "--device", "--threads")
     add_arguments(parser, "--shards", "--timeout")

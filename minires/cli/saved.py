@@ -33,6 +33,8 @@ SINCE_THEN = {
     "timeout": 1800.0,
     "ema": None,
     "clip_norm": None,
+    "mixup": None,
+    "cutmix": None,
 }
 _CONFIG: dict[str, Any] = {
     "settings": dict,

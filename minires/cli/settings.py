@@ -33,6 +33,8 @@ LAST = {
     "patience": None,
     "ema": None,
     "clip_norm": None,
+    "mixup": None,
+    "cutmix": None,
 }
 FROM_ONE: tuple[str, ...] = ("batch_size", "epochs", "iterations", "save_every", "threads", "limit_train")
 FROM_ONE += ("limit_test", "patience", "shards")
@@ -116,6 +118,16 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
         "action": BooleanOptionalAction,
         "help": "give a GPU all launches of a step at once; the numbers are the same; default: yes",
     },
+    "--mixup": {
+        "type": float,
+        "metavar": "ALPHA",
+        "help": "mix images with others of their batch, and their labels alike; 0.2 is usual; default: none",
+    },
+    "--cutmix": {
+        "type": float,
+        "metavar": "ALPHA",
+        "help": "put a piece of another image of the batch into each; 1 is usual; default: none; a batch has this or mixup",
+    },
     "--clip-norm": {
         "type": float,
         "metavar": "X",
@@ -157,6 +169,9 @@ def check_settings(settings: Mapping[str, Any]) -> None:
         raise ValueError(f"--seed must be at least 0, got {settings['seed']}")
     if not 0 <= settings["label_smoothing"] <= 1:
         raise ValueError(f"--label-smoothing must be a number from 0 to 1, got {settings['label_smoothing']}")
+    for name in ("mixup", "cutmix"):
+        if settings[name] is not None and not 0 < settings[name] < math.inf:
+            raise ValueError(f"--{name} must be a number above 0, got {settings[name]}: leave it out to mix nothing")
     if settings["clip_norm"] is not None and not 0 < settings["clip_norm"] < math.inf:
         raise ValueError(f"--clip-norm must be a number above 0, got {settings['clip_norm']}: 1 is usual")
     if settings["ema"] is not None:
@@ -189,12 +204,19 @@ def make_loaders(
     augment = data.Augment(padding if usual else 0, usual, cutout) if usual or cutout else None
     plain: dict[str, Any] = {"mean": mean, "std": std, "device": device}
     drawn: dict[str, Any] = {"augment": augment, "shuffle": True, "seed": settings["seed"]}
+    drawn |= {"mix": _mix(settings, len(dataset.classes))}
     drawn |= {"balanced": settings.get("balance") == "sampling", "least_last": 2 * (settings.get("shards") or 1)}
     return (
         data.Loader(train[0], train[1], settings["batch_size"], **drawn, **plain),
         data.Loader(val[0], val[1], test_size, **plain) if len(val[1]) else None,
         data.Loader(test[0], test[1], test_size, **plain),
     )
+
+
+def _mix(settings, classes):
+    """The Mix that the settings ask for, or None."""
+    alphas = {name: settings.get(name) or 0.0 for name in ("mixup", "cutmix")}
+    return data.Mix(classes, **alphas) if any(alphas.values()) else None
 
 
 def _parts(dataset, settings, measure):

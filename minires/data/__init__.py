@@ -14,6 +14,7 @@ from minires.data.dataset import Dataset, DatasetError, DatasetUnavailable, chan
 from minires.data.download import find_cifar10
 from minires.data.load import DATASETS, load
 from minires.data.loader import Loader
+from minires.data.mix import Mix, cutmix, mixup
 from minires.data.synthetic import make_synthetic
 
 __all__ = [
@@ -27,13 +28,16 @@ __all__ = [
     "DatasetError",
     "DatasetUnavailable",
     "Loader",
+    "Mix",
     "channel_mean_std",
+    "cutmix",
     "cutout",
     "find_cifar10",
     "flip",
     "limit",
     "load",
     "make_synthetic",
+    "mixup",
     "normalize",
     "pad_and_crop",
     "read_cifar",
