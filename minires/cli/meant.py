@@ -96,6 +96,8 @@ MEANINGS = {  # what other programs call it: what does it here; of several the f
     "grad-clip": ["--clip-norm"],
     "gradient-clip-val": ["--clip-norm"],
     "max-grad-norm": ["--clip-norm"],
+    "reprob": ["--random-erasing"],
+    "random-erase": ["--random-erasing"],
     "mixup-alpha": ["--mixup"],
     "cutmix-alpha": ["--cutmix"],
     "ema-decay": ["--ema"],

@@ -35,6 +35,7 @@ SINCE_THEN = {
     "clip_norm": None,
     "mixup": None,
     "cutmix": None,
+    "random_erasing": 0.0,
 }
 _CONFIG: dict[str, Any] = {
     "settings": dict,

@@ -35,6 +35,7 @@ LAST = {
     "clip_norm": None,
     "mixup": None,
     "cutmix": None,
+    "random_erasing": 0.0,
 }
 FROM_ONE: tuple[str, ...] = ("batch_size", "epochs", "iterations", "save_every", "threads", "limit_train")
 FROM_ONE += ("limit_test", "patience", "shards")
@@ -126,7 +127,12 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "--cutmix": {
         "type": float,
         "metavar": "ALPHA",
-        "help": "put a piece of another image of the batch into each; 1 is usual; default: none; a batch has this or mixup",
+        "help": "put a piece of another image of the batch into each; 1 is usual; default: none",
+    },
+    "--random-erasing": {
+        "type": float,
+        "metavar": "P",
+        "help": "probability that a rectangle of a training image is blanked out; default: 0",
     },
     "--clip-norm": {
         "type": float,
@@ -169,6 +175,8 @@ def check_settings(settings: Mapping[str, Any]) -> None:
         raise ValueError(f"--seed must be at least 0, got {settings['seed']}")
     if not 0 <= settings["label_smoothing"] <= 1:
         raise ValueError(f"--label-smoothing must be a number from 0 to 1, got {settings['label_smoothing']}")
+    if not 0 <= settings["random_erasing"] <= 1:
+        raise ValueError(f"--random-erasing must be a probability from 0 to 1, got {settings['random_erasing']}")
     for name in ("mixup", "cutmix"):
         if settings[name] is not None and not 0 < settings[name] < math.inf:
             raise ValueError(f"--{name} must be a number above 0, got {settings[name]}: leave it out to mix nothing")
@@ -200,8 +208,9 @@ def make_loaders(
     share = (lambda parts: parts()) if streamed else ranks.once_per_host
     train, val, test, found = share(lambda: _parts(dataset, settings, mean is None))
     mean, std = found or (mean, std)
-    usual, cutout = settings["augment"], settings.get("cutout", 0)
-    augment = data.Augment(padding if usual else 0, usual, cutout) if usual or cutout else None
+    usual, cutout, erasing = settings["augment"], settings.get("cutout", 0), settings.get("random_erasing") or 0.0
+    some = usual or cutout or erasing
+    augment = data.Augment(padding if usual else 0, usual, cutout, erasing) if some else None
     plain: dict[str, Any] = {"mean": mean, "std": std, "device": device}
     drawn: dict[str, Any] = {"augment": augment, "shuffle": True, "seed": settings["seed"]}
     drawn |= {"mix": _mix(settings, len(dataset.classes))}

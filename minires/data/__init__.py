@@ -7,7 +7,7 @@
 Importing this package imports NumPy only; pooch, requests and tqdm wait until something is downloaded.
 """
 
-from minires.data.augment import Augment, cutout, flip, normalize, pad_and_crop
+from minires.data.augment import Augment, cutout, erase, flip, normalize, pad_and_crop
 from minires.data.cifar import read_cifar, read_cifar10
 from minires.data.cifar_kinds import CIFAR10, CIFAR100, CIFAR100_COARSE, CLASSES
 from minires.data.dataset import Dataset, DatasetError, DatasetUnavailable, channel_mean_std, limit, split
@@ -32,6 +32,7 @@ __all__ = [
     "channel_mean_std",
     "cutmix",
     "cutout",
+    "erase",
     "find_cifar10",
     "flip",
     "limit",
