@@ -320,7 +320,7 @@ def command_line():
     add("--weight-decay", type=float, metavar="X", help="default: 5e-4")
     add_arguments(parser, "--label-smoothing", "--mixup", "--cutmix")
     add("--augment", action=argparse.BooleanOptionalAction, help="pad, crop and flip training images (default)")
-    add_arguments(parser, "--random-erasing")
+    add_arguments(parser, "--randaugment", "--random-erasing")
     add_arguments(parser, "--seed", "--val-split", "--limit-train", "--limit-test", "--device", "--threads")
     add_arguments(parser, "--shards", "--timeout")
     add("--out", metavar="DIR", help="folder of the run; default: runs/<time>-finetune")

@@ -71,7 +71,7 @@ RECIPES = {  # only defaults: every flag overrides them
     },
 }
 DEFAULT_LR = {"adam": 1e-3, "adamw": 1e-3, "rmsprop": 1e-3, "lars": 8.0, "lamb": 1e-2}  # the recipes' are SGD's
-CHANGES = ("mixup", "cutmix", "random_erasing")  # what else is done to images, all of it off by default
+CHANGES = ("mixup", "cutmix", "randaugment", "random_erasing")  # what else is done to images, all of it off by default
 SIMPLE_CNN_LR = 0.05  # of SGD: it has no batch norm, and at the recipes' 0.4 it learns nothing
 
 
@@ -295,7 +295,7 @@ def command_line():
     add_arguments(parser, "--label-smoothing", "--mixup", "--cutmix")
     add("--augment", action=argparse.BooleanOptionalAction, help="pad, crop and flip training images (default)")
     add("--cutout", type=int, metavar="N", help="side of the square cut out of training images; default: 0")
-    add_arguments(parser, "--random-erasing")
+    add_arguments(parser, "--randaugment", "--random-erasing")
     add_arguments(
         parser, "--seed", "--val-split", "--limit-train", "--limit-test", "--threads", "--shards", "--timeout"
     )

@@ -96,6 +96,8 @@ MEANINGS = {  # what other programs call it: what does it here; of several the f
     "grad-clip": ["--clip-norm"],
     "gradient-clip-val": ["--clip-norm"],
     "max-grad-norm": ["--clip-norm"],
+    "rand-augment": ["--randaugment"],
+    "auto-augment": ["--randaugment 2 9"],
     "reprob": ["--random-erasing"],
     "random-erase": ["--random-erasing"],
     "mixup-alpha": ["--mixup"],

@@ -36,6 +36,7 @@ SINCE_THEN = {
     "mixup": None,
     "cutmix": None,
     "random_erasing": 0.0,
+    "randaugment": None,
 }
 _CONFIG: dict[str, Any] = {
     "settings": dict,

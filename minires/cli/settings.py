@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from minires import backend, data
+from minires.data.randaugment import LARGEST
 from minires.data.stream import Pictures
 from minires.ema import check_decay
 from minires.precision import PRECISIONS, activations
@@ -36,6 +37,7 @@ LAST = {
     "mixup": None,
     "cutmix": None,
     "random_erasing": 0.0,
+    "randaugment": None,
 }
 FROM_ONE: tuple[str, ...] = ("batch_size", "epochs", "iterations", "save_every", "threads", "limit_train")
 FROM_ONE += ("limit_test", "patience", "shards")
@@ -129,6 +131,12 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
         "metavar": "ALPHA",
         "help": "put a piece of another image of the batch into each; 1 is usual; default: none",
     },
+    "--randaugment": {
+        "type": int,
+        "nargs": 2,
+        "metavar": ("N", "M"),
+        "help": "N changes to each training image, in the strength M from 0 to 30; 2 9 is usual; default: none",
+    },
     "--random-erasing": {
         "type": float,
         "metavar": "P",
@@ -175,6 +183,11 @@ def check_settings(settings: Mapping[str, Any]) -> None:
         raise ValueError(f"--seed must be at least 0, got {settings['seed']}")
     if not 0 <= settings["label_smoothing"] <= 1:
         raise ValueError(f"--label-smoothing must be a number from 0 to 1, got {settings['label_smoothing']}")
+    if settings["randaugment"] is not None and not (
+        1 <= settings["randaugment"][0] <= 14 and 0 <= settings["randaugment"][1] <= LARGEST
+    ):
+        N, M = settings["randaugment"]
+        raise ValueError(f"--randaugment {N} {M}: give it 1 to 14 changes and a strength from 0 to {LARGEST}, as 2 9")
     if not 0 <= settings["random_erasing"] <= 1:
         raise ValueError(f"--random-erasing must be a probability from 0 to 1, got {settings['random_erasing']}")
     for name in ("mixup", "cutmix"):
@@ -213,6 +226,7 @@ def make_loaders(
     augment = data.Augment(padding if usual else 0, usual, cutout, erasing) if some else None
     plain: dict[str, Any] = {"mean": mean, "std": std, "device": device}
     drawn: dict[str, Any] = {"augment": augment, "shuffle": True, "seed": settings["seed"]}
+    drawn |= {"distort": _distort(settings, mean)}
     drawn |= {"mix": _mix(settings, len(dataset.classes))}
     drawn |= {"balanced": settings.get("balance") == "sampling", "least_last": 2 * (settings.get("shards") or 1)}
     return (
@@ -220,6 +234,14 @@ def make_loaders(
         data.Loader(val[0], val[1], test_size, **plain) if len(val[1]) else None,
         data.Loader(test[0], test[1], test_size, **plain),
     )
+
+
+def _distort(settings, mean):
+    """The RandAugment that the settings ask for, which fills up with the mean colour, or None."""
+    if settings.get("randaugment") is None:
+        return None
+    num_ops, magnitude = settings["randaugment"]
+    return data.RandAugment(num_ops, magnitude, fill=tuple(round(255 * channel) for channel in mean))
 
 
 def _mix(settings, classes):

@@ -15,6 +15,7 @@ from minires.data.download import find_cifar10
 from minires.data.load import DATASETS, load
 from minires.data.loader import Loader
 from minires.data.mix import Mix, cutmix, mixup
+from minires.data.randaugment import RandAugment
 from minires.data.synthetic import make_synthetic
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "DatasetUnavailable",
     "Loader",
     "Mix",
+    "RandAugment",
     "channel_mean_std",
     "cutmix",
     "cutout",

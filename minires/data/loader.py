@@ -8,14 +8,16 @@ import numpy as np
 
 from minires.backend import array_module, resolve_device, to_device, to_numpy
 from minires.data.augment import Augment, normalizer
+from minires.data.balanced import draw_evenly
 from minires.data.mix import Mix
 from minires.data.pieces import Piece, parts_of
+from minires.data.randaugment import RandAugment
 from minires.data.stream import Pictures
 from minires.shards import Batch, cut
 from minires.types import Array
 
 # The purpose of a random stream, the second number of its seed. None is 0: [s] and [s, 0] seed the same stream.
-_SHUFFLE, _AUGMENT, _MIX = 1, 2, 3
+_SHUFFLE, _AUGMENT, _MIX, _DISTORT = 1, 2, 3, 4
 
 
 class Loader:
@@ -30,6 +32,7 @@ class Loader:
     shuffle        a new order in every epoch
     seed           of the order and of the augmentation
     device         "cpu", "gpu", "gpu:1" or "auto"
+    distort        None, or a RandAugment, which gets the bytes; images then stay on the host until they are asked for
     mix            None, or a Mix, after which labels are soft
     drop_last      leave a smaller last batch out
     least_last     a last batch of fewer images joins the one before it: 2 for batch norm behind which an image is a
@@ -37,8 +40,8 @@ class Loader:
     balanced       with shuffle: an epoch has N images still, but as many of each class, to one: those of a rare class
                    several times, of a common one only some, others in every epoch
 
-    A loader has no state. The order of epoch e comes from a stream seeded with (seed, e), the augmentation of its
-    batch b, and what it is mixed by, from streams seeded with (seed, e, b): any batch can be made without making those
+    A loader has no state. The order of epoch e comes from a stream seeded with (seed, e); how its batch b is distorted,
+    augmented and mixed, from streams seeded with (seed, e, b): any batch can be made without making those
     before it.
 
     Raises ValueError for an empty set, as many labels as there are not images, or a batch size that gives no batch.
@@ -59,6 +62,7 @@ class Loader:
         balanced: bool = False,
         least_last: int = 1,
         mix: Mix | None = None,
+        distort: RandAugment | None = None,
     ) -> None:
         if len(images) != len(labels):
             raise ValueError(f"Loader: {len(images)} images and {len(labels)} labels: there must be one for each image")
@@ -80,7 +84,8 @@ class Loader:
                 f"Loader: labels up to {labels.max()}, and mix has {mix.num_classes} classes: give it more"
             )
         self.device = resolve_device(device)
-        self.images = images if isinstance(images, Pictures) else to_device(images, self.device)
+        self.distort = distort
+        self.images = images if isinstance(images, Pictures) or distort else to_device(images, self.device)
         self.labels = to_device(labels.astype(np.int64), self.device)
         self.balanced, self.least_last = balanced, least_last
         self.batch_size, self.drop_last = batch_size, drop_last
@@ -165,7 +170,7 @@ class Loader:
         parts, places = parts_of(pieces), None
         if chosen and not isinstance(chosen[0], slice):
             places = to_device(np.concatenate(chosen), self.device)
-        images = self.images.batches(chosen) if isinstance(self.images, Pictures) else None
+        images = self._on_the_host(number, pieces, chosen)
         augment, mix = self._augmentation(number, pieces), self._mix_of(pieces)
         for index in range(len(pieces)):
             array_module(self.labels)  # of several GPUs it is theirs that computes
@@ -173,6 +178,24 @@ class Loader:
             pixels = self.images[batch] if images is None else to_device(next(images), self.device)
             x, labels = mix(index, augment(index, self._normalize(pixels)), self.labels[batch])
             yield x, labels.copy() if places is None else labels  # what is written into them changes no later batch
+
+    def _on_the_host(self, number, pieces, chosen):
+        """The pieces' pixels where they come from the host, distorted if they are to be; None where they do not."""
+        if isinstance(self.images, Pictures):
+            images = self.images.batches(chosen)
+        elif self.distort is None:
+            return None
+        else:
+            images = (self.images[its] for its in chosen)
+        return images if self.distort is None else self._distorted(self.distort, number, pieces, images)
+
+    def _distorted(self, distort, number, pieces, images):
+        """The images of each piece distorted: an image as in an uncut batch, whoever makes it."""
+        spans = self._spans()
+        for piece, its in zip(pieces, images, strict=True):
+            rng = np.random.default_rng([self.seed, _DISTORT, number, piece.batch])
+            drawn = distort.draw(spans[piece.batch].stop - spans[piece.batch].start, rng)
+            yield distort.apply(its, {name: array[piece.rows] for name, array in drawn.items()})
 
     def _mix_of(self, pieces):
         """function(index, x, labels) -> piece `index` mixed, which holds its partners or has them behind its own."""
@@ -218,19 +241,3 @@ class Loader:
             return None
         rng = np.random.default_rng([self.seed, _SHUFFLE, number])
         return draw_evenly(to_numpy(self.labels), rng) if self.balanced else rng.permutation(len(self.images))
-
-
-def draw_evenly(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """N numbers of images in random order, as many of each class that occurs in labels (N,), to one.
-
-    A class with too few images gives all of them again and again, each time in another order; one with too many gives
-    some of them, drawn without replacement.
-    """
-    classes = rng.permutation(np.unique(labels))  # the first ones get what does not divide evenly
-    drawn = []
-    for place, label in enumerate(classes):
-        count = len(labels) // len(classes) + (place < len(labels) % len(classes))
-        images = np.flatnonzero(labels == label)
-        rounds = [rng.permutation(images) for _ in range(-(-count // len(images)))]
-        drawn += [order[: count - done] for order, done in zip(rounds, range(0, count, len(images)), strict=True)]
-    return rng.permutation(np.concatenate(drawn))
