@@ -72,6 +72,7 @@ RECIPES = {  # only defaults: every flag overrides them
     },
 }
 DEFAULT_LR = {"adam": 1e-3, "adamw": 1e-3, "rmsprop": 1e-3, "lars": 8.0, "lamb": 1e-2}  # the recipes' are SGD's
+CHANGES = ("mixup", "cutmix", "randaugment", "random_erasing")  # what else is done to images, all of it off by default
 SIMPLE_CNN_LR = 0.05  # of SGD: it has no batch norm, and at the recipes' 0.4 it learns nothing
 
 
@@ -100,6 +101,8 @@ def run(given, ranks):
         settings = settings_of(given)
     if work in (overfit_one_batch, find_lr):
         refuse_shards(given, ranks)
+    if work is overfit_one_batch:
+        refuse_changed_images(given)
     tell = (lambda line: None) if "json" in given else lambda line: print(line, flush=True)
     if work is train:
         settle_shards(settings, ranks, tell)
@@ -118,6 +121,14 @@ def refuse_shards(given, ranks):
         raise ValueError(f"{flag} is the work of one process, and {ranks.size} were started: start one")
     if given.get("shards", 1) > 1:
         raise ValueError(f"{flag} takes whole batches: leave --shards {given['shards']} out")
+
+
+def refuse_changed_images(given):
+    """Raise ValueError where the batch that is to be learned by heart would be mixed or hidden in part."""
+    for name in CHANGES:
+        if given.get(name):
+            flag = f"--{name.replace('_', '-')}"
+            raise ValueError(f"--overfit-one-batch learns a batch by heart as it is: leave {flag} out")
 
 
 def settings_of(given):
@@ -237,7 +248,7 @@ def find_lr(settings, dataset, device, ranks):
 
 def overfit_one_batch(settings, dataset, device, ranks, most=200, goal=0.02):
     """--overfit-one-batch: a network that works can learn one batch by heart. A check of the code, not of the model."""
-    settings = {**settings, "augment": False, "cutout": 0, "weight_decay": 0.0}
+    settings = {**settings, "augment": False, **dict.fromkeys(CHANGES), "cutout": 0, "weight_decay": 0.0}
     loader = make_loaders(settings, dataset, device)[0]
     model = build(settings, dataset, device)
     optimizer = make_optimizer({**settings, "lr": min(settings["lr"], 0.05)}, model)
@@ -283,9 +294,10 @@ def command_line():
     add("--weight-decay", type=float, metavar="X")
     add("--l1", type=float, metavar="X", help="penalty on absolute values; default: 0")
     add("--decay-bias-and-norm", action=argparse.BooleanOptionalAction, help="penalise biases and batch norm too")
-    add_arguments(parser, "--label-smoothing")
+    add_arguments(parser, "--label-smoothing", "--mixup", "--cutmix")
     add("--augment", action=argparse.BooleanOptionalAction, help="pad, crop and flip training images (default)")
     add("--cutout", type=int, metavar="N", help="side of the square cut out of training images; default: 0")
+    add_arguments(parser, "--randaugment", "--random-erasing")
     add_arguments(
         parser, "--seed", "--val-split", "--limit-train", "--limit-test", "--threads", "--shards", "--timeout"
     )

@@ -34,6 +34,10 @@ SINCE_THEN = {
     "timeout": 1800.0,
     "ema": None,
     "clip_norm": None,
+    "mixup": None,
+    "cutmix": None,
+    "random_erasing": 0.0,
+    "randaugment": None,
 }
 _CONFIG: dict[str, Any] = {
     "settings": dict,
