@@ -91,8 +91,8 @@ def build(
 ) -> Module:
     """The model of this name: one of MODELS, or resnetN for CIFAR with another N = 6n + 2.
 
-    shortcut, small_input, variant, maxpool and aux_logits go to the networks whose function takes them; `help(MODELS[name])` says
-    which these are.
+    shortcut, small_input, variant, maxpool and aux_logits go to the networks whose function takes them;
+    `help(MODELS[name])` says which these are.
     eps: of every batch norm; None: the network's own, such as 1e-5 (1.001e-5 of variant "keras").
     Raises ValueError with the nearest name for an unknown one.
     """
