@@ -178,6 +178,10 @@ class Module:
         """{key: NumPy array}: a copy of every parameter and buffer under PyTorch's names."""
         return {key: np.array(to_numpy(_value(module, name))) for key, (module, name) in self._state().items()}
 
+    def state_shapes(self) -> dict[str, tuple[int, ...]]:
+        """{key: shape} of what `state_dict` copies."""
+        return {key: tuple(_value(module, name).shape) for key, (module, name) in self._state().items()}
+
     def load_state_dict(self: _Self, state: dict[str, Any], strict: bool = True) -> _Self:
         """Copy arrays into parameters and buffers, cast to their dtype and moved to their device.
 
@@ -206,10 +210,8 @@ class Module:
 
 def _hides_modules(value):
     """Whether a container holds a Module or a Parameter, however deep."""
-    if isinstance(value, dict):
-        value = list(value.values())
     if isinstance(value, _CONTAINERS):
-        return any(_hides_modules(item) for item in value)
+        return any(_hides_modules(item) for item in (value.values() if isinstance(value, dict) else value))
     return isinstance(value, (Module, Parameter))
 
 
