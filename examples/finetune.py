@@ -32,6 +32,7 @@ from minires.cli import legs, runs
 from minires.cli.console import Parser, in_flags
 from minires.cli.pictures import check_range
 from minires.cli.saved import Script
+from minires.cli.segments import recompute_as_asked
 from minires.cli.settings import FIRST, LAST, add_arguments, make_loaders
 from minires.cli.together import prepare_device, settle_shards
 from minires.cli.weights import add_weights_arguments, known_of_weights, note_assumed
@@ -258,7 +259,7 @@ def finetune(settings, dataset, device, state, metadata, preprocessing, ranks, b
     began: how many epochs the run to go on with has finished; None for a new run.
     """
     model, keeps = build(settings, dataset, state, metadata)
-    model.to(device)
+    recompute_as_asked(settings, model).to(device)
     settings |= {"model": metadata["model"], "recipe": RECIPE, "optimizer": "sgd"}
     normalisation, test_size = (preprocessing.mean, preprocessing.std), max(1, min(settings["batch_size"], 500))
     loaders = make_loaders(settings, dataset, device, *normalisation, preprocessing.size // 8, test_size, ranks)
@@ -323,7 +324,18 @@ def command_line():
     add_arguments(parser, "--seed", "--val-split", "--limit-train", "--limit-test", "--device", "--threads")
     add_arguments(parser, "--shards", "--timeout")
     add("--out", metavar="DIR", help="folder of the run; default: runs/<time>-finetune")
-    add_arguments(parser, "--best", "--patience", "--save-every", "--precision", "--cuda-graph", "--no-progress")
+    add_arguments(
+        parser,
+        "--best",
+        "--patience",
+        "--clip-norm",
+        "--ema",
+        "--save-every",
+        "--precision",
+        "--cuda-graph",
+        "--recompute",
+        "--no-progress",
+    )
     add("--resume", metavar="DIR", help="go on with the run in this folder; longer with more --epochs and --lr")
     add_weights_arguments(parser)
     return parser

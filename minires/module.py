@@ -30,6 +30,7 @@ class Module:
 
     training = True
     frozen = False
+    segment: int | None = None  # of those that are computed a second time, as minires.recompute marks them
 
     def __call__(self, *inputs: Any, **options: Any) -> tuple[Any, Backward]:
         """-> (y, backward), with backward(dy) -> dx, which also fills `parameter.grad`; usually of one input x."""

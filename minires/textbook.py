@@ -242,6 +242,31 @@ def batch_norm_inference(x, running_mean, running_var, weight, bias, eps=1e-5):
     return y, backward
 
 
+def group_norm(x, weight, bias, G, eps=1e-5):
+    """y = weight * (x - mean) / sqrt(var + eps) + bias: mean and var of each group of an image's channels.
+
+    x (N, H, W, C), weight (C,), bias (C,), G groups of C / G channels that lie side by side; y as x.
+    backward(dy) -> (dx, dweight, dbias).
+    """
+    N, H, W, C = x.shape
+    groups = x.reshape(N, H, W, G, C // G)
+    inside = (1, 2, 4)  # the axes of one group of one image
+    mean, var = groups.mean(axis=inside, keepdims=True), groups.var(axis=inside, keepdims=True)
+    std = np.sqrt(var + eps)
+    x_hat = (groups - mean) / std
+    y = weight * x_hat.reshape(x.shape) + bias
+
+    def backward(dy):
+        dweight = (dy * x_hat.reshape(x.shape)).sum(axis=(0, 1, 2))
+        dbias = dy.sum(axis=(0, 1, 2))
+        g = (weight * dy).reshape(groups.shape)  # each channel of a group has a weight of its own
+        mean_g, mean_product = g.mean(axis=inside, keepdims=True), (g * x_hat).mean(axis=inside, keepdims=True)
+        dx = (g - mean_g - x_hat * mean_product) / std
+        return dx.reshape(x.shape), dweight, dbias
+
+    return y, backward
+
+
 # Residual networks --------------------------------------------------------------------------------------------------
 
 
@@ -324,6 +349,29 @@ def basic_block(x, weight1, gamma1, beta1, weight2, gamma2, beta2):
         dy, dgamma1, dbeta1 = bn1_backward(dy)
         dx, dweight1, _ = conv1_backward(dy)
         return dx + dshortcut, dweight1, dgamma1, dbeta1, dweight2, dgamma2, dbeta2  # x was used twice
+
+    return y, backward
+
+
+def squeeze_excitation(x, weight1, bias1, weight2, bias2):
+    """y[n, h, w, c] = x[n, h, w, c] * gate[n, c]: the means of an image's channels say how much of each goes on.
+
+    x (N, H, W, C), weight1 (S, C), bias1 (S,), weight2 (C, S), bias2 (C,); y as x.
+    backward(dy) -> (dx, dweight1, dbias1, dweight2, dbias2).
+    """
+    mean, mean_backward = global_avg_pool2d(x)
+    hidden, linear1_backward = linear(mean, weight1, bias1)
+    hidden, relu_backward = relu(hidden)
+    logits, linear2_backward = linear(hidden, weight2, bias2)
+    gate, sigmoid_backward = sigmoid(logits)
+    y = x * gate[:, None, None]
+
+    def backward(dy):
+        dgate = (dy * x).sum(axis=(1, 2))
+        dhidden, dweight2, dbias2 = linear2_backward(sigmoid_backward(dgate))
+        dmean, dweight1, dbias1 = linear1_backward(relu_backward(dhidden))
+        dx = dy * gate[:, None, None] + mean_backward(dmean)  # x was used twice
+        return dx, dweight1, dbias1, dweight2, dbias2
 
     return y, backward
 

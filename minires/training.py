@@ -13,7 +13,7 @@ from minires.losses import cross_entropy
 from minires.models.fold import fold
 from minires.modes import evaluating, no_grad
 from minires.module import Module
-from minires.optim import Optimizer
+from minires.optim import Optimizer, clip_to_norm
 from minires.precision import GradScaler, unscale, use_tf32
 from minires.ranks.alone import ALONE, Ranks
 from minires.sequential import call
@@ -58,6 +58,7 @@ def train_step(
     class_weights: Array | None = None,
     dtype: DTypeLike | None = None,
     scaler: GradScaler | None = None,
+    clip_norm: float | None = None,
 ) -> tuple[Array, Array]:
     """One step: forward, loss, backward, update. Returns the mean loss and the number of right answers, as arrays.
 
@@ -65,11 +66,19 @@ def train_step(
     wanted. labels: what cross_entropy takes; of soft ones the likeliest class counts as the right answer.
     class_weights: its weight.   dtype: None, or float16 or bfloat16, for what flows through the model; its parameters,
     their gradients, the loss and the update stay float32.   scaler: of the loss, which float16 needs.
+    clip_norm: None, or what the gradients' common norm is at most when the update gets them.
     """
     scale = None if scaler is None else scaler.to(device_of(x)).scale
     found = loss_and_gradients(model, x, labels, label_smoothing, class_weights, dtype, scale)
-    optimizer.step() if scaler is None else scaler.step(optimizer)
+    update(optimizer, scaler, clip_norm)
     return found
+
+
+def update(optimizer: Optimizer, scaler: GradScaler | None = None, clip_norm: float | None = None) -> None:
+    """The end of `train_step`, once the gradients are there, divided by the scaler's scale already."""
+    if clip_norm is not None:
+        clip_to_norm(optimizer.parameters, clip_norm)
+    optimizer.step() if scaler is None else scaler.step(optimizer)
 
 
 def loss_and_gradients(

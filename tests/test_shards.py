@@ -363,13 +363,13 @@ def test_a_start_beyond_the_epoch_is_refused():
 # The run ------------------------------------------------------------------------------------------------------------
 
 
-def trained(folder, shards, stop=None):
+def trained(folder, shards, **options):
     model = models.build("simple_cnn", 10, rng=0)
     optimizer = optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
     rng = np.random.default_rng(0)
     images, labels = rng.integers(0, 256, (45, 32, 32, 3), np.uint8), rng.integers(0, 10, 45)
     train = Loader(images, labels, 10, (0.5,) * 3, (0.25,) * 3, Augment(), shuffle=True, least_last=2 * shards)
-    trainer = Trainer(model, optimizer, lambda _: 0.05, train, None, epochs=2, folder=folder, shards=shards)
+    trainer = Trainer(model, optimizer, lambda _: 0.05, train, None, epochs=2, folder=folder, shards=shards, **options)
     trainer.run()
     return model.state_dict(), trainer.position
 

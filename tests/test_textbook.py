@@ -45,6 +45,26 @@ CASES = {  # name: inputs, fast version of the same arguments, options
 }
 
 
+def fast_group_norm(x, weight, bias, G):
+    return layers.group_norm(x, G, weight, bias)
+
+
+def fast_squeeze_excitation(x, weight1, bias1, weight2, bias2):
+    """The fast one, whose weights are those of 1x1 convolutions."""
+    y, backward = layers.squeeze_excitation(x, weight1[..., None, None], bias1, weight2[..., None, None], bias2)
+    return y, lambda dy: tuple(g[..., 0, 0] if g.shape[2:] == (1, 1) else g for g in backward(dy))
+
+
+CASES |= {
+    "group_norm": ((random(2, 3, 4, 6), random(6), random(6)), fast_group_norm, {"G": 2}),
+    "squeeze_excitation": (
+        (random(2, 3, 4, 6), random(2, 6), random(2), random(6, 2), random(6)),
+        fast_squeeze_excitation,
+        {},
+    ),
+}
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_the_same_as_the_fast_one(name):
     inputs, fast, options = CASES[name]

@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 
 from minires import backend, data
+from minires.cli.segments import segments
 from minires.data.stream import Pictures
+from minires.ema import check_decay
 from minires.precision import PRECISIONS, activations
 from minires.pretrained.readings import PREPROCESSINGS, VARIANTS
 from minires.ranks import ALONE, Ranks
@@ -28,8 +30,11 @@ LAST = {
     "no_progress": False,
     "precision": "float32",
     "cuda_graph": True,
+    "recompute": None,
     "best": "accuracy",
     "patience": None,
+    "ema": None,
+    "clip_norm": None,
 }
 FROM_ONE: tuple[str, ...] = ("batch_size", "epochs", "iterations", "save_every", "threads", "limit_train")
 FROM_ONE += ("limit_test", "patience", "shards")
@@ -113,6 +118,22 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
         "action": BooleanOptionalAction,
         "help": "give a GPU all launches of a step at once; the numbers are the same; default: yes",
     },
+    "--clip-norm": {
+        "type": float,
+        "metavar": "X",
+        "help": "shorten all gradients together where their norm is above this; default: never",
+    },
+    "--ema": {
+        "type": float,
+        "metavar": "DECAY",
+        "help": "keep a moving average of the weights, which is what is tested; 0.999 is usual; default: none",
+    },
+    "--recompute": {
+        "type": segments,
+        "metavar": "SEGMENTS",
+        "help": "keep the inputs of so many segments and compute the rest again in the backward pass: less memory, "
+        "more time, the same numbers; sqrt: as many as take little, blocks: one for each; default: nothing twice",
+    },
     "--no-progress": {"action": "store_true", "help": "no bar, only a line for each epoch"},
 }
 SHORT = {"--batch-size": "-b"}
@@ -144,6 +165,10 @@ def check_settings(settings: Mapping[str, Any]) -> None:
         raise ValueError(f"--seed must be at least 0, got {settings['seed']}")
     if not 0 <= settings["label_smoothing"] <= 1:
         raise ValueError(f"--label-smoothing must be a number from 0 to 1, got {settings['label_smoothing']}")
+    if settings["clip_norm"] is not None and not 0 < settings["clip_norm"] < math.inf:
+        raise ValueError(f"--clip-norm must be a number above 0, got {settings['clip_norm']}: 1 is usual")
+    if settings["ema"] is not None:
+        check_decay("--ema", settings["ema"])
     if settings["val_split"] is not None and settings["val_split"] < 0:
         raise ValueError(f"--val-split must be at least 0, got {settings['val_split']}")
 

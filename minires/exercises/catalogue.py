@@ -172,6 +172,20 @@ EXERCISES = {
                 Case("N=6 H=5 W=3 C=4 S=2", shards=(1, 5)),
             ),
         ),
+        Exercise(
+            "group_norm",
+            "groups of an image's channels, normalised",
+            "layers/group_norm.md",
+            NORM,
+            (Case("N=3 H=4 W=5 C=6 G=2"), Case("N=2 H=5 W=3 C=8 G=4")),
+        ),
+        Exercise(
+            "squeeze_excitation",
+            "channels weighted by an image's own means",
+            "layers/squeeze_excitation.md",
+            IMAGES | {"weight1": "S C", "bias1": "S", "weight2": "C S", "bias2": "C"},
+            (Case("N=3 H=4 W=6 C=5 S=2"), Case("N=2 H=5 W=3 C=4 S=6")),
+        ),
     )
 }
 

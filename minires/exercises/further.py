@@ -117,6 +117,20 @@ DEPENDENCE: dict[str, dict[str, str]] = {
         "is a sum over these.",
         "dbias": "bias[c] is added at every pixel of every image of every shard, so dbias[c] is a sum over these.",
     },
+    "group_norm": {
+        "dx": "As in batch norm x reaches y three ways: directly, through mean and through var, which are now those of "
+        "a group. What comes back to the normalised x is weight * dy, and weight differs from channel to channel of a "
+        "group: does it go into the means, or stand before them?",
+        **_PIXELS,
+    },
+    "squeeze_excitation": {
+        "dx": f"x goes two ways: it is multiplied by the gate, and the gate is made of its means. {_LAST}",
+        "dweight1": _LAST,
+        "dbias1": _LAST,
+        "dweight2": "gate[n, c] multiplies x[n, h, w, c] at every pixel: what is dgate[n, c]? Make dbias2 right first.",
+        "dbias2": "Between it and y lie the sigmoid and the product with x. gate[n, c] multiplies x[n, h, w, c] at "
+        "every pixel: what is dgate[n, c]?",
+    },
 }
 
 
@@ -146,6 +160,8 @@ SMALL = {  # arrays so small that one can do them by hand
     "basic_block": Case("N=1 H=2 W=2 C=1 3=3", "short"),
     "shard_mean": Case("N=3 C=1 classes=2 S=2", "short", shards=(2, 1)),
     "broadcast": Case("S=5 O=1 C=1", "short"),
+    "group_norm": Case("N=1 H=1 W=2 C=2 G=1", "short"),
+    "squeeze_excitation": Case("N=1 H=1 W=2 C=2 S=1", "short"),
     "batch_norm_of_shards": Case("N=5 H=1 W=1 C=1 S=2", "short", shards=(2, 3)),
 }
 

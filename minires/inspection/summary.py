@@ -32,6 +32,12 @@ def summary(model: Module, input_shape: tuple[int, ...]) -> str:
     return "\n".join([text[0], rule, *text[1:-1], rule, text[-1]])
 
 
+def costs(model: Module, input_shape: tuple[int, ...]) -> tuple[int, int]:
+    """(parameters, multiply-adds for one image) of a model, as in the last row of `summary`."""
+    sizes = sum(parameter.size for parameter in model.parameters())
+    return sizes, sum(row[3] for row in _rows_of(model, input_shape))
+
+
 def _rows_of(model, input_shape):
     """(name, output shape, parameters, multiply-adds) for each module without children, in order of use."""
     leaves = [name for name, module in model.named_modules() if not list(module.children())]

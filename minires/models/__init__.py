@@ -7,8 +7,18 @@ from functools import partial
 from typing import Any
 
 from minires.layers import BatchNorm2d, BatchNormReLU2d
+from minires.models.densenet import (
+    DenseNet,
+    densenet121,
+    densenet161,
+    densenet169,
+    densenet201,
+    densenet_bc100,
+)
 from minires.models.fold import fold
+from minires.models.googlenet import GoogLeNet, googlenet
 from minires.models.imagenet import ImageNetResNet, resnet18, resnet34, resnet50, resnet101, resnet152
+from minires.models.inception_v3 import InceptionV3, inception_v3
 from minires.models.preact import PreActResNet, preact_resnet110, preact_resnet164, preact_resnet1001
 from minires.models.resnet import (
     ResNet,
@@ -30,6 +40,7 @@ from minires.models.resnext import CifarResNeXt, ResNeXt, resnext29_8x64d, resne
 from minires.models.rezero import rezero_resnet20
 from minires.models.seresnet import seresnet50
 from minires.models.simple_cnn import SimpleCNN, simple_cnn
+from minires.models.vgg import VGG, vgg11, vgg11_bn, vgg13, vgg13_bn, vgg16, vgg16_bn, vgg19, vgg19_bn
 from minires.models.wide_resnet import wide_resnet28_10, wide_resnet50_2
 from minires.module import Module
 from minires.names import unknown
@@ -42,15 +53,22 @@ PREACT = (preact_resnet110, preact_resnet164, preact_resnet1001)
 WIDE = (wide_resnet28_10, wide_resnet50_2)
 RESNEXT = (resnext29_8x64d, resnext50_32x4d, resnext101_32x8d)
 OTHERS = (seresnet50, resnet50d, rezero_resnet20)
+VGGS = (vgg11, vgg13, vgg16, vgg19, vgg11_bn, vgg13_bn, vgg16_bn, vgg19_bn)
+INCEPTIONS = (googlenet, inception_v3)
+DENSENETS = (densenet121, densenet161, densenet169, densenet201, densenet_bc100)
+RESIDUAL = (*RESNETS, *PLAIN, simple_cnn, *IMAGENET, *PREACT, *WIDE, *RESNEXT, *OTHERS)
 MODELS: dict[str, Callable[..., Module]] = {
-    function.__name__: function
-    for function in (*RESNETS, *PLAIN, simple_cnn, *IMAGENET, *PREACT, *WIDE, *RESNEXT, *OTHERS)
+    function.__name__: function for function in (*RESIDUAL, *VGGS, *INCEPTIONS, *DENSENETS)
 }
 
 __all__ = [
     "MODELS",
+    "VGG",
     "CifarResNeXt",
+    "DenseNet",
+    "GoogLeNet",
     "ImageNetResNet",
+    "InceptionV3",
     "PreActResNet",
     "ResNeXt",
     "ResNet",

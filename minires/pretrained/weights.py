@@ -60,14 +60,14 @@ def read(
 
 
 def _of_a_run(arrays, info):
-    """(arrays without the optimizer's, notes) of a checkpoint, held against its checksum; others as they are."""
+    """(the model's arrays, notes) of a checkpoint, held against its checksum; others as they are."""
     if info.get("format") not in checkpoint.FORMATS:
         return arrays, []
     try:
         verified = checkpoint.verify(arrays, info)
     except ValueError as error:
         raise WeightsError(f"damaged ({error}): give another copy of the file") from error
-    arrays = {key: array for key, array in arrays.items() if not key.startswith("optimizer/")}
+    arrays = {key: array for key, array in arrays.items() if not key.startswith(checkpoint.BESIDE_THE_MODEL)}
     return arrays, [] if verified else [checkpoint.UNVERIFIED]
 
 

@@ -168,15 +168,19 @@ def _signature(block):
     return parts, [(_own_name(block, layer), layer.shape) for layer in block.side], first is None or first.shape
 
 
+def _description(layer):
+    return describe(layer.module, len(layer.sources) > 1)
+
+
 def _own_name(block, layer):
     return layer.name.removeprefix(f"{block.name}.")
 
 
-def _description(layer):
-    """What a layer does, in a few words."""
-    module, two = layer.module, len(layer.sources) > 1
+def describe(module: Module, two: bool = False) -> str:
+    """What a layer does, in a few words. two: whether it was handed two arrays."""
     if isinstance(module, layers.Conv2d):
-        return f"{_by(module.weight.shape[2:])} convolution{_stride(module.stride)}"
+        groups = f", {module.groups} groups" if module.groups > 1 else ""
+        return f"{_by(module.weight.shape[2:])} convolution{_stride(module.stride)}{groups}"
     if isinstance(module, layers.BatchNormReLU2d):
         return "batch norm, +, ReLU" if two else "batch norm, ReLU"
     if isinstance(module, (layers.MaxPool2d, layers.AvgPool2d)):
@@ -187,6 +191,8 @@ def _description(layer):
         layers.GlobalAvgPool2d: "mean of all pixels",
         layers.Linear: "linear",
         layers.Flatten: "flatten",
+        layers.SqueezeExcitation: "times a gate a channel",
+        layers.Scale: "times a number",
     }
     return names.get(type(module), type(module).__name__)
 
