@@ -211,9 +211,8 @@ class Module:
 
 def _hides_modules(value):
     """Whether a container holds a Module or a Parameter, however deep."""
-    if isinstance(value, _CONTAINERS):
-        return any(_hides_modules(item) for item in (value.values() if isinstance(value, dict) else value))
-    return isinstance(value, (Module, Parameter))
+    inside = value.values() if isinstance(value, dict) else value if isinstance(value, _CONTAINERS) else ()
+    return isinstance(value, (Module, Parameter)) or any(_hides_modules(item) for item in inside)
 
 
 def _refuse_plain_array(module, name, array):

@@ -111,7 +111,7 @@ def options_of(name: str) -> dict[str, Any]:
     return {key: option.default for key, option in inspect.signature(_builder(name)).parameters.items()}
 
 
-def _builder(name) -> Callable[..., Module]:
+def _builder(name: str) -> Callable[..., Module]:
     if name not in MODELS and _other_depth(name) is None:
         raise ValueError(unknown("model", name, MODELS))
     return MODELS.get(name) or partial(ResNet, _other_depth(name))

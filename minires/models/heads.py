@@ -1,8 +1,8 @@
 """The last layer of a network, which a new task gives another, and the body, which is all the rest.
 
-    head_name(network)     "fc"; "classifier" of a DenseNet, "classifier.6" of a VGG: what its class says as `head_name`
-    head_of(network)       that layer
-    body_of(network)       the modules that together are all the others
+head_name(network)     "fc"; "classifier" of a DenseNet, "classifier.6" of a VGG: what its class says as `head_name`
+head_of(network)       that layer
+body_of(network)       the modules that together are all the others
 """
 
 from typing import Any
@@ -14,6 +14,11 @@ from minires.sequential import Sequential
 def head_name(model: Module) -> str:
     """The path of a network's last layer: its `head_name`, or "fc"."""
     return getattr(model, "head_name", "fc")
+
+
+def extra_heads(model: Module) -> tuple[str, ...]:
+    """The paths of the heads in the middle of a network that are there and help to train it, as GoogLeNet's."""
+    return tuple(name for name in getattr(model, "extra_heads", ()) if name in dict(model.children()))
 
 
 def head_of(model: Module) -> Any:
@@ -45,9 +50,9 @@ def stage_names(model: Module) -> list[str]:
     """The paths of a network's stages, whose parts are modules themselves: layer1, ...; features.denseblock1, ..."""
     names = []
     for name, child in model.children():
-        if child.parameters() and list(child.children()) and not _holds_head(model, name):
+        if child.parameters() and any(child.children()) and not _holds_head(model, name):
             inside = dict(child.children()) if isinstance(child, Sequential) else {}
-            named = [f"{name}.{inner}" for inner in inside if not inner.isdigit() and list(inside[inner].children())]
+            named = [f"{name}.{inner}" for inner in inside if not inner.isdigit() and any(inside[inner].children())]
             names += named or [name]
     return names
 

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 
 from minires.wording import shown
 
-KNOWN = "known are the networks of minires.models: ResNets and their kin, VGG, DenseNet, GoogLeNet, Inception v3, simple_cnn"
-IMAGENET = {  # blocks in layer1 to layer4, and whether they are bottlenecks
+KNOWN = "known are minires.models' networks: ResNets and their kin, VGG, DenseNet, GoogLeNet, Inception v3, simple_cnn"
+IMAGENET: dict[tuple[tuple[int, ...], bool], str] = {  # blocks in layer1 to layer4, and whether they are bottlenecks
     ((2, 2, 2, 2), False): "resnet18",
     ((3, 4, 6, 3), False): "resnet34",
     ((3, 4, 6, 3), True): "resnet50",

@@ -1,6 +1,6 @@
 """The families of networks that are known, and which of them arrays belong to.
 
-Each has a file here, which says by which key it is told, which arrays are its own, and which network they are likeliest.
+Each has a file here, which says by which key it is told, which arrays are its own, and what they are most like.
 """
 
 from collections.abc import Iterable

@@ -20,7 +20,7 @@ def is_vgg(shapes: Shapes, prefix: str) -> bool:
 
 def _likeliest(shapes: Shapes) -> Guess:
     kernels = [key for key, shape in shapes.items() if key.startswith("features.") and len(shape) == 4]
-    norms = any(".running_" in key or len(shapes[key]) == 1 and key.endswith("weight") for key in shapes)
+    norms = any(".running_" in key or (len(shapes[key]) == 1 and key.endswith("weight")) for key in shapes)
     suffix = "_bn" if norms else ""
     nearest = min(DEPTHS, key=lambda count: abs(count - len(kernels)))
     likely = f"vgg{DEPTHS[nearest]}{suffix}"
