@@ -142,8 +142,9 @@ def settings_of(given):
     if recipe == "paper" and "epochs" in given and "iterations" not in given:
         settings["iterations"] = None
     runs.check_settings(settings)
-    if settings["shortcut"] == "B" and not settings["model"].startswith("resnet"):
-        raise ValueError(f"--shortcut B: {settings['model']} has no shortcuts: choose a resnet, or leave the flag out")
+    if settings["shortcut"] == "B" and "shortcut" not in models.options_of(settings["model"]):
+        those = ", ".join(name for name in models.MODELS if "shortcut" in models.options_of(name))
+        raise ValueError(f"--shortcut B: {settings['model']} has none: choose one of {those}, or leave the flag out")
     has = {"sgd": {"momentum", "nesterov"}, "lars": {"momentum"}}.get(settings["optimizer"], set())
     if {"momentum", "nesterov"} & set(given) - has:
         raise ValueError(f"--momentum and --nesterov are SGD's, not {settings['optimizer']}'s: leave them out")

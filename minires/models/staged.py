@@ -56,6 +56,7 @@ class Staged(Module):
     "Delving deep into rectifiers", equation 14), their biases as 0.
     """
 
+    head_name = "fc"
     conv1: Conv2d  # a Sequential of convolutions in networks that say so
     layer1: Sequential
     layer2: Sequential
