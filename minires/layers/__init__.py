@@ -7,16 +7,19 @@ from minires.layers.activations import ReLU, Sigmoid, Tanh, relu, sigmoid, tanh
 from minires.layers.batch_norm import BatchNorm2d, batch_norm
 from minires.layers.batch_norm_relu import BatchNormReLU2d, batch_norm_relu
 from minires.layers.conv import Conv2d, conv2d
+from minires.layers.conv_transpose import ConvTranspose2d, conv_transpose2d
 from minires.layers.dropout import Dropout, dropout
 from minires.layers.linear import Flatten, Linear, flatten, linear
 from minires.layers.pooling import AvgPool2d, GlobalAvgPool2d, MaxPool2d, avg_pool2d, global_avg_pool2d, max_pool2d
 from minires.layers.residual import add, concat, pad_shortcut
+from minires.layers.upsample import UpsampleBilinear2d, upsample_bilinear2d
 
 __all__ = [
     "AvgPool2d",
     "BatchNorm2d",
     "BatchNormReLU2d",
     "Conv2d",
+    "ConvTranspose2d",
     "Dropout",
     "Flatten",
     "GlobalAvgPool2d",
@@ -25,12 +28,14 @@ __all__ = [
     "ReLU",
     "Sigmoid",
     "Tanh",
+    "UpsampleBilinear2d",
     "add",
     "avg_pool2d",
     "batch_norm",
     "batch_norm_relu",
     "concat",
     "conv2d",
+    "conv_transpose2d",
     "dropout",
     "flatten",
     "global_avg_pool2d",
@@ -40,4 +45,5 @@ __all__ = [
     "relu",
     "sigmoid",
     "tanh",
+    "upsample_bilinear2d",
 ]
