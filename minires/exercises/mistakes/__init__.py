@@ -13,7 +13,17 @@ import numpy as np
 from minires import textbook
 from minires.exercises.exercise import Exercise
 from minires.exercises.generate import backward_body, source, with_backward
-from minires.exercises.mistakes import batch_norm, images, matrices, normalisation, numbers, pooling, residual, shards
+from minires.exercises.mistakes import (
+    batch_norm,
+    groups,
+    images,
+    matrices,
+    normalisation,
+    numbers,
+    pooling,
+    residual,
+    shards,
+)
 from minires.exercises.mistakes.mistake import Mistake
 
 MISTAKES: dict[str, list[Mistake]] = {
@@ -21,6 +31,7 @@ MISTAKES: dict[str, list[Mistake]] = {
     **matrices.MISTAKES,
     **pooling.MISTAKES,
     **images.MISTAKES,
+    **groups.MISTAKES,
     **batch_norm.MISTAKES,
     **normalisation.MISTAKES,
     **residual.MISTAKES,
