@@ -200,6 +200,29 @@ def conv2d(x, weight, bias, stride, padding):
     return y, backward
 
 
+def grouped_conv2d(x, weight, groups, padding):
+    """conv2d at stride 1 of each group of channels by itself, the groups' results side by side.
+
+    x (N, H, W, groups * C), weight (groups * O, C, K, K); y (N, OH, OW, groups * O). backward(dy) -> (dx, dweight).
+    """
+    G, O, C, K = groups, len(weight) // groups, *weight.shape[1:3]
+    patches, im2col_backward = im2col(x, K, 1, padding)
+    N, OH, OW = patches.shape[:3]
+    P = patches.reshape(N * OH * OW, K * K, G, C).transpose(2, 0, 1, 3).reshape(G, N * OH * OW, K * K * C)
+    matrices = weight.reshape(G, O, C, K, K).transpose(0, 3, 4, 2, 1).reshape(G, K * K * C, O)
+    y = (P @ matrices).transpose(1, 0, 2).reshape(N, OH, OW, G * O)  # a product for each group
+
+    def backward(dy):
+        dY = dy.reshape(N * OH * OW, G, O).transpose(1, 0, 2)
+        dP = (dY @ matrices.transpose(0, 2, 1)).reshape(G, N * OH * OW, K * K, C)
+        dx = im2col_backward(dP.transpose(1, 2, 0, 3).reshape(patches.shape))
+        dmatrices = P.transpose(0, 2, 1) @ dY
+        dweight = dmatrices.reshape(G, K, K, C, O).transpose(0, 4, 3, 1, 2).reshape(weight.shape)
+        return dx, dweight
+
+    return y, backward
+
+
 # Normalisation ------------------------------------------------------------------------------------------------------
 
 

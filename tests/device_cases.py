@@ -88,6 +88,12 @@ OPERATIONS = [
     Case(layers.conv2d, (_X, (8, 1, 3, 2)), options={"padding": 1, "dilation": (1, 2), "groups": 4}),
     Case(layers.conv2d, (_X, (6, 2, 1, 1)), options={"groups": 2}),
     Case(layers.conv2d, (_X, (4, 2, 3, 3)), options={"padding": 1, "groups": 2, "input_gradient": False}),
+    Case(layers.conv_transpose2d, (_X, (4, 3, 3, 3), (3,)), options={"padding": 1}),
+    Case(layers.conv_transpose2d, (_X, (4, 3, 3, 2)), options={"stride": 2, "padding": 1, "output_padding": 1}),
+    Case(layers.conv_transpose2d, (_X, (4, 3, 2, 3), (6,)), options={"stride": (1, 2), "groups": 2, "dilation": 2}),
+    Case(layers.conv_transpose2d, (_X, (4, 1, 4, 4)), options={"stride": 2, "padding": 1, "groups": 4}),
+    Case(layers.upsample_bilinear2d, (_X,), options={"scale_factor": 2}),
+    Case(layers.upsample_bilinear2d, (_X,), options={"size": (9, 4), "align_corners": True}),
     Case(layers.max_pool2d, (_X,), options={"kernel_size": 2}),
     Case(layers.max_pool2d, (_X,), options={"kernel_size": 3, "stride": 2, "padding": 1}),
     Case(layers.max_pool2d, (_X,), options={"kernel_size": 3, "stride": 2, "ceil_mode": True}),
@@ -141,6 +147,8 @@ MODULES = {  # name: (what makes it, the shape of its input)
     "BatchNorm2d": (lambda: layers.BatchNorm2d(4), _X),
     "BatchNormReLU2d": (lambda: layers.BatchNormReLU2d(4), _X),
     "Conv2d": (lambda: layers.Conv2d(4, 7, 3, padding=1, rng=0), _X),
+    "Conv2d of groups": (lambda: layers.Conv2d(4, 6, 3, 2, 1, groups=2, dilation=2, rng=0), _X),
+    "ConvTranspose2d": (lambda: layers.ConvTranspose2d(4, 7, 3, 2, 1, 1, rng=0), _X),
     "Dropout": (lambda: layers.Dropout(0.5, rng=0), _X),
     "Flatten": (layers.Flatten, _X),
     "GELU": (layers.GELU, _X),
@@ -158,6 +166,7 @@ MODULES = {  # name: (what makes it, the shape of its input)
     "SqueezeExcitation": (lambda: layers.SqueezeExcitation(4, 2, rng=0), _X),
     "StochasticDepth": (lambda: layers.StochasticDepth(0.5, rng=0), _X),
     "Tanh": (layers.Tanh, _X),
+    "UpsampleBilinear2d": (lambda: layers.UpsampleBilinear2d(scale_factor=1.5), _X),
     "Sequential": (lambda: Sequential(layers.Conv2d(4, 3, 1, bias=False, rng=0), layers.BatchNorm2d(3)), _X),
 }
 
@@ -192,6 +201,7 @@ GPU = pytest.param("gpu", marks=[pytest.mark.gpu, pytest.mark.skipif(bool(_REASO
 LOSSES = {"cross_entropy", "_weighted_cross_entropy", "mse_loss"}
 WITH_PARAMETERS = {
     "conv2d",
+    "conv_transpose2d",
     "linear",
     "_group_norm",
     "layer_norm",

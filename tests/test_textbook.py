@@ -33,6 +33,11 @@ CASES = {  # name: inputs, fast version of the same arguments, options
         layers.conv2d,
         {"stride": 2, "padding": 1},
     ),
+    "grouped_conv2d": (
+        (random(2, 5, 6, 6), random(4, 3, 3, 3)),
+        lambda x, weight, groups, padding: layers.conv2d(x, weight, padding=padding, groups=groups),
+        {"groups": 2, "padding": 1},
+    ),
     "batch_norm": (
         (random(2, 3, 4, 5), random(5), random(5)),
         lambda x, weight, bias: layers.batch_norm(x, None, None, weight, bias, training=True),

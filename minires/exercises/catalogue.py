@@ -109,6 +109,17 @@ EXERCISES = {
             square=Case("N=2 H=8 W=12 C=4 O=4 K=3 OH=6 OW=10", stride=1, padding=0),
         ),
         Exercise(
+            "grouped_conv2d",
+            "convolution, group by group",
+            "layers/grouped_conv.md",
+            {"x": "N H W channels", "weight": "outputs C K K"},
+            (
+                Case("N=2 H=7 W=6 C=3 K=3 OH=5 OW=4 channels=12 outputs=20 G=4 O=5", groups=4, padding=0),
+                Case("N=3 H=5 W=7 C=4 K=2 OH=6 OW=8 channels=12 outputs=15 G=3 O=5", groups=3, padding=1),
+            ),
+            square=Case("N=2 H=7 W=6 C=4 K=3 OH=5 OW=4 channels=16 outputs=16 G=4 O=4", groups=4, padding=0),
+        ),
+        Exercise(
             "batch_norm_inference",
             "batch norm, with fixed statistics",
             "layers/batch_norm.md",

@@ -74,6 +74,12 @@ DEPENDENCE: dict[str, dict[str, str]] = {
         "its first axis into three, and only then change their order.",
         "dbias": "bias[o] is added at every pixel of every image, so dbias[o] is a sum over these.",
     },
+    "grouped_conv2d": {
+        "dx": "Each group is a convolution of its own, and its product with P a linear layer: first the gradient of P, "
+        "of all groups at once. Then its axes must stand as in patches, in which the groups lie side by side.",
+        "dweight": "The gradient of a group's matrix, whose axes are (K K C, O), is a product of its P and its part of "
+        "dy. Split its first axis into three, and only then change their order.",
+    },
     "batch_norm_inference": {"dx": "With all else constant, y is a straight line in x. What is its slope?", **_PIXELS},
     "batch_norm": {
         "dx": "x reaches y three ways: directly, over std; through mean, which is taken off every pixel; and "
@@ -170,6 +176,7 @@ SMALL = {  # arrays so small that one can do them by hand
     "max_pool2d": _WINDOWS,
     "im2col": Case("N=1 H=3 W=3 C=1 K=2 OH=2 OW=2", "short", stride=1, padding=0),
     "conv2d": Case("N=1 H=3 W=3 C=1 O=1 K=2 OH=2 OW=2", "short", stride=1, padding=0),
+    "grouped_conv2d": Case("N=1 H=2 W=2 C=1 K=2 OH=1 OW=1 channels=2 outputs=2 G=2 O=1", "short", groups=2, padding=0),
     "batch_norm_inference": _NORM,
     "batch_norm": _NORM,
     "batch_norm_relu": _NORM,
