@@ -5,7 +5,7 @@ y = x g(x), so dy/dx = g + x g'. All but the first fall and rise again left of 0
 
 import math
 
-from minires.backend import array_module, map_blocks
+from minires.backend import array_module, choose, let_through, map_blocks
 from minires.layers.checks import check_float, check_gradient, check_number
 from minires.layers.normal_distribution import normal_cdf, normal_density
 from minires.module import Module
@@ -23,18 +23,11 @@ def leaky_relu(x: Array, negative_slope: float = 0.01) -> tuple[Array, Backward]
     check_number("leaky_relu", "negative_slope", negative_slope, 0, math.inf)
     slope = float(negative_slope)
 
-    def forward_block(x, out):
-        out[...] = array_module(x).where(x > 0, x, x * slope)
-
-    y = map_blocks(forward_block, x)
+    y = map_blocks(lambda x, out: choose(x > 0, x, x * slope, out), x)
 
     def backward(dy):
         check_gradient("leaky_relu", dy, y.shape, y.dtype)
-
-        def backward_block(dy, y, out):
-            out[...] = array_module(y).where(y > 0, dy, dy * slope)
-
-        return map_blocks(backward_block, dy, y)
+        return map_blocks(lambda dy, y, out: choose(y > 0, dy, dy * slope, out), dy, y)
 
     return y, backward
 
@@ -104,8 +97,8 @@ def hardswish(x: Array) -> tuple[Array, Backward]:
         check_gradient("hardswish", dy, x.shape, x.dtype)
 
         def backward_block(dy, x, out):
-            xp = array_module(x)
-            out[...] = xp.where(x <= -3, 0, dy * xp.where(x < 3, x / 3 + 0.5, 1))
+            let_through(dy * (x / 3 + 0.5), x > -3, out)
+            choose(x < 3, out, dy, out)
 
         return map_blocks(backward_block, dy, x)
 
