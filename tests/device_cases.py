@@ -173,6 +173,8 @@ OPTIMIZERS = {
     "Adam": lambda params: optim.Adam(params, 1e-3, weight_decay=1e-3),
     "AdamW": lambda params: optim.AdamW(params, 1e-3, decay_bias_and_norm=False),
     "RMSprop": lambda params: optim.RMSprop(params, 1e-3, momentum=0.9, centered=True),
+    "LARS": lambda params: optim.LARS(params, 1.0, weight_decay=1e-3, l1=1e-3),
+    "LAMB": lambda params: optim.LAMB(params, 1e-3, weight_decay=1e-3),
 }
 
 

@@ -271,6 +271,19 @@ class TestGradients:
         assert script.measure(8, "residual", 0, loader, 3)["lr"] == 0.01
 
 
+def test_recomputing(tmp_path):
+    command = [sys.executable, EXAMPLES / "experiments" / "recomputing.py", "--quick", "--out", tmp_path]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert printed.splitlines()[-1].startswith("resnet8, batch size 2, ")
+    rows = table(tmp_path / "results.csv")
+    assert [row["segments"] for row in rows] == ["1", "2", "3"]
+    assert rows[0]["ratio"] == "1.0" and all(float(row["seconds"]) > 0 for row in rows)
+    kept = [float(row["kept_mb"]) for row in rows]  # by the formula, in arrays of 2 images of 32x32 with 16 channels
+    unit = 2 * 32 * 32 * 16 * 4 / 1e6
+    assert kept == [round(unit * arrays, 1) for arrays in (1 + 4 * 1.75, 1 + 1 + 4, 2.5 + 4)]
+    assert picture(tmp_path / "results.png").size > (600, 300)
+
+
 @pytest.mark.parametrize(
     ("name", "flags", "message"),
     [
@@ -287,6 +300,9 @@ class TestGradients:
         ("measuring", ["--weights", "nowhere.th", "--data-dir", "a file"], "a file"),
         ("optimizers", ["--data-dir", "a file"], "a file"),
         ("pictures", ["--weights", "nowhere.th"], "nowhere.th"),
+        ("recomputing", ["--quick", "--out", "a file"], "a file"),
+        ("recomputing", ["--quick", "--segments", 4], "--segments 4: resnet8 has 3 blocks: give 1 to 3"),
+        ("recomputing", ["--quick", "--rounds", 0], "--rounds"),
         ("regularisation", ["--data-dir", "a file"], "a file"),
         ("scaling_model", ["--out", "a file/picture"], "a file"),
         ("schedules", ["--out", "a file/picture.png"], "a file"),

@@ -27,7 +27,7 @@ def group_norm(
         dx = (g - mean(g) - x_hat * mean(g * x_hat)) / sqrt(var + eps)
 
     Raises ValueError for shapes that do not fit and for groups of a single number.
-    Source: Wu and He 2018, section 3, equations 1 to 3 and 7.
+    Source: Wu and He 2018, section 3.1, equations 1, 2, 6 and 7.
     """
     xp = array_module(x, weight, bias)
     _check(x, num_groups, weight, bias)

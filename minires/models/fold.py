@@ -13,6 +13,8 @@ from minires.backend import array_module, let_through, map_blocks
 from minires.layers import BatchNorm2d, BatchNormReLU2d, Conv2d
 from minires.layers.checks import check_gradient
 from minires.models.blocks import BasicBlock, Bottleneck, Identity
+from minires.models.branches import ConvNormReLU
+from minires.models.densenet import DenseLayer
 from minires.models.staged import Staged
 from minires.module import Module, Parameter
 from minires.sequential import Sequential
@@ -22,6 +24,8 @@ PAIRS: dict[Any, tuple] = {  # the convolutions and batch norms that a forward p
     BasicBlock.forward: (("conv1", "bn1"), ("conv2", "bn2")),
     Bottleneck.forward: (("conv1", "bn1"), ("conv2", "bn2"), ("conv3", "bn3")),
     Staged.forward: (("conv1", "bn1"),),
+    ConvNormReLU.forward: (("conv", "bn"),),
+    DenseLayer.forward: (("conv1", "norm2"),),  # before its norm1 there is no convolution
 }
 
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from minires.layers import BatchNormReLU2d, Conv2d, GlobalAvgPool2d, Linear, MaxPool2d, add
-from minires.layers.checks import check_gradient
+from minires.layers import BatchNormReLU2d, Conv2d, GlobalAvgPool2d, Linear, MaxPool2d
 from minires.models.blocks import conv_norm_relu, initialise_convolutions
+from minires.models.features import feature_maps
 from minires.module import Module
 from minires.sequential import Sequential, in_sequence
 from minires.types import Array, Backward
@@ -56,6 +56,7 @@ class Staged(Module):
     "Delving deep into rectifiers", equation 14), their biases as 0.
     """
 
+    head_name = "fc"
     conv1: Conv2d  # a Sequential of convolutions in networks that say so
     layer1: Sequential
     layer2: Sequential
@@ -103,36 +104,9 @@ class Staged(Module):
 
     def features(self, x: Array) -> tuple[tuple[Array, ...], Backward]:
         """-> ((C2, C3, ...), backward), backward((dC2, dC3, ...)) -> dx."""
-        y, stem_backward = self.stem(x)
-        maps, backwards = [], []
-        for stage in self.stages():
-            y, stage_backward = stage(y)
-            maps.append(y)
-            backwards.append(stage_backward)
-        kinds = [(y.shape, y.dtype) for y in maps]
+        first, *others = self.stages()
 
-        def backward(dmaps):
-            check_gradients(type(self).__name__, dmaps, kinds)
-            dy = None
-            for dmap, stage_backward in zip(reversed(dmaps), reversed(backwards), strict=True):
-                if dy is None:
-                    dy = dmap
-                elif dmap is not None:
-                    dy, _ = add(dy, dmap)  # a map is used twice: here and by the next stage
-                dy = dy if dy is None else stage_backward(dy)
-            return stem_backward(dy)
+        def stem_and_first(x):
+            return in_sequence([(self.stem, [self.conv1, self.bn1]), (first, [first])], x)
 
-        return tuple(maps), backward
-
-
-def check_gradients(network: str, dmaps: Sequence[Array | None], kinds: Sequence[tuple[Any, Any]]) -> None:
-    """Raise ValueError where the gradients of feature maps are not those of maps of these shapes and dtypes."""
-    if len(dmaps) != len(kinds) or all(dmap is None for dmap in dmaps):
-        given = ", ".join("None" if dmap is None else str(dmap.shape) for dmap in dmaps)
-        raise ValueError(
-            f"{network}: backward takes {len(kinds)} gradients, one for each of the maps, got ({given}): give at least "
-            "one of them, and None for the others"
-        )
-    for dmap, kind in zip(dmaps, kinds, strict=True):
-        if dmap is not None:
-            check_gradient(network, dmap, *kind)
+        return feature_maps(type(self).__name__, [stem_and_first, *others], x)
