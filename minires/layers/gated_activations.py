@@ -17,7 +17,7 @@ def leaky_relu(x: Array, negative_slope: float = 0.01) -> tuple[Array, Backward]
 
     x: any shape, floating-point. negative_slope: at least 0; y then has the sign of x, and y is all that is kept.
     Returns y, shaped as x, and backward(dy) -> dx = dy where y > 0, else negative_slope * dy.
-    Source: Maas et al. 2013, equation 1.
+    Source: Maas et al. 2013, section 2.
     """
     check_float("leaky_relu", x)
     check_number("leaky_relu", "negative_slope", negative_slope, 0, math.inf)
@@ -36,7 +36,7 @@ def silu(x: Array) -> tuple[Array, Backward]:
     """y = x * s, s = 1 / (1 + exp(-x)) = (1 + tanh(x / 2)) / 2, also called swish
 
     x: any shape, floating-point. Returns y, shaped as x, and backward(dy) -> dx = dy * s * (1 + x * (1 - s)).
-    Sources: Elfwing et al. 2018, equation 5 and 6; Ramachandran et al. 2017.
+    Sources: Elfwing et al. 2018; Ramachandran et al. 2017.
     """
     check_float("silu", x)
     y = map_blocks(lambda x, out: array_module(x).multiply(x, _sigmoid(x), out=out), x)
