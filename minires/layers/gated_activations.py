@@ -22,7 +22,6 @@ def leaky_relu(x: Array, negative_slope: float = 0.01) -> tuple[Array, Backward]
     check_float("leaky_relu", x)
     check_number("leaky_relu", "negative_slope", negative_slope, 0, math.inf)
     slope = float(negative_slope)
-
     y = map_blocks(lambda x, out: choose(x > 0, x, x * slope, out), x)
 
     def backward(dy):

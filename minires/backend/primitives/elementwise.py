@@ -87,7 +87,7 @@ def choose(where: Array, x: Array, y: Array, out: Array) -> None:
     if xp is not np:
         out[...] = xp.where(where, x, y)
         return
-    bits = f"i{x.itemsize}"  # y + (x - y) is x in whole numbers, and so is each step quick: a branch for each is not
+    bits = f"i{x.itemsize}"  # in whole numbers y + (x - y) is x to the bit, whatever these are; where() branches
     difference = x.view(bits) - y.view(bits)
     difference *= where
     np.add(y.view(bits), difference, out=out.view(bits))
