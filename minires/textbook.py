@@ -41,6 +41,17 @@ def tanh(x):
     return y, backward
 
 
+def silu(x):
+    """y = x * s, s = 1 / (1 + exp(-x)).   x: any shape. backward(dy) -> dx."""
+    s = (1 + np.tanh(x / 2)) / 2  # the sigmoid
+    y = x * s
+
+    def backward(dy):
+        return dy * s * (1 + x * (1 - s))
+
+    return y, backward
+
+
 def dropout(x, p, rng):
     """y = x * mask, each number of mask 0 with probability p, else 1 / (1 - p).   x: any shape. backward(dy) -> dx."""
     mask = (np.random.default_rng(rng).random(x.shape) >= p) / (1 - p)
@@ -151,6 +162,29 @@ def max_pool2d(x, K):
         dflat = np.zeros_like(flat)
         np.put_along_axis(dflat, winner, dy[..., None], axis=-1)
         return dflat.reshape(windows.shape).transpose(0, 1, 4, 2, 5, 3).reshape(x.shape)
+
+    return y, backward
+
+
+def adaptive_avg_pool2d(x, OH, OW):
+    """y[n, oh, ow, c] = mean of x's pixels in window (oh, ow): its rows go from floor(oh H / OH) to
+    ceil((oh + 1) H / OH), its columns likewise.   x (N, H, W, C), y (N, OH, OW, C). backward(dy) -> dx.
+    """
+    N, H, W, C = x.shape
+    rows = [slice(oh * H // OH, -(-(oh + 1) * H // OH)) for oh in range(OH)]
+    columns = [slice(ow * W // OW, -(-(ow + 1) * W // OW)) for ow in range(OW)]
+    y = np.empty((N, OH, OW, C), x.dtype)
+    for oh in range(OH):
+        for ow in range(OW):
+            y[:, oh, ow] = x[:, rows[oh], columns[ow]].mean(axis=(1, 2))
+
+    def backward(dy):
+        dx = np.zeros_like(x)
+        for oh in range(OH):
+            for ow in range(OW):
+                window = dx[:, rows[oh], columns[ow]]  # a view of dx
+                window += dy[:, oh, ow, None, None] / (window.shape[1] * window.shape[2])
+        return dx
 
     return y, backward
 

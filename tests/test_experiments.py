@@ -292,6 +292,7 @@ def test_recomputing(tmp_path):
         ("finetuning", ["shapes", "--weights", "nowhere.th", "--quick"], "nowhere.th"),
         ("finetuning", ["cifar", "--weights", "nowhere.th", "--data-dir", "cifar"], "nowhere.th"),
         ("gradients", ["--data-dir", "a file"], "a file"),
+        ("gates", ["--out", "a file/picture.png"], "a file"),
         ("large_batches", ["--data-dir", "a file"], "a file"),
         ("linear_to_resnet", ["--quick", "--out", "a file"], "a file"),
         ("linear_to_resnet", ["--quick", "--epochs", 0], "--epochs"),

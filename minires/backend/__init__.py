@@ -56,7 +56,14 @@ from minires.backend.primitives.devices import (
     to_numpy,
     zeros,
 )
-from minires.backend.primitives.elementwise import all_finite, elementwise, elementwise_each, let_through, lies_well
+from minires.backend.primitives.elementwise import (
+    all_finite,
+    choose,
+    elementwise,
+    elementwise_each,
+    let_through,
+    lies_well,
+)
 from minires.backend.primitives.images import keep_pixels, move_pixels, normalize_rows, spread_pixels
 from minires.backend.primitives.patches import (
     borrow_padded,
@@ -82,6 +89,7 @@ __all__ = [
     "borrow_patches",
     "can_link",
     "channel_moments",
+    "choose",
     "col2im",
     "convolve",
     "convolve_gradients",

@@ -16,6 +16,7 @@ EXERCISES = {
         Exercise("relu", "max(x, 0)", "layers/activations.md", ANY, ANY_CASES),
         Exercise("sigmoid", "squeezed between 0 and 1", "layers/activations.md", ANY, ANY_CASES),
         Exercise("tanh", "squeezed between -1 and 1", "layers/activations.md", ANY, ANY_CASES),
+        Exercise("silu", "x, through a gate of its own", "layers/gated_activations.md", ANY, ANY_CASES),
         Exercise("add", "the sum of two branches", "layers/residual.md", {"x1": "N C", "x2": "N C"}, ANY_CASES),
         Exercise(
             "linear",
@@ -84,6 +85,13 @@ EXERCISES = {
                 Case("N=2 H=12 W=15 C=6 K=3 OH=4 OW=5"),
                 Case("N=3 H=8 W=14 C=5 K=2 OH=4 OW=7", values="ties"),
             ),
+        ),
+        Exercise(
+            "adaptive_avg_pool2d",
+            "means for an image of a given size",
+            "layers/adaptive_pooling.md",
+            IMAGES,
+            (Case("N=2 H=5 W=7 C=6 OH=3 OW=4"), Case("N=3 H=4 W=9 C=5 OH=2 OW=7")),
         ),
         Exercise(
             "im2col",

@@ -26,6 +26,7 @@ DEPENDENCE: dict[str, dict[str, str]] = {
         "dx": "With e = exp(-x) it is y = 1 / (1 + e). Derive that as a quotient, then get rid of e: what is 1 - y?"
     },
     "tanh": {"dx": "y = sinh(x) / cosh(x). As a quotient its slope is 1 less a square: the square of what?"},
+    "silu": {"dx": "x stands in y twice: it is what goes through, and it moves s. Derive x * s as a product."},
     "add": {
         "dx1": "Let x1[i] grow by 0.1: by how much does y[i] grow?",
         "dx2": "Let x2[i] grow by 0.1: by how much does y[i] grow?",
@@ -62,6 +63,10 @@ DEPENDENCE: dict[str, dict[str, str]] = {
     "max_pool2d": {
         "dx": "y[n, oh, ow, c] is one pixel of its window, and winner says which. What does that one get, what "
         "the others?"
+    },
+    "adaptive_avg_pool2d": {
+        "dx": "y[n, oh, ow, c] is a mean of its window's pixels, and not every window has as many. Which windows does "
+        "a pixel stand in, and what does it count for in each?"
     },
     "im2col": {
         "dx": "patches[n, oh, ow, i, j] was read at the padded pixel (oh * stride + i, ow * stride + j). Go "
@@ -164,6 +169,7 @@ SMALL = {  # arrays so small that one can do them by hand
     "relu": _NUMBERS,
     "sigmoid": _NUMBERS,
     "tanh": _NUMBERS,
+    "silu": _NUMBERS,
     "add": _NUMBERS,
     "linear": Case("N=2 C=3 O=1", "short"),
     "mse_loss": _NUMBERS,
@@ -174,6 +180,7 @@ SMALL = {  # arrays so small that one can do them by hand
     "global_avg_pool2d": Case("N=1 H=2 W=2 C=1", "short"),
     "avg_pool2d": _WINDOWS,
     "max_pool2d": _WINDOWS,
+    "adaptive_avg_pool2d": Case("N=1 H=3 W=1 C=1 OH=2 OW=1", "short"),
     "im2col": Case("N=1 H=3 W=3 C=1 K=2 OH=2 OW=2", "short", stride=1, padding=0),
     "conv2d": Case("N=1 H=3 W=3 C=1 O=1 K=2 OH=2 OW=2", "short", stride=1, padding=0),
     "grouped_conv2d": Case("N=1 H=2 W=2 C=1 K=2 OH=1 OW=1 channels=2 outputs=2 G=2 O=1", "short", groups=2, padding=0),
