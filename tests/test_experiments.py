@@ -180,6 +180,16 @@ class TestShardStatistics:
         assert found["var_bias"] == pytest.approx(-(1 + 4 / 64) / 5 / 8, rel=0.05)
 
 
+def test_small_shards_quickly(quickly, load):
+    rows = quickly("small_shards", "--seeds", 0)
+    script = load("small_shards")
+    assert len(rows) == len(script.NORMS) * len(script.QUICK_SHARDS)
+    of_group_norm = [row for row in rows if row["run"].startswith("group norm")]
+    losses = [float(row["train_loss"]) for row in of_group_norm]
+    assert losses == pytest.approx([losses[0]] * len(losses), rel=1e-4)  # the shards are none of its business
+    assert len({row["train_loss"] for row in rows}) > 2
+
+
 class TestSummationOrder:
     def test_quickly(self, quickly):
         rows = quickly("summation_order", "--seeds", 0)
@@ -308,6 +318,7 @@ def test_recomputing(tmp_path):
         ("scaling_model", ["--out", "a file/picture"], "a file"),
         ("schedules", ["--out", "a file/picture.png"], "a file"),
         ("shard_statistics", ["--data-dir", "a file"], "a file"),
+        ("small_shards", ["--data-dir", "a file"], "a file"),
         ("summation_order", ["--data-dir", "a file"], "a file"),
         ("simple_against_residual", ["--data-dir", "cifar", "--quick", "--out", "a file"], "a file"),
     ],
