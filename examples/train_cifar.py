@@ -71,7 +71,8 @@ RECIPES = {  # only defaults: every flag overrides them
         "weight_decay": 1e-4,
     },
 }
-DEFAULT_LR = {"adam": 1e-3, "adamw": 1e-3, "rmsprop": 1e-3}  # the recipes' are SGD's
+DEFAULT_LR = {"adam": 1e-3, "adamw": 1e-3, "rmsprop": 1e-3, "lars": 8.0, "lamb": 1e-2}  # the recipes' are SGD's
+CHANGES = ("mixup", "cutmix", "randaugment", "random_erasing")  # what else is done to images, all of it off by default
 SIMPLE_CNN_LR = 0.05  # of SGD: it has no batch norm, and at the recipes' 0.4 it learns nothing
 
 
@@ -100,6 +101,8 @@ def run(given, ranks):
         settings = settings_of(given)
     if work in (overfit_one_batch, find_lr):
         refuse_shards(given, ranks)
+    if work is overfit_one_batch:
+        refuse_changed_images(given)
     tell = (lambda line: None) if "json" in given else lambda line: print(line, flush=True)
     if work is train:
         settle_shards(settings, ranks, tell)
@@ -120,6 +123,14 @@ def refuse_shards(given, ranks):
         raise ValueError(f"{flag} takes whole batches: leave --shards {given['shards']} out")
 
 
+def refuse_changed_images(given):
+    """Raise ValueError where the batch that is to be learned by heart would be mixed or hidden in part."""
+    for name in CHANGES:
+        if given.get(name):
+            flag = f"--{name.replace('_', '-')}"
+            raise ValueError(f"--overfit-one-batch learns a batch by heart as it is: leave {flag} out")
+
+
 def settings_of(given):
     """Every setting: the flags given, over the recipe's, over the defaults."""
     recipe = given.get("recipe", DEFAULTS["recipe"])
@@ -131,9 +142,11 @@ def settings_of(given):
     if recipe == "paper" and "epochs" in given and "iterations" not in given:
         settings["iterations"] = None
     runs.check_settings(settings)
-    if settings["shortcut"] == "B" and not settings["model"].startswith("resnet"):
-        raise ValueError(f"--shortcut B: {settings['model']} has no shortcuts: choose a resnet, or leave the flag out")
-    if settings["optimizer"] != "sgd" and {"momentum", "nesterov"} & set(given):
+    if settings["shortcut"] == "B" and "shortcut" not in models.options_of(settings["model"]):
+        those = ", ".join(name for name in models.MODELS if "shortcut" in models.options_of(name))
+        raise ValueError(f"--shortcut B: {settings['model']} has none: choose one of {those}, or leave the flag out")
+    has = {"sgd": {"momentum", "nesterov"}, "lars": {"momentum"}}.get(settings["optimizer"], set())
+    if {"momentum", "nesterov"} & set(given) - has:
         raise ValueError(f"--momentum and --nesterov are SGD's, not {settings['optimizer']}'s: leave them out")
     if given.get("nesterov") and settings["momentum"] <= 0:
         raise ValueError(f"--nesterov needs --momentum above 0, got {settings['momentum']}")
@@ -151,7 +164,9 @@ def make_optimizer(settings, model):
     if settings["optimizer"] == "sgd":
         nesterov = settings["nesterov"] and settings["momentum"] > 0
         return optim.SGD(model.parameters(), momentum=settings["momentum"], nesterov=nesterov, **common)
-    kinds = {"adam": optim.Adam, "adamw": optim.AdamW, "rmsprop": optim.RMSprop}
+    if settings["optimizer"] == "lars":
+        return optim.LARS(model.parameters(), momentum=settings["momentum"], **common)
+    kinds = {"adam": optim.Adam, "adamw": optim.AdamW, "rmsprop": optim.RMSprop, "lamb": optim.LAMB}
     return kinds[settings["optimizer"]](model.parameters(), **common)
 
 
@@ -234,7 +249,7 @@ def find_lr(settings, dataset, device, ranks):
 
 def overfit_one_batch(settings, dataset, device, ranks, most=200, goal=0.02):
     """--overfit-one-batch: a network that works can learn one batch by heart. A check of the code, not of the model."""
-    settings = {**settings, "augment": False, "cutout": 0, "weight_decay": 0.0}
+    settings = {**settings, "augment": False, **dict.fromkeys(CHANGES), "cutout": 0, "weight_decay": 0.0}
     loader = make_loaders(settings, dataset, device)[0]
     model = build(settings, dataset, device)
     optimizer = make_optimizer({**settings, "lr": min(settings["lr"], 0.05)}, model)
@@ -272,23 +287,34 @@ def command_line():
     add("--iterations", type=int, metavar="N", help="stop after N iterations, if the epochs have not ended before")
     add_arguments(parser, "--batch-size")
     add("--lr", type=float, metavar="X", help="learning rate, the highest of the schedule")
-    add("--optimizer", choices=["sgd", "adam", "adamw", "rmsprop"])
+    add("--optimizer", choices=["sgd", "adam", "adamw", "rmsprop", "lars", "lamb"])
     add("--schedule", choices=legs.KINDS)
     add("--warmup", type=int, metavar="N", help="raise the learning rate from a tenth over the first N iterations")
-    add("--momentum", type=float, metavar="X", help="of SGD; default: 0.9")
+    add("--momentum", type=float, metavar="X", help="of SGD and LARS; default: 0.9")
     add("--nesterov", action=argparse.BooleanOptionalAction, help="Nesterov's momentum")
     add("--weight-decay", type=float, metavar="X")
     add("--l1", type=float, metavar="X", help="penalty on absolute values; default: 0")
     add("--decay-bias-and-norm", action=argparse.BooleanOptionalAction, help="penalise biases and batch norm too")
-    add_arguments(parser, "--label-smoothing")
+    add_arguments(parser, "--label-smoothing", "--mixup", "--cutmix")
     add("--augment", action=argparse.BooleanOptionalAction, help="pad, crop and flip training images (default)")
     add("--cutout", type=int, metavar="N", help="side of the square cut out of training images; default: 0")
+    add_arguments(parser, "--randaugment", "--random-erasing")
     add_arguments(
         parser, "--seed", "--val-split", "--limit-train", "--limit-test", "--threads", "--shards", "--timeout"
     )
     add("--out", metavar="DIR", help="folder of the run; default: runs/<time>-<model>")
-    add_arguments(parser, "--best", "--patience", "--save-every", "--precision", "--cuda-graph")
-    add_arguments(parser, "--recompute", "--no-progress")
+    add_arguments(
+        parser,
+        "--best",
+        "--patience",
+        "--clip-norm",
+        "--ema",
+        "--save-every",
+        "--precision",
+        "--cuda-graph",
+        "--recompute",
+        "--no-progress",
+    )
     does = parser.add_mutually_exclusive_group()
     does.add_argument(
         "--resume", metavar="DIR", help="go on with the run in this folder; longer with more --epochs and --lr"

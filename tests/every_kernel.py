@@ -27,8 +27,10 @@ from minires.backend import count_largest, to_device
 from minires.backend.gpu import compiling, graphs, parameters, products
 from minires.backend.halves import HALVES, widened
 from minires.data import Augment, Loader
+from minires.ema import AveragedModel
 from minires.models.fold import fold
 from minires.modes import no_grad
+from minires.optim import clip_to_norm
 from minires.precision import options_for
 from minires.training import train_step
 
@@ -63,7 +65,7 @@ def every_kernel():
         return lambda *launch: None
 
     def multiplied(a, b, out=None, tf32=False):
-        return cupy_double.empty((a.shape[0], b.shape[1]), widened(a.dtype)) if out is None else out
+        return cupy_double.empty((*a.shape[:-1], b.shape[-1]), widened(a.dtype)) if out is None else out
 
     with (
         mock.patch.dict(sys.modules, cupy=cupy_double),
@@ -96,6 +98,7 @@ def _run_everything(dtype):
         run_training(lambda make=make: make(rng=0), (1, size, size, 3), OPTIMIZERS["SGD"], dtype, "gpu", steps=1)
     _run_folded(dtype)
     _run_recorded(dtype)
+    _run_averaged(dtype)
     _run_augmented()
     count_largest(to_device(np.ones((3, 4), dtype), "gpu"), to_device(np.arange(3), "gpu"))
 
@@ -119,6 +122,14 @@ def _run_folded(dtype):
     folded = fold(models.resnet8(rng=0).to(np.dtype(dtype)).eval()).to("gpu")
     with no_grad():
         folded(to_device(np.ones((1, 8, 8, 3), dtype), "gpu"))
+
+
+def _run_averaged(dtype):
+    model = models.resnet8(rng=0).to(np.dtype(dtype)).to("gpu")
+    AveragedModel(model, 0.9).update(0)
+    for parameter in model.parameters():
+        parameter.grad = parameter.data
+    clip_to_norm(model.parameters(), 1.0)
 
 
 def _run_augmented():

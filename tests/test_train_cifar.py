@@ -99,7 +99,8 @@ def test_a_run_writes_all_its_files(main, tmp_path):
 
     rows = table(out / "log.csv")
     assert (out / "log.csv").read_text().splitlines()[0] == (
-        "epoch,iteration,lr,train_loss,train_acc,val_loss,val_acc,seconds,images_per_second,shards,ranks"
+        "epoch,iteration,lr,train_loss,train_acc,val_loss,val_acc,seconds,images_per_second,"
+        "ema_val_loss,ema_val_acc,shards,ranks"
     )
     assert [(row["epoch"], row["iteration"]) for row in rows] == [("1", "4"), ("2", "8")]
     for name in ("curves", "confusion", "mistakes"):

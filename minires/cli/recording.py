@@ -150,6 +150,13 @@ def write_csv(path: str | Path, columns: Iterable[str], rows: Iterable[Sequence[
     write_atomically(path, text.getvalue().encode())
 
 
+PARTS = (  # of the columns of a HistoryRow, a line each
+    ("train", "#1f77b4", "training"),
+    ("val", "#d62728", "validation"),
+    ("ema_val", "#2ca02c", "validation, averaged weights"),
+)
+
+
 def draw_curves(history: Sequence[Mapping[str, Any]], title: str) -> Figure:
     """Loss and accuracy by epoch of `history` (each a HistoryRow), training and validation."""
     from matplotlib.ticker import MaxNLocator
@@ -159,7 +166,7 @@ def draw_curves(history: Sequence[Mapping[str, Any]], title: str) -> Figure:
     for axes, kind, scale, label in zip(
         figure.subplots(1, 2), ("loss", "acc"), (1, 100), ("loss", "accuracy, %"), strict=True
     ):
-        for part, color, name in (("train", "#1f77b4", "training"), ("val", "#d62728", "validation")):
+        for part, color, name in PARTS:
             values = [row[f"{part}_{kind}"] for row in history]
             if None not in values:
                 axes.plot(

@@ -201,6 +201,8 @@ def train(
             precision=settings["precision"],
             shards=settings["shards"],
             ranks=ranks,
+            ema=settings["ema"],
+            clip_norm=settings["clip_norm"],
         )
         share_notes(ranks)
         if resume:

@@ -65,7 +65,9 @@ def test(
 
 def load_best(trainer: Trainer, trained: bool) -> int:
     """Put the best model into trainer.model; the epoch that it is of."""
+    last = trainer.steps.kept.state_dict()
     if trainer.unsaved and trainer.position.best_epoch == trainer.position.epoch:  # it is the one in memory
+        trainer.model.load_state_dict(last)
         return trainer.position.best_epoch
     try:
         best = trainer.ranks.on_first(lambda: checkpoint.load(trainer.folder / "best.safetensors").model)
@@ -74,6 +76,7 @@ def load_best(trainer: Trainer, trained: bool) -> int:
         if not trained:
             raise
         note(f"the model of the last epoch is tested, since the best one's file cannot be read: {error}")
+        trainer.model.load_state_dict(last)
         return trainer.position.epoch
     return trainer.position.best_epoch
 

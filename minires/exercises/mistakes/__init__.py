@@ -13,7 +13,19 @@ import numpy as np
 from minires import textbook
 from minires.exercises.exercise import Exercise
 from minires.exercises.generate import backward_body, source, with_backward
-from minires.exercises.mistakes import batch_norm, images, matrices, normalisation, numbers, pooling, residual, shards
+from minires.exercises.mistakes import (
+    batch_norm,
+    family,
+    gates,
+    group_norm,
+    images,
+    matrices,
+    normalisation,
+    numbers,
+    pooling,
+    residual,
+    shards,
+)
 from minires.exercises.mistakes.mistake import Mistake
 
 MISTAKES: dict[str, list[Mistake]] = {
@@ -25,6 +37,9 @@ MISTAKES: dict[str, list[Mistake]] = {
     **normalisation.MISTAKES,
     **residual.MISTAKES,
     **shards.MISTAKES,
+    **group_norm.MISTAKES,
+    **family.MISTAKES,
+    **gates.MISTAKES,
 }
 
 
