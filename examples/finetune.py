@@ -339,6 +339,7 @@ def command_line():
         "--precision",
         "--cuda-graph",
         "--recompute",
+        "--tensorboard",
         "--no-progress",
     )
     add("--resume", metavar="DIR", help="go on with the run in this folder; longer with more --epochs and --lr")

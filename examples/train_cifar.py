@@ -313,6 +313,7 @@ def command_line():
         "--precision",
         "--cuda-graph",
         "--recompute",
+        "--tensorboard",
         "--no-progress",
     )
     does = parser.add_mutually_exclusive_group()

@@ -29,6 +29,7 @@ SINCE_THEN = {
     "patience": None,
     "cuda_graph": True,
     "recompute": None,
+    "tensorboard": False,
     "precision": "float32",
     "shards": 1,
     "timeout": 1800.0,
