@@ -162,6 +162,25 @@ def test_large_batches_quickly(quickly, load):
     assert max(np.diff(rates[:20])) == pytest.approx(min(np.diff(rates[:20])))  # a straight line
 
 
+def test_strong_quickly(quickly, load):
+    script = load("strong")
+    rows = quickly("strong", "--seeds", 0)
+    assert [row["run"] for row in rows[::2]] == list(script.WAYS)
+    first = {row["run"]: row["train_loss"] for row in rows if row["epoch"] == "2"}
+    assert len({first[name] for name in first if not name.startswith("EMA")}) == len(first) - 2  # no two are the same
+    assert first["EMA 0.995"] == first["EMA 0.999"] == first["standard"]  # which training does not see
+    assert set(script.WAYS["strong"]) == {"label_smoothing", "decay_bias_and_norm", "ema"}
+    assert {name for names in script.PANELS.values() for name in names} == set(script.WAYS)
+
+
+def test_strong_chooses_without_the_test_images(load, cifar):
+    dataset = read_cifar10(cifar / "cifar-10-batches-bin")
+    held = load("strong").hold_out(dataset, 20)
+    np.testing.assert_array_equal(np.concatenate([held.train_images, held.test_images]), dataset.train_images)
+    np.testing.assert_array_equal(np.concatenate([held.train_labels, held.test_labels]), dataset.train_labels)
+    assert len(held.test_labels) == 20 and "held out" in held.label
+
+
 class TestShardStatistics:
     def test_quickly(self, quickly, load):
         rows = quickly("shard_statistics", "--seeds", 0)
@@ -319,6 +338,7 @@ def test_recomputing(tmp_path):
         ("schedules", ["--out", "a file/picture.png"], "a file"),
         ("shard_statistics", ["--data-dir", "a file"], "a file"),
         ("small_shards", ["--data-dir", "a file"], "a file"),
+        ("strong", ["--data-dir", "a file"], "a file"),
         ("summation_order", ["--data-dir", "a file"], "a file"),
         ("simple_against_residual", ["--data-dir", "cifar", "--quick", "--out", "a file"], "a file"),
     ],
