@@ -9,7 +9,9 @@ import pytest
 from minires import layers, losses, optim
 from minires.backend import DeviceError, array_module, device_of, half, resolve_device, to_device, to_numpy
 from minires.losses import cross_entropy, mse_loss
-from minires.models import plain8, resnet8, simple_cnn
+from minires.models import DenseNet, plain8, resnet8, simple_cnn
+from minires.models.blocks import flatten_channels_first
+from minires.models.googlenet import Inception
 from minires.module import Module, Parameter
 from minires.sequential import Sequential, call
 
@@ -170,11 +172,25 @@ MODULES = {  # name: (what makes it, the shape of its input)
     "Sequential": (lambda: Sequential(layers.Conv2d(4, 3, 1, bias=False, rng=0), layers.BatchNorm2d(3)), _X),
 }
 
+
+def _small_inception(rng):
+    """A module of GoogLeNet, and a classifier that reads its inputs in PyTorch's order."""
+    module = Inception(3, 2, 2, 3, 2, 2, 1, rng)
+    return Sequential(module, layers.AdaptiveAvgPool2d(3), FlattenChannelsFirst(), layers.Linear(72, 10, rng=rng))
+
+
+class FlattenChannelsFirst(Module):
+    def forward(self, x):
+        return flatten_channels_first(x)
+
+
 MODELS = {  # name: (what makes it, the shape of its input)
     "resnet8-A": (lambda: resnet8(rng=0, shortcut="A"), (4, 8, 8, 3)),
     "resnet8-B": (lambda: resnet8(rng=0, shortcut="B"), (4, 8, 8, 3)),
     "plain8": (lambda: plain8(rng=0), (4, 8, 8, 3)),
     "simple_cnn": (lambda: simple_cnn(rng=0, image_size=12), (4, 12, 12, 3)),
+    "densenet": (lambda: DenseNet((2, 1), 4, 6, 10, small_input=True, rng=0), (4, 8, 8, 3)),
+    "inception": (lambda: _small_inception(np.random.default_rng(0)), (4, 8, 8, 3)),
 }
 
 OPTIMIZERS = {

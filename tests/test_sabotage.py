@@ -39,6 +39,9 @@ from minires.layers import (
     upsample_bilinear2d,
 )
 from minires.losses import cross_entropy, mse_loss
+from minires.models.blocks import flatten_channels_first
+from minires.models.branches import side_by_side
+from minires.models.densenet import DenseLayer
 
 
 def normal(*shape, seed=0):
@@ -745,6 +748,31 @@ mistakes_in(
     one_branch_forgotten=lambda p: p.gradients[:1],
     dy_halved_between_them=lambda p: (p.dy / 2, p.dy / 2),
     products=lambda p: (p.dy * p.inputs[1], p.dy * p.x),
+)
+mistakes_in(
+    "flatten_channels_first",
+    flatten_channels_first,
+    normal(2, 3, 3, 3),
+    in_the_order_of_nhwc=lambda p: p.but(0, p.dy.reshape(p.x.shape)),
+    rows_and_columns_swapped=lambda p: p.but(0, p.dx.swapaxes(1, 2)),
+    axes_turned_the_wrong_way=lambda p: p.but(0, p.dy.reshape(p.x.shape).transpose(0, 3, 1, 2)),
+)
+mistakes_in(
+    "side_by_side",
+    lambda x: side_by_side((tanh, sigmoid), x),
+    normal(2, 3, 4),
+    the_first_branch_alone=lambda p: p.but(0, tanh(p.x)[1](p.dy[..., :4].copy())),
+    the_last_branch_alone=lambda p: p.but(0, sigmoid(p.x)[1](p.dy[..., 4:].copy())),
+    branches_swapped=lambda p: p.but(0, side_by_side((sigmoid, tanh), p.x)[1](p.dy)),
+)
+DENSE_LAYER = DenseLayer(3, 2, np.random.default_rng(0)).to(np.float64).freeze()
+mistakes_in(
+    "DenseLayer",
+    lambda x: DENSE_LAYER(x),
+    normal(2, 3, 3, 3),
+    without_what_later_layers_want=lambda p: p.but(0, p.dx - p.dy[..., :3]),
+    without_what_it_wants_itself=lambda p: p.but(0, p.dy[..., :3].copy()),
+    as_a_sum=lambda p: p.but(0, p.dx + p.dy[..., 2:]),
 )
 mistakes_in(
     "concat",

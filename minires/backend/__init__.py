@@ -32,7 +32,14 @@ from minires.backend.primitives.blocks import (
     map_blocks,
     sum_blocks,
 )
-from minires.backend.primitives.channels import channel_moments, far_from_zero, map_channels, sum_channels
+from minires.backend.primitives.channels import (
+    channel_moments,
+    far_from_zero,
+    join_channels,
+    map_channels,
+    part_channels,
+    sum_channels,
+)
 from minires.backend.primitives.classes import count_largest, mean_cost, mean_cost_gradient
 from minires.backend.primitives.convolution import (
     convolve,
@@ -111,6 +118,7 @@ __all__ = [
     "im2col",
     "is_device",
     "is_half",
+    "join_channels",
     "keep_pixels",
     "known_at_once",
     "let_through",
@@ -128,6 +136,7 @@ __all__ = [
     "out_of_memory",
     "output_size",
     "pad",
+    "part_channels",
     "places",
     "recorded",
     "resolve_device",
