@@ -344,9 +344,7 @@ def test_what_is_no_vgg(keys):
 
 def test_an_array_that_is_called_as_a_layer_of_detectrons():
     state = {"res2_0_branch2a_w": zeros(64, 64, 1, 1), "bn1": zeros(3), "conv1": zeros(3)}
-    with pytest.raises(
-        pretrained.WeightsError, match=r"its conv1\.weight|its first convolution, conv1\.weight, is missing|several"
-    ):
+    with pytest.raises(pretrained.WeightsError, match=r"its first convolution, conv1\.weight, is missing"):
         find_network(state)
 
 
