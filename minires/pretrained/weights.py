@@ -17,6 +17,7 @@ from minires.pretrained.formats import read_file
 from minires.pretrained.metadata import FORMAT, said, written
 from minires.pretrained.networks import find_network
 from minires.pretrained.readings import FIELDS, check_options, open_questions, overrule, usual_preprocessing
+from minires.pretrained.skeletons import without_numbers
 from minires.types import Rng
 from minires.wording import shown
 
@@ -142,7 +143,7 @@ def build(
         raise WeightsError(
             f"{path}: has no head, so it predicts nothing{why}: fine-tune it, or load it with head='new'"
         )
-    model = models.build(metadata["model"], classes, rng=rng, **metadata["options"])
+    model = models.build(metadata["model"], classes, rng=without_numbers(rng), **metadata["options"])
     fill(model, path, state, hint=OF_THE_FILE_ITSELF, left_out=metadata["left_out"])
     return model, metadata
 
