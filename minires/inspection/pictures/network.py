@@ -177,6 +177,8 @@ def _description(layer):
     module, two = layer.module, len(layer.sources) > 1
     if isinstance(module, layers.Conv2d):
         return f"{_by(module.weight.shape[2:])} convolution{_stride(module.stride)}"
+    if isinstance(module, layers.ConvTranspose2d):
+        return f"{_by(module.weight.shape[2:])} transposed convolution{_stride(module.stride)}"
     if isinstance(module, layers.BatchNormReLU2d):
         return "batch norm, +, ReLU" if two else "batch norm, ReLU"
     if isinstance(module, (layers.MaxPool2d, layers.AvgPool2d)):
