@@ -1,8 +1,9 @@
 """What a run needs to go on as if it had never stopped, in one safetensors file.
 
 The model's arrays stand under their own names, so any reader of safetensors finds a state_dict; the optimizer's
-arrays under "optimizer/...". All else (position, history, generators, settings) is JSON in the file's metadata, and
-beside it stands the SHA-256 of all arrays and all metadata: a file that is not the one that was written is refused.
+arrays under "optimizer/...", those of the averaged model under "ema/...". All else (position, history, generators,
+settings) is JSON in the file's metadata, and beside it stands the SHA-256 of all arrays and all metadata: a file that
+is not the one that was written is refused.
 Files are written beside and renamed: whatever happens meanwhile, the previous one stays whole.
 """
 
@@ -28,7 +29,8 @@ WITHOUT_SUM = "minires-checkpoint-1"  # of earlier versions
 FORMATS = (FORMAT, WITHOUT_SUM)
 MAX_HEADER = 2**22  # bytes; a history of 15,000 epochs takes as much, and no more than 200 MB to read
 UNVERIFIED = "written by an earlier version, without a checksum: whether it is as it was written cannot be told"
-_OPTIMIZER = "optimizer/"
+_OPTIMIZER, _AVERAGED = "optimizer/", "ema/"
+BESIDE_THE_MODEL = (_OPTIMIZER, _AVERAGED)  # what the names of arrays begin with that are not the model's own
 _METADATA = {FORMAT: {"format", "minires", "sha256"}, WITHOUT_SUM: {"format", "minires"}}
 _DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BOOL": "?", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1"}
 _DTYPES |= {"U64": "<u8", "U32": "<u4", "U16": "<u2", "U8": "u1"}
@@ -60,6 +62,7 @@ class Checkpoint:
     position: where training stood, or None.   generators: {path: state} of the model's random generators.
     info: what describes the run and the model ("config", "classes", ...).
     verified: whether the file had a checksum; those of earlier versions have none.
+    averaged: the averaged model, as `model`, or None.
     """
 
     model: dict[str, np.ndarray]
@@ -68,6 +71,12 @@ class Checkpoint:
     generators: dict[str, Any]
     info: dict[str, Any]
     verified: bool = True
+    averaged: dict[str, np.ndarray] | None = None
+
+    @property
+    def kept(self) -> dict[str, np.ndarray]:
+        """The model that a run is after: the averaged one where there is one."""
+        return self.model if self.averaged is None else self.averaged
 
 
 # Writing ------------------------------------------------------------------------------------------------------------
@@ -80,15 +89,18 @@ def save(
     position: dict[str, Any] | None = None,
     info: dict[str, Any] | None = None,
     previous: Path | None = None,
+    averaged: Module | None = None,
 ) -> None:
     """Write a checkpoint of `model` and, to go on training, of `optimizer` and `position` (JSON-able).
 
-    previous: None, or the name under which the file that stands at `path` is kept.
+    previous: None, or the name under which the file that stands at `path` is kept.   averaged: the averaged model.
     Raises OSError where it cannot be written (the file before stays) and ValueError for parameters that are
     not finite, which nothing could go on from, and for numbers in `position` or `info` that are not.
     """
     state = None if optimizer is None else optimizer.state_dict()
-    write(path, Checkpoint(model.state_dict(), state, position, generator_states(model), info or {}), previous)
+    average = None if averaged is None else averaged.state_dict()
+    generators = generator_states(model)
+    write(path, Checkpoint(model.state_dict(), state, position, generators, info or {}, averaged=average), previous)
 
 
 def write(path: Path | str, content: Checkpoint, previous: Path | None = None) -> None:
@@ -96,6 +108,7 @@ def write(path: Path | str, content: Checkpoint, previous: Path | None = None) -
     from safetensors.numpy import save as serialise
 
     arrays = {key: np.ascontiguousarray(array) for key, array in content.model.items()}
+    arrays |= {_AVERAGED + key: np.ascontiguousarray(array) for key, array in (content.averaged or {}).items()}
     broken = [key for key, array in arrays.items() if array.dtype.kind == "f" and not np.isfinite(array).all()]
     if broken:
         raise ValueError(f"{path}: not saved, since these hold NaN or infinity: {', '.join(broken[:5])}")
@@ -171,13 +184,16 @@ def load(path: str | Path) -> Checkpoint:
         raise
     except ValueError as error:
         raise DamagedError(f"{path}: damaged or no safetensors file ({error})") from error
-    optimizer = header["optimizer"]
+    optimizer, averaged = header["optimizer"], _under(_AVERAGED, arrays) or None
     if optimizer is not None:
-        optimizer["arrays"] = {
-            key.removeprefix(_OPTIMIZER): array for key, array in arrays.items() if key.startswith(_OPTIMIZER)
-        }
-    model = {key: array for key, array in arrays.items() if not key.startswith(_OPTIMIZER)}
-    return Checkpoint(model, optimizer, header["position"], header["generators"], header["info"], verified)
+        optimizer["arrays"] = _under(_OPTIMIZER, arrays)
+    model = {key: array for key, array in arrays.items() if not key.startswith(BESIDE_THE_MODEL)}
+    return Checkpoint(model, optimizer, header["position"], header["generators"], header["info"], verified, averaged)
+
+
+def _under(prefix, arrays):
+    """The arrays whose names begin with it, without it."""
+    return {key.removeprefix(prefix): array for key, array in arrays.items() if key.startswith(prefix)}
 
 
 def _check_format(path, arrays, metadata):

@@ -1,8 +1,10 @@
 """Where a run stands, and what it has come through: all of it that is not in the model and the optimizer."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, TypedDict, get_type_hints
 
+from minires.checkpoint import Checkpoint, CheckpointError
 from minires.plain import check
 from minires.wording import quoted
 
@@ -12,6 +14,7 @@ class HistoryRow(TypedDict):
 
     iteration: steps so far.   lr: of the last of them.   val_loss, val_acc: None without validation images.
     seconds: training time so far.   images_per_second: of this epoch's training, by all ranks together.
+    ema_val_loss, ema_val_acc: of the averaged weights, None where none are kept.
     shards: into which each batch was cut.   ranks: processes that trained when the epoch ended.
     """
 
@@ -24,8 +27,20 @@ class HistoryRow(TypedDict):
     val_acc: float | None
     seconds: float
     images_per_second: float
+    ema_val_loss: float | None
+    ema_val_acc: float | None
     shards: int
     ranks: int
+
+
+# What rows of earlier versions lack
+SINCE_THEN: dict[str, Any] = {"shards": 1, "ranks": 1, "ema_val_loss": None, "ema_val_acc": None}
+
+
+def validation(row: Mapping[str, Any]) -> tuple[float | None, float | None]:
+    """Validation loss and accuracy, by which the best epoch is chosen: of the averaged weights where some are kept."""
+    prefix = "" if row.get("ema_val_acc") is None else "ema_"
+    return row[f"{prefix}val_loss"], row[f"{prefix}val_acc"]
 
 
 @dataclass
@@ -55,20 +70,23 @@ class Position:
     history: list[HistoryRow] = field(default_factory=list)
     scaler: dict[str, float] | None = None
 
-    def finish_epoch(
-        self, lr: float, val_loss: float | None, val_acc: float | None, shards: int = 1, ranks: int = 1
-    ) -> HistoryRow:
-        """Put the epoch in progress into the history and begin the next; returns the new row."""
+    def finish_epoch(self, lr: float, validated: Mapping[str, float], shards: int = 1, ranks: int = 1) -> HistoryRow:
+        """Put the epoch in progress into the history and begin the next; returns the new row.
+
+        validated: those columns of the row that the validation images have given.
+        """
         row = HistoryRow(
             epoch=self.epoch + 1,
             iteration=self.iteration,
             lr=lr,
             train_loss=self.loss_sum / self.seen,
             train_acc=self.correct / self.seen,
-            val_loss=val_loss,
-            val_acc=val_acc,
+            val_loss=validated.get("val_loss"),
+            val_acc=validated.get("val_acc"),
             seconds=self.seconds,
             images_per_second=self.seen / self.epoch_seconds,
+            ema_val_loss=validated.get("ema_val_loss"),
+            ema_val_acc=validated.get("ema_val_acc"),
             shards=shards,
             ranks=ranks,
         )
@@ -77,26 +95,50 @@ class Position:
         self.batch, self.loss_sum, self.correct, self.seen, self.epoch_seconds = 0, 0.0, 0, 0, 0.0
         return row
 
-    def is_best(self, val_loss: float | None, val_acc: float | None, by: str) -> bool:
-        """Whether these are better than the best so far, by "accuracy" or "loss", and of equals by the other.
+    def take_if_best(self, row: HistoryRow, by: str) -> bool:
+        """Whether the epoch that has just ended is better than the best so far, by "accuracy" or "loss", and of equals
+        by the other; it is the best then.
 
-        Without validation images, or where the best is lost, the latest is the best.
+        Where averaged weights are kept, by what they give. Without validation images, or where the best is lost, the
+        latest is the best.
         """
-        if val_loss is None or val_acc is None or self.best_val_acc is None or self.best_val_loss is None:
-            return True
-        now, before = (val_acc, -val_loss), (self.best_val_acc, -self.best_val_loss)
-        return now > before if by == "accuracy" else now[::-1] > before[::-1]
+        loss, accuracy = validation(row)
+        if not (loss is None or accuracy is None or self.best_val_acc is None or self.best_val_loss is None):
+            now, before = (accuracy, -loss), (self.best_val_acc, -self.best_val_loss)
+            if not (now > before if by == "accuracy" else now[::-1] > before[::-1]):
+                return False
+        self.best_val_loss, self.best_val_acc, self.best_epoch = loss, accuracy, self.epoch
+        return True
+
+    def plain(self) -> dict[str, Any]:
+        """All of it as a dictionary for JSON, of which `of` makes it again."""
+        plain = asdict(self)
+        if plain["scaler"] is None:
+            del plain["scaler"]  # which earlier versions do not know
+        return plain
 
     @classmethod
     def of(cls, plain: dict[str, Any]) -> "Position":
-        """The Position that `dataclasses.asdict` made `plain` of. Raises ValueError for anything else."""
+        """The Position that `plain` was made of. Raises ValueError for anything else."""
         names = {one.name for one in fields(cls)}
         if unknown := set(plain) - names:
             raise ValueError(f"its position has {quoted(min(unknown))}")
-        if isinstance(history := plain.get("history"), list):  # earlier versions know neither shards nor ranks
-            plain = plain | {"history": [_ALONE | row if isinstance(row, dict) else row for row in history]}
+        if isinstance(history := plain.get("history"), list):
+            plain = plain | {"history": [SINCE_THEN | row if isinstance(row, dict) else row for row in history]}
         check({**asdict(cls()), **plain}, _POSITION, "its position")
         return cls(**plain)
+
+
+def position_of(loaded: Checkpoint) -> Position:
+    """Where the run of a Checkpoint stood. Raises CheckpointError for one that does not say, or not as we do."""
+    if loaded.optimizer is None or loaded.position is None:
+        raise CheckpointError("this checkpoint holds a model only: resume from last.safetensors")
+    try:
+        return Position.of(loaded.position)
+    except ValueError as error:
+        raise CheckpointError(
+            f"this checkpoint says where it stood in another way ({error}): give another copy of it"
+        ) from error
 
 
 def best_info(position: Position) -> dict[str, Any]:
@@ -104,7 +146,6 @@ def best_info(position: Position) -> dict[str, Any]:
     return {"epoch": position.epoch, "val_acc": position.best_val_acc}
 
 
-_ALONE = {"shards": 1, "ranks": 1}
 _KINDS: dict[Any, Any] = {int: int, float: float, float | None: (None, float), str | None: (None, str)}
 _KINDS[dict[str, float] | None] = (None, {"scale": float, "taken": float})
 _ROW = {name: _KINDS[hint] for name, hint in get_type_hints(HistoryRow).items()}

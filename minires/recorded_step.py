@@ -12,7 +12,7 @@ from minires.backend import DeviceError, device_of, gains_from_recording, out_of
 from minires.module import Module
 from minires.optim import Optimizer
 from minires.precision import GradScaler
-from minires.training import loss_and_gradients
+from minires.training import loss_and_gradients, update
 from minires.types import Array
 
 
@@ -35,8 +35,9 @@ class RecordedStep:
         class_weights: Array | None = None,
         dtype: DTypeLike | None = None,
         scaler: GradScaler | None = None,
+        clip_norm: float | None = None,
     ) -> None:
-        self.model, self.optimizer, self.scaler = model, optimizer, scaler
+        self.model, self.optimizer, self.scaler, self.clip_norm = model, optimizer, scaler, clip_norm
         self._options: dict[str, Any] = {
             "label_smoothing": label_smoothing,
             "class_weights": class_weights,
@@ -51,7 +52,7 @@ class RecordedStep:
     def __call__(self, x: Array, labels: Array) -> tuple[Array, Array]:
         """One step. Returns the mean loss and the number of right answers, as arrays."""
         found = self.gradients(x, labels)
-        self.optimizer.step() if self.scaler is None else self.scaler.step(self.optimizer)
+        update(self.optimizer, self.scaler, self.clip_norm)
         self.model.zero_grad()
         return found
 
@@ -79,7 +80,8 @@ class RecordedStep:
     def _kind_of(self, x, labels, parameters):
         """All that a recording depends on, other than the numbers in arrays that it is given."""
         buffers = places(self.model.buffers())
-        modes = [(module.training, getattr(module, "tf32", False)) for module in self.model.modules()]
+        modules = self.model.modules()
+        modes = [(module.training, module.segment, getattr(module, "tf32", False)) for module in modules]
         trained = [(parameter.shape, parameter.requires_grad) for parameter in parameters]
         return x.shape, x.dtype.char, labels.shape, labels.dtype.char, buffers, modes, trained
 

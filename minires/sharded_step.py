@@ -16,7 +16,7 @@ from minires.optim import Optimizer
 from minires.precision import GradScaler
 from minires.ranks.alone import ALONE, Ranks
 from minires.shards import Batch, TreeSum
-from minires.training import loss_and_gradients
+from minires.training import loss_and_gradients, update
 from minires.types import Array
 
 Gradients = Callable[[Array, Array], tuple[Array, Array]]
@@ -44,6 +44,7 @@ def sharded_step(
     ranks: Ranks = ALONE,
     stop: Callable[[], bool] = lambda: False,
     gradients: Gradients | None = None,
+    clip_norm: float | None = None,
     **options: Any,
 ) -> Found:
     """One step: the shards of this rank one after the other, the sum over those of all ranks, update.
@@ -82,7 +83,7 @@ def sharded_step(
     state.finish(found[len(trained) + 1 :], ranks)
     for parameter, gradient, been in zip(trained, found, reached, strict=False):
         parameter.grad = gradient if been else None
-    optimizer.step() if scaler is None else scaler.step(optimizer)
+    update(optimizer, scaler, clip_norm)
     return Found(found[len(trained)], right, stops, own)
 
 

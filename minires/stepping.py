@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from minires.backend import one_blas_thread
-from minires.checkpoint import digest
+from minires.checkpoint import Checkpoint, CheckpointError, digest, restore_generators
+from minires.ema import AveragedModel
 from minires.module import Module
 from minires.optim import Optimizer
 from minires.position import Position
@@ -22,8 +23,10 @@ from minires.types import Array
 class Stepping:
     """The steps of one training, by all of its ranks.
 
-    precision, cuda_graph, shards, ranks: as in Trainer.   label_smoothing, class_weights: of the loss.
+    precision, cuda_graph, shards, ranks, ema, clip_norm: as in Trainer.   label_smoothing, class_weights: of the loss.
     scaler: of the loss, None where it is not scaled.   recorded: the RecordedStep, None where steps are not recorded.
+    average: the averaged model, None where none is kept.   models: what is evaluated, {prefix of its columns: model}.
+    kept: the model that the training is after, the averaged one where there is one.
     """
 
     def __init__(
@@ -36,13 +39,35 @@ class Stepping:
         ranks: Ranks = ALONE,
         label_smoothing: float = 0.0,
         class_weights: Array | None = None,
+        ema: float | None = None,
+        clip_norm: float | None = None,
     ) -> None:
         check_shards(shards, ranks.size)
         self.model, self.optimizer, self.shards, self.ranks = model, optimizer, shards, ranks
         self.options = options_for(model, precision)
-        self.options |= {"label_smoothing": label_smoothing, "class_weights": class_weights}
+        self.options |= {"label_smoothing": label_smoothing, "class_weights": class_weights, "clip_norm": clip_norm}
         self.scaler: GradScaler | None = self.options["scaler"]
         self.recorded = RecordedStep(model, optimizer, **self.options) if cuda_graph else None
+        self._ema = None if ema is None else AveragedModel(model, ema)
+        self.average = None if self._ema is None else self._ema.averaged
+        self.kept = model if self.average is None else self.average
+        self.models = {"": model} if self.average is None else {"": model, "ema_": self.average}
+
+    def take_up(self, loaded: Checkpoint, scaler: dict[str, float] | None) -> None:
+        """Go on from a Checkpoint's model, averaged model, optimizer and generators, and from a scaler's state.
+
+        Raises CheckpointError, with nothing changed, where one keeps an averaged model and the other does not.
+        """
+        if (loaded.averaged is None) != (self.average is None):
+            has, keeps = ("no averaged weights", "some") if loaded.averaged is None else ("averaged weights", "none")
+            raise CheckpointError(f"this checkpoint has {has}, and ema asks for {keeps}: give the ema of its run")
+        self.model.load_state_dict(loaded.model)
+        if self.average is not None:
+            self.average.load_state_dict(loaded.kept)
+        self.optimizer.load_state_dict(loaded.optimizer or {})
+        restore_generators(self.model, loaded.generators)
+        if self.scaler is not None and scaler is not None:
+            self.scaler.load_state_dict(scaler)
 
     def batches(self, loader: Any, position: Position) -> Iterator[Any]:
         """What is left of the epoch: (x, labels), or Batches of shards of which this rank's are made."""
@@ -50,13 +75,19 @@ class Stepping:
             return loader.epoch(position.epoch, position.batch)
         return loader.sharded(position.epoch, position.batch, self.shards, self.ranks.mine)
 
-    def step(self, batch: Any, stop: Callable[[], bool]) -> tuple[int, Found]:
-        """(images, what was found) of one step.   stop: whether this rank wants all to stop after it."""
-        if self.shards > 1:
-            more: dict[str, Any] = {"gradients": self.recorded.gradients} if self.recorded else {}
-            return len(batch), sharded_step(
-                self.model, self.optimizer, batch, ranks=self.ranks, stop=stop, **self.options, **more
-            )
+    def step(self, batch: Any, number: int, stop: Callable[[], bool]) -> tuple[int, Found]:
+        """(images, what was found) of one step.   number: of steps before.   stop: whether to stop after this one."""
+        images, found = self._sharded(batch, stop) if self.shards > 1 else self._whole(batch)
+        if self._ema is not None:
+            self._ema.update(number)
+        return images, found
+
+    def _sharded(self, batch, stop):
+        more: dict[str, Any] = {"gradients": self.recorded.gradients} if self.recorded else {}
+        found = sharded_step(self.model, self.optimizer, batch, ranks=self.ranks, stop=stop, **self.options, **more)
+        return len(batch), found
+
+    def _whole(self, batch):
         x, labels = batch
         if self.recorded:
             return len(x), Found(*self.recorded(x, labels))
@@ -78,6 +109,8 @@ class Stepping:
         """Raise ValueError, on all ranks, where the models are no longer the same: which rank, and its first array."""
         if self.ranks.size > 1:
             arrays = self.model.state_dict()
+            if self.average is not None:
+                arrays |= {f"ema/{name}": array for name, array in self.average.state_dict().items()}
             self.ranks.agree("numbers in its model", {name: digest({name: arrays[name]}) for name in arrays}, cure)
 
 

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,7 +11,7 @@ from minires import checkpoint
 from minires.backend import steps_between_reads, synchronize
 from minires.module import Module
 from minires.optim import Optimizer
-from minires.position import Position, best_info
+from minires.position import Position, best_info, position_of
 from minires.ranks.alone import ALONE, Ranks
 from minires.sharded_step import Found
 from minires.stepping import Stepping
@@ -36,6 +35,8 @@ class Trainer:
     before_epoch: None, or called with the epoch's number, from 0, before it begins or goes on, to freeze or unfreeze.
     shards: into which each batch is cut, as in `sharded_step`.   ranks: that train together, each with a Trainer like
     this one; the first of them writes the files. The bits depend on the number of shards, not on that of ranks.
+    ema: None, or the decay of an AveragedModel that is updated after each step and evaluated beside the model; it then
+    is what the best is chosen by, and what best.safetensors holds.   clip_norm: as in `train_step`.
     """
 
     def __init__(
@@ -63,6 +64,8 @@ class Trainer:
         precision: str = "float32",
         shards: int = 1,
         ranks: Ranks = ALONE,
+        ema: float | None = None,
+        clip_norm: float | None = None,
     ) -> None:
         if best not in ("accuracy", "loss"):
             raise ValueError(f"Trainer: best is {best!r}: choose 'accuracy' or 'loss'")
@@ -73,7 +76,9 @@ class Trainer:
         self.save_every, self.watcher, self.before_epoch = save_every, watcher, before_epoch
         self.best, self.patience, self.since = best, patience, since
         self.ranks = ranks
-        self.steps = Stepping(model, optimizer, precision, cuda_graph, shards, ranks, label_smoothing, class_weights)
+        self.steps = Stepping(
+            model, optimizer, precision, cuda_graph, shards, ranks, label_smoothing, class_weights, ema, clip_norm
+        )
         self.position = Position()
         self.stop_requested = False
         self.all_stop = False  # a rank has asked for it, and all know
@@ -85,20 +90,9 @@ class Trainer:
 
     def resume(self, loaded: checkpoint.Checkpoint) -> None:
         """Take up a Checkpoint's model, optimizer, generators and position."""
-        if loaded.optimizer is None or loaded.position is None:
-            raise checkpoint.CheckpointError("this checkpoint holds a model only: resume from last.safetensors")
-        try:
-            position = Position.of(loaded.position)
-        except ValueError as error:
-            raise checkpoint.CheckpointError(
-                f"this checkpoint says where it stood in another way ({error}): give another copy of it"
-            ) from error
-        self.model.load_state_dict(loaded.model)
-        self.optimizer.load_state_dict(loaded.optimizer)
-        checkpoint.restore_generators(self.model, loaded.generators)
+        position = position_of(loaded)
+        self.steps.take_up(loaded, position.scaler)
         self.position = position
-        if self.steps.scaler is not None and position.scaler is not None:
-            self.steps.scaler.load_state_dict(position.scaler)
         self._last_ends_an_epoch = position.batch == 0
 
     def save(self) -> None:
@@ -107,8 +101,7 @@ class Trainer:
         Raises ValueError where the ranks' models are no longer the same.
         """
         self._read_losses()
-        if self.steps.scaler is not None:
-            self.position.scaler = self.steps.scaler.check().state_dict()
+        self.position.scaler = None if self.steps.scaler is None else self.steps.scaler.check().state_dict()
         self.steps.agree(f"go on from {self.folder}")
         try:
             self.ranks.on_first(self._write)
@@ -117,16 +110,14 @@ class Trainer:
         self._last_ends_an_epoch = self.position.batch == 0
 
     def _write(self):
-        path, position = self.folder / "last.safetensors", asdict(self.position)
-        if position["scaler"] is None:
-            del position["scaler"]  # which earlier versions do not know
         previous = self.folder / "previous.safetensors" if self._last_ends_an_epoch else None
-        checkpoint.save(path, self.model, self.optimizer, position, self.info, previous)
+        path, model, average = self.folder / "last.safetensors", self.model, self.steps.average
+        checkpoint.save(path, model, self.optimizer, self.position.plain(), self.info, previous, average)
 
     def _save_best(self):
         """Write best.safetensors: the model alone."""
-        info = {**self.info, **best_info(self.position)}
-        self.ranks.on_first(lambda: checkpoint.save(self.folder / "best.safetensors", self.model, info=info))
+        info, kept = {**self.info, **best_info(self.position)}, self.steps.kept
+        self.ranks.on_first(lambda: checkpoint.save(self.folder / "best.safetensors", kept, info=info))
 
     # Running ----------------------------------------------------------------------------------------------------
 
@@ -180,21 +171,30 @@ class Trainer:
         synchronize(self.train_loader.device)
         self._read_losses()
         count_time()
-        evaluation = None if self.val_loader is None else self.evaluate(self.val_loader)
-        if evaluation is not None and not np.isfinite(evaluation.loss):
-            raise self._diverged(self.position.iteration, f"the validation loss ({evaluation.loss})")
+        validated = {} if self.val_loader is None else self._validated(self.val_loader)
         self.position.seconds = seconds_before + time.perf_counter() - began
-        self._finish_epoch(evaluation)
+        self._finish_epoch(validated)
 
-    def evaluate(self, loader: Any, **look: Any) -> Evaluation:
-        """An Evaluation of the model, by all ranks, until a stop is asked for."""
+    def _validated(self, loader):
+        """The columns of a HistoryRow that the validation images give."""
+        columns: dict[str, float] = {}
+        for prefix, model in self.steps.models.items():
+            found = self.evaluate(loader, model)
+            if not np.isfinite(found.loss):
+                raise self._diverged(self.position.iteration, f"the validation loss ({found.loss})")
+            columns |= {f"{prefix}val_loss": found.loss, f"{prefix}val_acc": found.accuracy}
+        return columns
+
+    def evaluate(self, loader: Any, model: Module | None = None, **look: Any) -> Evaluation:
+        """An Evaluation of the model, or of another, by all ranks, until a stop is asked for."""
+        model = model or self.model
         with self.steps.same_bits():
-            return evaluate(self.model, loader, self.num_classes, lambda: self.stop_requested, ranks=self.ranks, **look)
+            return evaluate(model, loader, self.num_classes, lambda: self.stop_requested, ranks=self.ranks, **look)
 
     def _step(self, batch):
         position = self.position
         self.optimizer.lr = self.schedule(position.iteration)
-        images, found = self.steps.step(batch, lambda: self.stop_requested)
+        images, found = self.steps.step(batch, position.iteration, lambda: self.stop_requested)
         position.iteration += 1
         position.batch += 1
         self._unread.append((position.iteration, images, found))
@@ -212,13 +212,11 @@ class Trainer:
             self.position.seen += images
             self.all_stop = self.all_stop or found.stops > 0
 
-    def _finish_epoch(self, evaluation):
+    def _finish_epoch(self, validated):
         position = self.position
-        loss, accuracy = (None, None) if evaluation is None else (evaluation.loss, evaluation.accuracy)
-        row = position.finish_epoch(self.optimizer.lr, loss, accuracy, self.steps.shards, self.ranks.size)
-        if position.is_best(loss, accuracy, self.best):
-            position.best_val_acc, position.best_val_loss = row["val_acc"], row["val_loss"]
-            position.best_epoch, position.best_model = position.epoch, checkpoint.digest(self.model.state_dict())
+        row = position.finish_epoch(self.optimizer.lr, validated, self.steps.shards, self.ranks.size)
+        if position.take_if_best(row, self.best):
+            position.best_model = checkpoint.digest(self.steps.kept.state_dict())
         self._save_after_epoch()
         if self.watcher is not None:
             self.watcher.epoch(self, row)

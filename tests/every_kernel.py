@@ -26,9 +26,11 @@ from minires import models
 from minires.backend import count_largest, to_device
 from minires.backend.gpu import compiling, graphs, parameters, products
 from minires.backend.halves import HALVES, widened
-from minires.data import Augment, Loader
+from minires.data import Augment, Loader, Mix
+from minires.ema import AveragedModel
 from minires.models.fold import fold
 from minires.modes import no_grad
+from minires.optim import clip_to_norm
 from minires.precision import options_for
 from minires.training import train_step
 
@@ -96,6 +98,7 @@ def _run_everything(dtype):
         run_training(lambda make=make: make(rng=0), (1, size, size, 3), OPTIMIZERS["SGD"], dtype, "gpu", steps=1)
     _run_folded(dtype)
     _run_recorded(dtype)
+    _run_averaged(dtype)
     _run_augmented()
     count_largest(to_device(np.ones((3, 4), dtype), "gpu"), to_device(np.arange(3), "gpu"))
 
@@ -121,10 +124,20 @@ def _run_folded(dtype):
         folded(to_device(np.ones((1, 8, 8, 3), dtype), "gpu"))
 
 
+def _run_averaged(dtype):
+    model = models.resnet8(rng=0).to(np.dtype(dtype)).to("gpu")
+    AveragedModel(model, 0.9).update(0)
+    for parameter in model.parameters():
+        parameter.grad = parameter.data
+    clip_to_norm(model.parameters(), 1.0)
+
+
 def _run_augmented():
     images, labels = np.zeros((4, 8, 8, 3), np.uint8), np.arange(4)
     for augment in (Augment(), Augment(padding=0), Augment(flip=False)):
         list(Loader(images, labels, 2, (0.5,) * 3, (0.25,) * 3, augment=augment, device="gpu").epoch(0))
+    for mix in (Mix(4, mixup=0.4), Mix(4, cutmix=1.0)):
+        list(Loader(images, labels, 2, (0.5,) * 3, (0.25,) * 3, mix=mix, device="gpu").epoch(0))
 
 
 def _run_recorded(dtype):

@@ -230,16 +230,21 @@ def _equal(got, want):
 
 
 def largest_pixels(rng, real):
-    """Max pooling and its gradient: equal pixels, NaN and -infinity, windows that overlap or leave gaps, padding."""
+    """Max pooling and its gradient: equal pixels, NaN and -infinity, windows that overlap or leave gaps, padding.
+
+    Often with a last window that reaches beyond the border.
+    """
     kernel, stride = (tuple(int(k) for k in rng.integers(1, 6, 2)) for _ in range(2))
     padding = tuple(tuple(int(p) for p in rng.integers(0, k // 2 + 1, 2)) for k in kernel)
-    size = [int(rng.integers(max(1, k - sum(sides)), 12)) for k, sides in zip(kernel, padding, strict=True)]
+    ceil_mode = bool(rng.random() < 0.5)
+    least = [k - sum(sides) - ceil_mode * (s - 1) for k, sides, s in zip(kernel, padding, stride, strict=True)]
+    size = [int(rng.integers(max(1, n), 12)) for n in least]
     x = np.round(2 * _numbers(rng, real, int(rng.integers(1, 4)), *size, int(rng.choice([1, 2, 3, 4, 5, 8, 36]))))
     x = x.astype(_dtype(real))
     x[rng.random(x.shape) < rng.choice([0, 0.1, 0.5])] = rng.choice([np.nan, -np.inf])
     with np.errstate(invalid="ignore"):  # NumPy's halves warn of NaN
-        want, backward = max_pool2d(x, kernel, stride, padding)
-    got, backward_there = max_pool2d(to_device(x, "gpu"), kernel, stride, padding)
+        want, backward = max_pool2d(x, kernel, stride, padding, ceil_mode)
+    got, backward_there = max_pool2d(to_device(x, "gpu"), kernel, stride, padding, ceil_mode)
     _equal(got, want)
     dy = _numbers(rng, real, *want.shape)
     dy[rng.random(dy.shape) < 0.1] = np.inf

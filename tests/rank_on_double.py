@@ -32,8 +32,8 @@ loader = Loader(
 model = models.build("resnet8", 10, rng=1, shortcut="A", small_input=True).to(device).train()
 optimizer = optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
 steps = Stepping(model, optimizer, sys.argv[2], sys.argv[3] == "recorded", shards=4, ranks=ranks)
-for batch in steps.batches(loader, Position()):
-    images, found = steps.step(batch, lambda: False)
+for number, batch in enumerate(steps.batches(loader, Position())):
+    images, found = steps.step(batch, number, lambda: False)
     print(float(found.loss)) if ranks.first else None
 total = hashlib.sha256()
 for _, array in sorted(model.state_dict().items()):

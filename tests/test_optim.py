@@ -10,7 +10,7 @@ import pytest
 from minires import schedules
 from minires.models import resnet8
 from minires.module import Parameter
-from minires.optim import SGD, Adam, AdamW, RMSprop, clip_grad_norm_
+from minires.optim import LAMB, LARS, SGD, Adam, AdamW, RMSprop, clip_grad_norm_
 
 SHAPES = [(4, 3, 2, 2), (5, 4), (5,), (1, 1), ()]
 
@@ -35,6 +35,15 @@ CASES = [  # an optimizer and options; PyTorch takes the same
 ]
 NAMES = [f"{cls.__name__}-{'-'.join(options) or 'defaults'}" for cls, options in CASES]
 every_case = pytest.mark.parametrize(("cls", "options"), CASES, ids=NAMES)
+OTHERS = [  # which PyTorch has not: tests/test_layerwise.py holds them against others
+    (LARS, {"lr": 0.5}),
+    (LARS, {"lr": 0.5, "momentum": 0.0, "weight_decay": 0.05, "trust_coefficient": 0.1}),
+    (LAMB, {}),
+    (LAMB, {"lr": 0.02, "betas": (0.8, 0.95), "eps": 1e-3, "weight_decay": 0.3}),
+]
+all_cases = pytest.mark.parametrize(
+    ("cls", "options"), CASES + OTHERS, ids=NAMES + [f"{cls.__name__}-{len(options)}" for cls, options in OTHERS]
+)
 
 
 def parameters(dtype=np.float64, seed=0):
@@ -264,7 +273,7 @@ def test_clip_grad_norm_agrees_with_pytorch(max_norm):
 # What a step leaves alone --------------------------------------------------------------------------------------
 
 
-@every_case
+@all_cases
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_step_writes_into_no_array_but_its_own_and_keeps_the_dtype(cls, options, dtype):
     params = parameters(dtype)
@@ -289,7 +298,7 @@ def test_step_writes_into_no_array_but_its_own_and_keeps_the_dtype(cls, options,
     assert all(array.dtype == dtype for array in optimizer.state_dict()["arrays"].values())
 
 
-@every_case
+@all_cases
 @pytest.mark.parametrize(
     "extra", [{}, {"l1": 0.01}, {"decay_bias_and_norm": False}], ids=lambda extra: str(list(extra))
 )
@@ -311,7 +320,7 @@ def test_a_backward_pass_after_the_step_is_that_of_its_forward_pass(cls, options
             np.testing.assert_array_equal(parameter.grad, gradient)
 
 
-@every_case
+@all_cases
 def test_state_follows_its_parameter_to_another_dtype(cls, options):
     params = parameters(np.float32)
     optimizer = cls(params, **{"lr": 0.1, **options})
@@ -329,7 +338,7 @@ def test_state_follows_its_parameter_to_another_dtype(cls, options):
     assert all(array.dtype == np.float64 for array in arrays.values())
 
 
-@every_case
+@all_cases
 @pytest.mark.parametrize("scalar", [np.float64, np.array], ids=["float64", "0-d"])
 def test_numpys_scalars_as_options_give_the_same_bits_as_pythons(cls, options, scalar):
     def run(options, lr):
@@ -412,7 +421,7 @@ def train(params, optimizer, iterations):
         optimizer.step()
 
 
-@every_case
+@all_cases
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize("saved_at", [0, 1, 6])
 def test_resumed_steps_have_the_same_bits(cls, options, dtype, saved_at):

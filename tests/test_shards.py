@@ -327,7 +327,7 @@ def loader(count=45, augment=None, **options):
     return Loader(images, labels, 10, (0.5,) * 3, (0.25,) * 3, augment=augment, shuffle=True, seed=4, **options)
 
 
-@pytest.mark.parametrize("augment", [None, Augment(padding=2, flip=True, cutout=3)])
+@pytest.mark.parametrize("augment", [None, Augment(padding=2, flip=True, cutout=3, erasing=0.7)])
 @pytest.mark.parametrize("shards", [1, 3, 4])
 def test_shards_are_the_batch_in_pieces_whoever_makes_them(augment, shards):
     whole = list(loader(augment=augment).epoch(2))
@@ -363,13 +363,13 @@ def test_a_start_beyond_the_epoch_is_refused():
 # The run ------------------------------------------------------------------------------------------------------------
 
 
-def trained(folder, shards, stop=None):
+def trained(folder, shards, **options):
     model = models.build("simple_cnn", 10, rng=0)
     optimizer = optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
     rng = np.random.default_rng(0)
     images, labels = rng.integers(0, 256, (45, 32, 32, 3), np.uint8), rng.integers(0, 10, 45)
     train = Loader(images, labels, 10, (0.5,) * 3, (0.25,) * 3, Augment(), shuffle=True, least_last=2 * shards)
-    trainer = Trainer(model, optimizer, lambda _: 0.05, train, None, epochs=2, folder=folder, shards=shards)
+    trainer = Trainer(model, optimizer, lambda _: 0.05, train, None, epochs=2, folder=folder, shards=shards, **options)
     trainer.run()
     return model.state_dict(), trainer.position
 

@@ -15,7 +15,7 @@ from minires.columns import cut, display_width, padded
 from minires.data.regular import read_regular
 from minires.inspection.pictures.figures import new_figure
 from minires.plain import read_json
-from minires.position import HistoryRow
+from minires.position import SINCE_THEN, HistoryRow, validation
 from minires.wording import readable
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ DAMAGED = (
     ValueError, KeyError, TypeError, IndexError, AttributeError, ArithmeticError, csv.Error, OSError,
 )  # fmt: skip
 NOT_COMPARED = {"out", "dataset", "data_dir", "data_url", "threads", "save_every", "no_progress", "cuda_graph"}
-NOT_COMPARED |= {"device", "model", "epochs"}
+NOT_COMPARED |= {"device", "model", "epochs", "recompute", "tensorboard"}
 COLUMNS = ("run", "model", "epochs", "val loss", "val acc", "test acc", "time")
 WIDTHS = (0, 12, 7, 8, 7, 8, 8)  # of all but the first, which takes what is left
 MOST_DRAWN = 10
@@ -52,7 +52,12 @@ class Run:
         for row in self.history:
             if self.result and row["epoch"] == self.result.get("model_of_epoch"):
                 return row
-        return max(self.history, key=lambda row: _or_lowest(row["val_acc"]), default={})
+        return max(self.history, key=lambda row: _or_lowest(validation(row)[1]), default={})
+
+    @property
+    def validation(self) -> tuple[float | None, float | None]:
+        """Its validation loss and accuracy; None before any."""
+        return validation(self.best) if self.best else (None, None)
 
 
 def _or_lowest(value):
@@ -100,7 +105,7 @@ def _history(text):
 
 def _is_whole(row):
     """Whether a row of log.csv has its columns, and in them finite numbers or, without validation images, nothing."""
-    numbers = [row[name] for name in HistoryRow.__annotations__]
+    numbers = [row[name] for name in HistoryRow.__annotations__ if name in row or name not in SINCE_THEN]
     return None not in (row["epoch"], row["train_loss"], row["train_acc"]) and all(
         number is None or abs(number) < LARGEST_NUMBER for number in numbers
     )
@@ -117,7 +122,7 @@ def _text(path):
 
 def ordered(runs: Iterable[Run]) -> list[Run]:
     """The best by validation accuracy first: the test images choose nothing."""
-    return sorted(runs, key=lambda run: -_or_lowest(run.best.get("val_acc")))
+    return sorted(runs, key=lambda run: -_or_lowest(run.validation[1]))
 
 
 def table(runs: Sequence[Run]) -> list[str]:
@@ -134,15 +139,15 @@ def _line(cells, first):
 
 
 def _cells(run):
-    best, done = run.best, len(run.history)
+    (loss, accuracy), done = run.validation, len(run.history)
     epochs = str(done) if run.result or done == run.planned else f"{done}/{run.planned}"
     seconds = run.history[-1].get("seconds") if run.history else None
     return (
         run.name,
         _word(run.settings.get("model", "-")),
         epochs,
-        _number(best.get("val_loss"), ".4f"),
-        _number(best.get("val_acc"), ".2%"),
+        _number(loss, ".4f"),
+        _number(accuracy, ".2%"),
         _number(run.result.get("test_acc"), ".2%"),
         "-" if seconds is None else clock(seconds),
     )
@@ -168,6 +173,10 @@ def differences(runs: Sequence[Run]) -> list[str]:
     return lines
 
 
+def _of_training(run, kind):
+    return [row[f"train_{kind}"] for row in run.history]
+
+
 def draw_comparison(runs: Sequence[Run]) -> Figure:
     """Validation loss and accuracy by epoch, a line for each of the first ten runs; else those of training."""
     from matplotlib.ticker import MaxNLocator
@@ -176,8 +185,9 @@ def draw_comparison(runs: Sequence[Run]) -> Figure:
     panels = figure.subplots(1, 2)
     for axes, kind, scale, label in zip(panels, ("loss", "acc"), (1, 100), ("loss", "accuracy, %"), strict=True):
         for number, run in enumerate(runs[:MOST_DRAWN]):
-            validated = all(row[f"val_{kind}"] is not None for row in run.history)
-            values = [scale * (row[f"{'val' if validated else 'train'}_{kind}"] or 0) for row in run.history]
+            found = [validation(row)[kind == "acc"] for row in run.history]
+            validated = None not in found
+            values = [scale * (value or 0) for value in (found if validated else _of_training(run, kind))]
             name = cut(run.name, 40) + ("" if validated else " (training)")
             epochs = [row["epoch"] for row in run.history]
             axes.plot(epochs, values, f"C{number}", marker="o", markersize=3, label=name.replace("$", r"\$"))

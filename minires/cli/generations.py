@@ -190,7 +190,9 @@ def settle_best(found: Found) -> tuple[str | None, list[str]]:
     if (whole := _holding_the_best(found, position)) is not None:
         name, content = whole
         info = {**content.info, **best_info(Position.of(content.position or {}))}
-        checkpoint.write(path, replace(content, optimizer=None, position=None, info=info))
+        checkpoint.write(
+            path, replace(content, model=content.kept, averaged=None, optimizer=None, position=None, info=info)
+        )
         return None, [f"{trouble}: made again from {name}"]
     if there is not None and found.name == LAST:
         raise CheckpointError(
@@ -233,6 +235,6 @@ def _holding_the_best(found, position):
         previous = _load(found.folder / PREVIOUS)
     except (CheckpointError, OSError):
         return None
-    if position.best_model is not None and checkpoint.digest(previous.model) == position.best_model:
+    if position.best_model is not None and checkpoint.digest(previous.kept) == position.best_model:
         return PREVIOUS, previous
     return None

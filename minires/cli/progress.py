@@ -66,7 +66,8 @@ class Watcher:
         self.tell(f"writing to {trainer.folder}")
         if trainer.position.iteration:
             self.tell(f"going on after epoch {trainer.position.epoch}, iteration {trainer.position.iteration:,}")
-        self.tell("epoch iteration       lr train loss train acc val loss val acc seconds images/s")
+        averaged = " ema loss ema acc" if settings["ema"] and sizes["val"] else ""
+        self.tell(f"epoch iteration       lr train loss train acc val loss val acc{averaged} seconds images/s")
         said = self.recorder.said() if trainer.position.history else set()
         for line in map(epoch_line, trainer.position.history):
             if line not in said:  # the process was killed before it could be told
@@ -113,6 +114,9 @@ class Watcher:
         self.last_line = time.monotonic()
         self.derive(trainer)
 
+    def tested(self, trainer: Trainer, result: Mapping[str, Any]) -> None:
+        """After the test of the best model, of which result.json is told."""
+
     def derive(self, trainer: Trainer) -> None:
         """Write log.csv and curves.png as the trainer's history has them."""
         if trainer.position.history:
@@ -131,6 +135,7 @@ def epoch_line(row: HistoryRow) -> str:
     """A finished epoch, below the heads of the columns."""
     columns = "{epoch:5d} {iteration:9,d} {lr:8.3g} {train_loss:10.4f} {train_acc:9.2%} "
     columns += f"{'-':>8} {'-':>7}" if row["val_loss"] is None else "{val_loss:8.4f} {val_acc:7.2%}"
+    columns += "" if row["ema_val_loss"] is None else " {ema_val_loss:8.4f} {ema_val_acc:7.2%}"
     return (columns + " {seconds:7.1f} {images_per_second:8,.0f}").format_map(row)
 
 

@@ -51,6 +51,7 @@ def test(
     for line in evaluation_table(evaluation, classes, label, "result.json has all of them"):
         tell(line)
     written = recorder.result(result)
+    trainer.watcher.tested(trainer, result)
     if not written:
         tell(f"the result, to keep: {json.dumps(result)}")
     recorder.picture("confusion.png", lambda: draw_confusion_matrix(answers.counts(), classes))
@@ -65,7 +66,9 @@ def test(
 
 def load_best(trainer: Trainer, trained: bool) -> int:
     """Put the best model into trainer.model; the epoch that it is of."""
+    last = trainer.steps.kept.state_dict()
     if trainer.unsaved and trainer.position.best_epoch == trainer.position.epoch:  # it is the one in memory
+        trainer.model.load_state_dict(last)
         return trainer.position.best_epoch
     try:
         best = trainer.ranks.on_first(lambda: checkpoint.load(trainer.folder / "best.safetensors").model)
@@ -74,6 +77,7 @@ def load_best(trainer: Trainer, trained: bool) -> int:
         if not trained:
             raise
         note(f"the model of the last epoch is tested, since the best one's file cannot be read: {error}")
+        trainer.model.load_state_dict(last)
         return trainer.position.epoch
     return trainer.position.best_epoch
 
@@ -157,9 +161,9 @@ class Answers:
             f"{cut(classes[said], 18)} {sureness:.0%}\nis {cut(classes[label], 18)}"
             for sureness, label, said, _ in self.mistakes
         ]
-        return draw_images(np.stack([self._picture(pixels) for *_, pixels in self.mistakes]), titles)
+        return draw_images(np.stack([self.picture(pixels) for *_, pixels in self.mistakes]), titles)
 
-    def _picture(self, x):
+    def picture(self, x: np.ndarray) -> np.ndarray:
         """uint8 pixels in RGB from normalised ones."""
         pixels = np.clip((x * self.std + self.mean) * 255, 0, 255).round().astype(np.uint8)
         return pixels[:, :, ::-1] if self.order == "BGR" else pixels

@@ -8,6 +8,7 @@ ANY_CASES = (Case("N=3 C=4"), Case("N=5 C=2"))
 NORM = {"x": "N H W C", "weight": "C", "bias": "C"}
 NORM_CASES = (Case("N=3 H=4 W=6 C=5"), Case("N=2 H=5 W=3 C=4"))
 BLOCK = {"x": "N H W C"} | dict(weight1="C C 3 3", gamma1="C", beta1="C", weight2="C C 3 3", gamma2="C", beta2="C")
+PREACT_BLOCK = {name: BLOCK[name] for name in ("x", "gamma1", "beta1", "weight1", "gamma2", "beta2", "weight2")}
 
 EXERCISES = {
     exercise.name: exercise
@@ -15,6 +16,7 @@ EXERCISES = {
         Exercise("relu", "max(x, 0)", "layers/activations.md", ANY, ANY_CASES),
         Exercise("sigmoid", "squeezed between 0 and 1", "layers/activations.md", ANY, ANY_CASES),
         Exercise("tanh", "squeezed between -1 and 1", "layers/activations.md", ANY, ANY_CASES),
+        Exercise("silu", "x, through a gate of its own", "layers/gated_activations.md", ANY, ANY_CASES),
         Exercise("add", "the sum of two branches", "layers/residual.md", {"x1": "N C", "x2": "N C"}, ANY_CASES),
         Exercise(
             "linear",
@@ -83,6 +85,13 @@ EXERCISES = {
                 Case("N=2 H=12 W=15 C=6 K=3 OH=4 OW=5"),
                 Case("N=3 H=8 W=14 C=5 K=2 OH=4 OW=7", values="ties"),
             ),
+        ),
+        Exercise(
+            "adaptive_avg_pool2d",
+            "means for an image of a given size",
+            "layers/adaptive_pooling.md",
+            IMAGES,
+            (Case("N=2 H=5 W=7 C=6 OH=3 OW=4"), Case("N=3 H=4 W=9 C=5 OH=2 OW=7")),
         ),
         Exercise(
             "im2col",
@@ -182,6 +191,34 @@ EXERCISES = {
                 Case("N=9 H=4 W=6 C=5 S=3", shards=(2, 4, 3)),
                 Case("N=6 H=5 W=3 C=4 S=2", shards=(1, 5)),
             ),
+        ),
+        Exercise(
+            "group_norm",
+            "groups of an image's channels, normalised",
+            "layers/group_norm.md",
+            NORM,
+            (Case("N=3 H=4 W=5 C=6 G=2"), Case("N=2 H=5 W=3 C=8 G=4")),
+        ),
+        Exercise(
+            "preact_block",
+            "a residual block whose sum comes last",
+            "networks.md",
+            PREACT_BLOCK,
+            (Case("N=2 H=5 W=6 C=4 3=3"), Case("N=3 H=4 W=2 C=5 3=3")),
+        ),
+        Exercise(
+            "dense_block",
+            "layers that see all that was made before",
+            "networks.md",
+            IMAGES | {"weight1": "G C 3 3", "weight2": "G C+G 3 3", "weight3": "G C+2G 3 3"},
+            (Case("N=2 H=4 W=5 C=3 G=2 C+G=5 C+2G=7 3=3"), Case("N=3 H=5 W=2 C=2 G=4 C+G=6 C+2G=10 3=3")),
+        ),
+        Exercise(
+            "squeeze_excitation",
+            "channels weighted by an image's own means",
+            "layers/squeeze_excitation.md",
+            IMAGES | {"weight1": "S C", "bias1": "S", "weight2": "C S", "bias2": "C"},
+            (Case("N=3 H=4 W=6 C=5 S=2"), Case("N=2 H=5 W=3 C=4 S=6")),
         ),
     )
 }

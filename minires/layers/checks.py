@@ -83,6 +83,12 @@ def check_number(layer: str, name: str, value: Any, least: float, most: float) -
         raise ValueError(f"{layer}: {name} must be a number from {least} to {most}, got {value!r}")
 
 
+def check_p(layer: str, p: float) -> None:
+    """A probability to leave something out must be less than 1: what is left is divided by 1 - p."""
+    if not 0 <= p < 1:
+        raise ValueError(f"{layer}: p must be in [0, 1), got {p}")
+
+
 def check_float(layer: str, x: Array, *others: Array | None, parameters: Sequence[Array | None] = ()) -> None:
     """All arrays (None aside) must be of one device and one dtype: nothing is converted in silence.
 

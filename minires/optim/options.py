@@ -12,6 +12,7 @@ _RANGES = {  # option: (smallest value, first value too large, what to give inst
     "alpha": (0, 1, "0.99 is usual"),
     "eps": (0, math.inf, "1e-8 is usual"),
     "weight_decay": (0, math.inf, "1e-4 is usual, 0 turns it off"),
+    "trust_coefficient": (0, math.inf, "0.001 is usual"),
     "l1": (0, math.inf, "1e-5 is usual, 0 turns it off"),
 }
 

@@ -15,6 +15,9 @@ from minires.exercises.exercise import Exercise
 from minires.exercises.generate import backward_body, source, with_backward
 from minires.exercises.mistakes import (
     batch_norm,
+    family,
+    gates,
+    group_norm,
     groups,
     images,
     matrices,
@@ -36,6 +39,9 @@ MISTAKES: dict[str, list[Mistake]] = {
     **normalisation.MISTAKES,
     **residual.MISTAKES,
     **shards.MISTAKES,
+    **group_norm.MISTAKES,
+    **family.MISTAKES,
+    **gates.MISTAKES,
 }
 
 
