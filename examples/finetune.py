@@ -38,9 +38,9 @@ from minires.cli.together import prepare_device, settle_shards
 from minires.cli.weights import add_weights_arguments, known_of_weights, note_assumed
 from minires.data.folders import read_image_folder
 from minires.data.images import Preprocessing
+from minires.models.heads import body_of, body_up_to, head_of, stage_names
 
 RECIPE = "fine-tuning"
-STAGES = ("layer1", "layer2", "layer3", "layer4")
 DEFAULTS = {
     **FIRST,
     "dataset": "cifar10",
@@ -233,21 +233,21 @@ def build(settings, dataset, state, metadata):
 
 def frozen_parts(model, freeze):
     """The parts that --freeze names: all but the head, or all up to a stage, in order."""
-    children = [(name, part) for name, part in model.children() if name != "fc"]
     if freeze == "none":
         return []
     if freeze == "backbone":
-        return [part for _, part in children]
-    names = [name for name, _ in children]
-    if freeze not in names:
-        known = ", ".join(["none", "backbone", *(name for name in names if name in STAGES)])
-        raise ValueError(f"--freeze {freeze}: {type(model).__name__} has no such stage: choose one of {known}")
-    return [part for _, part in children[: names.index(freeze) + 1]]
+        return body_of(model)
+    try:
+        return body_up_to(model, freeze)
+    except KeyError:
+        known = ", ".join(["none", "backbone", *stage_names(model)])
+        name = type(model).__name__
+        raise ValueError(f"--freeze {freeze}: {name} has no such stage: choose one of {known}") from None
 
 
 def make_optimizer(settings, model):
     """SGD with Nesterov's momentum; the head has a learning rate of its own."""
-    head = model.fc.parameters()
+    head = head_of(model).parameters()
     body = [parameter for parameter in model.parameters() if parameter not in head]
     groups = [{"params": body}, {"params": head, "lr_multiplier": settings["head_lr_multiplier"]}]
     return optim.SGD(groups, settings["lr"], momentum=0.9, nesterov=True, weight_decay=settings["weight_decay"])
@@ -309,7 +309,11 @@ def command_line():
         help="without --image-folder; default: cifar10",
     )
     add_arguments(parser, "--data-dir", "--data-url")
-    add("--freeze", choices=["none", "backbone", *STAGES], help="backbone: all but the last layer; layerN: up to it")
+    add(
+        "--freeze",
+        metavar="PART",
+        help="none (default); backbone: all but the last layer; layer2, features.denseblock1, ...: up to this part",
+    )
     add("--unfreeze-at", type=int, metavar="EPOCH", help="train everything after this many epochs")
     add("--head", choices=["auto", "keep", "new"], help="the file's last layer, or a new one; default: auto")
     add("--head-lr-multiplier", type=float, metavar="X", help="the head's learning rate over --lr; default: 1")
@@ -319,8 +323,9 @@ def command_line():
     add("--lr", type=float, metavar="X", help="learning rate, the highest of the schedule; default: 0.02")
     add("--schedule", choices=legs.KINDS, help="default: cosine, from --lr down to 0")
     add("--weight-decay", type=float, metavar="X", help="default: 5e-4")
-    add_arguments(parser, "--label-smoothing")
+    add_arguments(parser, "--label-smoothing", "--mixup", "--cutmix")
     add("--augment", action=argparse.BooleanOptionalAction, help="pad, crop and flip training images (default)")
+    add_arguments(parser, "--randaugment", "--random-erasing")
     add_arguments(parser, "--seed", "--val-split", "--limit-train", "--limit-test", "--device", "--threads")
     add_arguments(parser, "--shards", "--timeout")
     add("--out", metavar="DIR", help="folder of the run; default: runs/<time>-finetune")
@@ -334,6 +339,7 @@ def command_line():
         "--precision",
         "--cuda-graph",
         "--recompute",
+        "--tensorboard",
         "--no-progress",
     )
     add("--resume", metavar="DIR", help="go on with the run in this folder; longer with more --epochs and --lr")

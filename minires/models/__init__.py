@@ -4,6 +4,7 @@ import inspect
 import re
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from minires.layers import BatchNorm2d, BatchNormReLU2d
 from minires.models.densenet import (
@@ -74,6 +75,7 @@ __all__ = [
     "SimpleCNN",
     "build",
     "fold",
+    "options_of",
     *MODELS,
 ]
 
@@ -87,24 +89,34 @@ def build(
     rng: Rng = None,
     maxpool: bool | None = None,
     eps: float | None = None,
+    aux_logits: bool = False,
 ) -> Module:
     """The model of this name: one of MODELS, or resnetN for CIFAR with another N = 6n + 2.
 
-    shortcut, small_input, variant and maxpool go to the networks whose function takes them; `help(MODELS[name])` says
-    which these are.
+    shortcut, small_input, variant, maxpool and aux_logits go to the networks whose function takes them;
+    `help(MODELS[name])` says which these are.
     eps: of every batch norm; None: the network's own, such as 1e-5 (1.001e-5 of variant "keras").
     Raises ValueError with the nearest name for an unknown one.
     """
-    if name not in MODELS and _other_depth(name) is None:
-        raise ValueError(unknown("model", name, MODELS))
-    make: Callable[..., Module] = MODELS.get(name) or partial(ResNet, _other_depth(name))
     given = {"shortcut": shortcut, "small_input": small_input, "variant": variant, "maxpool": maxpool}
-    known = inspect.signature(make).parameters
-    model = make(num_classes=num_classes, rng=rng, **{key: given[key] for key in given if key in known})
+    given |= {"aux_logits": aux_logits}
+    taken = options_of(name)
+    model = _builder(name)(num_classes=num_classes, rng=rng, **{key: given[key] for key in given if key in taken})
     for module in model.modules():
         if eps is not None and isinstance(module, (BatchNorm2d, BatchNormReLU2d)):
             module.eps = float(eps)
     return model
+
+
+def options_of(name: str) -> dict[str, Any]:
+    """{option: its default} of the function of this name, `num_classes` and `rng` among them. Raises as `build`."""
+    return {key: option.default for key, option in inspect.signature(_builder(name)).parameters.items()}
+
+
+def _builder(name: str) -> Callable[..., Module]:
+    if name not in MODELS and _other_depth(name) is None:
+        raise ValueError(unknown("model", name, MODELS))
+    return MODELS.get(name) or partial(ResNet, _other_depth(name))
 
 
 def _other_depth(name):

@@ -80,6 +80,8 @@ class DenseNet(Module):
     Convolutions start as normal numbers of variance 2 / (C * KH * KW), the classifier's bias as 0, as torchvision's do.
     """
 
+    head_name = "classifier"
+
     def __init__(
         self,
         blocks: tuple[int, ...] = (6, 12, 24, 16),

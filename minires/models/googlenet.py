@@ -94,6 +94,7 @@ class GoogLeNet(Module):
     Weights start as normal numbers of standard deviation 0.01, as torchvision's do.
     """
 
+    head_name, extra_heads = "fc", ("aux1", "aux2")
     head_weights = (1.0, 0.3, 0.3)  # of logits, aux2 and aux1 in the loss: Szegedy et al. 2015, section 5
 
     def __init__(

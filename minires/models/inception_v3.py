@@ -60,6 +60,7 @@ class InceptionV3(Module):
     Weights start as normal numbers of standard deviation 0.1, those of the extra head's fc of 0.001, as torchvision's.
     """
 
+    head_name, extra_heads = "fc", ("AuxLogits",)
     head_weights = (1.0, 0.4)  # of logits and aux in the loss: TensorFlow's slim, where the published weights are from
 
     def __init__(

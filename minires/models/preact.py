@@ -104,6 +104,8 @@ class PreActResNet(Module):
     Convolutions start as normal numbers of variance 2 / (O * KH * KW).
     """
 
+    head_name = "fc"
+
     def __init__(
         self, n: int, block: type[PreActBlock], num_classes: int = 10, width: int = 1, rng: Rng = None
     ) -> None:

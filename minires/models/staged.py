@@ -56,6 +56,7 @@ class Staged(Module):
     "Delving deep into rectifiers", equation 14), their biases as 0.
     """
 
+    head_name = "fc"
     conv1: Conv2d  # a Sequential of convolutions in networks that say so
     layer1: Sequential
     layer2: Sequential
@@ -103,6 +104,9 @@ class Staged(Module):
 
     def features(self, x: Array) -> tuple[tuple[Array, ...], Backward]:
         """-> ((C2, C3, ...), backward), backward((dC2, dC3, ...)) -> dx."""
-        y, stem_backward = self.stem(x)
-        maps, maps_backward = feature_maps(type(self).__name__, self.stages(), y)
-        return maps, lambda dmaps: stem_backward(maps_backward(dmaps))
+        first, *others = self.stages()
+
+        def stem_and_first(x):
+            return in_sequence([(self.stem, [self.conv1, self.bn1]), (first, [first])], x)
+
+        return feature_maps(type(self).__name__, [stem_and_first, *others], x)

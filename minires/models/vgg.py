@@ -72,6 +72,7 @@ class VGG(Module):
         self.features = _features(CONVOLUTIONS[depth], batch_norm, rng)
         self.avgpool = GlobalAvgPool2d() if small_input else AdaptiveAvgPool2d((7, 7))
         self.classifier = Linear(512, num_classes, rng=rng) if small_input else _classifier(num_classes, rng)
+        self.head_name = "classifier" if small_input else "classifier.6"
         self.small_input, self.return_features = small_input, return_features
         initialise_convolutions(self, rng)
         for module in self.modules():
