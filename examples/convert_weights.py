@@ -37,6 +37,7 @@ from minires.data import normalize
 from minires.data.folders import read_image_folder
 from minires.data.images import Preprocessing
 from minires.layers import Linear
+from minires.models.heads import head_of, replace_head
 from minires.pretrained.probe import probe
 from minires.pretrained.weights import OF_THE_FILE_ITSELF
 
@@ -117,9 +118,9 @@ def fixed_logits(path, state, metadata):
     headless = metadata["num_classes"] is None
     model = models.build(metadata["model"], metadata["num_classes"] or 1, rng=0, **metadata["options"])
     if headless:
-        features = model.fc.weight.shape[1]
-        model.fc = Linear(features, features)
-        model.fc.weight.data[:], model.fc.bias.data[:] = np.eye(features), 0
+        features = head_of(model).weight.shape[1]
+        replace_head(model, Linear(features, features))
+        head_of(model).weight.data[:], head_of(model).bias.data[:] = np.eye(features), 0
     pretrained.fill(model, path, state, "new" if headless else None, OF_THE_FILE_ITSELF)
     preprocessing = Preprocessing(**metadata["preprocessing"])
     x = normalize(fixed_picture(preprocessing.size)[None], preprocessing.mean, preprocessing.std)

@@ -32,14 +32,15 @@ from minires.cli import legs, runs
 from minires.cli.console import Parser, in_flags
 from minires.cli.pictures import check_range
 from minires.cli.saved import Script
+from minires.cli.segments import recompute_as_asked
 from minires.cli.settings import FIRST, LAST, add_arguments, make_loaders
 from minires.cli.together import prepare_device, settle_shards
 from minires.cli.weights import add_weights_arguments, known_of_weights, note_assumed
 from minires.data.folders import read_image_folder
 from minires.data.images import Preprocessing
+from minires.models.heads import body_of, body_up_to, head_of, stage_names
 
 RECIPE = "fine-tuning"
-STAGES = ("layer1", "layer2", "layer3", "layer4")
 DEFAULTS = {
     **FIRST,
     "dataset": "cifar10",
@@ -232,21 +233,21 @@ def build(settings, dataset, state, metadata):
 
 def frozen_parts(model, freeze):
     """The parts that --freeze names: all but the head, or all up to a stage, in order."""
-    children = [(name, part) for name, part in model.children() if name != "fc"]
     if freeze == "none":
         return []
     if freeze == "backbone":
-        return [part for _, part in children]
-    names = [name for name, _ in children]
-    if freeze not in names:
-        known = ", ".join(["none", "backbone", *(name for name in names if name in STAGES)])
-        raise ValueError(f"--freeze {freeze}: {type(model).__name__} has no such stage: choose one of {known}")
-    return [part for _, part in children[: names.index(freeze) + 1]]
+        return body_of(model)
+    try:
+        return body_up_to(model, freeze)
+    except KeyError:
+        known = ", ".join(["none", "backbone", *stage_names(model)])
+        name = type(model).__name__
+        raise ValueError(f"--freeze {freeze}: {name} has no such stage: choose one of {known}") from None
 
 
 def make_optimizer(settings, model):
     """SGD with Nesterov's momentum; the head has a learning rate of its own."""
-    head = model.fc.parameters()
+    head = head_of(model).parameters()
     body = [parameter for parameter in model.parameters() if parameter not in head]
     groups = [{"params": body}, {"params": head, "lr_multiplier": settings["head_lr_multiplier"]}]
     return optim.SGD(groups, settings["lr"], momentum=0.9, nesterov=True, weight_decay=settings["weight_decay"])
@@ -258,7 +259,7 @@ def finetune(settings, dataset, device, state, metadata, preprocessing, ranks, b
     began: how many epochs the run to go on with has finished; None for a new run.
     """
     model, keeps = build(settings, dataset, state, metadata)
-    model.to(device)
+    recompute_as_asked(settings, model).to(device)
     settings |= {"model": metadata["model"], "recipe": RECIPE, "optimizer": "sgd"}
     normalisation, test_size = (preprocessing.mean, preprocessing.std), max(1, min(settings["batch_size"], 500))
     loaders = make_loaders(settings, dataset, device, *normalisation, preprocessing.size // 8, test_size, ranks)
@@ -308,7 +309,11 @@ def command_line():
         help="without --image-folder; default: cifar10",
     )
     add_arguments(parser, "--data-dir", "--data-url")
-    add("--freeze", choices=["none", "backbone", *STAGES], help="backbone: all but the last layer; layerN: up to it")
+    add(
+        "--freeze",
+        metavar="PART",
+        help="none (default); backbone: all but the last layer; layer2, features.denseblock1, ...: up to this part",
+    )
     add("--unfreeze-at", type=int, metavar="EPOCH", help="train everything after this many epochs")
     add("--head", choices=["auto", "keep", "new"], help="the file's last layer, or a new one; default: auto")
     add("--head-lr-multiplier", type=float, metavar="X", help="the head's learning rate over --lr; default: 1")
@@ -333,6 +338,8 @@ def command_line():
         "--save-every",
         "--precision",
         "--cuda-graph",
+        "--recompute",
+        "--tensorboard",
         "--no-progress",
     )
     add("--resume", metavar="DIR", help="go on with the run in this folder; longer with more --epochs and --lr")

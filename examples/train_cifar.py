@@ -31,6 +31,7 @@ from minires import backend, data, models, optim, pretrained
 from minires.cli import finding, legs, runs
 from minires.cli.console import Parser, evaluation_table, fail, one_of
 from minires.cli.saved import Script
+from minires.cli.segments import recompute_as_asked
 from minires.cli.settings import FIRST, LAST, add_arguments, make_loaders
 from minires.cli.testing import test_figures
 from minires.cli.together import prepare_device, settle_shards
@@ -149,8 +150,9 @@ def settings_of(given):
     if recipe == "paper" and "epochs" in given and "iterations" not in given:
         settings["iterations"] = None
     runs.check_settings(settings)
-    if settings["shortcut"] == "B" and not settings["model"].startswith("resnet"):
-        raise ValueError(f"--shortcut B: {settings['model']} has no shortcuts: choose a resnet, or leave the flag out")
+    if settings["shortcut"] == "B" and "shortcut" not in models.options_of(settings["model"]):
+        those = ", ".join(name for name in models.MODELS if "shortcut" in models.options_of(name))
+        raise ValueError(f"--shortcut B: {settings['model']} has none: choose one of {those}, or leave the flag out")
     has = {"sgd": {"momentum", "nesterov"}, "lars": {"momentum"}}.get(settings["optimizer"], set())
     if {"momentum", "nesterov"} & set(given) - has:
         raise ValueError(f"--momentum and --nesterov are SGD's, not {settings['optimizer']}'s: leave them out")
@@ -184,7 +186,8 @@ def optimizer_of(settings, parameters):
 def build(settings, dataset, device):
     """The network that --model names, for images of 32x32."""
     options = {"shortcut": settings["shortcut"], "small_input": True}
-    return models.build(settings["model"], len(dataset.classes), rng=settings["seed"], **options).to(device)
+    model = models.build(settings["model"], len(dataset.classes), rng=settings["seed"], **options)
+    return recompute_as_asked(settings, model).to(device)
 
 
 def train(settings, dataset, device, ranks):
@@ -324,6 +327,8 @@ def command_line():
         "--save-every",
         "--precision",
         "--cuda-graph",
+        "--recompute",
+        "--tensorboard",
         "--no-progress",
     )
     does = parser.add_mutually_exclusive_group()

@@ -14,9 +14,16 @@ def no_grad() -> Iterator[None]:
 
     No number that a module returns depends on it.
     """
+    with keeping_backward(False):
+        yield
+
+
+@contextlib.contextmanager
+def keeping_backward(keeps: bool) -> Iterator[None]:
+    """Within this block modules keep what a backward pass needs, or do not, whatever holds around it."""
     before = _keep_backward.get()
     try:  # Ctrl-C may come as soon as anything has been changed
-        _keep_backward.set(False)
+        _keep_backward.set(keeps)
         yield
     finally:
         _keep_backward.set(before)

@@ -30,6 +30,7 @@ class Module:
 
     training = True
     frozen = False
+    segment: int | None = None  # of those that are computed a second time, as minires.recompute marks them
 
     def __call__(self, *inputs: Any, **options: Any) -> tuple[Any, Backward]:
         """-> (y, backward), with backward(dy) -> dx, which also fills `parameter.grad`; usually of one input x."""
@@ -178,6 +179,10 @@ class Module:
         """{key: NumPy array}: a copy of every parameter and buffer under PyTorch's names."""
         return {key: np.array(to_numpy(_value(module, name))) for key, (module, name) in self._state().items()}
 
+    def state_shapes(self) -> dict[str, tuple[int, ...]]:
+        """{key: shape} of what `state_dict` copies."""
+        return {key: tuple(_value(module, name).shape) for key, (module, name) in self._state().items()}
+
     def load_state_dict(self: _Self, state: dict[str, Any], strict: bool = True) -> _Self:
         """Copy arrays into parameters and buffers, cast to their dtype and moved to their device.
 
@@ -206,11 +211,8 @@ class Module:
 
 def _hides_modules(value):
     """Whether a container holds a Module or a Parameter, however deep."""
-    if isinstance(value, dict):
-        value = list(value.values())
-    if isinstance(value, _CONTAINERS):
-        return any(_hides_modules(item) for item in value)
-    return isinstance(value, (Module, Parameter))
+    inside = value.values() if isinstance(value, dict) else value if isinstance(value, _CONTAINERS) else ()
+    return isinstance(value, (Module, Parameter)) or any(_hides_modules(item) for item in inside)
 
 
 def _refuse_plain_array(module, name, array):

@@ -80,7 +80,8 @@ class RecordedStep:
     def _kind_of(self, x, labels, parameters):
         """All that a recording depends on, other than the numbers in arrays that it is given."""
         buffers = places(self.model.buffers())
-        modes = [(module.training, getattr(module, "tf32", False)) for module in self.model.modules()]
+        modules = self.model.modules()
+        modes = [(module.training, module.segment, getattr(module, "tf32", False)) for module in modules]
         trained = [(parameter.shape, parameter.requires_grad) for parameter in parameters]
         return x.shape, x.dtype.char, labels.shape, labels.dtype.char, buffers, modes, trained
 

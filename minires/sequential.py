@@ -1,13 +1,16 @@
 """Modules one after another, and what is saved where only the gradients of their parameters are wanted."""
 
-import inspect
-import types
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, overload
+from typing import overload
 
+from minires.calling import call
 from minires.modes import no_grad
 from minires.module import Module
+from minires.recomputed import recomputed
 from minires.types import Array, Backward, Operation
+
+Step = tuple[Operation, Sequence[Module]]
 
 
 class Sequential(Module):
@@ -42,33 +45,7 @@ class Sequential(Module):
         return in_sequence([(module, [module]) for _, module in self.children()], x, lean, once)
 
 
-def call(function: Operation, x: Array, lean: bool = False, once: bool = False) -> tuple[Any, Backward]:
-    """`function(x)`, a module or another function x -> (y, backward), told of what is asked for and what it knows.
-
-    once: one backward pass will follow.   lean: one will, and dx will not be looked at.
-    A module that can make use of that says so by parameters `lean` and `once` of its forward, and then hands them on
-    where it knows that the same is true there. All others, those that users write among them, run as ever.
-    """
-    asked = [name for name, wanted in (("lean", lean), ("once", once)) if wanted]
-    if not asked:
-        return function(x)
-    forward = function.forward if isinstance(function, Module) else function
-    known = _parameters(forward)
-    return function(x, **{name: True for name in asked if name in known})
-
-
-def _parameters(function):
-    """Names of a function's parameters; of one written in Python from its code, which inspect takes long to do."""
-    function = getattr(function, "__func__", function)
-    if not isinstance(function, types.FunctionType):
-        return inspect.signature(function, follow_wrapped=False).parameters
-    code = function.__code__
-    return code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
-
-
-def in_sequence(
-    steps: Iterable[tuple[Operation, Sequence[Module]]], x: Array, lean: bool = False, once: bool = False
-) -> tuple[Array, Backward]:
+def in_sequence(steps: Iterable[Step], x: Array, lean: bool = False, once: bool = False) -> tuple[Array, Backward]:
     """y = f_n(... f_2(f_1(x))) for `steps`, pairs of a function x -> (y, backward) and the modules that it uses.
 
     Returns (y, backward); backward(dy) -> dx runs the steps in reverse order.
@@ -76,7 +53,34 @@ def in_sequence(
     memory is where the backward pass begins.
     lean: for one that fills the parameters' gradients and returns None. Besides that, steps before the first parameter
     to be trained keep nothing and are not gone back through.
+    Steps in a row whose modules are of one `segment` keep their input alone (minires.recompute).
     """
+    return _one_after_another(_segments(steps), x, lean, once)
+
+
+def _segments(steps):
+    """The steps, those in a row that are of one segment made one step, which is recomputed."""
+    for segment, row in itertools.groupby(steps, _segment_of):
+        in_a_row = list(row)
+        yield from in_a_row if segment is None else [_recomputed_step(in_a_row)]
+
+
+def _segment_of(step):
+    """The segment that all modules of a step are of; None where there is none."""
+    segments = {module.segment for module in step[1]}
+    return segments.pop() if len(segments) == 1 else None
+
+
+def _recomputed_step(steps):
+    modules = [module for _, used in steps for module in used]
+
+    def chain(x, lean=False, once=False):
+        return _one_after_another(steps, x, lean, once)
+
+    return lambda x, lean=False: recomputed(chain, x, modules, lean), modules
+
+
+def _one_after_another(steps, x, lean, once):
     backwards, first, once = [], lean, lean or once
     for function, modules in steps:
         if first and not any(parameter.requires_grad for module in modules for parameter in module.parameters()):

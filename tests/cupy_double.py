@@ -696,22 +696,29 @@ def _load_cublas():
 _CUBLAS = """
 typedef int (*Multiply)(int sums, int a_way, int b_way, int m, int n, int k, double one,
                         const void *a, int a_kind, int a_step, const void *b, int b_kind, int b_step,
-                        double zero, void *y, int y_kind, int y_step);
+                        double zero, void *y, int y_kind, int y_step,
+                        int count, long long a_next, long long b_next, long long y_next);
 static Multiply multiply;
 extern "C" int set_multiply(Multiply function) { if (multiply) return 1; multiply = function; return 0; }
 extern "C" int cublasCreate_v2(void **handle) { *handle = &multiply; return 0; }
 extern "C" int cublasSetStream_v2(void *handle, void *stream) { return handle != &multiply; }
 extern "C" int cublasSetWorkspace_v2(void *handle, void *room, unsigned long size) { return handle != &multiply; }
 extern "C" int cublasSetMathMode(void *handle, int mode) { return handle != &multiply; }
-extern "C" int cublasGemmEx(void *handle, int a_way, int b_way, int m, int n, int k, const void *one, const void *a,
-    int a_kind, int a_step, const void *b, int b_kind, int b_step, const void *zero, void *y, int y_kind, int y_step,
-    int sums, int algorithm) {
+extern "C" int cublasGemmStridedBatchedEx(void *handle, int a_way, int b_way, int m, int n, int k, const void *one,
+    const void *a, int a_kind, int a_step, long long a_next, const void *b, int b_kind, int b_step, long long b_next,
+    const void *zero, void *y, int y_kind, int y_step, long long y_next, int count, int sums, int algorithm) {
     if (handle != &multiply) return 1;
     if (algorithm != -1) return 15;
     double unit = sums == 70 ? *(const double *)one : *(const float *)one;
     double nothing = sums == 70 ? *(const double *)zero : *(const float *)zero;
     return multiply(sums, a_way, b_way, m, n, k, unit, a, a_kind, a_step, b, b_kind, b_step, nothing,
-                    y, y_kind, y_step);
+                    y, y_kind, y_step, count, a_next, b_next, y_next);
+}
+extern "C" int cublasGemmEx(void *handle, int a_way, int b_way, int m, int n, int k, const void *one, const void *a,
+    int a_kind, int a_step, const void *b, int b_kind, int b_step, const void *zero, void *y, int y_kind, int y_step,
+    int sums, int algorithm) {
+    return cublasGemmStridedBatchedEx(handle, a_way, b_way, m, n, k, one, a, a_kind, a_step, 0, b, b_kind, b_step, 0,
+                                      zero, y, y_kind, y_step, 0, 1, sums, algorithm);
 }
 """
 _MULTIPLY = ctypes.CFUNCTYPE(
@@ -721,6 +728,8 @@ _MULTIPLY = ctypes.CFUNCTYPE(
     *[ctypes.c_void_p, ctypes.c_int, ctypes.c_int] * 2,
     ctypes.c_double,
     *[ctypes.c_void_p, ctypes.c_int, ctypes.c_int],
+    ctypes.c_int,
+    *[ctypes.c_longlong] * 3,
 )
 # The type of the sums: of both factors, of the result, for cuBLAS's numbers of these that minires uses
 _PRODUCTS = {
@@ -730,22 +739,27 @@ _PRODUCTS = {
 }
 
 
-def _multiply(sums, a_way, b_way, m, n, k, one, a, a_kind, a_step, b, b_kind, b_step, zero, y, y_kind, y_step):
-    """y = a b, the matrices column by column, either of them transposed; 7, invalid, where that makes no sense."""
-    if (one, zero) != (1, 0) or {a_way, b_way} - {0, 1} or min(m, n, k) < 1:
+def _multiply(
+    sums, a_way, b_way, m, n, k, one, a, a_kind, a_step, b, b_kind, b_step, zero, y, y_kind, y_step, count, *nexts
+):
+    """y = a b, the matrices column by column, either of them transposed; 7, invalid, where that makes no sense.
+
+    `count` of them, `nexts` (a's, b's, y's) numbers from one to the next.
+    """
+    if (one, zero) != (1, 0) or {a_way, b_way} - {0, 1} or min(m, n, k, count) < 1:
         return 7
     if a_kind != b_kind or (a_kind, y_kind) not in _PRODUCTS.get(sums, ()):
         return 15  # not supported
-    left = _matrix(a_kind, a, a_step, *((k, m) if a_way else (m, k)))
-    right = _matrix(b_kind, b, b_step, *((n, k) if b_way else (k, n)))
-    result = _matrix(y_kind, y, y_step, m, n)
+    left = _matrix(a_kind, a, a_step, *((k, m) if a_way else (m, k)), count, nexts[0])
+    right = _matrix(b_kind, b, b_step, *((n, k) if b_way else (k, n)), count, nexts[1])
+    result = _matrix(y_kind, y, y_step, m, n, count, nexts[2])
     if left is None or right is None or result is None:
         return 7
-    size = left.itemsize * (m * k + k * n) + result.itemsize * m * n
-    _tell("product", f"{m} x {k} x {n}", size, 2 * m * k * n)
+    size = count * (left.itemsize * (m * k + k * n) + result.itemsize * m * n)
+    _tell("product", f"{m} x {k} x {n}" if count == 1 else f"{count} of {m} x {k} x {n}", size, count * 2 * m * k * n)
 
     def multiply():
-        factors = [left.T if a_way else left, right.T if b_way else right]
+        factors = [left.swapaxes(1, 2) if a_way else left, right.swapaxes(1, 2) if b_way else right]
         if sums == 77:
             factors = [to_tf32(factor) for factor in factors]
         wide = np.float64 if sums == 70 else np.float32
@@ -758,14 +772,17 @@ def _multiply(sums, a_way, b_way, m, n, k, one, a, a_kind, a_step, b, b_kind, b_
     return 0
 
 
-def _matrix(kind, address, step, rows, columns):
-    """The matrix (rows, columns) at an address, `step` numbers from one column to the next; None where they overlap."""
-    if step < rows:
+def _matrix(kind, address, step, rows, columns, count, following):
+    """`count` matrices (rows, columns) from an address on, `step` numbers from one column to the next.
+
+    And `following` from one matrix to the next. None where columns overlap.
+    """
+    if step < rows or following < 0:
         return None
     dtype = np.dtype({0: "f4", 1: "f8", 2: "f2"}[kind]) if kind != 14 else half("bfloat16")
-    size, count = dtype.itemsize, (columns - 1) * step + rows
-    numbers = np.ctypeslib.as_array(ctypes.cast(address, ctypes.POINTER(ctypes.c_uint8)), (count * size,)).view(dtype)
-    return np.lib.stride_tricks.as_strided(numbers, (rows, columns), (size, step * size))
+    size, last = dtype.itemsize, (count - 1) * following + (columns - 1) * step + rows
+    numbers = np.ctypeslib.as_array(ctypes.cast(address, ctypes.POINTER(ctypes.c_uint8)), (last * size,)).view(dtype)
+    return np.lib.stride_tricks.as_strided(numbers, (count, rows, columns), (following * size, size, step * size))
 
 
 cuda = types.SimpleNamespace(

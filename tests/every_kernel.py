@@ -65,7 +65,7 @@ def every_kernel():
         return lambda *launch: None
 
     def multiplied(a, b, out=None, tf32=False):
-        return cupy_double.empty((a.shape[0], b.shape[1]), widened(a.dtype)) if out is None else out
+        return cupy_double.empty((*a.shape[:-1], b.shape[-1]), widened(a.dtype)) if out is None else out
 
     with (
         mock.patch.dict(sys.modules, cupy=cupy_double),

@@ -10,6 +10,7 @@ import numpy as np
 
 from minires import backend
 from minires.backend import array_module, half, to_device, to_numpy
+from minires.backend.geometry import extent
 from minires.backend.gpu import classes, compiling, fusing, images, layouts, patches, pooling, sums
 from minires.backend.primitives.patches import factors
 from minires.layers import max_pool2d, pad_shortcut
@@ -78,35 +79,43 @@ def _same(got, want, rtol=0.0):
     np.testing.assert_allclose(got, want, rtol=rtol, atol=rtol * scale if rtol else 0)
 
 
+def _dilation(rng):
+    """Mostly none."""
+    return tuple(int(d) for d in rng.integers(1, 4, 2)) if rng.random() < 0.4 else (1, 1)
+
+
 def patches_and_their_adjoint(rng, real):
-    """im2col and col2im: windows larger than the image, strides larger than windows, one pixel, rows of the output."""
+    """im2col and col2im: windows larger than the image, with gaps, strides larger than windows, some rows only."""
     kernel, stride = (tuple(int(k) for k in rng.integers(1, 6, 2)) for _ in range(2))
+    dilation = _dilation(rng)
+    window = extent(kernel, dilation)
     padding = tuple(tuple(int(p) for p in rng.integers(0, 4, 2)) for _ in range(2))
-    size = [int(rng.integers(max(1, k - sum(sides)), 12)) for k, sides in zip(kernel, padding, strict=True)]
+    size = [int(rng.integers(max(1, k - sum(sides)), 12 + k)) for k, sides in zip(window, padding, strict=True)]
     x = _numbers(rng, real, int(rng.integers(1, 4)), *size, int(rng.choice([1, 2, 3, 4, 5, 8, 12, 36])))
-    want = backend.im2col(x, kernel, stride, padding, -2.5)
-    got = backend.im2col(to_device(x, "gpu"), kernel, stride, padding, -2.5)
+    want = backend.im2col(x, kernel, stride, padding, -2.5, dilation=dilation)
+    got = backend.im2col(to_device(x, "gpu"), kernel, stride, padding, -2.5, dilation=dilation)
     _same(got, want)
     first, last = sorted(int(row) for row in rng.integers(0, want.shape[1] + 1, 2))
-    some = backend.borrow_patches(to_device(x, "gpu"), kernel, stride, padding, -2.5, slice(first, last))
+    some = backend.borrow_patches(to_device(x, "gpu"), kernel, stride, padding, -2.5, slice(first, last), dilation)
     _same(some, want[:, first:last])
-    dx = backend.col2im(got, tuple(size), stride, padding)
-    _same(dx, backend.col2im(want, tuple(size), stride, padding), 1e-5 if _wide(real) == real else 0)
+    dx = backend.col2im(got, tuple(size), stride, padding, dilation=dilation)
+    _same(dx, backend.col2im(want, tuple(size), stride, padding, dilation=dilation), 1e-5 if _wide(real) == real else 0)
 
 
 def both_factors(rng, real):
     """Patches and the weight's matrix in one kernel, as it is and turned, of halves as well."""
     kernel, stride = tuple(int(k) for k in rng.integers(1, 5, 2)), tuple(int(k) for k in rng.integers(1, 4, 2))
-    kernel = (2, 1) if kernel == (1, 1) else kernel
+    kernel, dilation = (2, 1) if kernel == (1, 1) else kernel, _dilation(rng)
     padding = tuple(tuple(int(p) for p in rng.integers(0, 3, 2)) for _ in range(2))
-    size = [int(rng.integers(max(1, k - sum(sides)), 9)) for k, sides in zip(kernel, padding, strict=True)]
+    window = extent(kernel, dilation)
+    size = [int(rng.integers(max(1, k - sum(sides)), 9 + k)) for k, sides in zip(window, padding, strict=True)]
     C, O = int(rng.choice([1, 3, 4, 8, 16])), int(rng.choice([1, 2, 5, 40, 300]))
     x = _numbers(rng, real, int(rng.integers(1, 4)), *size, C)
     weight, turned = _numbers(rng, _wide(real), O, C, *kernel), rng.random() < 0.5
     given = weight[:, :, ::-1, ::-1].transpose(1, 0, 2, 3).copy() if turned else weight
-    patches = backend.im2col(x, kernel, stride, padding)
+    patches = backend.im2col(x, kernel, stride, padding, dilation=dilation)
     N, OH, OW = patches.shape[:3]
-    got = factors(to_device(x, "gpu"), to_device(given, "gpu"), stride, padding, (OH, OW), turned)
+    got = factors(to_device(x, "gpu"), to_device(given, "gpu"), stride, padding, (OH, OW), turned, dilation)
     _same(got[0], patches.reshape(N * OH * OW, -1))
     _same(got[1], weight.transpose(0, 2, 3, 1).astype(x.dtype).reshape(O, -1).T)
 
@@ -221,16 +230,21 @@ def _equal(got, want):
 
 
 def largest_pixels(rng, real):
-    """Max pooling and its gradient: equal pixels, NaN and -infinity, windows that overlap or leave gaps, padding."""
+    """Max pooling and its gradient: equal pixels, NaN and -infinity, windows that overlap or leave gaps, padding.
+
+    Often with a last window that reaches beyond the border.
+    """
     kernel, stride = (tuple(int(k) for k in rng.integers(1, 6, 2)) for _ in range(2))
     padding = tuple(tuple(int(p) for p in rng.integers(0, k // 2 + 1, 2)) for k in kernel)
-    size = [int(rng.integers(max(1, k - sum(sides)), 12)) for k, sides in zip(kernel, padding, strict=True)]
+    ceil_mode = bool(rng.random() < 0.5)
+    least = [k - sum(sides) - ceil_mode * (s - 1) for k, sides, s in zip(kernel, padding, stride, strict=True)]
+    size = [int(rng.integers(max(1, n), 12)) for n in least]
     x = np.round(2 * _numbers(rng, real, int(rng.integers(1, 4)), *size, int(rng.choice([1, 2, 3, 4, 5, 8, 36]))))
     x = x.astype(_dtype(real))
     x[rng.random(x.shape) < rng.choice([0, 0.1, 0.5])] = rng.choice([np.nan, -np.inf])
     with np.errstate(invalid="ignore"):  # NumPy's halves warn of NaN
-        want, backward = max_pool2d(x, kernel, stride, padding)
-    got, backward_there = max_pool2d(to_device(x, "gpu"), kernel, stride, padding)
+        want, backward = max_pool2d(x, kernel, stride, padding, ceil_mode)
+    got, backward_there = max_pool2d(to_device(x, "gpu"), kernel, stride, padding, ceil_mode)
     _equal(got, want)
     dy = _numbers(rng, real, *want.shape)
     dy[rng.random(dy.shape) < 0.1] = np.inf

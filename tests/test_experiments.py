@@ -199,6 +199,16 @@ class TestShardStatistics:
         assert found["var_bias"] == pytest.approx(-(1 + 4 / 64) / 5 / 8, rel=0.05)
 
 
+def test_small_shards_quickly(quickly, load):
+    rows = quickly("small_shards", "--seeds", 0)
+    script = load("small_shards")
+    assert len(rows) == len(script.NORMS) * len(script.QUICK_SHARDS)
+    of_group_norm = [row for row in rows if row["run"].startswith("group norm")]
+    losses = [float(row["train_loss"]) for row in of_group_norm]
+    assert losses == pytest.approx([losses[0]] * len(losses), rel=1e-4)  # the shards are none of its business
+    assert len({row["train_loss"] for row in rows}) > 2
+
+
 class TestSummationOrder:
     def test_quickly(self, quickly):
         rows = quickly("summation_order", "--seeds", 0)
@@ -290,6 +300,19 @@ class TestGradients:
         assert script.measure(8, "residual", 0, loader, 3)["lr"] == 0.01
 
 
+def test_recomputing(tmp_path):
+    command = [sys.executable, EXAMPLES / "experiments" / "recomputing.py", "--quick", "--out", tmp_path]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert printed.splitlines()[-1].startswith("resnet8, batch size 2, ")
+    rows = table(tmp_path / "results.csv")
+    assert [row["segments"] for row in rows] == ["1", "2", "3"]
+    assert rows[0]["ratio"] == "1.0" and all(float(row["seconds"]) > 0 for row in rows)
+    kept = [float(row["kept_mb"]) for row in rows]  # by the formula, in arrays of 2 images of 32x32 with 16 channels
+    unit = 2 * 32 * 32 * 16 * 4 / 1e6
+    assert kept == [round(unit * arrays, 1) for arrays in (1 + 4 * 1.75, 1 + 1 + 4, 2.5 + 4)]
+    assert picture(tmp_path / "results.png").size > (600, 300)
+
+
 @pytest.mark.parametrize(
     ("name", "flags", "message"),
     [
@@ -298,6 +321,7 @@ class TestGradients:
         ("finetuning", ["shapes", "--weights", "nowhere.th", "--quick"], "nowhere.th"),
         ("finetuning", ["cifar", "--weights", "nowhere.th", "--data-dir", "cifar"], "nowhere.th"),
         ("gradients", ["--data-dir", "a file"], "a file"),
+        ("gates", ["--out", "a file/picture.png"], "a file"),
         ("large_batches", ["--data-dir", "a file"], "a file"),
         ("linear_to_resnet", ["--quick", "--out", "a file"], "a file"),
         ("linear_to_resnet", ["--quick", "--epochs", 0], "--epochs"),
@@ -306,10 +330,14 @@ class TestGradients:
         ("measuring", ["--weights", "nowhere.th", "--data-dir", "a file"], "a file"),
         ("optimizers", ["--data-dir", "a file"], "a file"),
         ("pictures", ["--weights", "nowhere.th"], "nowhere.th"),
+        ("recomputing", ["--quick", "--out", "a file"], "a file"),
+        ("recomputing", ["--quick", "--segments", 4], "--segments 4: resnet8 has 3 blocks: give 1 to 3"),
+        ("recomputing", ["--quick", "--rounds", 0], "--rounds"),
         ("regularisation", ["--data-dir", "a file"], "a file"),
         ("scaling_model", ["--out", "a file/picture"], "a file"),
         ("schedules", ["--out", "a file/picture.png"], "a file"),
         ("shard_statistics", ["--data-dir", "a file"], "a file"),
+        ("small_shards", ["--data-dir", "a file"], "a file"),
         ("strong", ["--data-dir", "a file"], "a file"),
         ("summation_order", ["--data-dir", "a file"], "a file"),
         ("simple_against_residual", ["--data-dir", "cifar", "--quick", "--out", "a file"], "a file"),

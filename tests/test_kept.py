@@ -9,6 +9,7 @@ import pytest
 from minires.layers import (
     BatchNormReLU2d,
     Conv2d,
+    adaptive_avg_pool2d,
     add,
     avg_pool2d,
     batch_norm_relu,
@@ -40,6 +41,7 @@ def conv_norm_with(shortcut):
 
 LET_GO = {
     "avg_pool2d": (image, lambda x: avg_pool2d(x, 2)),
+    "adaptive_avg_pool2d": (image, lambda x: adaptive_avg_pool2d(x, 4)),
     "global_avg_pool2d": (image, global_avg_pool2d),
     "flatten": (image, flatten),
     "add": (image, lambda x: add(x, image())),

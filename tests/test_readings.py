@@ -349,7 +349,14 @@ def test_flags_of_weights_need_weights(script):
 
 
 def test_what_is_usual():
-    assert usual_preprocessing({"shortcut": "A"}).size == 32
-    assert usual_preprocessing({}).size == 32
-    assert usual_preprocessing({"small_input": False, "variant": "keras"}).order == "BGR"
-    assert usual_preprocessing({"small_input": False, "variant": "torchvision"}).resize == 256
+    assert usual_preprocessing("resnet26", {"shortcut": "A"}).size == 32
+    for name in ("simple_cnn", "preact_resnet164", "wide_resnet28_10", "resnext29_8x64d", "densenet_bc100"):
+        assert usual_preprocessing(name, {}).size == 32
+    assert usual_preprocessing("resnet50", {"small_input": False, "variant": "keras"}).order == "BGR"
+    assert usual_preprocessing("resnet50", {"small_input": False, "variant": "torchvision"}).resize == 256
+    for name in ("vgg16", "densenet121", "seresnet50"):
+        assert usual_preprocessing(name, {"small_input": True}).size == 32
+        assert usual_preprocessing(name, {"small_input": False}).mean == (0.485, 0.456, 0.406)
+    for name, size, resize in (("googlenet", 224, 256), ("inception_v3", 299, 342)):
+        usual = usual_preprocessing(name, {})
+        assert (usual.size, usual.resize, usual.mean, usual.std) == (size, resize, (0.5,) * 3, (0.5,) * 3)

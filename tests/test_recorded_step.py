@@ -13,7 +13,17 @@ from minires.backend import memory_peak, to_device, to_numpy
 from minires.backend.gpu import memory
 from minires.backend.gpu.graphs import Graph
 from minires.backend.gpu.products import product
-from minires.layers import Dropout, Linear
+from minires.layers import (
+    Conv2d,
+    Dropout,
+    GlobalAvgPool2d,
+    GroupNorm,
+    LayerNorm,
+    Linear,
+    Scale,
+    SqueezeExcitation,
+    StochasticDepth,
+)
 from minires.module import Module
 from minires.recorded_step import RecordedStep
 from minires.sequential import Sequential
@@ -124,6 +134,24 @@ def test_random_draws_on_the_host_are_not_recorded(replays):
     assert not replays and step.whynot == "its 1 draws random numbers on the host"
 
 
+def test_nor_is_stochastic_depth(replays):
+    def make():
+        return Sequential(Linear(6, 5, rng=0), StochasticDepth(0.5, rng=1), Linear(5, 10, rng=2))
+
+    step = compare([4] * 3, make=make, shape=(6,))
+    assert not replays and step.whynot == "its 1 draws random numbers on the host"
+
+
+def test_norms_within_an_image_gates_and_scales_are_recorded(replays):
+    def make():
+        first, second = Conv2d(3, 4, 3, rng=0), Conv2d(4, 4, 3, rng=1)
+        inside = [first, GroupNorm(2, 4), SqueezeExcitation(4, 2, rng=2), second, LayerNorm(4), Scale(0.5)]
+        return Sequential(*inside, GlobalAvgPool2d(), Linear(4, 10, rng=3))
+
+    step = compare([4] * 4, make=make, shape=(6, 6, 3))
+    assert len(replays) == 3 and step.whynot is None
+
+
 class Waits(Module):
     def __init__(self):
         self.inside = Linear(6, 10, rng=0)
@@ -215,3 +243,22 @@ def test_products_are_put_where_they_shall_be(replays):
     a, b, y = (xp.asarray(np.full(shape, 2, np.float32)) for shape in ((2, 3), (3, 4), (2, 4)))
     assert product(a, b, y) is y and to_numpy(y).tolist() == [[12] * 4] * 2
     assert product(a, b, xp.asarray(np.zeros((4, 2), np.float32)).T) is NotImplemented
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("sizes", [(2, 5, 3, 4), (1, 5, 3, 4), (3, 1, 3, 4), (3, 5, 1, 4), (3, 5, 3, 1)], ids=str)
+def test_stacks_of_products_are_one_launch(replays, sizes, dtype):
+    """Each matrix as it is or transposed, and into every column of another array in turn."""
+    G, M, K, N = sizes
+    rng, xp = np.random.default_rng(0), sys.modules["cupy"]
+    a, b = rng.standard_normal((G, M, K)).astype(dtype), rng.standard_normal((G, K, N)).astype(dtype)
+    turned_a = xp.asarray(np.ascontiguousarray(a.swapaxes(1, 2))).swapaxes(1, 2)
+    turned_b = xp.asarray(np.ascontiguousarray(b.swapaxes(1, 2))).swapaxes(1, 2)
+    whole = xp.asarray(np.zeros((M, G * N), dtype))
+    for of_a, of_b in ((xp.asarray(a), xp.asarray(b)), (turned_a, xp.asarray(b)), (xp.asarray(a), turned_b)):
+        np.testing.assert_allclose(to_numpy(product(of_a, of_b)), a @ b, rtol=1e-5, atol=1e-6)
+        out = whole.reshape(M, G, N).transpose(1, 0, 2)
+        assert product(of_a, of_b, out) is out
+        np.testing.assert_allclose(to_numpy(whole), (a @ b).swapaxes(0, 1).reshape(M, -1), rtol=1e-5, atol=1e-6)
+    assert product(xp.asarray(a[None]), xp.asarray(b[None])) is NotImplemented
+    assert product(xp.asarray(a), xp.asarray(np.concatenate([b, b]))) is NotImplemented

@@ -575,3 +575,37 @@ def test_the_same_run_on_the_double_of_a_gpu(main, tmp_path, monkeypatch, device
     config = json.loads((tmp_path / "gpu" / "config.json").read_text())
     assert config["device"] == device and config["settings"]["device"] == device
     assert main("--resume", tmp_path / "gpu", "--device", "cpu")[0] == 0  # a run may change its device
+
+
+# Recomputing ------------------------------------------------------------------------------------------------------
+
+SMALL = ("--model", "resnet8", "--batch-size", "16", "--epochs", "1", "--lr", "0.05", "--device", "cpu")
+
+
+def weights_of(folder):
+    return {key: array.tobytes() for key, array in checkpoint.load(folder / "last.safetensors").model.items()}
+
+
+def test_a_run_that_recomputes_ends_with_the_same_weights_and_may_go_on_without(main, tmp_path):
+    runs = {"plain": (), "three": ("--recompute", "3"), "sqrt": ("--recompute", "sqrt")}
+    for name, flags in {**runs, "blocks": ("--recompute", "blocks")}.items():
+        assert main(*SMALL, *flags, "--out", tmp_path / name)[0] == 0
+        assert weights_of(tmp_path / name) == weights_of(tmp_path / "plain")
+    for name, flags in {**runs, "three": ("--recompute", "1")}.items():
+        longer = ("--epochs", 2, "--lr", "0.01", "--schedule", "constant")
+        assert main("--resume", tmp_path / name, *longer, *flags)[0] == 0
+        assert weights_of(tmp_path / name) == weights_of(tmp_path / "plain")
+
+
+def test_segments_that_there_cannot_be(main, tmp_path):
+    for flag, model, why in (
+        ("4", "resnet8", "segments is 4, of 3 blocks: give 1 to 3"),
+        ("sqrt", "simple_cnn", "SimpleCNN is no chain of blocks, 0 were found: "),
+        ("blocks", "simple_cnn", "SimpleCNN is no chain of blocks, 0 were found: "),
+    ):
+        code, _, err = main(*SMALL, "--model", model, "--recompute", flag, "--out", tmp_path / "run")
+        assert code == 1 and one_sentence(err).startswith(f"error: --recompute {flag}: {why}")
+        assert not (tmp_path / "run").exists()
+    for flag in ("0", "-1", "two", "²", ""):
+        code, _, err = main(*SMALL, f"--recompute={flag}", "--out", tmp_path / "run")
+        assert code == 2 and f"unknown segments '{flag}': give their number, from 1 up, or sqrt, or blocks" in err

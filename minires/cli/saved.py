@@ -28,6 +28,8 @@ SINCE_THEN = {
     "best": "accuracy",
     "patience": None,
     "cuda_graph": True,
+    "recompute": None,
+    "tensorboard": False,
     "precision": "float32",
     "shards": 1,
     "timeout": 1800.0,

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from minires import backend, data
+from minires.cli.segments import segments
 from minires.data.randaugment import LARGEST
 from minires.data.stream import Pictures
 from minires.ema import check_decay
@@ -30,6 +31,7 @@ LAST = {
     "no_progress": False,
     "precision": "float32",
     "cuda_graph": True,
+    "recompute": None,
     "best": "accuracy",
     "patience": None,
     "ema": None,
@@ -38,6 +40,7 @@ LAST = {
     "cutmix": None,
     "random_erasing": 0.0,
     "randaugment": None,
+    "tensorboard": False,
 }
 FROM_ONE: tuple[str, ...] = ("batch_size", "epochs", "iterations", "save_every", "threads", "limit_train")
 FROM_ONE += ("limit_test", "patience", "shards")
@@ -152,6 +155,16 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
         "metavar": "DECAY",
         "help": "keep a moving average of the weights, which is what is tested; 0.999 is usual; default: none",
     },
+    "--recompute": {
+        "type": segments,
+        "metavar": "SEGMENTS",
+        "help": "keep the inputs of so many segments and compute the rest again in the backward pass: less memory, "
+        "more time, the same numbers; sqrt: as many as take little, blocks: one for each; default: nothing twice",
+    },
+    "--tensorboard": {
+        "action": BooleanOptionalAction,
+        "help": "write events for TensorBoard into the run's folder; needs tensorboardX; default: no",
+    },
     "--no-progress": {"action": "store_true", "help": "no bar, only a line for each epoch"},
 }
 SHORT = {"--batch-size": "-b"}
@@ -199,6 +212,14 @@ def check_settings(settings: Mapping[str, Any]) -> None:
         check_decay("--ema", settings["ema"])
     if settings["val_split"] is not None and settings["val_split"] < 0:
         raise ValueError(f"--val-split must be at least 0, got {settings['val_split']}")
+
+
+def check_tensorboard() -> None:
+    """Raise ValueError, with the command that installs it, where what --tensorboard needs is missing."""
+    try:
+        import tensorboardX  # noqa: F401
+    except ImportError as error:
+        raise ValueError(f"--tensorboard needs tensorboardX ({error}): pip install tensorboardX") from error
 
 
 def make_loaders(

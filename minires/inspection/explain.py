@@ -17,8 +17,9 @@ import numpy as np
 
 from minires.backend import array_module, to_numpy
 from minires.inspection.watching import watching
-from minires.layers import Flatten, GlobalAvgPool2d
+from minires.layers import AdaptiveAvgPool2d, Flatten, GlobalAvgPool2d
 from minires.layers.checks import check_image
+from minires.models.heads import extra_heads
 from minires.modes import evaluating, no_grad
 from minires.module import Module
 from minires.names import unknown
@@ -79,9 +80,9 @@ def last_maps(model: Module) -> str:
 
     Raises ValueError for a model that has neither among its own modules.
     """
-    children = list(model.children())
+    children = [(name, child) for name, child in model.children() if name not in extra_heads(model)]
     for (name, _), (_, following) in itertools.pairwise(children):
-        if isinstance(following, (GlobalAvgPool2d, Flatten)):
+        if isinstance(following, (GlobalAvgPool2d, AdaptiveAvgPool2d, Flatten)):
             return name
     raise ValueError(f"{type(model).__name__} has no GlobalAvgPool2d or Flatten after its maps: name the layer")
 
@@ -92,7 +93,7 @@ def _watched_gradient(model, x, labels, names):
     with evaluating(model), _gradients_kept(model), watching(model, names) as calls:
         logits, backward = model(x)
         if getattr(logits, "ndim", None) != 2:
-            raise ValueError(f"{type(model).__name__} gives no logits (N, classes): build it with its last layer, fc")
+            raise ValueError(f"{type(model).__name__} gives no logits (N, classes): build it with its last layer")
         labels = to_numpy(logits.argmax(axis=1)) if labels is None else _checked(labels, logits.shape)
         dlogits = array_module(logits).zeros_like(logits)
         for n, label in enumerate(labels.tolist()):

@@ -64,6 +64,15 @@ def check_sizes(layer: str, **sizes: int) -> None:
             raise ValueError(f"{layer}: {name} must be at least 1, got {size}")
 
 
+def check_groups(layer: str, groups: int, **channels: int) -> None:
+    """Groups must be a whole number, at least 1, that divides each number of channels."""
+    if not isinstance(groups, (int, np.integer)) or isinstance(groups, bool) or groups < 1:
+        raise ValueError(f"{layer}: groups must be a whole number, at least 1, got {groups!r}")
+    for name, count in channels.items():
+        if count % groups:
+            raise ValueError(f"{layer}: {name} is {count}, which {groups} groups do not divide: give another groups")
+
+
 def check_number(layer: str, name: str, value: Any, least: float, most: float) -> None:
     """It must be a number from least to most."""
     if (
@@ -72,6 +81,12 @@ def check_number(layer: str, name: str, value: Any, least: float, most: float) -
         or not least <= value <= most
     ):
         raise ValueError(f"{layer}: {name} must be a number from {least} to {most}, got {value!r}")
+
+
+def check_p(layer: str, p: float) -> None:
+    """A probability to leave something out must be less than 1: what is left is divided by 1 - p."""
+    if not 0 <= p < 1:
+        raise ValueError(f"{layer}: p must be in [0, 1), got {p}")
 
 
 def check_float(layer: str, x: Array, *others: Array | None, parameters: Sequence[Array | None] = ()) -> None:

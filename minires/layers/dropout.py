@@ -3,7 +3,7 @@
 import numpy as np
 
 from minires.backend import array_module, device_of, let_through, map_blocks, to_device
-from minires.layers.checks import check_float, check_gradient
+from minires.layers.checks import check_float, check_gradient, check_p
 from minires.module import Module
 from minires.types import Array, Backward, Rng
 
@@ -17,7 +17,7 @@ def dropout(x: Array, p: float = 0.5, training: bool = True, rng: Rng = None) ->
     Source: Srivastava et al. 2014, section 4 (scaled in training instead of testing).
     """
     check_float("dropout", x)
-    _check_p("dropout", p)
+    check_p("dropout", p)
     xp, shape, dtype = array_module(x), x.shape, x.dtype
     if not training or p == 0:
 
@@ -40,16 +40,11 @@ def dropout(x: Array, p: float = 0.5, training: bool = True, rng: Rng = None) ->
     return map_blocks(drop_block, x, kept), backward
 
 
-def _check_p(layer, p):
-    if not 0 <= p < 1:
-        raise ValueError(f"{layer}: p must be in [0, 1), got {p}")
-
-
 class Dropout(Module):
     """`dropout` with a generator of its own, whose state is saved in checkpoints. rng: a Generator or a seed."""
 
     def __init__(self, p: float = 0.5, rng: Rng = None) -> None:
-        _check_p("Dropout", p)
+        check_p("Dropout", p)
         self.p = p
         self.rng = np.random.default_rng(rng)
 

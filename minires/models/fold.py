@@ -12,9 +12,10 @@ from typing import Any
 from minires.backend import array_module, let_through, map_blocks
 from minires.layers import BatchNorm2d, BatchNormReLU2d, Conv2d
 from minires.layers.checks import check_gradient
-from minires.models.blocks import BasicBlock, Bottleneck
-from minires.models.imagenet import ImageNetResNet
-from minires.models.resnet import ResNet
+from minires.models.blocks import BasicBlock, Bottleneck, Identity
+from minires.models.branches import ConvNormReLU
+from minires.models.densenet import DenseLayer
+from minires.models.staged import Staged
 from minires.module import Module, Parameter
 from minires.sequential import Sequential
 from minires.types import Array, Backward
@@ -22,8 +23,9 @@ from minires.types import Array, Backward
 PAIRS: dict[Any, tuple] = {  # the convolutions and batch norms that a forward pass calls one right after the other
     BasicBlock.forward: (("conv1", "bn1"), ("conv2", "bn2")),
     Bottleneck.forward: (("conv1", "bn1"), ("conv2", "bn2"), ("conv3", "bn3")),
-    ResNet.forward: (("conv1", "bn1"),),
-    ImageNetResNet.forward: (("conv1", "bn1"),),
+    Staged.forward: (("conv1", "bn1"),),
+    ConvNormReLU.forward: (("conv", "bn"),),
+    DenseLayer.forward: (("conv1", "norm2"),),  # before its norm1 there is no convolution
 }
 
 
@@ -86,13 +88,6 @@ def _folded(conv, norm):
     folded.weight = Parameter(conv.weight.data * scale[:, None, None, None])
     folded.bias = Parameter(shift if conv.bias is None else shift + conv.bias.data * scale)
     return folded
-
-
-class Identity(Module):
-    """y = x: what is left of a BatchNorm2d."""
-
-    def forward(self, x: Array) -> tuple[Array, Backward]:
-        return x, lambda dy: dy
 
 
 class Rectify(Module):

@@ -14,17 +14,15 @@
 
 import numpy as np
 
-from minires.layers import BatchNormReLU2d, Conv2d, GlobalAvgPool2d, Linear
 from minires.layers.checks import check_sizes
-from minires.models.blocks import BasicBlock, conv_norm_relu, initialise_convolutions
-from minires.module import Module
-from minires.sequential import Sequential, in_sequence
-from minires.types import Array, Backward, Rng
+from minires.models.blocks import BasicBlock
+from minires.models.staged import Staged, make_stages, make_stem
+from minires.types import Rng
 
 SHORTCUTS = ("A", "B", "none", "A-end")
 
 
-class ResNet(Module):
+class ResNet(Staged):
     """conv1, bn1, relu, three stages of n blocks, the mean of all pixels, fc.
 
     Input (N, H, W, 3), output (N, num_classes). depth: 6n + 2. shortcut: as in BasicBlock. rng: a Generator or a seed.
@@ -38,29 +36,13 @@ class ResNet(Module):
         if shortcut not in SHORTCUTS:
             raise ValueError(f"ResNet: unknown shortcut {shortcut!r}: choose one of {', '.join(SHORTCUTS)}")
         check_sizes("ResNet", num_classes=num_classes)
-        rng = np.random.default_rng(rng)
-        self.conv1 = Conv2d(3, 16, 3, padding=1, bias=False, rng=rng)
-        self.bn1 = BatchNormReLU2d(16)
-        n = (depth - 2) // 6
-        self.layer1 = _stage(16, 16, n, 1, shortcut, rng)
-        self.layer2 = _stage(16, 32, n, 2, shortcut, rng)
-        self.layer3 = _stage(32, 64, n, 2, shortcut, rng)
-        self.avgpool = GlobalAvgPool2d()
-        self.fc = Linear(64, num_classes, rng=rng)
-        initialise_convolutions(self, rng)
+        rng, n = np.random.default_rng(rng), (depth - 2) // 6
+        stem = make_stem(16, True, rng)
 
-    def forward(self, x: Array, lean: bool = False) -> tuple[Array, Backward]:
-        stages = [self.layer1, self.layer2, self.layer3, self.avgpool, self.fc]
-        return in_sequence([(self._stem, [self.conv1, self.bn1]), *((stage, [stage]) for stage in stages)], x, lean)
+        def block(in_channels, channels, stride):
+            return BasicBlock(in_channels, channels, stride, shortcut, rng)
 
-    def _stem(self, x, lean=False):
-        return conv_norm_relu(self.conv1, self.bn1, x, lean=lean)
-
-
-def _stage(in_channels, out_channels, blocks, stride, shortcut, rng):
-    """`blocks` blocks of one output shape; the first changes channels and size."""
-    first = BasicBlock(in_channels, out_channels, stride, shortcut, rng)
-    return Sequential(first, *(BasicBlock(out_channels, out_channels, 1, shortcut, rng) for _ in range(blocks - 1)))
+        super().__init__(stem, make_stages(block, 16, (16, 32, 64), (n, n, n)), 64, num_classes, rng)
 
 
 def resnet8(num_classes: int = 10, shortcut: str = "A", rng: Rng = None) -> ResNet:

@@ -15,6 +15,8 @@ class SimpleCNN(Module):
     image_size: height and width of the input, which fix the size of fc.
     """
 
+    head_name = "fc"
+
     def __init__(self, num_classes: int = 10, rng: Rng = None, image_size: int = 32) -> None:
         rng = np.random.default_rng(rng)
         side = ((image_size - 2) // 2 - 2) // 2

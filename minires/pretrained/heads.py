@@ -21,7 +21,7 @@ _ENCODERS = re.compile(r"(^|\.)(\w*encoder_[qk]|online\w*|target\w*)(\.|$)")  # 
 
 @dataclass(frozen=True)
 class Head:
-    """arrays: fc.weight and fc.bias, or none.   name: where they stand in the file.   keys: those that they are.
+    """arrays: "weight" and "bias", or none.   name: where they stand in the file.   keys: those that they are.
     notes: what is to be said of it, sentences.
     """
 
@@ -33,9 +33,9 @@ class Head:
 
 def find_head(part: Part, levels: Iterable[tuple[str, Mapping[str, np.ndarray]]]) -> Head:
     """The head of a part, looked for at its own prefix, then at each one above (`levels` of `parts.scopes`)."""
-    if "fc.weight" in part.arrays:
-        return Head(name="fc")
-    width = features(part.arrays)
+    if f"{part.head}.weight" in part.arrays:
+        return Head(name=part.head)
+    width = part.features
     notes: list[str] = []
     heads: list[Head] = []
     for prefix, level in levels:
@@ -57,13 +57,7 @@ def find_head(part: Part, levels: Iterable[tuple[str, Mapping[str, np.ndarray]]]
 
 def _follows(head, first):
     """Whether one linear layer takes as many numbers as the other gives: then both are one head."""
-    return head.arrays["fc.weight"].shape[1] == first.arrays["fc.weight"].shape[0]
-
-
-def features(arrays: Mapping[str, np.ndarray]) -> int | None:
-    """How many numbers the last stage of a network gives for an image; None where only its head says so."""
-    widths = [array.shape[0] for key, array in arrays.items() if key.startswith("layer") and array.ndim == 4]
-    return max(widths, default=None)
+    return head.arrays["weight"].shape[1] == first.arrays["weight"].shape[0]
 
 
 def _candidates(level):
@@ -127,4 +121,4 @@ def _linear(where, layer, weight, arrays, prefix):
         bias, notes = np.zeros(len(weight), weight.dtype), (f"its head {where} has no bias: it is 0",)
     if layer.split(".")[0] not in NAMES:
         notes += (f"{where} is taken for its head",)
-    return Head({"fc.weight": weight, "fc.bias": bias}, where, frozenset(prefix + key for key in arrays), notes)
+    return Head({"weight": weight, "bias": bias}, where, frozenset(prefix + key for key in arrays), notes)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from minires.data.images import Preprocessing
-from minires.pretrained.readings import ASSUMED, FIELDS
+from minires.pretrained.readings import ASSUMED, FIELDS, usual_eps
 from minires.pretrained.weights import read
 from minires.wording import shown
 
@@ -47,4 +47,6 @@ def preprocessing_text(metadata: Mapping[str, Any]) -> str:
 
 def assumed_sentences(metadata: Mapping[str, Any]) -> list[str]:
     """What is assumed of the network itself, and of its classes: sentences."""
-    return [sentence for name, sentence in ASSUMED.items() if name in metadata["assumptions"]]
+    sentences = [sentence for name, sentence in ASSUMED.items() if name in metadata["assumptions"]]
+    eps = usual_eps(metadata["model"], metadata["options"]) if "eps" in metadata["assumptions"] else None
+    return [sentence.format(eps=eps) for sentence in sentences]

@@ -1,12 +1,12 @@
-"""Why arrays belong to no network that is known here: the likeliest one, and the first reason why it is not that."""
+"""What arrays are that belong to no network that is known here, and why they are none of He's residual networks."""
 
 import re
 from collections.abc import Mapping
 
 from minires.wording import shown
 
-KNOWN = "known are simple_cnn, the resnets for CIFAR (6n + 2 layers) and resnet18 to resnet152 for ImageNet"
-IMAGENET = {  # blocks in layer1 to layer4, and whether they are bottlenecks
+KNOWN = "known are minires.models' networks: ResNets and their kin, VGG, DenseNet, GoogLeNet, Inception v3, simple_cnn"
+IMAGENET: dict[tuple[tuple[int, ...], bool], str] = {  # blocks in layer1 to layer4, and whether they are bottlenecks
     ((2, 2, 2, 2), False): "resnet18",
     ((3, 4, 6, 3), False): "resnet34",
     ((3, 4, 6, 3), True): "resnet50",
@@ -17,7 +17,7 @@ _PLACE = re.compile(
     r"layer\d+\.\d+\.(conv\d|bn\d|downsample\.[01])\.(weight|bias|running_mean|running_var|num_batches_tracked)"
 )
 MOST_KEYS = 5000  # that are looked at for a sign
-FAMILIES = (  # a sign in the keys, and what has it
+SIGNS = (  # a sign in the keys, and what has it
     (r"(^|\.)(cls_token|patch_embed|pos_embed)|\.attn\.|self_attn|attention", "a transformer"),
     (r"(^|\.)conv_stem|_expand_conv|_depthwise_conv|(^|\.)_blocks\.", "an EfficientNet"),
     (r"stages\.\d+\.blocks\.\d+\.norm1\.", "a pre-activation ResNet (BiT)"),
@@ -25,7 +25,7 @@ FAMILIES = (  # a sign in the keys, and what has it
     (r"denseblock|denselayer", "a DenseNet"),
     (r"inception|Mixed_", "an Inception network"),
     (r"(^|\.)features\.\d+\.conv", "a MobileNet"),
-    (r"(^|\.)features\.\d+\.(weight|bias)", "VGG or AlexNet"),
+    (r"(^|\.)features\.\d+\.(weight|bias)", "AlexNet, or a VGG of its own kind"),
     (r"block\d+\.layer\.\d+\.", "a wide ResNet of pre-activation blocks"),
     (r"pre_?act", "a pre-activation ResNet"),
     (r"lstm|gru|embed_tokens|word_embedding", "a network for text"),
@@ -33,22 +33,22 @@ FAMILIES = (  # a sign in the keys, and what has it
 )
 
 
-def family(keys: list[str]) -> str:
-    """What the keys of a file look like, where that is no ResNet; "" where nothing tells."""
-    return next((name for sign, name in FAMILIES for key in keys[:MOST_KEYS] if re.search(sign, key)), "")
+def looks_like(keys: list[str]) -> str:
+    """What the keys of a file look like, where that is no network of ours; "" where nothing tells."""
+    return next((name for sign, name in SIGNS for key in keys[:MOST_KEYS] if re.search(sign, key)), "")
 
 
 def misfit(shape: Mapping[str, tuple[int, ...]], blocks: tuple[int, ...]) -> str | None:
-    """The first reason why arrays with these keys and shapes, torchvision's, are no network that is known; or None.
+    """The first reason why arrays with these keys and shapes, torchvision's, are no ResNet that is known; or None.
 
     blocks: how many there are in layer1 to layer4.
     """
     checks = (_stem, _channels, _order, _norms, _parts_of_blocks, _groups, _bottlenecks, _width, _biases)
-    reason = next((reason for check in checks if (reason := check(shape))), None) or _depth(shape, blocks)
-    return reason and f"are most like {_likely(shape, blocks)}, but {reason}"
+    return next((reason for check in checks if (reason := check(shape))), None) or _depth(shape, blocks)
 
 
-def _likely(shape, blocks):
+def likely_resnet(shape: Mapping[str, tuple[int, ...]], blocks: tuple[int, ...]) -> str:
+    """The ResNet of so many blocks, whether there is one or not."""
     layers = sum(blocks) * (3 if "layer1.0.conv3.weight" in shape else 2) + 2
     return f"resnet{layers} for {'ImageNet' if blocks[3] else 'CIFAR'}"
 
@@ -70,10 +70,15 @@ def _channels(shape):
     return f"its conv1.weight {first} takes images of {first[1]} {channels}, here they have 3{cure}"
 
 
-def _order(shape):
+def stands_before(shape: Mapping[str, tuple[int, ...]]) -> bool:
+    """Whether batch norms have as many channels as go into the convolutions, and not as come out of them."""
     norm, convolution = (shape.get(f"layer2.0.{name}.weight", ()) for name in ("bn1", "conv1"))
     before = len(convolution) == 4 and norm == convolution[1:2] != convolution[:1]
-    if before or shape.get("bn1.weight", shape["conv1.weight"][:1]) != shape["conv1.weight"][:1]:
+    return before or shape.get("bn1.weight", shape["conv1.weight"][:1]) != shape["conv1.weight"][:1]
+
+
+def _order(shape):
+    if stands_before(shape):
         return "its batch norms stand before the convolutions (pre-activation, He et al. 2016), here behind them"
     return None
 

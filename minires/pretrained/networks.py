@@ -33,20 +33,23 @@ class Found:
     notes: tuple[str, ...]
 
 
-def find_network(state: Mapping[str, np.ndarray], part: str | None = None, not_read: Sequence[str] = ()) -> Found:
+def find_network(
+    state: Mapping[str, np.ndarray], part: str | None = None, not_read: Sequence[str] = (), keep: Sequence[str] = ()
+) -> Found:
     """The network of this name in a file's arrays, or the one that `parts.choose` takes.
 
-    not_read: names of what the file holds besides, which are left out, too.
+    not_read: names of what the file holds besides, which are left out, too.   keep: what the keys of extra heads begin
+    with that are not.
 
     Raises WeightsError where there is none, none of this name, or one of no architecture that is known here.
     """
-    parts = find_parts(state)
+    parts = find_parts(state, keep)
     if not parts:
         raise WeightsError(nothing_known(state))
     chosen = choose(parts, part) if part else choose(_known(parts) or parts)
     levels = list(scopes(chosen, parts, state))
     head, normaliser = find_head(chosen, levels), find_normaliser(levels)
-    arrays = {**_with_statistics(chosen), **head.arrays}
+    arrays = chosen.arrays | {f"{chosen.head}.{key}": array for key, array in head.arrays.items()}
     architecture = recognise(arrays)
     notes = [*_note_of_parts(chosen, parts), *(shown(note, 1000) for note in head.notes)]
     taken = chosen.keys | head.keys
@@ -110,14 +113,3 @@ def _beginning(words, tree):
             return ".".join(words[:number])
         tree = tree[word]
     return ".".join(words)
-
-
-def _with_statistics(part: Part) -> dict[str, np.ndarray]:
-    """A part's arrays; Detectron's norms are a scale and a shift, for which a mean of 0 and a variance of 1 stand."""
-    arrays = dict(part.arrays)
-    if part.source == "Detectron":
-        for key in [key for key in arrays if key.split(".")[-2][:2] == "bn" or ".downsample.1." in key]:
-            name, size = key.rpartition(".")[0], arrays[key].shape
-            arrays.setdefault(f"{name}.running_mean", np.zeros(size, np.float32))
-            arrays.setdefault(f"{name}.running_var", np.full(size, 1 - 1e-5, np.float32))
-    return arrays

@@ -10,14 +10,15 @@ of equals the one with the shorter name, then the first.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from minires.names import some, unknown
 from minires.pretrained.errors import WeightsError
-from minires.pretrained.renamings import SOURCES, numbered, renamed
+from minires.pretrained.renamings import ANCHORS, SOURCES, Source, numbered, renamed
+from minires.pretrained.skeletons import Shapes
 from minires.wording import shown
 
 MOST_PARTS = 64  # in a file
@@ -26,7 +27,6 @@ MOST_LETTERS, MOST_WORDS = 1000, 100  # of a key
 TOP = "."  # the name of a network whose keys have no prefix
 AVERAGES = {"ema", "teacher", "swa", "average", "averaged", "averages", "avg", "polyak", "shadow"}
 FOLLOWERS = {"k", "key", "momentum", "target", "attacker", "old", "previous", "decoder", "discriminator"}
-_BODY = re.compile(r"(conv\d+|bn\d+|layer\d+)(\.|$)")
 _NUMBERED = re.compile(r"(?:^|\.)(\d{1,3})\.0\.conv1\.weight$")
 
 
@@ -39,26 +39,44 @@ class Part:
     """
 
     prefix: str
-    source: str
+    source: Source
     arrays: dict[str, np.ndarray]
     keys: frozenset[str]
+
+    @property
+    def head(self) -> str:
+        """What its last layer is called under torchvision's names."""
+        return self.source.family.head(shapes_of(self.arrays))
+
+    @property
+    def features(self) -> int | None:
+        """How many numbers the network gives to its last layer; None where only the layer itself says so."""
+        return self.source.family.features(shapes_of(self.arrays))
 
     @property
     def name(self) -> str:
         return self.prefix.removesuffix(".") or TOP
 
 
-def find_parts(state: Mapping[str, np.ndarray]) -> list[Part]:
+def shapes_of(arrays: Mapping[str, np.ndarray]) -> Shapes:
+    """{key: shape}"""
+    return {key: tuple(array.shape) for key, array in arrays.items()}
+
+
+def find_parts(state: Mapping[str, np.ndarray], keep: Sequence[str] = ()) -> list[Part]:
     """The networks in a file's arrays, in the order in which they stand there.
+
+    keep: what the keys of extra heads begin with that are not to be left out.
 
     Raises WeightsError for more than MOST_PARTS, and for a key that is longer than MOST_LETTERS or has more words than
     MOST_WORDS.
     """
-    anchors: dict[str, tuple] = {}
+    anchors: dict[str, tuple[str, Source]] = {}
+    shapes = shapes_of(state)
     for key in state:
         if len(key) > MOST_LETTERS or key.count(".") >= MOST_WORDS:
             raise WeightsError(f"holds a key of {len(key):,} characters, {shown(key, 40)}: check where it is from")
-        anchored = _anchor(key, state)
+        anchored = _anchor(key, shapes)
         if anchored is not None:
             anchors.setdefault(anchored[0], anchored)
     if len(anchors) > MOST_PARTS:
@@ -68,42 +86,33 @@ def find_parts(state: Mapping[str, np.ndarray]) -> list[Part]:
         raise WeightsError(
             f"holds networks within networks, {inner:,} arrays of them; save the one that is meant alone"
         )
-    return [_part(state, *anchored) for anchored in anchors.values()]
+    return [_part(state, *anchored, keep) for anchored in anchors.values()]
 
 
-def _anchor(key, state):
-    """(prefix, source, rules) where a key is one that tells a network."""
-    for source in SOURCES:
+def _anchor(key, shapes):
+    """(prefix, source) where a key is one that tells a network."""
+    for source in SOURCES if key.endswith(ANCHORS) else ():
         if key == source.anchor or key.endswith("." + source.anchor):
-            return key.removesuffix(source.anchor), source.name, source.rules
+            prefix = key.removesuffix(source.anchor)
+            if source.tells(shapes, prefix):
+                return prefix, source
     if found := _NUMBERED.search(key):
         prefix, first = key[: found.start(1)], int(found[1])
-        if first > 1 and f"{prefix}0.weight" in state and f"{prefix}{first - 1}.0.conv1.weight" not in state:
-            return prefix, "numbers of an nn.Sequential", numbered(first)
-    prefix = key.removesuffix("conv2.weight")
-    if prefix != key and prefix[-1:] in ("", ".") and _is_simple_cnn(state, prefix):
-        return prefix, "simple_cnn", ()
+        if first > 1 and f"{prefix}0.weight" in shapes and f"{prefix}{first - 1}.0.conv1.weight" not in shapes:
+            return prefix, numbered(first)
     return None
 
 
-def _is_simple_cnn(state, prefix):
-    shapes = [tuple(state[prefix + name].shape) if prefix + name in state else None for name in _SIMPLE_CNN]
-    return shapes == list(_SIMPLE_CNN.values())
-
-
-_SIMPLE_CNN = {"conv1.weight": (32, 3, 3, 3), "conv2.weight": (64, 32, 3, 3)}
-
-
-def _part(state, prefix, source, rules):
+def _part(state, prefix, source, keep):
     arrays, keys = {}, set()
     for key, array in state.items():
         if key.startswith(prefix):
-            name = renamed(key[len(prefix) :], rules)
-            if _BODY.match(name) or (name in ("fc.weight", "fc.bias") and source == "Detectron"):
+            name = renamed(key[len(prefix) :], source.rules)
+            if source.takes(name) or name.startswith(tuple(keep)):
                 keys.add(key)
                 if not name.endswith("num_batches_tracked"):
                     arrays[name] = array
-    return Part(prefix, source, arrays, frozenset(keys))
+    return Part(prefix, source, source.adapted(arrays), frozenset(keys))
 
 
 def choose(parts: list[Part], name: str | None = None) -> Part:

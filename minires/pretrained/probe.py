@@ -17,13 +17,18 @@ from minires import models, no_grad
 from minires.data import normalize
 from minires.data.images import Preprocessing
 from minires.pretrained.errors import WeightsError
-from minires.pretrained.readings import PREPROCESSINGS, VARIANTS, open_questions, overrule
+from minires.pretrained.readings import PREPROCESSINGS, VARIANTS, open_questions, overrule, usual_eps
 from minires.pretrained.weights import OF_THE_FILE_ITSELF, fill, read
 
 KEPT = 8  # of the first round
 BATCH = 50
-OTHER_EPS = ("eps=1e-3", "eps=1e-6")
-QUESTIONS = {"maxpool": "max-pool", "stride": "v1", "padding": "pad-end"}  # what is assumed: the other variant
+OTHER_EPS = ("eps=1e-5", "eps=1e-3", "eps=1e-6")
+QUESTIONS = {
+    "maxpool": "max-pool",
+    "stem": "small-input",
+    "stride": "v1",
+    "padding": "pad-end",
+}  # what is assumed: the other variant
 
 
 @dataclass(frozen=True)
@@ -125,7 +130,8 @@ def _second_round(metadata, best):
     order = overrule(metadata, **best)["preprocessing"]["order"]
     yield {**best, "order": "BGR" if order == "RGB" else "RGB"}
     if "eps" in open_questions(metadata["model"], metadata["options"]) and "eps" not in _options_given(best):
-        for word in OTHER_EPS:
+        usual = usual_eps(metadata["model"], metadata["options"])
+        for word in (word for word in OTHER_EPS if float(word.removeprefix("eps=")) != usual):
             yield {**best, "variant": [*_words(best), word]}
 
 

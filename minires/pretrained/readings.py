@@ -9,10 +9,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from typing import Any
 
+from minires import models
 from minires.data.images import Preprocessing
 from minires.models.imagenet import WITH_BOTTLENECKS
 from minires.names import unknown
 from minires.pretrained.errors import WeightsError
+from minires.pretrained.skeletons import skeleton
 
 IMAGENET: dict[str, Any] = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 CAFFE: dict[str, Any] = {
@@ -30,42 +32,64 @@ PREPROCESSINGS: dict[str, dict[str, Any]] = {  # x = (pixels / 255 - mean) / std
     "bytes": {"mean": (0.0,) * 3, "std": (1 / 255,) * 3, "order": "RGB"},
     "caffe": CAFFE,
 }
+INCEPTIONS: dict[str, dict[str, Any]] = {  # for which images are scaled to numbers from -1 to 1
+    "googlenet": {"size": 224, "resize": 256},
+    "inception_v3": {"size": 299, "resize": 342},
+}
+DEEP_STEMS = ("resnet50d",)  # whose first kernel is 3x3 for images of any size
 ALIASES = {"inception": "half", "tf": "half", "torch": "imagenet", "torchvision": "imagenet"}
 FIELDS = tuple(field.name for field in fields(Preprocessing))
 VARIANTS = {  # the flag's word: the option of `models.build`, its value, and what it says
     "max-pool": ("maxpool", True, "a max pool behind the 3x3 stem"),
     "no-max-pool": ("maxpool", False, "no max pool behind the stem"),
+    "small-input": ("small_input", True, "a stem of three convolutions at stride 1 and no max pool"),
+    "large-input": ("small_input", False, "a stem of three convolutions at stride 2 and a max pool"),
     "torchvision": ("variant", "torchvision", "the stride of a bottleneck in its 3x3 convolution"),
     "v1": ("variant", "v1", "the stride of a bottleneck in its first 1x1 convolution, as Caffe had it"),
     "pad-both": ("shortcut", "A", "half of shortcut A's zero channels on either side"),
     "pad-end": ("shortcut", "A-end", "all of shortcut A's zero channels after the others"),
 }
-ASSUMED = {  # what may be assumed of a network: the sentence for it
+ASSUMED = {  # what may be assumed of a network: the sentence for it, {eps} in it being the network's own
     "maxpool": "no max pool behind the 3x3 stem (variant max-pool: one)",
+    "stem": "a stem of three convolutions at stride 2 and a max pool (variant small-input: at stride 1 and none)",
     "stride": "the stride of a bottleneck in its 3x3 convolution (variant v1: in its first)",
     "padding": "half of shortcut A's zero channels on either side (variant pad-end: all after the others)",
-    "eps": "1e-05 as eps of batch norm (variant eps=NUMBER: another)",
+    "eps": "{eps} as eps of batch norm (variant eps=NUMBER: another)",
     "classes": "the order of its classes",
 }
-_OPTION_OF = {"maxpool": "maxpool", "stride": "variant", "padding": "shortcut", "eps": "eps"}
+_OPTION_OF = {"maxpool": "maxpool", "stem": "small_input", "stride": "variant", "padding": "shortcut", "eps": "eps"}
 
 
-def usual_preprocessing(options: Mapping[str, Any]) -> Preprocessing:
-    """What is assumed where a file does not say: by the options of an Architecture."""
-    if not options or "shortcut" in options or options["small_input"]:
+def usual_preprocessing(model: str, options: Mapping[str, Any]) -> Preprocessing:
+    """What is assumed where a file does not say: by the model and options of an Architecture."""
+    if options.get("small_input", _is_for_cifar(model)):
         return Preprocessing(**IMAGENET, size=32, resize=32)
-    return Preprocessing(**({**CAFFE, "resize": None} if options["variant"] == "keras" else IMAGENET))
+    if model in INCEPTIONS:
+        return Preprocessing(**{**PREPROCESSINGS["half"], **INCEPTIONS[model]})
+    return Preprocessing(**({**CAFFE, "resize": None} if options.get("variant") == "keras" else IMAGENET))
+
+
+def _is_for_cifar(model):
+    """Networks for CIFAR have its ten classes where nobody says how many."""
+    return models.options_of(model)["num_classes"] == 10
 
 
 def open_questions(model: str, options: Mapping[str, Any]) -> tuple[str, ...]:
     """What the arrays of a network leave open, names of ASSUMED."""
+    bottlenecks = model in [f"resnet{depth}" for depth in WITH_BOTTLENECKS]
     asked = {
-        "maxpool": bool(options.get("small_input")),
-        "stride": options.get("variant") == "torchvision" and int(model.removeprefix("resnet")) in WITH_BOTTLENECKS,
+        "maxpool": bool(options.get("small_input")) and "maxpool" in models.options_of(model),
+        "stem": model in DEEP_STEMS,
+        "stride": options.get("variant") == "torchvision" and bottlenecks,
         "padding": options.get("shortcut") == "A",
-        "eps": model != "simple_cnn" and options.get("variant") != "keras",
+        "eps": options.get("variant") != "keras" and usual_eps(model, options) is not None,
     }
     return tuple(name for name, is_open in asked.items() if is_open)
+
+
+def usual_eps(model: str, options: Mapping[str, Any]) -> float | None:
+    """The eps of a network's batch norms where nobody gives another; None where it has none."""
+    return skeleton(model, {name: value for name, value in options.items() if name != "eps"}).eps
 
 
 def check_options(model: str, options: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:
@@ -76,6 +100,7 @@ def check_options(model: str, options: Mapping[str, Any], known: Mapping[str, An
     questions = open_questions(model, options)
     allowed: dict[str, tuple] = {
         "maxpool": (True, False),
+        "stem": (True, False),
         "stride": ("torchvision", "v1"),
         "padding": ("A", "A-end"),
         "eps": (known.get("eps"),),

@@ -1,4 +1,4 @@
-"""The names that well-known sources give to the layers of a ResNet, and what each is called here: torchvision's way.
+"""The names that well-known sources give to the layers of a network, and what each is called here: torchvision's way.
 
 A source is told by one key that each of its networks has, the weight of the first convolution of the first block.
 Whatever stands before that name in the file is a prefix, which wrappers and checkpoints have added.
@@ -8,17 +8,63 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
+
+from minires.pretrained.families import Family
+from minires.pretrained.families.densenet import DENSENET
+from minires.pretrained.families.inception import GOOGLENET, INCEPTION
+from minires.pretrained.families.resnet import RESNET
+from minires.pretrained.families.simple_cnn import SIMPLE_CNN, is_simple_cnn
+from minires.pretrained.families.vgg import HIDDEN, VGG, is_vgg
+from minires.pretrained.skeletons import Shapes
+
 _LAYERS = r"(weight|bias|running_mean|running_var|num_batches_tracked)"
 Rule = tuple[str, str | Callable[[re.Match], str]]
 
 
+Arrays = dict[str, np.ndarray]
+
+
+def _as_they_are(arrays: Arrays) -> Arrays:
+    return arrays
+
+
 @dataclass(frozen=True)
 class Source:
-    """anchor: the end of the key that tells it.   rules: (pattern, replacement), each for the whole of a key."""
+    """anchor: the end of the key that tells it.   rules: (pattern, replacement), each for the whole of a key.
+
+    family: what the renamed arrays are.   tells: whether the anchor behind this prefix does, by the shapes around it.
+    adapted: the renamed arrays as the network here has them, where names are not all.   head: keys of its last layer,
+    where the rules have renamed them, too.
+    """
 
     name: str
     anchor: str
-    rules: tuple[Rule, ...]
+    rules: tuple[Rule, ...] = ()
+    family: Family = RESNET
+    tells: Callable[[Shapes, str], bool] = lambda shapes, prefix: True
+    adapted: Callable[[Arrays], Arrays] = _as_they_are
+    head: tuple[str, ...] = ()
+
+    def takes(self, name: str) -> bool:
+        """Whether an array of this name, here, is one of the network's."""
+        return self.family.body.match(name) is not None or name in self.head
+
+
+def _with_statistics(arrays: Arrays) -> Arrays:
+    """Norms that are a scale and a shift, with a mean of 0 and a variance of 1."""
+    arrays = dict(arrays)
+    for key in [key for key in arrays if re.search(r"(^|\.)bn[^.]*\.[^.]*$|\.downsample\.1\.", key)]:
+        name, size = key.rpartition(".")[0], arrays[key].shape
+        arrays.setdefault(f"{name}.running_mean", np.zeros(size, np.float32))
+        arrays.setdefault(f"{name}.running_var", np.full(size, 1 - 1e-5, np.float32))
+    return arrays
+
+
+def _flat(arrays: Arrays) -> Arrays:
+    """Hidden layers that are convolutions as wide as their input, (O, C, H, W), as linear ones, (O, C * H * W)."""
+    hidden = {key: arrays[key] for key in HIDDEN if key in arrays and arrays[key].ndim == 4}
+    return arrays | {key: array.reshape(len(array), -1) for key, array in hidden.items()}
 
 
 def _stage(text: str, less: int) -> str:
@@ -92,6 +138,8 @@ SOURCES = (
             (r"(?:pred|fc1000)_w", "fc.weight"),
             (r"(?:pred|fc1000)_b", "fc.bias"),
         ),
+        adapted=_with_statistics,
+        head=("fc.weight", "fc.bias"),
     ),
     Source(
         "stages called conv2_x to conv5_x",
@@ -122,7 +170,42 @@ SOURCES = (
             ),
         ),
     ),
+    Source(
+        "stages called block1 to block3",  # wide pre-activation networks for CIFAR
+        "block1.layer.0.conv1.weight",
+        (
+            (r"block(\d)\.layer\.(\d+)\.convShortcut\.(.*)", r"layer\1.\2.downsample.\3"),
+            (r"block(\d)\.layer\.(\d+)\.(.*)", r"layer\1.\2.\3"),
+        ),
+    ),
+    Source("simple_cnn", "conv2.weight", family=SIMPLE_CNN, tells=is_simple_cnn),
+    Source(
+        "torchvision's or timm's VGG",
+        "features.0.weight",
+        (
+            (r"pre_logits\.fc1\.(.*)", r"classifier.0.\1"),
+            (r"pre_logits\.fc2\.(.*)", r"classifier.3.\1"),
+        ),
+        VGG,
+        is_vgg,
+        _flat,
+    ),
+    Source(
+        "torchvision's DenseNet",
+        "features.denseblock1.denselayer1.conv1.weight",
+        ((r"features\.norm_final\.(.*)", r"features.norm5.\1"),),
+        DENSENET,
+    ),
+    Source(
+        "torchvision's DenseNet of 2017",
+        "features.denseblock1.denselayer1.conv.1.weight",
+        ((r"(.*\.denselayer\d+\.(?:norm|conv))\.([12]\..*)", r"\1\2"),),
+        DENSENET,
+    ),
+    Source("torchvision's GoogLeNet", GOOGLENET.anchor, family=GOOGLENET),
+    Source("torchvision's Inception v3", INCEPTION.anchor, family=INCEPTION),
 )
+ANCHORS = tuple(source.anchor for source in SOURCES)
 
 
 def renamed(key: str, rules: tuple[Rule, ...]) -> str:
@@ -133,11 +216,12 @@ def renamed(key: str, rules: tuple[Rule, ...]) -> str:
     return key
 
 
-def numbered(first: int) -> tuple[Rule, ...]:
-    """The rules of a network that became an nn.Sequential of its children, whose layer1 has this number."""
+def numbered(first: int) -> Source:
+    """A ResNet that became an nn.Sequential of its children, whose layer1 has this number."""
 
     def stage(found):
         number = int(found[1]) - first + 1
         return f"layer{number}.{found[2]}" if 1 <= number <= 4 else found[0]
 
-    return ((rf"0\.{_LAYERS}", r"conv1.\1"), (rf"1\.{_LAYERS}", r"bn1.\1"), (r"(\d{1,3})\.(\d+\..*)", stage))
+    rules = ((rf"0\.{_LAYERS}", r"conv1.\1"), (rf"1\.{_LAYERS}", r"bn1.\1"), (r"(\d{1,3})\.(\d+\..*)", stage))
+    return Source("numbers of an nn.Sequential", f"{first}.0.conv1.weight", rules)

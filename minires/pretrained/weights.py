@@ -9,6 +9,7 @@ import numpy as np
 
 from minires import checkpoint, models
 from minires.files import write_atomically
+from minires.models.heads import extra_heads, head_name
 from minires.module import Module
 from minires.names import misfits, some
 from minires.pretrained.errors import WeightsError
@@ -16,10 +17,10 @@ from minires.pretrained.formats import read_file
 from minires.pretrained.metadata import FORMAT, said, written
 from minires.pretrained.networks import find_network
 from minires.pretrained.readings import FIELDS, check_options, open_questions, overrule, usual_preprocessing
+from minires.pretrained.skeletons import without_numbers
 from minires.types import Rng
 from minires.wording import shown
 
-HEAD = "fc."
 MOST_KEYS = 6  # of each kind of misfit
 OF_ANOTHER_MODEL = ": build the model that `identify` names, or give head='new' if only the classes differ"
 OF_THE_FILE_ITSELF = ": the file is incomplete, or of a variant that is not known here: check how it was saved"
@@ -46,11 +47,16 @@ def read(
         "notes"                              what is to be said of that, a list of sentences
     Raises WeightsError for a file that is missing, damaged, of another kind, or of no network that is known here.
     """
+    return _read(path, part, overrides)
+
+
+def _read(path, part, overrides, keep=()):
+    """`read`, and with it the extra heads whose keys begin with one of `keep`."""
     path = _best_of(Path(path))
     arrays, info, source = read_file(path)
     try:
         arrays, notes = _of_a_run(arrays, info)
-        found = find_network(arrays, part, _names(info, "not_read"))
+        found = find_network(arrays, part, _names(info, "not_read"), keep)
         metadata = _metadata(path, found, said(path, info), source, _names(info, "left_out"))
         metadata["notes"] += notes
         return found.state, overrule(metadata, **(overrides or {}))
@@ -82,7 +88,7 @@ def _metadata(path, found, known, source, objects):
         if not known.get("maybe"):
             raise WeightsError(f"{path}: {len(names)} names of classes, its last layer has {number}: it is damaged")
         dropped, names = f"left out: {len(names)} names of classes, its last layer has {number:,}", None
-    usual = asdict(usual_preprocessing(architecture.options))
+    usual = asdict(usual_preprocessing(model, architecture.options))
     fixed = {**(found.normaliser or {}), **known.get("preprocessing", {})}
     try:
         options = check_options(model, architecture.options, known.get("options", {}))
@@ -137,7 +143,7 @@ def build(
         raise WeightsError(
             f"{path}: has no head, so it predicts nothing{why}: fine-tune it, or load it with head='new'"
         )
-    model = models.build(metadata["model"], classes, rng=rng, **metadata["options"])
+    model = models.build(metadata["model"], classes, rng=without_numbers(rng), **metadata["options"])
     fill(model, path, state, hint=OF_THE_FILE_ITSELF, left_out=metadata["left_out"])
     return model, metadata
 
@@ -151,11 +157,12 @@ def load(
 ) -> dict[str, Any]:
     """Fill `model` with a file's weights, cast to its dtype and moved to its device; returns the metadata.
 
-    Every array must be there, in its shape, and none besides. head="new" leaves the model's last layer, `fc`, as it
-    is, for other classes. Raises WeightsError that names missing, unexpected and misshapen keys, or an array that is
-    not finite, and changes nothing then; else as `read`.
+    Every array must be there, in its shape, and none besides. head="new" leaves the model's last layer as it is, for
+    other classes, and so its extra heads, which are else filled where the model has them. Raises WeightsError that
+    names missing, unexpected and misshapen keys, or an array that is not finite, and changes nothing then; else as
+    `read`.
     """
-    state, metadata = read(path, part, overrides)
+    state, metadata = _read(path, part, overrides, [f"{name}." for name in extra_heads(model)])
     fill(model, path, state, head, left_out=metadata["left_out"])
     return metadata
 
@@ -174,14 +181,15 @@ def fill(
     if head not in (None, "new"):
         raise ValueError(f"load: unknown head {head!r}: give 'new' to leave the model's own, or None")
     if head == "new":
-        own = {key: array for key, array in model.state_dict().items() if key.startswith(HEAD)}
-        state = {key: array for key, array in state.items() if not key.startswith(HEAD)} | own
+        heads = tuple(f"{name}." for name in (head_name(model), *extra_heads(model)))
+        own = {key: array for key, array in model.state_dict().items() if key.startswith(heads)}
+        state = {key: array for key, array in state.items() if not key.startswith(heads)} | own
     for key, array in state.items():
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             raise WeightsError(
                 f"{path}: {shown(key)} holds NaN or infinity: its training diverged, or the file is damaged"
             )
-    shapes, own_shapes = ({key: np.shape(array) for key, array in each.items()} for each in (state, model.state_dict()))
+    shapes, own_shapes = {key: np.shape(array) for key, array in state.items()}, model.state_shapes()
     if wrong := misfits(shapes, own_shapes, "the model", MOST_KEYS):
         wrong = misfits({**shapes, **dict.fromkeys(left_out, ())}, own_shapes, "the model", MOST_KEYS)
         raise WeightsError(f"{path}: {wrong}{'' if head else hint}")

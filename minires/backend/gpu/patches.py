@@ -7,21 +7,25 @@ from minires.backend.gpu.compiling import BLOCKS, INTEGER, address, compiled, co
 from minires.backend.halves import widened
 from minires.types import Array, Sides, Size
 
-_NAMES = ("KH", "KW", "SH", "SW", "H", "W", "OH", "OW", "TOP", "LEFT", "C")
+_NAMES = ("KH", "KW", "SH", "SW", "H", "W", "OH", "OW", "TOP", "LEFT", "DH", "DW", "C")
 
 
-def im2col(x: Array, kernel: Size, stride: Size, padding: Sides, value: float, rows: slice, OW: int) -> Array:
+def im2col(
+    x: Array, kernel: Size, stride: Size, padding: Sides, value: float, rows: slice, OW: int, dilation: Size
+) -> Array:
     """patches (N, rows, OW, KH, KW, C) as in primitives.patches.im2col."""
     N, H, W, C = x.shape
     x, OH = contiguous(x), rows.stop - rows.start
     (top, _), (left, _) = padding
-    sizes = (*kernel, *stride, H, W, OH, OW, top - rows.start * stride[0], left)
+    sizes = (*kernel, *stride, H, W, OH, OW, top - rows.start * stride[0], left, *dilation)
     patches = cupy().empty((N, OH, OW, *kernel, C), x.dtype)
     _launch("im2col", source.IM2COL, sizes, C, x, patches, value)
     return patches
 
 
-def factors(x: Array, weight: Array, stride: Size, padding: Sides, output: Size, turned: bool) -> tuple[Array, Array]:
+def factors(
+    x: Array, weight: Array, stride: Size, padding: Sides, output: Size, turned: bool, dilation: Size
+) -> tuple[Array, Array]:
     """(im2col(x) (N * OH * OW, KH * KW * C), weight (KH * KW * C, O)): both factors of a convolution in one kernel.
 
     weight (O, C, KH, KW); turned: (C, O, KH, KW), and `geometry.turned` of it is meant. The second factor is in the
@@ -35,7 +39,7 @@ def factors(x: Array, weight: Array, stride: Size, padding: Sides, output: Size,
     _launch(
         "factors",
         text,
-        (*kernel, *stride, H, W, *output, top, left),
+        (*kernel, *stride, H, W, *output, top, left, *dilation),
         C,
         contiguous(x),
         patches,
@@ -46,12 +50,14 @@ def factors(x: Array, weight: Array, stride: Size, padding: Sides, output: Size,
     return patches.reshape(N * output[0] * output[1], -1), matrix.reshape(O, -1).T
 
 
-def col2im(patches: Array, size: Size, stride: Size, padding: Sides, out: Array | None = None) -> Array:
+def col2im(patches: Array, size: Size, stride: Size, padding: Sides, out: Array | None, dilation: Size) -> Array:
     """dx (N, H, W, C) as in primitives.patches.col2im."""
     N, OH, OW, KH, KW, C = patches.shape
     (top, _), (left, _) = padding
     dx = out if out is not None and out.flags.c_contiguous else cupy().empty((N, *size, C), patches.dtype)
-    _launch("col2im", source.COL2IM, (KH, KW, *stride, *size, OH, OW, top, left), C, contiguous(patches), dx, 0)
+    _launch(
+        "col2im", source.COL2IM, (KH, KW, *stride, *size, OH, OW, top, left, *dilation), C, contiguous(patches), dx, 0
+    )
     return dx
 
 

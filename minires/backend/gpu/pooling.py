@@ -14,7 +14,7 @@ def max_pool(x: Array, kernel: Size, stride: Size, padding: Sides, size: Size) -
     """y (N, OH, OW, C) as in primitives.pooling, and what its gradient needs: the places, in bytes where those do."""
     N, H, W, C = x.shape
     (top, _), (left, _) = padding
-    sizes = (*kernel, *stride, H, W, *size, top, left, C)
+    sizes = (*kernel, *stride, H, W, *size, top, left, 1, 1, C)
     y = cupy().empty((N, *size, C), x.dtype)
     places = cupy().empty(y.shape, np.uint8 if kernel[0] * kernel[1] <= 256 else np.int32)
     _launch("max_pool", source_images.MAX_POOL, sizes, places, x, y, y.size, contiguous(x), y, places)

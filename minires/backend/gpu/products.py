@@ -1,6 +1,7 @@
 """Products of matrices by the cuBLAS that CuPy has loaded, called as it is: CuPy's own way refuses to be recorded.
 
-Source: NVIDIA, cuBLAS Library, sections 2.4.7 (cublasSetWorkspace) and 2.8.12 (cublasGemmEx).
+Source: NVIDIA, cuBLAS Library, sections 2.4.7 (cublasSetWorkspace), 2.8.12 (cublasGemmEx) and 2.8.14
+(cublasGemmStridedBatchedEx).
 """
 
 import ctypes
@@ -28,27 +29,30 @@ _handles: dict[Any, tuple[Any, Any]] = {}  # (CuPy, device, stream): handle, its
 def product(a: Array, b: Array, out: Array | None = None, tf32: bool = False) -> Any:
     """a (M, K) @ b (K, N), in `out` (M, N) where it is given: of their dtype, or float32 where they are halves.
 
+    Or stacks of such, (G, M, K) @ (G, K, N), in one launch: out may then be a view whose matrices' rows take turns.
     tf32: factors of float32 are rounded to TF32 on the way.
-    NotImplemented for what cuBLAS does not take as it lies: other dtypes, stacks of matrices, no numbers at all, and
+    NotImplemented for what cuBLAS does not take as it lies: other dtypes, stacks of stacks, no numbers at all, and
     views of which neither the rows nor the columns are without gaps.
     """
     real = a.dtype.char
-    if real not in _TYPES or b.dtype.char != real or a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[0]:
+    if real not in _TYPES or b.dtype.char != real or a.ndim not in (2, 3) or a.shape[:-2] != b.shape[:-2]:
         return NotImplemented
-    (M, K), N = a.shape, b.shape[1]
-    of_a, of_b = _layout(a), _layout(b)
-    if of_a is None or of_b is None or 0 in (M, N, K):
+    *stack, M, K = a.shape
+    N, of_a, of_b = b.shape[-1], _layout(a), _layout(b)
+    if b.shape[-2] != K or of_a is None or of_b is None or 0 in (*stack, M, N, K):
         return NotImplemented
     sums = widened(a.dtype)
     if out is None:
-        out = cupy().empty((M, N), sums)
-    elif not out.flags.c_contiguous or out.shape != (M, N) or out.dtype not in (a.dtype, sums):
+        out = cupy().empty((*stack, M, N), sums)
+    of_out = _layout(out)
+    if of_out is None or of_out[0] == _TRANSPOSED or out.shape != (*stack, M, N) or out.dtype not in (a.dtype, sums):
         return NotImplemented
-    gemm, one, zero = _function(cupy(), sums.char)
+    gemm, one, zero = _function(cupy(), sums.char, bool(stack))
     # cuBLAS goes down columns, so it sees every matrix here transposed: out^T = b^T a^T
-    sizes, kind = (of_b[0], of_a[0], N, M, K), _TYPES[real]
-    matrices = (address(b), kind, of_b[1], address(a), kind, of_a[1])
-    result = (address(out), _TYPES[out.dtype.char], N)
+    (way_of_a, *a_steps), (way_of_b, *b_steps), (_, *out_steps) = of_a, of_b, of_out
+    sizes, kind = (way_of_b, way_of_a, N, M, K), _TYPES[real]
+    matrices = (address(b), kind, *b_steps, address(a), kind, *a_steps)
+    result = (address(out), _TYPES[out.dtype.char], *out_steps, *stack)
     compute = _TF32 if tf32 and real == "f" else _COMPUTE[sums.char]
     status = gemm(_handle(), *sizes, one, *matrices, zero, *result, compute, _ALGORITHM)
     if status:
@@ -57,23 +61,32 @@ def product(a: Array, b: Array, out: Array | None = None, tf32: bool = False) ->
 
 
 def _layout(x):
-    """How cuBLAS is to take a matrix, and how many numbers lie from a row (or column) to the next; None: not at all."""
-    (rows, columns), (down, right), size = x.shape, x.strides, x.itemsize
-    if right == size and down % size == 0 and (down >= columns * size or rows == 1):
-        return _PLAIN, max(down // size, columns)
-    if down == size and right % size == 0 and (right >= rows * size or columns == 1):
-        return _TRANSPOSED, max(right // size, rows)
+    """How cuBLAS is to take a matrix, and how many numbers lie from a row (or column) to the next; None: not at all.
+
+    Of a stack also how many lie from a matrix to the next.
+    """
+    (rows, columns), (down, right), size = x.shape[-2:], x.strides[-2:], x.itemsize
+    beyond = [step // size for step in x.strides[:-2]]
+    if any(step % size for step in x.strides):
+        return None
+    if right == size and (down >= columns * size or rows == 1):
+        return _PLAIN, max(down // size, columns), *beyond
+    if down == size and (right >= rows * size or columns == 1):
+        return _TRANSPOSED, max(right // size, rows), *beyond
     return None
 
 
 @functools.cache
-def _function(xp, sums):
+def _function(xp, sums, of_stacks):
     """(gemm, address of 1, address of 0), both of the type of the sums."""
     kind = {"f": ctypes.c_float, "d": ctypes.c_double}[sums]
-    numbers, gemm = (kind * 2)(1, 0), _library(xp).cublasGemmEx
+    library = _library(xp)
+    numbers, gemm = (kind * 2)(1, 0), library.cublasGemmStridedBatchedEx if of_stacks else library.cublasGemmEx
     integer, place = ctypes.c_int, ctypes.c_void_p
-    matrix = [place, integer, integer]
-    gemm.argtypes = [place, *[integer] * 5, place, *matrix, *matrix, place, *matrix, integer, integer]
+    matrix, count = [place, integer, integer], []
+    if of_stacks:
+        matrix, count = [*matrix, ctypes.c_longlong], [integer]
+    gemm.argtypes = [place, *[integer] * 5, place, *matrix, *matrix, place, *matrix, *count, integer, integer]
     _numbers.append(numbers)  # which must live as long as the function
     return gemm, ctypes.addressof(numbers), ctypes.addressof(numbers) + ctypes.sizeof(kind)
 

@@ -118,7 +118,7 @@ _WINDOWS = """
     FOR_EACH_INDEX(at, n) {
         const int c = at % C, j = at / C % KW, i = at / (C * KW) % KH;
         const Index pixel = at / (C * KW * KH);
-        const int h = pixel / OW % OH * SH + i - TOP, w = pixel % OW * SW + j - LEFT;
+        const int h = pixel / OW % OH * SH + i * DH - TOP, w = pixel % OW * SW + j * DW - LEFT;
         const Index image = pixel / (OW * OH);
         const bool inside = h >= 0 && h < H && w >= 0 && w < W;
         patches[at] = inside ? x[((image * H + h) * W + w) * C + c] : outside;
@@ -153,10 +153,10 @@ KERNEL col2im(const Item *patches, Item *dx, Index n, T zero) {
         T sum[WIDTH];
         for (int k = 0; k < WIDTH; k++) sum[k] = zero;
         for (int i = 0; i < KH; i++) {
-            const int y = h + TOP - i;
+            const int y = h + TOP - i * DH;
             if (y < 0 || y % SH || y / SH >= OH) continue;
             for (int j = 0; j < KW; j++) {
-                const int x = w + LEFT - j;
+                const int x = w + LEFT - j * DW;
                 if (x < 0 || x % SW || x / SW >= OW) continue;
                 const Item copy = patches[((((image * OH + y / SH) * OW + x / SW) * KH + i) * KW + j) * C + c];
                 for (int k = 0; k < WIDTH; k++) sum[k] += (T)copy.numbers[k];

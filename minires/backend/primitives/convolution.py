@@ -5,14 +5,16 @@
     dx = col2im(dy W^T)
     dweight = P^T dy
 
-Here they stand as products of matrices, block by block, on both devices: what they mean. cpu/winograd.py has the same
-under the same names, with fewer multiplications. Geometry.algorithm says which.
+Here they stand as products of matrices, block by block, on both devices: what they mean. Under the same names are, with
+fewer multiplications, cpu/winograd.py, which Geometry.algorithm chooses, and for channels in groups grouped.py and
+depthwise.py.
 Derivation: docs/layers/conv.md.
 """
 
 from minires.backend.arrays import array_module
 from minires.backend.cpu import winograd
 from minires.backend.geometry import Geometry, turned
+from minires.backend.primitives import depthwise, grouped
 from minires.backend.primitives.blocks import for_each_band, for_each_block, sum_blocks
 from minires.backend.primitives.devices import empty
 from minires.backend.primitives.patches import borrow_patches, col2im, factors
@@ -26,8 +28,9 @@ def convolve(x: Array, weight: Array, bias: Array | None, geometry: Geometry) ->
     x (N, H, W, C), weight (O, C, KH, KW), bias (O,) or None; where x is of halves, these are float32, and weight is
     rounded as x is.
     """
-    if geometry.algorithm == "winograd":
-        return winograd.convolve(x, weight, bias, geometry)
+    way = _other_way(x, geometry, geometry.groups * weight.shape[1], len(weight))
+    if way is not None:
+        return way.convolve(x, weight, bias, geometry)
     xp, O, (OH, OW) = array_module(x), len(weight), geometry.output
     all_patches, weight_matrix = _factors(x, weight, geometry)
     row_bias = None if bias is None else xp.broadcast_to(bias, (OW, O)).reshape(-1)
@@ -48,7 +51,10 @@ def convolve(x: Array, weight: Array, bias: Array | None, geometry: Geometry) ->
 def convolve_input_gradient(dy: Array, weight: Array, geometry: Geometry) -> Array:
     """dx (N, H, W, C) = col2im(dy @ weight_matrix^T); at stride 1 a convolution of dy, where nothing is scattered."""
     if geometry.turns:
-        return convolve(dy, turned(weight), None, geometry.turned)
+        return convolve(dy, turned(weight, geometry.groups), None, geometry.turned)
+    way = _other_way(dy, geometry, geometry.groups * weight.shape[1], len(weight))
+    if way is not None:
+        return way.convolve_input_gradient(dy, weight, geometry)
     dx = empty((len(dy), *geometry.image, weight.shape[1]), like=dy)
     weight_matrix = _weight_matrix(weight, dy)
 
@@ -61,9 +67,10 @@ def convolve_input_gradient(dy: Array, weight: Array, geometry: Geometry) -> Arr
 
 def convolve_weight_gradient(x: Array, dy: Array, geometry: Geometry) -> Array:
     """dweight (O, C, KH, KW) = im2col(x)^T @ dy, a matrix (KH * KW * C, O) until its axes are named."""
-    if geometry.algorithm == "winograd":
-        return winograd.convolve_weight_gradient(x, dy, geometry)
     (_, OH, OW, O), C, (KH, KW) = dy.shape, x.shape[3], geometry.kernel
+    way = _other_way(x, geometry, C, O)
+    if way is not None:
+        return way.convolve_weight_gradient(x, dy, geometry)
 
     def backward_block(images, rows):
         return product(_patches(x[images], geometry, rows).T, dy[images, rows].reshape(-1, O), tf32=geometry.tf32)
@@ -75,8 +82,9 @@ def convolve_weight_gradient(x: Array, dy: Array, geometry: Geometry) -> Array:
 
 def convolve_gradients(x: Array, dy: Array, weight: Array, geometry: Geometry) -> tuple[Array, Array]:
     """(convolve_input_gradient(dy, weight), convolve_weight_gradient(x, dy)), with what both need made once."""
-    if geometry.algorithm == "winograd":
-        return winograd.convolve_gradients(x, dy, weight, geometry)
+    way = _other_way(x, geometry, geometry.groups * weight.shape[1], len(weight))
+    if way is not None:
+        return way.convolve_gradients(x, dy, weight, geometry)
     return (_gradients_at_stride_1 if geometry.turns else _gradients_at_any_stride)(x, dy, weight, geometry)
 
 
@@ -112,15 +120,24 @@ def _gradients_at_stride_1(x, dy, weight, geometry):
     return dx, dturned.reshape(C, KH, KW, O)[:, ::-1, ::-1].transpose(3, 0, 1, 2)
 
 
+def _other_way(x, geometry, C, O):
+    """The module that has these four functions otherwise; None where they are what stands here."""
+    if geometry.algorithm == "winograd":
+        return winograd
+    if geometry.groups == 1:
+        return None
+    return depthwise if depthwise.fits(x, C, O, geometry.groups) else grouped
+
+
 def _factors(x, weight, geometry):
     """(patches of the whole x, or None: to be made block by block; weight_matrix)"""
-    found = factors(x, weight, geometry.stride, geometry.padding, geometry.output)
+    found = factors(x, weight, geometry.stride, geometry.padding, geometry.output, dilation=geometry.dilation)
     return found or (None, _weight_matrix(weight, x))
 
 
 def _turned_factors(dy, weight, geometry):
     """The same of dy and turned(weight), whose matrix (KH * KW * O, C) has its rows in memory one after another."""
-    found = factors(dy, weight, (1, 1), geometry.turned.padding, geometry.image, turned=True)
+    found = factors(dy, weight, (1, 1), geometry.turned.padding, geometry.image, True, geometry.dilation)
     if found:
         return found
     matrix = turned(weight).transpose(2, 3, 1, 0).astype(dy.dtype, order="C", copy=False)
@@ -134,7 +151,9 @@ def _weight_matrix(weight, like):
 
 def _patches(x, geometry, rows=None):
     """im2col(x) as a matrix, a row for each output pixel; `rows` of the output, or all."""
-    patches = borrow_patches(x, geometry.kernel, geometry.stride, geometry.padding, rows=rows)
+    patches = borrow_patches(
+        x, geometry.kernel, geometry.stride, geometry.padding, rows=rows, dilation=geometry.dilation
+    )
     return patches.reshape(-1, geometry.kernel[0] * geometry.kernel[1] * x.shape[3])
 
 
@@ -143,7 +162,7 @@ def _scatter(dy, weight_matrix, geometry, dx):
     (N, OH, OW, O), (KH, KW) = dy.shape, geometry.kernel
     dpatches = empty((N, OH, OW, KH, KW, len(weight_matrix) // (KH * KW)), like=dy)
     product(dy.reshape(-1, O), weight_matrix.T, dpatches.reshape(N * OH * OW, -1), geometry.tf32)
-    col2im(dpatches, geometry.image, geometry.stride, geometry.padding, out=dx)
+    col2im(dpatches, geometry.image, geometry.stride, geometry.padding, dx, geometry.dilation)
 
 
 def _patches_bytes(x, geometry):

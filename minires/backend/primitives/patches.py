@@ -9,6 +9,7 @@ import numpy as np
 from minires.backend.arrays import array_module
 from minires.backend.cpu import memory
 from minires.backend.cpu.patches import Im2col
+from minires.backend.geometry import extent
 from minires.backend.gpu import patches as gpu
 from minires.backend.gpu.parameters import takes
 from minires.backend.halves import widened
@@ -16,23 +17,34 @@ from minires.backend.primitives.devices import zeros
 from minires.types import Array, Sides, Size
 
 
-def output_size(size: Size, kernel: Size, stride: Size, padding: Sides, layer: str = "im2col") -> Size:
-    """(OH, OW) of a window sliding over an image:  OH = (top + H + bottom - KH) // stride + 1.
+def output_size(
+    size: Size, kernel: Size, stride: Size, padding: Sides, layer: str = "im2col", dilation: Size = (1, 1)
+) -> Size:
+    """(OH, OW) of a window sliding over an image:  OH = (top + H + bottom - EH) // stride + 1.
 
+    EH = dilation * (KH - 1) + 1 is the window's height.
     Raises ValueError, in the name of `layer`, where the window is larger than the padded image.
     """
     padded = [before + length + after for length, (before, after) in zip(size, padding, strict=True)]
-    if any(k > length for k, length in zip(kernel, padded, strict=True)):
+    window = extent(kernel, dilation)
+    if any(k > length for k, length in zip(window, padded, strict=True)):
+        dilated = "" if window == tuple(kernel) else f", dilated to {window[0]}x{window[1]},"
         raise ValueError(
-            f"{layer}: kernel {kernel[0]}x{kernel[1]} is larger than the padded image {padded[0]}x{padded[1]}: "
-            "use a smaller kernel, more padding or a larger image"
+            f"{layer}: kernel {kernel[0]}x{kernel[1]}{dilated} is larger than the padded image "
+            f"{padded[0]}x{padded[1]}: use a smaller kernel, more padding or a larger image"
         )
-    OH, OW = ((length - k) // s + 1 for length, k, s in zip(padded, kernel, stride, strict=True))
+    OH, OW = ((length - k) // s + 1 for length, k, s in zip(padded, window, stride, strict=True))
     return OH, OW
 
 
 def factors(
-    x: Array, weight: Array, stride: Size, padding: Sides, output: Size, turned: bool = False
+    x: Array,
+    weight: Array,
+    stride: Size,
+    padding: Sides,
+    output: Size,
+    turned: bool = False,
+    dilation: Size = (1, 1),
 ) -> tuple[Array, Array] | None:
     """A convolution's two factors, whole and at once, on a GPU; None where they are to be made one by one.
 
@@ -41,7 +53,7 @@ def factors(
     """
     if array_module(x, weight) is np or weight.shape[2:] == (1, 1) or weight.dtype != widened(x.dtype) or not takes(x):
         return None
-    return gpu.factors(x, weight, stride, padding, output, turned)
+    return gpu.factors(x, weight, stride, padding, output, turned, dilation)
 
 
 def im2col(
@@ -51,13 +63,14 @@ def im2col(
     padding: Sides = ((0, 0), (0, 0)),
     value: float = 0,
     rows: slice | None = None,
+    dilation: Size = (1, 1),
 ) -> Array:
     """patches (N, OH, OW, KH, KW, C):  patches[n, oh, ow, i, j] = padded x[n, oh * stride + i, ow * stride + j].
 
-    A new array, which is the caller's.
+    A new array, which is the caller's. dilation: i and j times that, the step from one pixel of a window to the next.
     value: what the border is made of.   rows: a slice of output rows, where not all OH are wanted.
     """
-    patches = borrow_patches(x, kernel, stride, padding, value, rows)
+    patches = borrow_patches(x, kernel, stride, padding, value, rows, dilation)
     return patches.copy() if array_module(x) is np or _are_pixels(kernel, padding) else patches  # a GPU's are new
 
 
@@ -68,29 +81,31 @@ def borrow_patches(
     padding: Sides = ((0, 0), (0, 0)),
     value: float = 0,
     rows: slice | None = None,
+    dilation: Size = (1, 1),
 ) -> Array:
     """`im2col` for use within a block: read-only, and valid until this thread's next call.
 
     On the CPU it lies in scratch memory, or is a view of x where a window is a pixel.
     """
-    (KH, KW), (SH, SW) = kernel, stride
-    rows = rows or slice(0, output_size(x.shape[1:3], kernel, stride, padding)[0])
+    (KH, KW), (SH, SW), (DH, DW) = kernel, stride, dilation
+    EH, EW = extent(kernel, dilation)
+    rows = rows or slice(0, output_size(x.shape[1:3], kernel, stride, padding, dilation=dilation)[0])
     xp = array_module(x)
     if _are_pixels(kernel, padding):
         pixels = x[:, rows.start * SH : rows.stop * SH : SH, ::SW, None, None, :]  # nothing to copy
         return _read_only(pixels)
     if xp is np:
-        geometry = (x.shape[1:], x.dtype, kernel, stride, padding, value, rows.start, rows.stop)
+        geometry = (x.shape[1:], x.dtype, kernel, stride, padding, value, rows.start, rows.stop, dilation)
         return memory.remembered("im2col", len(x), geometry, Im2col)(x)
     if takes(x):
-        return gpu.im2col(
-            x, kernel, stride, padding, value, rows, output_size(x.shape[1:3], kernel, stride, padding)[1]
-        )
-    x = _padded_rows(x, padding, value, slice(rows.start * SH, (rows.stop - 1) * SH + KH))
+        OW = output_size(x.shape[1:3], kernel, stride, padding, dilation=dilation)[1]
+        return gpu.im2col(x, kernel, stride, padding, value, rows, OW, dilation)
+    x = _padded_rows(x, padding, value, slice(rows.start * SH, (rows.stop - 1) * SH + EH))
     N, H, W, C = x.shape
     image, row, pixel, number = x.strides
-    shape, strides = (N, (H - KH) // SH + 1, (W - KW) // SW + 1, KH, KW, C), (image, SH * row, SW * pixel, row, pixel)
-    return xp.lib.stride_tricks.as_strided(x, shape, (*strides, number)).copy()
+    shape = (N, (H - EH) // SH + 1, (W - EW) // SW + 1, KH, KW, C)
+    strides = (image, SH * row, SW * pixel, DH * row, DW * pixel, number)
+    return xp.lib.stride_tricks.as_strided(x, shape, strides).copy()
 
 
 def _are_pixels(kernel, padding):
@@ -117,10 +132,11 @@ def _read_only(array):
     return array
 
 
-def window_views(padded: Array, kernel: Size, stride: Size, size: Size) -> list[Array]:
+def window_views(padded: Array, kernel: Size, stride: Size, size: Size, dilation: Size = (1, 1)) -> list[Array]:
     """For each pixel of a window, in reading order, a view (N, OH, OW, C): that pixel of every window of `padded`."""
-    (KH, KW), (SH, SW), (OH, OW) = kernel, stride, size
-    return [padded[:, i : i + SH * OH : SH, j : j + SW * OW : SW] for i in range(KH) for j in range(KW)]
+    (SH, SW), (OH, OW) = stride, size
+    rows, columns = (range(0, d * k, d) for d, k in zip(dilation, kernel, strict=True))
+    return [padded[:, i : i + SH * OH : SH, j : j + SW * OW : SW] for i in rows for j in columns]
 
 
 def col2im(
@@ -129,19 +145,20 @@ def col2im(
     stride: Size = (1, 1),
     padding: Sides = ((0, 0), (0, 0)),
     out: Array | None = None,
+    dilation: Size = (1, 1),
 ) -> Array:
     """The adjoint of im2col: dx (N, H, W, C), each pixel the sum of all its copies in patches (N, OH, OW, KH, KW, C).
 
     size: (H, W) of the image.   out: where it is to go; None for a new array.   Halves are added up in float32.
     """
     if array_module(patches) is not np and takes(patches):
-        dx = gpu.col2im(patches, size, stride, padding, out)
+        dx = gpu.col2im(patches, size, stride, padding, out, dilation)
         return dx if out is None or dx is out else _put(dx, out)
     N, OH, OW, KH, KW, C = patches.shape
     (H, W), (SH, SW), ((top, bottom), (left, right)) = size, stride, padding
     shape = (N, top + H + bottom, left + W + right, C)
     dx = zeros(shape, like=patches, dtype=widened(patches.dtype))
-    for k, pixel in enumerate(window_views(dx, (KH, KW), (SH, SW), (OH, OW))):
+    for k, pixel in enumerate(window_views(dx, (KH, KW), (SH, SW), (OH, OW), dilation)):
         pixel += patches[:, :, :, k // KW, k % KW]
     dx = dx[:, top : top + H, left : left + W]
     return dx.astype(patches.dtype, copy=False) if out is None else _put(dx, out)

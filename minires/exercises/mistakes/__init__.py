@@ -13,7 +13,20 @@ import numpy as np
 from minires import textbook
 from minires.exercises.exercise import Exercise
 from minires.exercises.generate import backward_body, source, with_backward
-from minires.exercises.mistakes import batch_norm, images, matrices, normalisation, numbers, pooling, residual, shards
+from minires.exercises.mistakes import (
+    batch_norm,
+    family,
+    gates,
+    group_norm,
+    groups,
+    images,
+    matrices,
+    normalisation,
+    numbers,
+    pooling,
+    residual,
+    shards,
+)
 from minires.exercises.mistakes.mistake import Mistake
 
 MISTAKES: dict[str, list[Mistake]] = {
@@ -21,10 +34,14 @@ MISTAKES: dict[str, list[Mistake]] = {
     **matrices.MISTAKES,
     **pooling.MISTAKES,
     **images.MISTAKES,
+    **groups.MISTAKES,
     **batch_norm.MISTAKES,
     **normalisation.MISTAKES,
     **residual.MISTAKES,
     **shards.MISTAKES,
+    **group_norm.MISTAKES,
+    **family.MISTAKES,
+    **gates.MISTAKES,
 }
 
 

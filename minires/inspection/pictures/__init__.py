@@ -5,7 +5,9 @@ and a notebook shows. Nothing here opens a window, and matplotlib is imported on
 each.
 """
 
+from minires.inspection.pictures.family import Member, draw_family
 from minires.inspection.pictures.figures import write_gif, write_png
+from minires.inspection.pictures.graph import draw_graph
 from minires.inspection.pictures.heat import draw_explanations, draw_grad_cam, draw_randomisation, draw_saliency
 from minires.inspection.pictures.maps import draw_feature_maps, draw_filters
 from minires.inspection.pictures.mistakes import draw_confusion_matrix, draw_images
@@ -13,11 +15,14 @@ from minires.inspection.pictures.network import draw_network
 from minires.inspection.pictures.patches import draw_im2col, im2col_frames
 
 __all__ = [
+    "Member",
     "draw_confusion_matrix",
     "draw_explanations",
+    "draw_family",
     "draw_feature_maps",
     "draw_filters",
     "draw_grad_cam",
+    "draw_graph",
     "draw_im2col",
     "draw_images",
     "draw_network",

@@ -14,7 +14,7 @@ import numpy as np
 from minires import layers
 from minires.backend import device_of, to_device
 from minires.inspection.pictures.figures import BLUE, GREY, RED, new_figure
-from minires.inspection.watching import watching
+from minires.inspection.watching import is_layer, watching
 from minires.modes import evaluating
 from minires.module import Module
 
@@ -100,7 +100,7 @@ def _layers_of(model, input_shape):
     givers: dict[int, Layer | None] = {id(x): None}  # of each array; all of them are alive as long as the calls are
     found: list[Layer] = []
     for call in calls:
-        if not list(call.module.children()):
+        if is_layer(call.module):
             arrays = [array for array in call.inputs if hasattr(array, "shape")]
             before = found[-1] if found else None  # gave what a function without a module made into the input
             sources = [givers.get(id(arrays[0]), before)]
@@ -168,15 +168,19 @@ def _signature(block):
     return parts, [(_own_name(block, layer), layer.shape) for layer in block.side], first is None or first.shape
 
 
+def _description(layer):
+    return describe(layer.module, len(layer.sources) > 1)
+
+
 def _own_name(block, layer):
     return layer.name.removeprefix(f"{block.name}.")
 
 
-def _description(layer):
-    """What a layer does, in a few words."""
-    module, two = layer.module, len(layer.sources) > 1
+def describe(module: Module, two: bool = False) -> str:
+    """What a layer does, in a few words. two: whether it was handed two arrays."""
     if isinstance(module, layers.Conv2d):
-        return f"{_by(module.weight.shape[2:])} convolution{_stride(module.stride)}"
+        groups = f", {module.groups} groups" if module.groups > 1 else ""
+        return f"{_by(module.weight.shape[2:])} convolution{_stride(module.stride)}{groups}"
     if isinstance(module, layers.BatchNormReLU2d):
         return "batch norm, +, ReLU" if two else "batch norm, ReLU"
     if isinstance(module, (layers.MaxPool2d, layers.AvgPool2d)):
@@ -187,6 +191,8 @@ def _description(layer):
         layers.GlobalAvgPool2d: "mean of all pixels",
         layers.Linear: "linear",
         layers.Flatten: "flatten",
+        layers.SqueezeExcitation: "times a gate a channel",
+        layers.Scale: "times a number",
     }
     return names.get(type(module), type(module).__name__)
 
