@@ -4,7 +4,8 @@
     python benchmarks/families_parity.py --only vgg16        those whose name begins so
 
 Needs torch and torchvision, and timm for those that are from there: pip install torchvision timm. Their network starts
-from our weights, which it takes strictly, as ours then takes its own; both see the same batch of two images of noise.
+from our weights, and from batch norms with statistics, weights and biases drawn at random; it takes them strictly, as
+ours then takes its own. Both see the same batch of two images of noise.
 A difference is relative to the largest magnitude in its array. A gradient that in both is below 1e-12 of the network's
 largest is 0 but for rounding: that of a bias before batch norm. Dropout is off: each draws from a generator of its own.
 """
@@ -22,7 +23,7 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 
 from minires import models  # noqa: E402
-from minires.layers import Dropout  # noqa: E402
+from minires.layers import BatchNorm2d, Dropout  # noqa: E402
 
 NETWORKS = {  # ours: (package, its name there, pixels a side, options of both)
     "vgg11": ("torchvision", "vgg11", 224, {}),
@@ -63,7 +64,12 @@ def pair_of_networks(name):
         theirs = importlib.import_module("timm").create_model(their_name, **options, **more)
     else:
         theirs = getattr(importlib.import_module("torchvision.models"), their_name)(weights=None, **options, **more)
-    theirs = theirs.double()
+    theirs, rng = theirs.double(), np.random.default_rng(2)
+    for module in ours.modules():
+        if isinstance(module, BatchNorm2d):
+            C = len(module.running_mean)
+            module.running_mean, module.running_var = rng.normal(0, 0.3, C), rng.uniform(0.5, 2, C)
+            module.weight.data, module.bias.data = rng.normal(1, 0.3, C), rng.normal(0, 0.3, C)
     state = {key: torch.from_numpy(array) for key, array in ours.state_dict().items()}
     counters = {key: value for key, value in theirs.state_dict().items() if key.endswith("num_batches_tracked")}
     theirs.load_state_dict(state | counters)

@@ -38,7 +38,7 @@ from minires.cli.together import prepare_device, settle_shards
 from minires.cli.weights import add_weights_arguments, known_of_weights, note_assumed
 from minires.data.folders import read_image_folder
 from minires.data.images import Preprocessing
-from minires.models.heads import body_of, body_up_to, head_of, stage_names
+from minires.models.last_layer import body_of, body_up_to, head_of, stage_names
 
 RECIPE = "fine-tuning"
 DEFAULTS = {
@@ -323,8 +323,9 @@ def command_line():
     add("--lr", type=float, metavar="X", help="learning rate, the highest of the schedule; default: 0.02")
     add("--schedule", choices=legs.KINDS, help="default: cosine, from --lr down to 0")
     add("--weight-decay", type=float, metavar="X", help="default: 5e-4")
-    add_arguments(parser, "--label-smoothing")
+    add_arguments(parser, "--label-smoothing", "--mixup", "--cutmix")
     add("--augment", action=argparse.BooleanOptionalAction, help="pad, crop and flip training images (default)")
+    add_arguments(parser, "--randaugment", "--random-erasing")
     add_arguments(parser, "--seed", "--val-split", "--limit-train", "--limit-test", "--device", "--threads")
     add_arguments(parser, "--shards", "--timeout")
     add("--out", metavar="DIR", help="folder of the run; default: runs/<time>-finetune")
@@ -338,6 +339,7 @@ def command_line():
         "--precision",
         "--cuda-graph",
         "--recompute",
+        "--tensorboard",
         "--no-progress",
     )
     add("--resume", metavar="DIR", help="go on with the run in this folder; longer with more --epochs and --lr")

@@ -61,6 +61,14 @@ ONE_CYCLE = {"schedule": "one-cycle", "lr": 0.4, "nesterov": True, "weight_decay
 RECIPES = {  # only defaults: every flag overrides them
     "quick": {"model": "resnet8", "epochs": 5, **ONE_CYCLE},
     "standard": {"model": "resnet20", "epochs": 30, **ONE_CYCLE},
+    "strong": {  # provisional until examples/experiments/strong.py has measured it
+        "model": "resnet20",
+        "epochs": 30,
+        **ONE_CYCLE,
+        "label_smoothing": 0.1,
+        "decay_bias_and_norm": False,
+        "ema": 0.995,
+    },
     "paper": {
         "model": "resnet20",
         "epochs": None,  # as many as 64,000 iterations take
@@ -71,7 +79,8 @@ RECIPES = {  # only defaults: every flag overrides them
         "weight_decay": 1e-4,
     },
 }
-DEFAULT_LR = {"adam": 1e-3, "adamw": 1e-3, "rmsprop": 1e-3, "lars": 8.0, "lamb": 1e-2}  # the recipes' are SGD's
+DEFAULT_LR = {"adam": 1e-3, "adamw": 1e-3, "rmsprop": 1e-3, "lars": 2.0, "lamb": 1e-2}  # the recipes' are SGD's
+CHANGES = ("mixup", "cutmix", "randaugment", "random_erasing")  # what else is done to images, all of it off by default
 SIMPLE_CNN_LR = 0.05  # of SGD: it has no batch norm, and at the recipes' 0.4 it learns nothing
 
 
@@ -100,6 +109,8 @@ def run(given, ranks):
         settings = settings_of(given)
     if work in (overfit_one_batch, find_lr):
         refuse_shards(given, ranks)
+    if work is overfit_one_batch:
+        refuse_changed_images(given)
     tell = (lambda line: None) if "json" in given else lambda line: print(line, flush=True)
     if work is train:
         settle_shards(settings, ranks, tell)
@@ -118,6 +129,14 @@ def refuse_shards(given, ranks):
         raise ValueError(f"{flag} is the work of one process, and {ranks.size} were started: start one")
     if given.get("shards", 1) > 1:
         raise ValueError(f"{flag} takes whole batches: leave --shards {given['shards']} out")
+
+
+def refuse_changed_images(given):
+    """Raise ValueError where the batch that is to be learned by heart would be mixed or hidden in part."""
+    for name in CHANGES:
+        if given.get(name):
+            flag = f"--{name.replace('_', '-')}"
+            raise ValueError(f"--overfit-one-batch learns a batch by heart as it is: leave {flag} out")
 
 
 def settings_of(given):
@@ -142,7 +161,7 @@ def settings_of(given):
     return settings
 
 
-def make_optimizer(settings, model):
+def make_optimizer(settings, parameters):
     """The optimizer that --optimizer names."""
     common = {
         "lr": settings["lr"],
@@ -152,11 +171,11 @@ def make_optimizer(settings, model):
     }
     if settings["optimizer"] == "sgd":
         nesterov = settings["nesterov"] and settings["momentum"] > 0
-        return optim.SGD(model.parameters(), momentum=settings["momentum"], nesterov=nesterov, **common)
+        return optim.SGD(parameters, momentum=settings["momentum"], nesterov=nesterov, **common)
     if settings["optimizer"] == "lars":
-        return optim.LARS(model.parameters(), momentum=settings["momentum"], **common)
+        return optim.LARS(parameters, momentum=settings["momentum"], **common)
     kinds = {"adam": optim.Adam, "adamw": optim.AdamW, "rmsprop": optim.RMSprop, "lamb": optim.LAMB}
-    return kinds[settings["optimizer"]](model.parameters(), **common)
+    return kinds[settings["optimizer"]](parameters, **common)
 
 
 def build(settings, dataset, device):
@@ -173,7 +192,7 @@ def train(settings, dataset, device, ranks):
     if settings["epochs"] is None:
         settings["epochs"] = math.ceil(settings["iterations"] / batches)
     model = build(settings, dataset, device)
-    optimizer = make_optimizer(settings, model)
+    optimizer = make_optimizer(settings, model.parameters())
     facts = {"normalisation": {"mean": loaders[0].mean, "std": loaders[0].std}}
     return runs.train(settings, dataset, device, model, optimizer, loaders, facts, ranks=ranks)
 
@@ -233,15 +252,15 @@ def find_lr(settings, dataset, device, ranks):
     model = build(settings, dataset, device)
     asked = settings["iterations"] != RECIPES[settings["recipe"]].get("iterations")
     steps = settings["iterations"] if asked else None
-    return finding.find_lr(settings, dataset, model, make_optimizer(settings, model), loader, steps)
+    return finding.find_lr(settings, dataset, model, make_optimizer(settings, model.parameters()), loader, steps)
 
 
 def overfit_one_batch(settings, dataset, device, ranks, most=200, goal=0.02):
     """--overfit-one-batch: a network that works can learn one batch by heart. A check of the code, not of the model."""
-    settings = {**settings, "augment": False, "cutout": 0, "weight_decay": 0.0}
+    settings = {**settings, "augment": False, **dict.fromkeys(CHANGES), "cutout": 0, "weight_decay": 0.0}
     loader = make_loaders(settings, dataset, device)[0]
     model = build(settings, dataset, device)
-    optimizer = make_optimizer({**settings, "lr": min(settings["lr"], 0.05)}, model)
+    optimizer = make_optimizer({**settings, "lr": min(settings["lr"], 0.05)}, model.parameters())
     x, labels = next(iter(loader.epoch(0)))
     options = options_for(model, settings["precision"])
     for step in range(1, most + 1):
@@ -271,7 +290,9 @@ def command_line():
     add_arguments(parser, "--data-dir", "--data-url")
     add("--model", type=one_of("model", tuple(models.MODELS)), metavar="NAME", help=", ".join(models.MODELS))
     add("--shortcut", choices=["A", "B"], help="A: zero channels (default), B: 1x1 convolutions")
-    add("--recipe", choices=list(RECIPES), help="defaults for the flags below: quick (default), standard, paper")
+    add(
+        "--recipe", choices=list(RECIPES), help="defaults for the flags below: quick (default), standard, strong, paper"
+    )
     add("--epochs", type=int, metavar="N")
     add("--iterations", type=int, metavar="N", help="stop after N iterations, if the epochs have not ended before")
     add_arguments(parser, "--batch-size")
@@ -284,9 +305,10 @@ def command_line():
     add("--weight-decay", type=float, metavar="X")
     add("--l1", type=float, metavar="X", help="penalty on absolute values; default: 0")
     add("--decay-bias-and-norm", action=argparse.BooleanOptionalAction, help="penalise biases and batch norm too")
-    add_arguments(parser, "--label-smoothing")
+    add_arguments(parser, "--label-smoothing", "--mixup", "--cutmix")
     add("--augment", action=argparse.BooleanOptionalAction, help="pad, crop and flip training images (default)")
     add("--cutout", type=int, metavar="N", help="side of the square cut out of training images; default: 0")
+    add_arguments(parser, "--randaugment", "--random-erasing")
     add_arguments(
         parser, "--seed", "--val-split", "--limit-train", "--limit-test", "--threads", "--shards", "--timeout"
     )
@@ -301,6 +323,7 @@ def command_line():
         "--precision",
         "--cuda-graph",
         "--recompute",
+        "--tensorboard",
         "--no-progress",
     )
     does = parser.add_mutually_exclusive_group()

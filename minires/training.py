@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
-from minires.backend import count_largest, device_of, to_numpy
+from minires.backend import count_largest, device_of, to_numpy, widened
+from minires.heads import loss_of_heads
 from minires.losses import cross_entropy
 from minires.models.fold import fold
 from minires.modes import evaluating, no_grad
@@ -63,7 +64,9 @@ def train_step(
     """One step: forward, loss, backward, update. Returns the mean loss and the number of right answers, as arrays.
 
     A model whose forward has a parameter `lean` is told that its backward pass will be called once, and that dx is not
-    wanted. labels: what cross_entropy takes; of soft ones the likeliest class counts as the right answer.
+    wanted. One that gives a tuple, the logits of several heads, says by its attribute `head_weights` how much each
+    counts in the loss; the first are its answer.
+    labels: what cross_entropy takes; of soft ones the likeliest class counts as the right answer.
     class_weights: its weight.   dtype: None, or float16 or bfloat16, for what flows through the model; its parameters,
     their gradients, the loss and the update stay float32.   scaler: of the loss, which float16 needs.
     clip_norm: None, or what the gradients' common norm is at most when the update gets them.
@@ -95,17 +98,18 @@ def loss_and_gradients(
     scale: None, or an array () by which all gradients are multiplied on their way through the model.
     """
     model.zero_grad()
-    logits, model_backward = call(model, x if dtype is None else x.astype(dtype), lean=True)
-    wide = logits if dtype is None else logits.astype(np.float32)
-    loss, loss_backward = cross_entropy(wide, labels, label_smoothing, weight=class_weights)
+    y, model_backward = call(model, x if dtype is None else x.astype(dtype), lean=True)
+    head_weights = getattr(model, "head_weights", (1.0,))
+    loss, loss_backward = loss_of_heads(y, labels, head_weights, label_smoothing=label_smoothing, weight=class_weights)
     if scale is None:
-        model_backward(loss_backward().astype(logits.dtype, copy=False))
+        model_backward(loss_backward())
     else:
         with np.errstate(over="ignore", invalid="ignore"):  # a scale that is too large is found in the gradients
-            model_backward(loss_backward(scale).astype(logits.dtype))
+            model_backward(loss_backward(scale))
             unscale(model.parameters(), scale)
+    logits = y[0] if isinstance(y, tuple) else y
     right = labels if labels.ndim == 1 else labels.argmax(axis=1)
-    return loss, count_largest(wide, right)
+    return loss, count_largest(logits.astype(widened(logits.dtype), copy=False), right)
 
 
 def evaluate(

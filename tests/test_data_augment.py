@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minires.data import Augment, channel_mean_std, cutout, flip, normalize, pad_and_crop
+from minires.data import Augment, channel_mean_std, cutout, erase, flip, normalize, pad_and_crop
+from minires.data.augment import draw_boxes
 
 batches = st.tuples(
     st.integers(0, 4), st.integers(1, 6), st.integers(1, 7), st.integers(1, 3), st.sampled_from(["uint8", "float32"])
@@ -74,6 +75,68 @@ def test_cutout(batch, size, seed):
                 if 0 <= y < height and 0 <= x < width:
                     expected[i, y, x] = 0
     np.testing.assert_array_equal(unchanged(cutout, images, centers, size), expected)
+
+
+@given(batches, st.integers(0, 2**32))
+@settings(max_examples=40, deadline=None)
+def test_erase(batch, seed):
+    rng = np.random.default_rng(seed)
+    images = make_images(batch, rng)
+    n, height, width, _ = images.shape
+    boxes = np.stack([np.sort(rng.integers(0, side + 1, (n, 2)), axis=1) for side in (height, width)], axis=1)
+    boxes, expected = boxes.reshape(n, 4), images.copy()
+    for i, (top, bottom, left, right) in enumerate(boxes):
+        expected[i, top:bottom, left:right] = 0
+    np.testing.assert_array_equal(unchanged(erase, images, boxes), expected)
+
+
+class TestErasing:
+    """`Augment(erasing=p)` against torchvision's parameters: p, scale 0.02 to 0.33, ratio 0.3 to 3.3, value 0."""
+
+    @pytest.mark.parametrize("size", [(32, 32), (40, 24)])
+    def test_rectangles(self, size):
+        boxes = draw_boxes(20_000, 0.5, size, np.random.default_rng(0))
+        sides = boxes[:, 1::2] - boxes[:, ::2]
+        assert boxes.dtype == np.int64 and (boxes >= 0).all() and (sides >= 0).all()
+        assert (boxes[:, 1] <= size[0]).all() and (boxes[:, 3] <= size[1]).all()
+        erased = sides[:, 0] > 0
+        assert erased.mean() == pytest.approx(0.5, abs=0.015)  # a rectangle that never fits in ten draws is rare
+        sides = sides[erased]
+        assert (sides[:, 0] < size[0]).all() and (sides[:, 1] < size[1]).all()
+        share, ratio = sides.prod(axis=1) / np.prod(size), sides[:, 0] / sides[:, 1]
+        assert 0.01 < share.min() < 0.03 and 0.30 < share.max() < 0.36
+        assert 0.2 < ratio.min() < 0.4 and 2.6 < ratio.max() < 4.6
+        if size == (32, 32):  # where few do not fit; rounding and those move the means a little
+            assert share.mean() == pytest.approx(0.175, abs=0.01)
+            assert np.log(ratio).mean() == pytest.approx(0.0, abs=0.03)
+        tops = boxes[erased, 0] / np.maximum(1, size[0] - sides[:, 0])
+        assert tops.mean() == pytest.approx(0.5, abs=0.02) and {tops.min(), tops.max()} == {0, 1}
+
+    @pytest.mark.parametrize("p", [0.0, 1.0])
+    def test_none_and_all(self, p):
+        boxes = draw_boxes(500, p, (32, 32), np.random.default_rng(0))
+        assert (boxes[:, 1] > boxes[:, 0]).mean() == p
+
+    def test_it_leaves_the_other_draws_as_they_were(self):
+        drawn = Augment(cutout=3).draw(50, (8, 8), np.random.default_rng(1))
+        with_boxes = Augment(cutout=3, erasing=0.5).draw(50, (8, 8), np.random.default_rng(1))
+        assert set(with_boxes) - set(drawn) == {"boxes"}
+        for name, array in drawn.items():
+            np.testing.assert_array_equal(array, with_boxes[name])
+
+    def test_a_call(self):
+        images = make_images((200, 32, 32, 3, "float32"), np.random.default_rng(0))
+        y = Augment(padding=0, flip=False, erasing=0.5)(images, np.random.default_rng(0))
+        changed = (y != images).any(axis=(1, 2, 3))
+        assert 60 < changed.sum() < 140
+        np.testing.assert_array_equal(y[y != 0], images[y != 0])
+
+    def test_wrong_arguments(self):
+        for p in (-0.1, 1.1, float("nan")):
+            with pytest.raises(ValueError, match=r"Augment: erasing is .*, expected a probability"):
+                Augment(erasing=p)
+        with pytest.raises(ValueError, match=r"boxes of shape \(2, 4\), expected \(3, 4\)"):
+            erase(np.zeros((3, 4, 4, 1)), np.zeros((2, 4), int))
 
 
 @given(batches, st.integers(0, 2**32))

@@ -54,7 +54,7 @@ def test_an_epoch_is_every_image_once(n, batch_size, shuffle, drop_last):
 @settings(max_examples=60, deadline=None)
 def test_an_epoch_resumed_anywhere_gives_the_same_bits(n, batch_size, seed, number, data):
     def make():
-        return Loader(*make_set(n), batch_size, MEAN, STD, Augment(padding=2, cutout=2), shuffle=True, seed=seed)
+        return Loader(*make_set(n), batch_size, MEAN, STD, Augment(2, True, 2, erasing=0.5), shuffle=True, seed=seed)
 
     whole = make()
     list(whole.epoch(number + 1))  # what was drawn before must not matter
@@ -141,7 +141,7 @@ def test_a_gpu_gets_the_same_batches(monkeypatch):
     images, labels = make_set(20)
 
     def batches(device):
-        loader = Loader(images, labels, 6, MEAN, STD, Augment(padding=2, cutout=3), shuffle=True, device=device)
+        loader = Loader(images, labels, 6, MEAN, STD, Augment(2, True, 3, erasing=0.5), shuffle=True, device=device)
         return list(loader.epoch(1))
 
     for (x, y), (x_gpu, y_gpu) in zip(batches("cpu"), batches("gpu"), strict=True):

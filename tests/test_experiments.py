@@ -162,6 +162,25 @@ def test_large_batches_quickly(quickly, load):
     assert max(np.diff(rates[:20])) == pytest.approx(min(np.diff(rates[:20])))  # a straight line
 
 
+def test_strong_quickly(quickly, load):
+    script = load("strong")
+    rows = quickly("strong", "--seeds", 0)
+    assert [row["run"] for row in rows[::2]] == list(script.WAYS)
+    first = {row["run"]: row["train_loss"] for row in rows if row["epoch"] == "2"}
+    assert len({first[name] for name in first if not name.startswith("EMA")}) == len(first) - 2  # no two are the same
+    assert first["EMA 0.995"] == first["EMA 0.999"] == first["standard"]  # which training does not see
+    assert set(script.WAYS["strong"]) == {"label_smoothing", "decay_bias_and_norm", "ema"}
+    assert {name for names in script.PANELS.values() for name in names} == set(script.WAYS)
+
+
+def test_strong_chooses_without_the_test_images(load, cifar):
+    dataset = read_cifar10(cifar / "cifar-10-batches-bin")
+    held = load("strong").hold_out(dataset, 20)
+    np.testing.assert_array_equal(np.concatenate([held.train_images, held.test_images]), dataset.train_images)
+    np.testing.assert_array_equal(np.concatenate([held.train_labels, held.test_labels]), dataset.train_labels)
+    assert len(held.test_labels) == 20 and "held out" in held.label
+
+
 class TestShardStatistics:
     def test_quickly(self, quickly, load):
         rows = quickly("shard_statistics", "--seeds", 0)
@@ -178,6 +197,16 @@ class TestShardStatistics:
         assert found["mean_law"] == pytest.approx(math.sqrt((1 + 4 / 64) / 5 / 8), rel=0.02)
         assert found["var_noise"] == pytest.approx(found["var_law"], rel=0.1)
         assert found["var_bias"] == pytest.approx(-(1 + 4 / 64) / 5 / 8, rel=0.05)
+
+
+def test_small_shards_quickly(quickly, load):
+    rows = quickly("small_shards", "--seeds", 0)
+    script = load("small_shards")
+    assert len(rows) == len(script.NORMS) * len(script.QUICK_SHARDS)
+    of_group_norm = [row for row in rows if row["run"].startswith("group norm")]
+    losses = [float(row["train_loss"]) for row in of_group_norm]
+    assert losses == pytest.approx([losses[0]] * len(losses), rel=1e-4)  # the shards are none of its business
+    assert len({row["train_loss"] for row in rows}) > 2
 
 
 class TestSummationOrder:
@@ -271,6 +300,19 @@ class TestGradients:
         assert script.measure(8, "residual", 0, loader, 3)["lr"] == 0.01
 
 
+def test_recomputing(tmp_path):
+    command = [sys.executable, EXAMPLES / "experiments" / "recomputing.py", "--quick", "--out", tmp_path]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert printed.splitlines()[-1].startswith("resnet8, batch size 2, ")
+    rows = table(tmp_path / "results.csv")
+    assert [row["segments"] for row in rows] == ["1", "2", "3"]
+    assert rows[0]["ratio"] == "1.0" and all(float(row["seconds"]) > 0 for row in rows)
+    kept = [float(row["kept_mb"]) for row in rows]  # by the formula, in arrays of 2 images of 32x32 with 16 channels
+    unit = 2 * 32 * 32 * 16 * 4 / 1e6
+    assert kept == [round(unit * arrays, 1) for arrays in (1 + 4 * 1.75, 1 + 1 + 4, 2.5 + 4)]
+    assert picture(tmp_path / "results.png").size > (600, 300)
+
+
 @pytest.mark.parametrize(
     ("name", "flags", "message"),
     [
@@ -279,6 +321,7 @@ class TestGradients:
         ("finetuning", ["shapes", "--weights", "nowhere.th", "--quick"], "nowhere.th"),
         ("finetuning", ["cifar", "--weights", "nowhere.th", "--data-dir", "cifar"], "nowhere.th"),
         ("gradients", ["--data-dir", "a file"], "a file"),
+        ("gates", ["--out", "a file/picture.png"], "a file"),
         ("large_batches", ["--data-dir", "a file"], "a file"),
         ("linear_to_resnet", ["--quick", "--out", "a file"], "a file"),
         ("linear_to_resnet", ["--quick", "--epochs", 0], "--epochs"),
@@ -287,10 +330,15 @@ class TestGradients:
         ("measuring", ["--weights", "nowhere.th", "--data-dir", "a file"], "a file"),
         ("optimizers", ["--data-dir", "a file"], "a file"),
         ("pictures", ["--weights", "nowhere.th"], "nowhere.th"),
+        ("recomputing", ["--quick", "--out", "a file"], "a file"),
+        ("recomputing", ["--quick", "--segments", 4], "--segments 4: resnet8 has 3 blocks: give 1 to 3"),
+        ("recomputing", ["--quick", "--rounds", 0], "--rounds"),
         ("regularisation", ["--data-dir", "a file"], "a file"),
         ("scaling_model", ["--out", "a file/picture"], "a file"),
         ("schedules", ["--out", "a file/picture.png"], "a file"),
         ("shard_statistics", ["--data-dir", "a file"], "a file"),
+        ("small_shards", ["--data-dir", "a file"], "a file"),
+        ("strong", ["--data-dir", "a file"], "a file"),
         ("summation_order", ["--data-dir", "a file"], "a file"),
         ("simple_against_residual", ["--data-dir", "cifar", "--quick", "--out", "a file"], "a file"),
     ],

@@ -197,3 +197,10 @@ def test_costs_are_those_of_the_summary():
     total = summary(resnet20(rng=0), (32, 32, 3)).splitlines()[-1].split()
     assert [int(number.replace(",", "")) for number in total[1:]] == [269_722, 40_551_040]
     assert np.isscalar(costs(ReLU(), (2, 2, 1))[1])
+
+
+def test_a_gate_has_a_row_of_its_own():
+    block = SEBottleneck(8, 4, 1, 0)
+    row = next(line.split() for line in summary(block, (4, 4, 8)).splitlines() if line.startswith("se "))
+    assert row[-2:] == [f"{16 + 1 + 16 + 16}", "32"]
+    assert costs(block, (4, 4, 8))[0] == sum(parameter.size for parameter in block.parameters())

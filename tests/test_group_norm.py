@@ -6,9 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minires.gradcheck import gradcheck
-from minires.layers import GroupNorm, batch_norm, group_norm
+from minires.layers import BatchNorm2d, Conv2d, GroupNorm, batch_norm, group_norm
 from minires.models.fold import fold
 from minires.modes import no_grad
+from minires.sequential import Sequential
 
 
 def naive_group_norm(x, num_groups, weight, bias, eps=1e-5):
@@ -175,7 +176,15 @@ class TestModule:
         y, _ = module(x)
         with no_grad():
             np.testing.assert_array_equal(module.eval()(x)[0], y)
-        np.testing.assert_array_equal(fold(module)(x)[0], y)  # there is nothing to fold: it depends on the image
+
+    def test_it_is_not_folded(self):
+        """It depends on the image; a batch norm beside it is."""
+        model = Sequential(Conv2d(3, 4, 3, rng=0), GroupNorm(2, 4), Conv2d(4, 4, 1, rng=1), BatchNorm2d(4)).eval()
+        folded = fold(model)
+        kinds = [type(module) for module in folded.modules()]
+        assert GroupNorm in kinds and BatchNorm2d not in kinds
+        x = np.random.default_rng(0).standard_normal((2, 5, 5, 3)).astype(np.float32)
+        np.testing.assert_allclose(folded(x)[0], model(x)[0], rtol=1e-5, atol=1e-5)
 
     def test_frozen_it_still_hands_dx_on(self):
         module, x = GroupNorm(2, 4), np.random.default_rng(0).standard_normal((3, 2, 5, 4)).astype(np.float32)

@@ -14,7 +14,7 @@ from test_networks import filled, same, under, zeros
 
 from minires import models, no_grad, pretrained
 from minires.inspection.explain import last_maps
-from minires.models.heads import head_of
+from minires.models.last_layer import head_of
 from minires.pretrained.families import FAMILIES, family_of
 from minires.pretrained.families.vgg import HIDDEN
 from minires.pretrained.networks import find_network

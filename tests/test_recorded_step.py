@@ -13,7 +13,17 @@ from minires.backend import memory_peak, to_device, to_numpy
 from minires.backend.gpu import memory
 from minires.backend.gpu.graphs import Graph
 from minires.backend.gpu.products import product
-from minires.layers import Dropout, Linear
+from minires.layers import (
+    Conv2d,
+    Dropout,
+    GlobalAvgPool2d,
+    GroupNorm,
+    LayerNorm,
+    Linear,
+    Scale,
+    SqueezeExcitation,
+    StochasticDepth,
+)
 from minires.module import Module
 from minires.recorded_step import RecordedStep
 from minires.sequential import Sequential
@@ -122,6 +132,24 @@ def test_random_draws_on_the_host_are_not_recorded(replays):
 
     step = compare([4] * 3, make=make, shape=(6,))
     assert not replays and step.whynot == "its 1 draws random numbers on the host"
+
+
+def test_nor_is_stochastic_depth(replays):
+    def make():
+        return Sequential(Linear(6, 5, rng=0), StochasticDepth(0.5, rng=1), Linear(5, 10, rng=2))
+
+    step = compare([4] * 3, make=make, shape=(6,))
+    assert not replays and step.whynot == "its 1 draws random numbers on the host"
+
+
+def test_norms_within_an_image_gates_and_scales_are_recorded(replays):
+    def make():
+        first, second = Conv2d(3, 4, 3, rng=0), Conv2d(4, 4, 3, rng=1)
+        inside = [first, GroupNorm(2, 4), SqueezeExcitation(4, 2, rng=2), second, LayerNorm(4), Scale(0.5)]
+        return Sequential(*inside, GlobalAvgPool2d(), Linear(4, 10, rng=3))
+
+    step = compare([4] * 4, make=make, shape=(6, 6, 3))
+    assert len(replays) == 3 and step.whynot is None
 
 
 class Waits(Module):

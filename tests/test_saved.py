@@ -52,7 +52,7 @@ def resume(examples, finished, tmp_path, monkeypatch, capsys):
         change(loaded.info["config"])
         example = examples[name]
         model = models.simple_cnn(rng=0)
-        optimizer = example.make_optimizer(OF_OPTIMIZER, model)
+        optimizer = example.make_optimizer(OF_OPTIMIZER, model.parameters())
         optimizer.load_state_dict(loaded.optimizer)
         model.load_state_dict(loaded.model)
         checkpoint.save(path, model, optimizer, loaded.position, loaded.info)
@@ -112,6 +112,16 @@ def test_data_that_is_still_there_is_found_again(resume, name, monkeypatch, tmp_
         ("no_progress", 1),
         ("val_split", -3),
         ("label_smoothing", 2.0),
+        ("ema", 1.0),
+        ("ema", [0.9]),
+        ("mixup", 0.0),
+        ("cutmix", "1"),
+        ("clip_norm", -1.0),
+        ("random_erasing", 2.0),
+        ("random_erasing", None),
+        ("randaugment", [2]),
+        ("randaugment", [0, 9]),
+        ("randaugment", [2, 9.5]),
     ],
 )
 @pytest.mark.parametrize("name", KINDS)

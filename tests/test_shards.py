@@ -327,7 +327,7 @@ def loader(count=45, augment=None, **options):
     return Loader(images, labels, 10, (0.5,) * 3, (0.25,) * 3, augment=augment, shuffle=True, seed=4, **options)
 
 
-@pytest.mark.parametrize("augment", [None, Augment(padding=2, flip=True, cutout=3)])
+@pytest.mark.parametrize("augment", [None, Augment(padding=2, flip=True, cutout=3, erasing=0.7)])
 @pytest.mark.parametrize("shards", [1, 3, 4])
 def test_shards_are_the_batch_in_pieces_whoever_makes_them(augment, shards):
     whole = list(loader(augment=augment).epoch(2))

@@ -8,8 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minires.gradcheck import gradcheck
-from minires.layers import SqueezeExcitation, squeeze_excitation
+from minires.layers import BatchNorm2d, Conv2d, SqueezeExcitation, squeeze_excitation
+from minires.models.fold import fold
 from minires.modes import no_grad
+from minires.sequential import Sequential
 
 small = st.integers(1, 4)
 
@@ -163,6 +165,14 @@ class TestModule:
         y, _ = module(x)
         with no_grad():
             np.testing.assert_array_equal(module.eval()(x)[0], y)
+
+    def test_folding_the_batch_norm_before_it_leaves_it_as_it_is(self):
+        model = Sequential(Conv2d(4, 6, 3, rng=0), BatchNorm2d(6), SqueezeExcitation(6, 2, rng=1))
+        x = np.random.default_rng(0).standard_normal((8, 5, 5, 4)).astype(np.float32)
+        model(x)  # moves the running statistics
+        folded = fold(model.eval())
+        assert not any(isinstance(module, BatchNorm2d) for module in folded.modules())
+        np.testing.assert_allclose(folded(x)[0], model(x)[0], rtol=1e-5, atol=1e-5)
 
     def test_sizes(self):
         with pytest.raises(ValueError, match="SqueezeExcitation: squeeze_channels must be at least 1, got 0"):

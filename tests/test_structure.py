@@ -12,7 +12,7 @@ FILES = {
     for path in (ROOT / "minires").rglob("*.py")
 }
 CORE = ("layers", "models", "backend", "optim", "module", "modes", "parameter", "sequential", "losses", "schedules")
-CORE += ("training", "trainer", "recorded_step")
+CORE += ("training", "trainer", "recorded_step", "calling", "recomputed", "recompute")
 
 
 def imported(tree):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from minires.inspection.summary import summary
-from minires.layers import Conv2d, Linear, MaxPool2d
+from minires.layers import Conv2d, Linear, MaxPool2d, SqueezeExcitation
 from minires.models import resnet20, simple_cnn
 from minires.sequential import Sequential
 
@@ -49,6 +49,14 @@ def test_resnet20_with_projections():
     table = rows(summary(resnet20(shortcut="B"), (32, 32, 3)))
     assert table["total"][2] == multiply_adds("B")
     assert table["layer2.0.downsample.0"] == ("16 x 16 x 32", 16 * 32, 16 * 16 * 16 * 32)
+
+
+def test_a_layer_made_of_layers_has_one_row():
+    """squeeze_excitation computes with the weights of its two convolutions, and calls neither."""
+    model = Sequential(Conv2d(3, 8, 3, rng=0), SqueezeExcitation(8, 2, rng=0))
+    table = rows(summary(model, (6, 6, 3)))
+    assert table["1"] == ("4 x 4 x 8", 2 * 8 + 2 + 8 * 2 + 8, 2 * 8 + 8 * 2)
+    assert table["total"][1:] == tuple(table["0"][k] + table["1"][k] for k in (1, 2))
 
 
 def test_rows_are_in_order_of_use():

@@ -6,6 +6,7 @@ import pytest
 from minires import layers, losses, textbook
 from minires.gradcheck import gradcheck
 from minires.models.blocks import BasicBlock
+from minires.models.preact import PreActBlock
 from minires.shards import TreeSum
 
 rng = np.random.default_rng(0)
@@ -20,10 +21,16 @@ CASES = {  # name: inputs, fast version of the same arguments, options
     "relu": ((random(3, 4),), layers.relu, {}),
     "sigmoid": ((random(3, 4),), layers.sigmoid, {}),
     "tanh": ((random(3, 4),), layers.tanh, {}),
+    "silu": ((random(3, 4),), layers.silu, {}),
     "linear": ((random(3, 4), random(5, 4), random(5)), layers.linear, {}),
     "global_avg_pool2d": ((random(2, 4, 6, 3),), layers.global_avg_pool2d, {}),
     "avg_pool2d": ((random(2, 4, 6, 3),), layers.avg_pool2d, {"K": 2}),
     "max_pool2d": ((random(2, 4, 6, 3),), layers.max_pool2d, {"K": 2}),
+    "adaptive_avg_pool2d": (
+        (random(2, 5, 6, 3),),
+        lambda x, OH, OW: layers.adaptive_avg_pool2d(x, (OH, OW)),
+        {"OH": 3, "OW": 4},
+    ),
     "add": ((random(2, 3), random(2, 3)), layers.add, {}),
     "concat": ((random(2, 3), random(2, 4)), layers.concat, {}),
     "pad_shortcut": ((random(2, 5, 4, 3),), layers.pad_shortcut, {"out_channels": 6, "stride": 2}),
@@ -31,6 +38,11 @@ CASES = {  # name: inputs, fast version of the same arguments, options
         (random(2, 5, 6, 3), random(4, 3, 3, 3), random(4)),
         layers.conv2d,
         {"stride": 2, "padding": 1},
+    ),
+    "grouped_conv2d": (
+        (random(2, 5, 6, 6), random(4, 3, 3, 3)),
+        lambda x, weight, groups, padding: layers.conv2d(x, weight, padding=padding, groups=groups),
+        {"groups": 2, "padding": 1},
     ),
     "batch_norm": (
         (random(2, 3, 4, 5), random(5), random(5)),
@@ -135,6 +147,38 @@ def test_basic_block_is_that_of_the_resnets():
     for name, gradient in zip(names, gradients, strict=True):
         np.testing.assert_allclose(gradient, state[name].grad, atol=1e-10, err_msg=name)
     gradcheck(textbook.basic_block, *inputs, max_elements=30)
+
+
+def test_preact_block_is_that_of_the_networks():
+    block = PreActBlock(4, 4, 1, np.random.default_rng(0)).to(np.float64)
+    state = dict(block.named_parameters())
+    names = ["bn1.weight", "bn1.bias", "conv1.weight", "bn2.weight", "bn2.bias", "conv2.weight"]
+    for name in names[:2] + names[3:5]:
+        state[name].data[...] = random(4)
+    x = random(3, 5, 6, 4)
+    inputs = [x, *(state[name].data for name in names)]
+    y, backward = textbook.preact_block(*inputs)
+    expected, block_backward = block.train()(x)
+    np.testing.assert_allclose(y, expected, atol=1e-12)
+    dy = random(*y.shape)
+    dx, *gradients = backward(dy)
+    np.testing.assert_allclose(dx, block_backward(dy), atol=1e-10)
+    for name, gradient in zip(names, gradients, strict=True):
+        np.testing.assert_allclose(gradient, state[name].grad, atol=1e-10, err_msg=name)
+    gradcheck(textbook.preact_block, *inputs, max_elements=30)
+
+
+def test_dense_block_is_its_equation():
+    """Each layer written out, with everything made before it side by side."""
+    x, *weights = random(2, 4, 5, 3), random(2, 3, 3, 3), random(2, 5, 3, 3), random(2, 7, 3, 3)
+    made = [x]
+    for weight in weights:
+        seen = np.maximum(np.concatenate(made, axis=3), 0)
+        made.append(layers.conv2d(seen, weight, padding=1)[0])
+    y, backward = textbook.dense_block(x, *weights)
+    np.testing.assert_allclose(y, np.concatenate(made, axis=3), atol=1e-12)
+    assert [gradient.shape for gradient in backward(y)] == [array.shape for array in (x, *weights)]
+    gradcheck(textbook.dense_block, x, *weights, max_elements=60)
 
 
 @pytest.mark.parametrize("shards", [(7,), (2, 5), (1, 3, 1, 2), (1,) * 7])

@@ -29,7 +29,7 @@ DAMAGED = (
     ValueError, KeyError, TypeError, IndexError, AttributeError, ArithmeticError, csv.Error, OSError,
 )  # fmt: skip
 NOT_COMPARED = {"out", "dataset", "data_dir", "data_url", "threads", "save_every", "no_progress", "cuda_graph"}
-NOT_COMPARED |= {"device", "model", "epochs", "recompute"}
+NOT_COMPARED |= {"device", "model", "epochs", "recompute", "tensorboard"}
 COLUMNS = ("run", "model", "epochs", "val loss", "val acc", "test acc", "time")
 WIDTHS = (0, 12, 7, 8, 7, 8, 8)  # of all but the first, which takes what is left
 MOST_DRAWN = 10

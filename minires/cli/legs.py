@@ -16,7 +16,7 @@ from minires.cli.output import note
 from minires.cli.saved import SINCE_THEN, Script, checked_config, readable_data_dir
 
 FREE_ON_RESUME = {"resume", "device", "data_dir", "data_url", "threads", "save_every", "no_progress"}
-FREE_ON_RESUME |= {"cuda_graph", "recompute", "patience", "timeout"}
+FREE_ON_RESUME |= {"cuda_graph", "recompute", "tensorboard", "patience", "timeout"}
 LONGER = ("epochs", "iterations", "schedule", "lr")
 HOLD_ON = ("constant", "step")  # schedules that say by themselves what comes after their end
 KINDS = ("constant", "step", "cosine", "one-cycle")

@@ -114,6 +114,9 @@ class Watcher:
         self.last_line = time.monotonic()
         self.derive(trainer)
 
+    def tested(self, trainer: Trainer, result: Mapping[str, Any]) -> None:
+        """After the test of the best model, of which result.json is told."""
+
     def derive(self, trainer: Trainer) -> None:
         """Write log.csv and curves.png as the trainer's history has them."""
         if trainer.position.history:

@@ -71,7 +71,7 @@ class Recorder:
                     before = b"" if file.read(1) == b"\n" else b"\n"
                 file.write(before + f"{text}\n".encode(errors="backslashreplace"))
 
-        self._beside_the_result("train.log", append)
+        self.beside_the_result("train.log", append)
 
     def said(self) -> set[str]:
         """The lines of train.log; none where it cannot be read."""
@@ -88,7 +88,7 @@ class Recorder:
 
     def result(self, result: Mapping[str, Any]) -> bool:
         """result.json: what came out; whether it could be written."""
-        self._beside_the_result("result.json", lambda: write_atomically(self.folder / "result.json", _json(result)))
+        self.beside_the_result("result.json", lambda: write_atomically(self.folder / "result.json", _json(result)))
         return "result.json" not in self.troubles
 
     def keep_result(self, epochs: int) -> None:
@@ -103,7 +103,7 @@ class Recorder:
     def log(self, history: Sequence[HistoryRow]) -> None:
         """log.csv: a line for each finished epoch, complete and on the disk after each."""
         path = self.folder / "log.csv"
-        self._beside_the_result("log.csv", lambda: write_csv(path, HistoryRow.__annotations__, history))
+        self.beside_the_result("log.csv", lambda: write_csv(path, HistoryRow.__annotations__, history))
 
     def curves(self, history: Sequence[HistoryRow], title: str) -> None:
         """curves.png: loss and accuracy by epoch, training and validation."""
@@ -112,10 +112,10 @@ class Recorder:
 
     def picture(self, name: str, draw: Callable[[], Figure]) -> None:
         """Write the figure that draw() returns."""
-        self._beside_the_result(name, lambda: write_png(draw(), self.folder / name))
+        self.beside_the_result(name, lambda: write_png(draw(), self.folder / name))
 
-    def _beside_the_result(self, name, write):
-        """write(); whatever goes wrong is noted, the first time for each name."""
+    def beside_the_result(self, name: str, write: Callable[[], Any]) -> None:
+        """write(), which writes what `name` says; whatever goes wrong is noted, the first time for each name."""
         if not self.writes:
             return
         try:

@@ -26,7 +26,7 @@ from minires.cli.legs import plan
 from minires.cli.output import note, output_is_kept_elsewhere, share_notes, steady_output
 from minires.cli.progress import Watcher, command_to_go_on, how_to_go_on, stopping_on_signals
 from minires.cli.recording import Recorder, environment
-from minires.cli.settings import check_settings, class_weights
+from minires.cli.settings import check_settings, check_tensorboard, class_weights
 from minires.cli.testing import lost, test
 from minires.cli.together import agree_on_the_program
 from minires.files import cure
@@ -169,6 +169,8 @@ def train(
     train_loader, val_loader = loaders[:2]
     if settings["patience"] is not None and val_loader is None:
         raise ValueError("--patience waits for a better validation result: leave it out, or give --val-split 1 or more")
+    if settings["tensorboard"]:
+        ranks.on_first(check_tensorboard)
     length, weights = plan(settings, len(train_loader)), class_weights(settings, train_loader, len(dataset.classes))
     if "out" not in settings:
         settings["out"] = ranks.on_first(lambda: str(new_folder(name or settings["model"])))
@@ -192,7 +194,7 @@ def train(
             folder=folder,
             info={"config": config},
             save_every=settings["save_every"],
-            watcher=Watcher(recorder, config),
+            watcher=watcher_of(recorder, config),
             before_epoch=before_epoch,
             best=settings["best"],
             patience=settings["patience"],
@@ -210,6 +212,15 @@ def train(
         else:
             recorder.config(config)
         return run_to_the_end(trainer, loaders[2], recorder, config)
+
+
+def watcher_of(recorder: Recorder, config: Mapping[str, Any]) -> Watcher:
+    """Who shows and records the run: with --tensorboard also for TensorBoard."""
+    if not config["settings"]["tensorboard"]:
+        return Watcher(recorder, config)
+    from minires.cli.tensorboard import TensorBoardWatcher
+
+    return TensorBoardWatcher(recorder, config)
 
 
 def configuration(

@@ -29,11 +29,16 @@ SINCE_THEN = {
     "patience": None,
     "cuda_graph": True,
     "recompute": None,
+    "tensorboard": False,
     "precision": "float32",
     "shards": 1,
     "timeout": 1800.0,
     "ema": None,
     "clip_norm": None,
+    "mixup": None,
+    "cutmix": None,
+    "random_erasing": 0.0,
+    "randaugment": None,
 }
 _CONFIG: dict[str, Any] = {
     "settings": dict,

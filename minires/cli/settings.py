@@ -10,6 +10,7 @@ import numpy as np
 
 from minires import backend, data
 from minires.cli.segments import segments
+from minires.data.randaugment import LARGEST
 from minires.data.stream import Pictures
 from minires.ema import check_decay
 from minires.precision import PRECISIONS, activations
@@ -35,6 +36,11 @@ LAST = {
     "patience": None,
     "ema": None,
     "clip_norm": None,
+    "mixup": None,
+    "cutmix": None,
+    "random_erasing": 0.0,
+    "randaugment": None,
+    "tensorboard": False,
 }
 FROM_ONE: tuple[str, ...] = ("batch_size", "epochs", "iterations", "save_every", "threads", "limit_train")
 FROM_ONE += ("limit_test", "patience", "shards")
@@ -118,6 +124,27 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
         "action": BooleanOptionalAction,
         "help": "give a GPU all launches of a step at once; the numbers are the same; default: yes",
     },
+    "--mixup": {
+        "type": float,
+        "metavar": "ALPHA",
+        "help": "mix images with others of their batch, and their labels alike; 0.2 is usual; default: none",
+    },
+    "--cutmix": {
+        "type": float,
+        "metavar": "ALPHA",
+        "help": "put a piece of another image of the batch into each; 1 is usual; default: none",
+    },
+    "--randaugment": {
+        "type": int,
+        "nargs": 2,
+        "metavar": ("N", "M"),
+        "help": "N changes to each training image, in the strength M from 0 to 30; 2 9 is usual; default: none",
+    },
+    "--random-erasing": {
+        "type": float,
+        "metavar": "P",
+        "help": "probability that a rectangle of a training image is blanked out; default: 0",
+    },
     "--clip-norm": {
         "type": float,
         "metavar": "X",
@@ -133,6 +160,10 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
         "metavar": "SEGMENTS",
         "help": "keep the inputs of so many segments and compute the rest again in the backward pass: less memory, "
         "more time, the same numbers; sqrt: as many as take little, blocks: one for each; default: nothing twice",
+    },
+    "--tensorboard": {
+        "action": BooleanOptionalAction,
+        "help": "write events for TensorBoard into the run's folder; needs tensorboardX; default: no",
     },
     "--no-progress": {"action": "store_true", "help": "no bar, only a line for each epoch"},
 }
@@ -165,12 +196,30 @@ def check_settings(settings: Mapping[str, Any]) -> None:
         raise ValueError(f"--seed must be at least 0, got {settings['seed']}")
     if not 0 <= settings["label_smoothing"] <= 1:
         raise ValueError(f"--label-smoothing must be a number from 0 to 1, got {settings['label_smoothing']}")
+    if settings["randaugment"] is not None and not (
+        1 <= settings["randaugment"][0] <= 14 and 0 <= settings["randaugment"][1] <= LARGEST
+    ):
+        N, M = settings["randaugment"]
+        raise ValueError(f"--randaugment {N} {M}: give it 1 to 14 changes and a strength from 0 to {LARGEST}, as 2 9")
+    if not 0 <= settings["random_erasing"] <= 1:
+        raise ValueError(f"--random-erasing must be a probability from 0 to 1, got {settings['random_erasing']}")
+    for name in ("mixup", "cutmix"):
+        if settings[name] is not None and not 0 < settings[name] < math.inf:
+            raise ValueError(f"--{name} must be a number above 0, got {settings[name]}: leave it out to mix nothing")
     if settings["clip_norm"] is not None and not 0 < settings["clip_norm"] < math.inf:
         raise ValueError(f"--clip-norm must be a number above 0, got {settings['clip_norm']}: 1 is usual")
     if settings["ema"] is not None:
         check_decay("--ema", settings["ema"])
     if settings["val_split"] is not None and settings["val_split"] < 0:
         raise ValueError(f"--val-split must be at least 0, got {settings['val_split']}")
+
+
+def check_tensorboard() -> None:
+    """Raise ValueError, with the command that installs it, where what --tensorboard needs is missing."""
+    try:
+        import tensorboardX  # noqa: F401
+    except ImportError as error:
+        raise ValueError(f"--tensorboard needs tensorboardX ({error}): pip install tensorboardX") from error
 
 
 def make_loaders(
@@ -193,16 +242,33 @@ def make_loaders(
     share = (lambda parts: parts()) if streamed else ranks.once_per_host
     train, val, test, found = share(lambda: _parts(dataset, settings, mean is None))
     mean, std = found or (mean, std)
-    usual, cutout = settings["augment"], settings.get("cutout", 0)
-    augment = data.Augment(padding if usual else 0, usual, cutout) if usual or cutout else None
+    usual, cutout, erasing = settings["augment"], settings.get("cutout", 0), settings.get("random_erasing") or 0.0
+    some = usual or cutout or erasing
+    augment = data.Augment(padding if usual else 0, usual, cutout, erasing) if some else None
     plain: dict[str, Any] = {"mean": mean, "std": std, "device": device}
     drawn: dict[str, Any] = {"augment": augment, "shuffle": True, "seed": settings["seed"]}
+    drawn |= {"distort": _distort(settings, mean)}
+    drawn |= {"mix": _mix(settings, len(dataset.classes))}
     drawn |= {"balanced": settings.get("balance") == "sampling", "least_last": 2 * (settings.get("shards") or 1)}
     return (
         data.Loader(train[0], train[1], settings["batch_size"], **drawn, **plain),
         data.Loader(val[0], val[1], test_size, **plain) if len(val[1]) else None,
         data.Loader(test[0], test[1], test_size, **plain),
     )
+
+
+def _distort(settings, mean):
+    """The RandAugment that the settings ask for, which fills up with the mean colour, or None."""
+    if settings.get("randaugment") is None:
+        return None
+    num_ops, magnitude = settings["randaugment"]
+    return data.RandAugment(num_ops, magnitude, fill=tuple(round(255 * channel) for channel in mean))
+
+
+def _mix(settings, classes):
+    """The Mix that the settings ask for, or None."""
+    alphas = {name: settings.get(name) or 0.0 for name in ("mixup", "cutmix")}
+    return data.Mix(classes, **alphas) if any(alphas.values()) else None
 
 
 def _parts(dataset, settings, measure):

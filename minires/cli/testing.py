@@ -51,6 +51,7 @@ def test(
     for line in evaluation_table(evaluation, classes, label, "result.json has all of them"):
         tell(line)
     written = recorder.result(result)
+    trainer.watcher.tested(trainer, result)
     if not written:
         tell(f"the result, to keep: {json.dumps(result)}")
     recorder.picture("confusion.png", lambda: draw_confusion_matrix(answers.counts(), classes))
@@ -160,9 +161,9 @@ class Answers:
             f"{cut(classes[said], 18)} {sureness:.0%}\nis {cut(classes[label], 18)}"
             for sureness, label, said, _ in self.mistakes
         ]
-        return draw_images(np.stack([self._picture(pixels) for *_, pixels in self.mistakes]), titles)
+        return draw_images(np.stack([self.picture(pixels) for *_, pixels in self.mistakes]), titles)
 
-    def _picture(self, x):
+    def picture(self, x: np.ndarray) -> np.ndarray:
         """uint8 pixels in RGB from normalised ones."""
         pixels = np.clip((x * self.std + self.mean) * 255, 0, 255).round().astype(np.uint8)
         return pixels[:, :, ::-1] if self.order == "BGR" else pixels

@@ -7,6 +7,7 @@ The loader normalises first and augments afterwards, as He et al. and DeVries & 
 then 0, the mean colour of the training set, and carries no signal. On bytes the same functions give black.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -14,6 +15,8 @@ import numpy as np
 
 from minires.backend import array_module, device_of, move_pixels, normalize_rows, to_device
 from minires.types import Array
+
+TRIES = 10  # to draw a rectangle that fits into the image
 
 
 def normalize(images: Array, mean: Sequence[float] | np.ndarray, std: Sequence[float] | np.ndarray) -> Array:
@@ -82,13 +85,32 @@ def cutout(images: Array, centers: Array, size: int) -> Array:
     Source: T. DeVries, G. Taylor, Improved Regularization of Convolutional Neural Networks with Cutout, 2017:
     applied to normalised images, so that the square has the mean colour and the statistics barely move.
     """
-    xp = array_module(images, centers)
-    n, height, width, channels = images.shape
-    _expect_one_for_each_image("cutout: centers", centers, (n, 2))
+    _expect_one_for_each_image("cutout: centers", centers, (len(images), 2))
     first = centers - size // 2  # (N, 2), the square's corner
-    rows = xp.arange(height) - first[:, :1]  # (N, H), 0..size-1 inside the square
-    columns = xp.repeat(xp.arange(width) - first[:, 1:], channels, axis=1)  # (N, W*C)
-    inside = ((rows >= 0) & (rows < size))[:, :, None] & ((columns >= 0) & (columns < size))[:, None, :]  # (N, H, W*C)
+    return _zeroed(images, first, first + size)
+
+
+def erase(images: Array, boxes: Array) -> Array:
+    """Zero a rectangle in every image: the rows top to bottom - 1 and the columns left to right - 1.
+
+    images: (N, H, W, C), any dtype.   boxes: integers (N, 4), top, bottom, left and right of each image; where bottom
+    is top nothing is zeroed.   Returns a new array of the shape and dtype of images.
+
+    Source: Zhong et al. 2020, Random erasing data augmentation, with 0, the mean colour of normalised images, in the
+    place of random colours, as torchvision has it.
+    """
+    _expect_one_for_each_image("erase: boxes", boxes, (len(images), 4))
+    return _zeroed(images, boxes[:, ::2], boxes[:, 1::2])
+
+
+def _zeroed(images, first, last):
+    """Zero the rows and columns first[n] to last[n] - 1 of image n; both (N, 2)."""
+    xp = array_module(images, first, last)
+    n, height, width, channels = images.shape
+    rows, columns = xp.arange(height), xp.repeat(xp.arange(width), channels)  # (H,), (W*C,)
+    down = (rows >= first[:, :1]) & (rows < last[:, :1])  # (N, H)
+    across = (columns >= first[:, 1:]) & (columns < last[:, 1:])  # (N, W*C)
+    inside = down[:, :, None] & across[:, None, :]  # (N, H, W*C)
     y = images.reshape(n, height, width * channels).copy()
     y[inside] = 0
     return y.reshape(images.shape)
@@ -106,13 +128,17 @@ class Augment:
     padding   pixels of padding before the crop; 0: no shift
     flip      mirror each image with probability 1/2
     cutout    side of the square that is zeroed; 0: none
+    erasing   probability with which an image has a rectangle zeroed, as `draw_boxes` draws it; 0: none
     """
 
     padding: int = 4
     flip: bool = True
     cutout: int = 0
+    erasing: float = 0.0
 
     def __post_init__(self):
+        if not 0 <= self.erasing <= 1:
+            raise ValueError(f"Augment: erasing is {self.erasing}, expected a probability from 0 (off) to 1")
         for name in ("padding", "cutout"):
             if getattr(self, name) < 0:
                 raise ValueError(f"Augment: {name} is {getattr(self, name)}, expected 0 (off) or more pixels")
@@ -123,7 +149,7 @@ class Augment:
         return self.apply(images, {name: to_device(array, device_of(images)) for name, array in drawn.items()})
 
     def draw(self, n: int, size: tuple[int, int], rng: np.random.Generator) -> dict[str, np.ndarray]:
-        """What shall happen to n images of this size (H, W), on the host: offsets, mask and centers, each as long."""
+        """What shall happen to n images of this size (H, W), on the host: offsets, mask, centers, boxes, each of n."""
         drawn = {}
         if self.padding:
             drawn["offsets"] = rng.integers(0, 2 * self.padding + 1, (n, 2))
@@ -131,6 +157,8 @@ class Augment:
             drawn["mask"] = np.less(rng.random(n), 0.5)
         if self.cutout:
             drawn["centers"] = rng.integers(0, size, (n, 2))
+        if self.erasing:
+            drawn["boxes"] = draw_boxes(n, self.erasing, size, rng)
         return drawn
 
     def apply(self, images: Array, drawn: Mapping[str, Array]) -> Array:
@@ -141,4 +169,26 @@ class Augment:
             images = _moved(images, drawn.get("offsets"), drawn.get("mask"), self.padding)
         if "centers" in drawn:
             images = cutout(images, drawn["centers"], self.cutout)
+        if "boxes" in drawn:
+            images = erase(images, drawn["boxes"])
         return images
+
+
+def draw_boxes(n: int, probability: float, size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
+    """Boxes for `erase`, int64 (n, 4), of images of this size (H, W); four zeros for those that are to stay.
+
+    area = H * W * a number from 0.02 to 0.33      aspect = exp(a number from log 0.3 to log 3.3)
+    height = round(sqrt(area * aspect))            width = round(sqrt(area / aspect))
+
+    drawn up to ten times, until both are smaller than the image's; the place is drawn evenly. The numbers are
+    torchvision's, those of the paper but for 0.33, which is 0.4 there.
+    """
+    chosen = rng.random(n) < probability
+    area = size[0] * size[1] * rng.uniform(0.02, 0.33, (n, TRIES))
+    aspect = np.exp(rng.uniform(math.log(0.3), math.log(3.3), (n, TRIES)))
+    sides = np.rint(np.sqrt([area * aspect, area / aspect])).astype(np.int64)  # (2, n, TRIES)
+    fits = (sides[0] < size[0]) & (sides[1] < size[1])
+    sides = sides[:, np.arange(n), fits.argmax(axis=1)].T  # (n, 2), of the first try that fits
+    sides *= (chosen & fits.any(axis=1))[:, None]
+    first = (rng.random((n, 2)) * (np.array(size) - sides + 1)).astype(np.int64)
+    return np.stack([first[:, 0], first[:, 0] + sides[:, 0], first[:, 1], first[:, 1] + sides[:, 1]], axis=1)

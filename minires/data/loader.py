@@ -2,31 +2,22 @@
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
 
 from minires.backend import array_module, resolve_device, to_device, to_numpy
 from minires.data.augment import Augment, normalizer
+from minires.data.balanced import draw_evenly
+from minires.data.mix import Mix
+from minires.data.pieces import Piece, parts_of
+from minires.data.randaugment import RandAugment
 from minires.data.stream import Pictures
 from minires.shards import Batch, cut
 from minires.types import Array
 
 # The purpose of a random stream, the second number of its seed. None is 0: [s] and [s, 0] seed the same stream.
-_SHUFFLE, _AUGMENT = 1, 2
-
-
-class _Piece(NamedTuple):
-    """A batch, or a shard of it: where it lies in the order of the epoch, and where in the batch."""
-
-    batch: int
-    span: slice
-    inside: slice
-    shard: int | None = None
-
-    @property
-    def place(self):
-        return (self.batch,) if self.shard is None else (self.batch, self.shard)
+_SHUFFLE, _AUGMENT, _MIX, _DISTORT = 1, 2, 3, 4
 
 
 class Loader:
@@ -41,14 +32,17 @@ class Loader:
     shuffle        a new order in every epoch
     seed           of the order and of the augmentation
     device         "cpu", "gpu", "gpu:1" or "auto"
+    distort        None, or a RandAugment, which gets the bytes; images then stay on the host until they are asked for
+    mix            None, or a Mix, after which labels are soft
     drop_last      leave a smaller last batch out
     least_last     a last batch of fewer images joins the one before it: 2 for batch norm behind which an image is a
                    single pixel, since it learns nothing from one value a channel
     balanced       with shuffle: an epoch has N images still, but as many of each class, to one: those of a rare class
                    several times, of a common one only some, others in every epoch
 
-    A loader has no state. The order of epoch e comes from a stream seeded with (seed, e), the augmentation of its
-    batch b from one seeded with (seed, e, b): any batch can be made without making those before it.
+    A loader has no state. The order of epoch e comes from a stream seeded with (seed, e); how its batch b is distorted,
+    augmented and mixed, from streams seeded with (seed, e, b): any batch can be made without making those
+    before it.
 
     Raises ValueError for an empty set, as many labels as there are not images, or a batch size that gives no batch.
     """
@@ -67,6 +61,8 @@ class Loader:
         drop_last: bool = False,
         balanced: bool = False,
         least_last: int = 1,
+        mix: Mix | None = None,
+        distort: RandAugment | None = None,
     ) -> None:
         if len(images) != len(labels):
             raise ValueError(f"Loader: {len(images)} images and {len(labels)} labels: there must be one for each image")
@@ -83,12 +79,17 @@ class Loader:
             raise ValueError(f"Loader: seed is {seed}, expected 0 or more")
         if balanced and not shuffle:
             raise ValueError("Loader: balanced draws the images of an epoch: give shuffle=True as well")
+        if mix is not None and labels.max() >= mix.num_classes:
+            raise ValueError(
+                f"Loader: labels up to {labels.max()}, and mix has {mix.num_classes} classes: give it more"
+            )
         self.device = resolve_device(device)
-        self.images = images if isinstance(images, Pictures) else to_device(images, self.device)
+        self.distort = distort
+        self.images = images if isinstance(images, Pictures) or distort else to_device(images, self.device)
         self.labels = to_device(labels.astype(np.int64), self.device)
         self.balanced, self.least_last = balanced, least_last
         self.batch_size, self.drop_last = batch_size, drop_last
-        self.mean, self.std, self.augment = tuple(mean), tuple(std), augment
+        self.mean, self.std, self.augment, self.mix = tuple(mean), tuple(std), augment, mix
         self._normalize = normalizer(self.mean, self.std, images.shape[2:], self.device)
         self.shuffle, self.seed = shuffle, seed
 
@@ -102,13 +103,16 @@ class Loader:
     def epoch(self, number: int, start: int = 0, step: int = 1) -> Iterator[tuple[Array, Array]]:
         """Yield `(x, labels)` for the batches start, start + step, ... of epoch `number`.
 
-        x: float32 (B, H, W, C), normalised and augmented.   labels: int64 (B,).   Both on the loader's device, and the
-        caller's own: what is written into them changes no later batch.
+        x: float32 (B, H, W, C), normalised and augmented.   labels: int64 (B,), or float32 (B, classes) with a Mix.
+        Both on the loader's device, and the caller's own: what is written into them changes no later batch.
         Raises ValueError for a start beyond the epoch's end; at its end there is simply nothing to yield.
         """
         self._check_start(start)
         spans = self._spans()
-        whole = [_Piece(b, spans[b], slice(0, spans[b].stop - spans[b].start)) for b in range(start, len(self), step)]
+        whole = []
+        for b in range(start, len(self), step):
+            size = spans[b].stop - spans[b].start
+            whole.append(Piece.whole(b, spans[b].start, size, self._mixing(number, b, size)))
         return self._made(number, whole, self._order(number))
 
     def sharded(
@@ -118,7 +122,8 @@ class Loader:
 
         mine(count): which of a batch's `count` shards are made here; of those of others nothing but the labels is. A
         Batch's shards are taken before the next Batch. An `Augment` does to an image what it does to it in an uncut
-        batch; another function gets a generator seeded with (seed, epoch, batch, shard). Raises ValueError as `epoch`.
+        batch; another function gets a generator seeded with (seed, epoch, batch, shard). With a Mix an image has the
+        partner of the uncut batch, which is made here once more. Raises ValueError as `epoch`.
         """
         self._check_start(start)
         return self._cut(number, start, shards, mine)
@@ -126,8 +131,9 @@ class Loader:
     def _cut(self, number, start, shards, mine):
         order, spans = self._order(number), self._spans()
         cuts = [cut(span.stop - span.start, shards) for span in spans]
+        mixings = {b: self._mixing(number, b, cuts[b][-1].stop) for b in range(start, len(self))}
         pieces = [
-            _Piece(b, slice(spans[b].start + inside.start, spans[b].start + inside.stop), inside, shard)
+            Piece.of_shard(b, spans[b].start, inside, shard, mixings[b])
             for b in range(start, len(self))
             for shard, inside in enumerate(cuts[b])
             if shard in mine(len(cuts[b]))
@@ -136,7 +142,16 @@ class Loader:
         labels = to_numpy(self.labels)
         labels = labels if order is None else labels[order]
         for b in range(start, len(self)):
-            yield Batch(labels[spans[b]], cuts[b], mine(len(cuts[b])), lambda shard: next(made))
+            own, mixing = labels[spans[b]], mixings[b]
+            if self.mix is not None and mixing is not None:
+                own = self.mix.labels(own, own[mixing.partners], mixing)
+            yield Batch(own, cuts[b], mine(len(cuts[b])), lambda shard: next(made))
+
+    def _mixing(self, number, b, size):
+        """What batch b of epoch `number`, of this size, is mixed by."""
+        if self.mix is None:
+            return None
+        return self.mix.draw(size, self.images.shape[1:3], np.random.default_rng([self.seed, _MIX, number, b]))
 
     def _check_start(self, start):
         if not 0 <= start <= len(self):
@@ -152,15 +167,52 @@ class Loader:
     def _made(self, number, pieces, order):
         """Yield (x, labels) for each of the pieces of epoch `number`, whose images come in this order."""
         chosen = [piece.span if order is None else order[piece.span] for piece in pieces]
-        places = None if order is None else to_device(order, self.device)
-        images = self.images.batches(chosen) if isinstance(self.images, Pictures) else None
-        augment = self._augmentation(number, pieces)
-        for index, piece in enumerate(pieces):
+        parts, places = parts_of(pieces), None
+        if chosen and not isinstance(chosen[0], slice):
+            places = to_device(np.concatenate(chosen), self.device)
+        images = self._on_the_host(number, pieces, chosen)
+        augment, mix = self._augmentation(number, pieces), self._mix_of(pieces)
+        for index in range(len(pieces)):
             array_module(self.labels)  # of several GPUs it is theirs that computes
-            batch = piece.span if places is None else places[piece.span]
+            batch = chosen[index] if places is None else places[parts[index]]
             pixels = self.images[batch] if images is None else to_device(next(images), self.device)
-            x, labels = augment(index, self._normalize(pixels)), self.labels[batch]
+            x, labels = mix(index, augment(index, self._normalize(pixels)), self.labels[batch])
             yield x, labels.copy() if places is None else labels  # what is written into them changes no later batch
+
+    def _on_the_host(self, number, pieces, chosen):
+        """The pieces' pixels where they come from the host, distorted if they are to be; None where they do not."""
+        if isinstance(self.images, Pictures):
+            images = self.images.batches(chosen)
+        elif self.distort is None:
+            return None
+        else:
+            images = (self.images[its] for its in chosen)
+        return images if self.distort is None else self._distorted(self.distort, number, pieces, images)
+
+    def _distorted(self, distort, number, pieces, images):
+        """The images of each piece distorted: an image as in an uncut batch, whoever makes it."""
+        spans = self._spans()
+        for piece, its in zip(pieces, images, strict=True):
+            rng = np.random.default_rng([self.seed, _DISTORT, number, piece.batch])
+            drawn = distort.draw(spans[piece.batch].stop - spans[piece.batch].start, rng)
+            yield distort.apply(its, {name: array[piece.rows] for name, array in drawn.items()})
+
+    def _mix_of(self, pieces):
+        """function(index, x, labels) -> piece `index` mixed, which holds its partners or has them behind its own."""
+        mix = self.mix
+        if mix is None or not pieces:
+            return lambda index, x, labels: (x, labels)
+        others: Sequence[Any] = [slice(piece.own, 2 * piece.own) for piece in pieces]
+        if pieces[0].shard is None:
+            partners = to_device(np.concatenate([piece.mixing.partners for piece in pieces]), self.device)
+            others = [partners[part] for part in parts_of(pieces)]
+
+        def apply(index, x, labels):
+            piece, its = pieces[index], others[index]
+            images = mix.images(x[: piece.own], x[its], piece.mixing)
+            return images, mix.labels(labels[: piece.own], labels[its], piece.mixing)
+
+        return apply
 
     def _augmentation(self, number, pieces):
         """function(index, x) -> piece `index` augmented. What can be drawn beforehand goes to the device in one go."""
@@ -174,13 +226,12 @@ class Loader:
         for b, of_batch in itertools.groupby(pieces, lambda piece: piece.batch):
             rng = np.random.default_rng([self.seed, _AUGMENT, number, b])
             all_of_it = augment.draw(spans[b].stop - spans[b].start, size, rng)
-            drawn += [{name: array[piece.inside] for name, array in all_of_it.items()} for piece in of_batch]
-        ends = np.cumsum([0] + [piece.span.stop - piece.span.start for piece in pieces]).tolist()
+            drawn += [{name: array[piece.rows] for name, array in all_of_it.items()} for piece in of_batch]
+        parts = parts_of(pieces)
         whole = {name: to_device(np.concatenate([each[name] for each in drawn]), self.device) for name in drawn[0]}
 
         def apply(index, x):
-            part = slice(ends[index], ends[index + 1])
-            return augment.apply(x, {name: array[part] for name, array in whole.items()})
+            return augment.apply(x, {name: array[parts[index]] for name, array in whole.items()})
 
         return apply
 
@@ -190,19 +241,3 @@ class Loader:
             return None
         rng = np.random.default_rng([self.seed, _SHUFFLE, number])
         return draw_evenly(to_numpy(self.labels), rng) if self.balanced else rng.permutation(len(self.images))
-
-
-def draw_evenly(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """N numbers of images in random order, as many of each class that occurs in labels (N,), to one.
-
-    A class with too few images gives all of them again and again, each time in another order; one with too many gives
-    some of them, drawn without replacement.
-    """
-    classes = rng.permutation(np.unique(labels))  # the first ones get what does not divide evenly
-    drawn = []
-    for place, label in enumerate(classes):
-        count = len(labels) // len(classes) + (place < len(labels) % len(classes))
-        images = np.flatnonzero(labels == label)
-        rounds = [rng.permutation(images) for _ in range(-(-count // len(images)))]
-        drawn += [order[: count - done] for order, done in zip(rounds, range(0, count, len(images)), strict=True)]
-    return rng.permutation(np.concatenate(drawn))

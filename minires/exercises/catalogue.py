@@ -8,6 +8,7 @@ ANY_CASES = (Case("N=3 C=4"), Case("N=5 C=2"))
 NORM = {"x": "N H W C", "weight": "C", "bias": "C"}
 NORM_CASES = (Case("N=3 H=4 W=6 C=5"), Case("N=2 H=5 W=3 C=4"))
 BLOCK = {"x": "N H W C"} | dict(weight1="C C 3 3", gamma1="C", beta1="C", weight2="C C 3 3", gamma2="C", beta2="C")
+PREACT_BLOCK = {name: BLOCK[name] for name in ("x", "gamma1", "beta1", "weight1", "gamma2", "beta2", "weight2")}
 
 EXERCISES = {
     exercise.name: exercise
@@ -15,6 +16,7 @@ EXERCISES = {
         Exercise("relu", "max(x, 0)", "layers/activations.md", ANY, ANY_CASES),
         Exercise("sigmoid", "squeezed between 0 and 1", "layers/activations.md", ANY, ANY_CASES),
         Exercise("tanh", "squeezed between -1 and 1", "layers/activations.md", ANY, ANY_CASES),
+        Exercise("silu", "x, through a gate of its own", "layers/gated_activations.md", ANY, ANY_CASES),
         Exercise("add", "the sum of two branches", "layers/residual.md", {"x1": "N C", "x2": "N C"}, ANY_CASES),
         Exercise(
             "linear",
@@ -85,6 +87,13 @@ EXERCISES = {
             ),
         ),
         Exercise(
+            "adaptive_avg_pool2d",
+            "means for an image of a given size",
+            "layers/adaptive_pooling.md",
+            IMAGES,
+            (Case("N=2 H=5 W=7 C=6 OH=3 OW=4"), Case("N=3 H=4 W=9 C=5 OH=2 OW=7")),
+        ),
+        Exercise(
             "im2col",
             "every window of an image as a row",
             "layers/conv.md",
@@ -106,6 +115,17 @@ EXERCISES = {
                 Case("N=1 H=9 W=5 C=3 O=4 K=2 OH=10 OW=6", stride=1, padding=1),
             ),
             square=Case("N=2 H=8 W=12 C=4 O=4 K=3 OH=6 OW=10", stride=1, padding=0),
+        ),
+        Exercise(
+            "grouped_conv2d",
+            "convolution, group by group",
+            "layers/grouped_conv.md",
+            {"x": "N H W channels", "weight": "outputs C K K"},
+            (
+                Case("N=2 H=7 W=6 C=3 K=3 OH=5 OW=4 channels=12 outputs=20 G=4 O=5", groups=4, padding=0),
+                Case("N=3 H=5 W=7 C=4 K=2 OH=6 OW=8 channels=12 outputs=15 G=3 O=5", groups=3, padding=1),
+            ),
+            square=Case("N=2 H=7 W=6 C=4 K=3 OH=5 OW=4 channels=16 outputs=16 G=4 O=4", groups=4, padding=0),
         ),
         Exercise(
             "batch_norm_inference",
@@ -178,6 +198,20 @@ EXERCISES = {
             "layers/group_norm.md",
             NORM,
             (Case("N=3 H=4 W=5 C=6 G=2"), Case("N=2 H=5 W=3 C=8 G=4")),
+        ),
+        Exercise(
+            "preact_block",
+            "a residual block whose sum comes last",
+            "networks.md",
+            PREACT_BLOCK,
+            (Case("N=2 H=5 W=6 C=4 3=3"), Case("N=3 H=4 W=2 C=5 3=3")),
+        ),
+        Exercise(
+            "dense_block",
+            "layers that see all that was made before",
+            "networks.md",
+            IMAGES | {"weight1": "G C 3 3", "weight2": "G C+G 3 3", "weight3": "G C+2G 3 3"},
+            (Case("N=2 H=4 W=5 C=3 G=2 C+G=5 C+2G=7 3=3"), Case("N=3 H=5 W=2 C=2 G=4 C+G=6 C+2G=10 3=3")),
         ),
         Exercise(
             "squeeze_excitation",

@@ -18,7 +18,7 @@ import numpy as np
 from minires import layers
 from minires.backend import device_of, to_device
 from minires.forks import Locked
-from minires.inspection.watching import Call, watching
+from minires.inspection.watching import Call, is_layer, watching
 from minires.modes import evaluating
 from minires.module import Module
 
@@ -60,7 +60,7 @@ def graph_of(model: Module, input_shape: tuple[int, ...]) -> list[Node]:
     givers: dict[int, Node | None] = {id(x): None}  # of each array; all are alive as long as the calls are
     nodes: list[Node] = []
     for call in calls:
-        if isinstance(call.module, Module) and not _is_layer(call.module):
+        if isinstance(call.module, Module) and not is_layer(call.module):
             continue
         before = nodes[-1] if nodes else None
         inputs = [value for value in call.inputs if hasattr(value, "shape")]
@@ -72,10 +72,6 @@ def graph_of(model: Module, input_shape: tuple[int, ...]) -> list[Node]:
     if not nodes:
         raise ValueError(f"graph_of: {type(model).__name__} calls no layer and no operation: there is no graph")
     return _leading_to([givers.get(id(each), nodes[-1]) for each in (y if isinstance(y, tuple) else (y,))], nodes)
-
-
-def _is_layer(module):
-    return type(module).__module__.startswith("minires.layers.") or not list(module.children())
 
 
 def _activations(call, arrays):

@@ -5,8 +5,8 @@ import math
 import numpy as np
 
 from minires.backend import device_of, to_device
-from minires.inspection.watching import watching
-from minires.layers import Conv2d, Linear
+from minires.inspection.watching import is_layer, watching
+from minires.layers import Conv2d, Linear, SqueezeExcitation
 from minires.modes import evaluating
 from minires.module import Module
 
@@ -39,8 +39,8 @@ def costs(model: Module, input_shape: tuple[int, ...]) -> tuple[int, int]:
 
 
 def _rows_of(model, input_shape):
-    """(name, output shape, parameters, multiply-adds) for each module without children, in order of use."""
-    leaves = [name for name, module in model.named_modules() if not list(module.children())]
+    """(name, output shape, parameters, multiply-adds) for each layer, in order of use."""
+    leaves = [name for name, module in model.named_modules() if is_layer(module)]
     dtype, device = np.float32, "cpu"
     for parameter in model.parameters():
         dtype, device = parameter.data.dtype, device_of(parameter.data)
@@ -53,4 +53,6 @@ def _cost(module, y):
     parameters = sum(parameter.size for parameter in module.parameters())
     if isinstance(module, (Conv2d, Linear)):
         return parameters, math.prod(y.shape[1:-1]) * module.weight.size
+    if isinstance(module, SqueezeExcitation):  # its convolutions are of images of one pixel
+        return parameters, module.fc1.weight.size + module.fc2.weight.size
     return parameters, 0

@@ -56,6 +56,11 @@ def watching(model: Module, names: Collection[str] | None = None) -> Iterator[li
                 watcher.leave()
 
 
+def is_layer(module: Module) -> bool:
+    """Whether it is shown as one thing: a module without others inside, or a layer whose parameters are in some."""
+    return type(module).__module__.startswith("minires.layers.") or not list(module.children())
+
+
 _changing = Locked("changing which modules are watched")
 
 

@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 
-from minires.backend import array_module, empty, for_each_block, sum_blocks, widened
+from minires.backend import array_module, empty, for_each_block, matmul, sum_blocks, widened
 from minires.layers.checks import check_float, check_gradient, check_not_empty, check_number, check_sizes
 from minires.module import Module, Parameter
 from minires.types import Array, Backward, Shape
@@ -32,18 +32,19 @@ def layer_norm(
     kept = _check(x, weight, bias)
     wide, D = widened(x.dtype), math.prod(kept)
     rows = x.reshape(-1, D)
+    share = xp.full((D, 1), 1 / D, wide)  # a mean is a product with it, which BLAS is quicker at than NumPy
+    factor, weighted = (1, share) if weight is None else (weight.reshape(D), share * weight.reshape(D, 1))
     mean, inverse_std = (empty((len(rows), 1), x, wide) for _ in range(2))
-    factor = 1 if weight is None else weight.reshape(D)
     y, row_bytes = empty(rows.shape, x), 4 * D * wide.itemsize
 
     def forward_block(block):
         values = rows[block].astype(wide, copy=False)
-        near = values.mean(axis=1, keepdims=True)
+        near = matmul(values, share)
         centred = values - near
-        error = centred.mean(axis=1, keepdims=True)  # what rounding, which far from 0 is large, has left of the mean
+        error = matmul(centred, share)  # what rounding, which far from 0 is large, has left of the mean
         centred -= error
         mean[block] = near + error
-        inverse_std[block] = 1 / xp.sqrt((centred * centred).mean(axis=1, keepdims=True) + float(eps))
+        inverse_std[block] = 1 / xp.sqrt(matmul(centred * centred, share) + float(eps))
         centred *= inverse_std[block]
         centred *= factor
         y[block] = centred if bias is None else centred + bias.reshape(D)
@@ -58,9 +59,9 @@ def layer_norm(
         def backward_block(block):
             dy, std = dy_rows[block].astype(wide, copy=False), inverse_std[block]
             x_hat = (rows[block].astype(wide, copy=False) - mean[block]) * std
-            g, products = factor * dy, dy * x_hat
-            mean_of_products = (factor * products).mean(axis=1, keepdims=True)
-            dx[block] = (g - g.mean(axis=1, keepdims=True) - x_hat * mean_of_products) * std
+            products = dy * x_hat
+            mean_g, mean_product = matmul(dy, weighted), matmul(products, weighted)
+            dx[block] = (factor * dy - mean_g - x_hat * mean_product) * std
             return products.sum(axis=0), dy.sum(axis=0)
 
         sums = zip(*for_each_block(backward_block, rows, row_bytes), strict=True)

@@ -89,15 +89,17 @@ def build(
     rng: Rng = None,
     maxpool: bool | None = None,
     eps: float | None = None,
+    aux_logits: bool = False,
 ) -> Module:
     """The model of this name: one of MODELS, or resnetN for CIFAR with another N = 6n + 2.
 
-    shortcut, small_input, variant and maxpool go to the networks whose function takes them; `help(MODELS[name])` says
-    which these are.
+    shortcut, small_input, variant, maxpool and aux_logits go to the networks whose function takes them;
+    `help(MODELS[name])` says which these are.
     eps: of every batch norm; None: the network's own, such as 1e-5 (1.001e-5 of variant "keras").
     Raises ValueError with the nearest name for an unknown one.
     """
     given = {"shortcut": shortcut, "small_input": small_input, "variant": variant, "maxpool": maxpool}
+    given |= {"aux_logits": aux_logits}
     taken = options_of(name)
     model = _builder(name)(num_classes=num_classes, rng=rng, **{key: given[key] for key in given if key in taken})
     for module in model.modules():

@@ -104,6 +104,9 @@ class Staged(Module):
 
     def features(self, x: Array) -> tuple[tuple[Array, ...], Backward]:
         """-> ((C2, C3, ...), backward), backward((dC2, dC3, ...)) -> dx."""
-        y, stem_backward = self.stem(x)
-        maps, maps_backward = feature_maps(type(self).__name__, self.stages(), y)
-        return maps, lambda dmaps: stem_backward(maps_backward(dmaps))
+        first, *others = self.stages()
+
+        def stem_and_first(x):
+            return in_sequence([(self.stem, [self.conv1, self.bn1]), (first, [first])], x)
+
+        return feature_maps(type(self).__name__, [stem_and_first, *others], x)

@@ -105,7 +105,7 @@ def command(program: Program, run: Path) -> list:
 
 def small_picture(self, name, draw):
     """In the place of a drawing, which takes longer than these runs do."""
-    self._beside_the_result(name, lambda: write_atomically(self.folder / name, b"a picture"))
+    self.beside_the_result(name, lambda: write_atomically(self.folder / name, b"a picture"))
 
 
 # Before -------------------------------------------------------------------------------------------------------------

@@ -5,15 +5,16 @@
     dx = col2im(dy W^T)
     dweight = P^T dy
 
-Here they stand as products of matrices, block by block, on both devices: what they mean. cpu/winograd.py has the same
-under the same names, with fewer multiplications. Geometry.algorithm says which. Channels in groups are grouped.py's.
+Here they stand as products of matrices, block by block, on both devices: what they mean. Under the same names are, with
+fewer multiplications, cpu/winograd.py, which Geometry.algorithm chooses, and for channels in groups grouped.py and
+depthwise.py.
 Derivation: docs/layers/conv.md.
 """
 
 from minires.backend.arrays import array_module
 from minires.backend.cpu import winograd
 from minires.backend.geometry import Geometry, turned
-from minires.backend.primitives import grouped
+from minires.backend.primitives import depthwise, grouped
 from minires.backend.primitives.blocks import for_each_band, for_each_block, sum_blocks
 from minires.backend.primitives.devices import empty
 from minires.backend.primitives.patches import borrow_patches, col2im, factors
@@ -27,10 +28,9 @@ def convolve(x: Array, weight: Array, bias: Array | None, geometry: Geometry) ->
     x (N, H, W, C), weight (O, C, KH, KW), bias (O,) or None; where x is of halves, these are float32, and weight is
     rounded as x is.
     """
-    if geometry.algorithm == "winograd":
-        return winograd.convolve(x, weight, bias, geometry)
-    if geometry.groups > 1:
-        return grouped.convolve(x, weight, bias, geometry)
+    way = _other_way(x, geometry, geometry.groups * weight.shape[1], len(weight))
+    if way is not None:
+        return way.convolve(x, weight, bias, geometry)
     xp, O, (OH, OW) = array_module(x), len(weight), geometry.output
     all_patches, weight_matrix = _factors(x, weight, geometry)
     row_bias = None if bias is None else xp.broadcast_to(bias, (OW, O)).reshape(-1)
@@ -52,8 +52,9 @@ def convolve_input_gradient(dy: Array, weight: Array, geometry: Geometry) -> Arr
     """dx (N, H, W, C) = col2im(dy @ weight_matrix^T); at stride 1 a convolution of dy, where nothing is scattered."""
     if geometry.turns:
         return convolve(dy, turned(weight, geometry.groups), None, geometry.turned)
-    if geometry.groups > 1:
-        return grouped.convolve_input_gradient(dy, weight, geometry)
+    way = _other_way(dy, geometry, geometry.groups * weight.shape[1], len(weight))
+    if way is not None:
+        return way.convolve_input_gradient(dy, weight, geometry)
     dx = empty((len(dy), *geometry.image, weight.shape[1]), like=dy)
     weight_matrix = _weight_matrix(weight, dy)
 
@@ -66,11 +67,10 @@ def convolve_input_gradient(dy: Array, weight: Array, geometry: Geometry) -> Arr
 
 def convolve_weight_gradient(x: Array, dy: Array, geometry: Geometry) -> Array:
     """dweight (O, C, KH, KW) = im2col(x)^T @ dy, a matrix (KH * KW * C, O) until its axes are named."""
-    if geometry.algorithm == "winograd":
-        return winograd.convolve_weight_gradient(x, dy, geometry)
-    if geometry.groups > 1:
-        return grouped.convolve_weight_gradient(x, dy, geometry)
     (_, OH, OW, O), C, (KH, KW) = dy.shape, x.shape[3], geometry.kernel
+    way = _other_way(x, geometry, C, O)
+    if way is not None:
+        return way.convolve_weight_gradient(x, dy, geometry)
 
     def backward_block(images, rows):
         return product(_patches(x[images], geometry, rows).T, dy[images, rows].reshape(-1, O), tf32=geometry.tf32)
@@ -82,10 +82,9 @@ def convolve_weight_gradient(x: Array, dy: Array, geometry: Geometry) -> Array:
 
 def convolve_gradients(x: Array, dy: Array, weight: Array, geometry: Geometry) -> tuple[Array, Array]:
     """(convolve_input_gradient(dy, weight), convolve_weight_gradient(x, dy)), with what both need made once."""
-    if geometry.algorithm == "winograd":
-        return winograd.convolve_gradients(x, dy, weight, geometry)
-    if geometry.groups > 1:
-        return grouped.convolve_gradients(x, dy, weight, geometry)
+    way = _other_way(x, geometry, geometry.groups * weight.shape[1], len(weight))
+    if way is not None:
+        return way.convolve_gradients(x, dy, weight, geometry)
     return (_gradients_at_stride_1 if geometry.turns else _gradients_at_any_stride)(x, dy, weight, geometry)
 
 
@@ -119,6 +118,15 @@ def _gradients_at_stride_1(x, dy, weight, geometry):
     partials = for_each_band(backward_block, x, H, W * turned_matrix[:, 0].nbytes, turned_matrix.nbytes)
     dturned = sum_blocks(partials)
     return dx, dturned.reshape(C, KH, KW, O)[:, ::-1, ::-1].transpose(3, 0, 1, 2)
+
+
+def _other_way(x, geometry, C, O):
+    """The module that has these four functions otherwise; None where they are what stands here."""
+    if geometry.algorithm == "winograd":
+        return winograd
+    if geometry.groups == 1:
+        return None
+    return depthwise if depthwise.fits(x, C, O, geometry.groups) else grouped
 
 
 def _factors(x, weight, geometry):

@@ -23,7 +23,7 @@ from minires.backend.primitives.patches import borrow_patches, col2im
 from minires.backend.primitives.products import product
 from minires.types import Array
 
-PACK_CHANNELS = 32  # of a pack on a CPU, at most, unless one group has more
+PACK_CHANNELS = 16, 32  # of a pack on a CPU: groups of fewer than 16 are put into 16, others into 32
 
 
 def convolve(x: Array, weight: Array, bias: Array | None, geometry: Geometry) -> Array:
@@ -114,7 +114,9 @@ def _packs_of(x, C, O, groups):
     """Into how many packs the groups of C and O channels are put, all of one size: on a GPU each is one."""
     if array_module(x) is not np:
         return groups
-    fitting = max(1, PACK_CHANNELS // (max(C, O) // groups))
+    few, many = PACK_CHANNELS
+    channels = max(C, O) // groups
+    fitting = max(1, (few if channels < few else many) // channels)
     return groups // max(size for size in range(1, groups + 1) if groups % size == 0 and size <= fitting)
 
 

@@ -26,7 +26,7 @@ def product(a: Array, b: Array, out: Array | None = None, tf32: bool = False) ->
             return result
     if not tf32 and not is_half(a.dtype):
         return a @ b if out is None else xp.matmul(a, b, out=out)
-    y = _factor(a, tf32) @ _factor(b, tf32)
+    y = factor(a, tf32) @ factor(b, tf32)
     if out is None:
         return y
     out[...] = y
@@ -42,10 +42,10 @@ def matmul(a: Array, b: Array, tf32: bool = False) -> Array:
     """
     if array_module(a, b) is not np:
         return product(a, b, None, tf32)
-    return workers.undisturbed(lambda: _factor(a, tf32) @ _factor(b, tf32))
+    return workers.undisturbed(lambda: factor(a, tf32) @ factor(b, tf32))
 
 
-def _factor(x, tf32):
+def factor(x: Array, tf32: bool) -> Array:
     """What a matrix unit makes of a factor, as float32; another dtype as it is."""
     if is_half(x.dtype):
         return x.astype(np.float32)

@@ -15,8 +15,10 @@ from minires.exercises.exercise import Exercise
 from minires.exercises.generate import backward_body, source, with_backward
 from minires.exercises.mistakes import (
     batch_norm,
+    family,
     gates,
     group_norm,
+    groups,
     images,
     matrices,
     normalisation,
@@ -32,11 +34,13 @@ MISTAKES: dict[str, list[Mistake]] = {
     **matrices.MISTAKES,
     **pooling.MISTAKES,
     **images.MISTAKES,
+    **groups.MISTAKES,
     **batch_norm.MISTAKES,
     **normalisation.MISTAKES,
     **residual.MISTAKES,
     **shards.MISTAKES,
     **group_norm.MISTAKES,
+    **family.MISTAKES,
     **gates.MISTAKES,
 }
 

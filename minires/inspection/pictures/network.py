@@ -14,7 +14,7 @@ import numpy as np
 from minires import layers
 from minires.backend import device_of, to_device
 from minires.inspection.pictures.figures import BLUE, GREY, RED, new_figure
-from minires.inspection.watching import watching
+from minires.inspection.watching import is_layer, watching
 from minires.modes import evaluating
 from minires.module import Module
 
@@ -100,7 +100,7 @@ def _layers_of(model, input_shape):
     givers: dict[int, Layer | None] = {id(x): None}  # of each array; all of them are alive as long as the calls are
     found: list[Layer] = []
     for call in calls:
-        if not list(call.module.children()):
+        if is_layer(call.module):
             arrays = [array for array in call.inputs if hasattr(array, "shape")]
             before = found[-1] if found else None  # gave what a function without a module made into the input
             sources = [givers.get(id(arrays[0]), before)]
