@@ -239,7 +239,7 @@ def grouped_conv2d(x, weight, groups, padding):
 
     x (N, H, W, groups * C), weight (groups * O, C, K, K); y (N, OH, OW, groups * O). backward(dy) -> (dx, dweight).
     """
-    G, O, C, K = groups, len(weight) // groups, *weight.shape[1:3]
+    G, O, (_, C, K, _) = groups, len(weight) // groups, weight.shape
     patches, im2col_backward = im2col(x, K, 1, padding)
     N, OH, OW = patches.shape[:3]
     P = patches.reshape(N * OH * OW, K * K, G, C).transpose(2, 0, 1, 3).reshape(G, N * OH * OW, K * K * C)
