@@ -52,6 +52,7 @@ class Conv:
     batch_size: int
     kernel: int = 3
     stride: int = 1
+    groups: int = 1
     seconds: float = 0.2
 
     @property
@@ -60,18 +61,19 @@ class Conv:
         channels = f"{self.in_channels}" if same else f"{self.in_channels}to{self.out_channels}"
         stride = "" if self.stride == 1 else f"-stride{self.stride}"
         kind = f"conv{self.kernel}x{self.kernel}{stride}"
-        return f"{kind}-{channels}ch-{self.size}x{self.size}-{self.batch_size}"
+        groups = "" if self.groups == 1 else f"-{self.groups}groups"
+        return f"{kind}-{channels}ch{groups}-{self.size}x{self.size}-{self.batch_size}"
 
     @property
     def padding(self):
         return self.kernel // 2
 
     def arrays(self):
-        """x (N, H, W, C), weight (O, C, K, K) and dy (N, OH, OW, O)."""
+        """x (N, H, W, C), weight (O, C / groups, K, K) and dy (N, OH, OW, O)."""
         out = -(-self.size // self.stride)
         return _normal(
             (self.batch_size, self.size, self.size, self.in_channels),
-            (self.out_channels, self.in_channels, self.kernel, self.kernel),
+            (self.out_channels, self.in_channels // self.groups, self.kernel, self.kernel),
             (self.batch_size, out, out, self.out_channels),
         )
 
@@ -108,6 +110,9 @@ CONVOLUTIONS = _by_name(
         Conv(256, 256, 14, 16),
         Conv(512, 512, 7, 16),
         Conv(3, 64, 224, 8, kernel=7, stride=2),  # the stem of the networks for ImageNet
+        *(Conv(C, C, size, 8, groups=32) for C, size in ((128, 56), (256, 28), (512, 14), (1024, 7))),  # of ResNeXt-50
+        Conv(256, 256, 56, 8, stride=2, groups=32),
+        *(Conv(128, 128, 28, batch, groups=128) for batch in (8, 32)),  # depthwise
     ]
 )
 CASES = {**NETWORKS, **CONVOLUTIONS}

@@ -61,6 +61,14 @@ ONE_CYCLE = {"schedule": "one-cycle", "lr": 0.4, "nesterov": True, "weight_decay
 RECIPES = {  # only defaults: every flag overrides them
     "quick": {"model": "resnet8", "epochs": 5, **ONE_CYCLE},
     "standard": {"model": "resnet20", "epochs": 30, **ONE_CYCLE},
+    "strong": {  # provisional until examples/experiments/strong.py has measured it
+        "model": "resnet20",
+        "epochs": 30,
+        **ONE_CYCLE,
+        "label_smoothing": 0.1,
+        "decay_bias_and_norm": False,
+        "ema": 0.995,
+    },
     "paper": {
         "model": "resnet20",
         "epochs": None,  # as many as 64,000 iterations take
@@ -71,7 +79,7 @@ RECIPES = {  # only defaults: every flag overrides them
         "weight_decay": 1e-4,
     },
 }
-DEFAULT_LR = {"adam": 1e-3, "adamw": 1e-3, "rmsprop": 1e-3, "lars": 8.0, "lamb": 1e-2}  # the recipes' are SGD's
+DEFAULT_LR = {"adam": 1e-3, "adamw": 1e-3, "rmsprop": 1e-3, "lars": 2.0, "lamb": 1e-2}  # the recipes' are SGD's
 CHANGES = ("mixup", "cutmix", "randaugment", "random_erasing")  # what else is done to images, all of it off by default
 SIMPLE_CNN_LR = 0.05  # of SGD: it has no batch norm, and at the recipes' 0.4 it learns nothing
 
@@ -154,7 +162,12 @@ def settings_of(given):
 
 
 def make_optimizer(settings, model):
-    """The optimizer that --optimizer names."""
+    """The optimizer that --optimizer names, of a model's parameters."""
+    return optimizer_of(settings, model.parameters())
+
+
+def optimizer_of(settings, parameters):
+    """The same of parameters."""
     common = {
         "lr": settings["lr"],
         "weight_decay": settings["weight_decay"],
@@ -163,11 +176,11 @@ def make_optimizer(settings, model):
     }
     if settings["optimizer"] == "sgd":
         nesterov = settings["nesterov"] and settings["momentum"] > 0
-        return optim.SGD(model.parameters(), momentum=settings["momentum"], nesterov=nesterov, **common)
+        return optim.SGD(parameters, momentum=settings["momentum"], nesterov=nesterov, **common)
     if settings["optimizer"] == "lars":
-        return optim.LARS(model.parameters(), momentum=settings["momentum"], **common)
+        return optim.LARS(parameters, momentum=settings["momentum"], **common)
     kinds = {"adam": optim.Adam, "adamw": optim.AdamW, "rmsprop": optim.RMSprop, "lamb": optim.LAMB}
-    return kinds[settings["optimizer"]](model.parameters(), **common)
+    return kinds[settings["optimizer"]](parameters, **common)
 
 
 def build(settings, dataset, device):
@@ -282,7 +295,9 @@ def command_line():
     add_arguments(parser, "--data-dir", "--data-url")
     add("--model", type=one_of("model", tuple(models.MODELS)), metavar="NAME", help=", ".join(models.MODELS))
     add("--shortcut", choices=["A", "B"], help="A: zero channels (default), B: 1x1 convolutions")
-    add("--recipe", choices=list(RECIPES), help="defaults for the flags below: quick (default), standard, paper")
+    add(
+        "--recipe", choices=list(RECIPES), help="defaults for the flags below: quick (default), standard, strong, paper"
+    )
     add("--epochs", type=int, metavar="N")
     add("--iterations", type=int, metavar="N", help="stop after N iterations, if the epochs have not ended before")
     add_arguments(parser, "--batch-size")

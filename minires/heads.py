@@ -3,35 +3,39 @@
 from collections.abc import Sequence
 from typing import Any
 
+from minires.backend import widened
 from minires.losses import cross_entropy
 from minires.types import Array, Backward
 
 
 def loss_of_heads(
-    heads: Sequence[Array], labels: Array, head_weights: Sequence[float] = (1.0,), **options: Any
+    y: Array | tuple[Array, ...], labels: Array, head_weights: Sequence[float] = (1.0,), **options: Any
 ) -> tuple[Array, Backward]:
-    """loss = sum over k of  head_weights[k] * cross_entropy(heads[k], labels, **options)
+    """loss = sum over k of  head_weights[k] * cross_entropy(y[k], labels, **options)
 
-    heads: logits (N, classes) each; the first are the network's answer.   head_weights: a model's attribute of this
-    name says them, such as GoogLeNet's 1, 0.3 and 0.3; those of a model without it are (1.0,).
-    Returns loss, and backward(dloss=1) -> a tuple of the gradients of the heads. Raises ValueError where there is not
-    one weight for each head, and as `cross_entropy` does.
+    y: what a network gave: logits (N, classes), or a tuple of such, of which the first are its answer; those of halves
+    count as float32.   head_weights: of a tuple's items; a model's attribute of this name says them, such as
+    GoogLeNet's 1, 0.3 and 0.3.
+    Returns loss, and backward(dloss=1) -> dy, in the form and dtypes of y. Raises ValueError where there is not one
+    weight for each item, and as `cross_entropy` does.
     Source: Szegedy et al. 2015, section 5.
     """
-    if len(heads) != len(head_weights):
+    heads, weights = (y, head_weights) if isinstance(y, tuple) else ((y,), (1.0,))
+    if len(heads) != len(weights):
         raise ValueError(
-            f"loss_of_heads: the model gives {len(heads)} outputs, its head_weights are {tuple(head_weights)}: give it "
+            f"loss_of_heads: the model gives {len(heads)} outputs, its head_weights are {tuple(weights)}: give it "
             "an attribute head_weights with a number for each, or train one that gives logits alone"
         )
-    terms = [cross_entropy(logits, labels, **options) for logits in heads]
-    loss, *others = [
-        term if weight == 1 else weight * term for weight, (term, _) in zip(head_weights, terms, strict=True)
-    ]
+    terms = [cross_entropy(logits.astype(widened(logits.dtype), copy=False), labels, **options) for logits in heads]
+    loss, *others = [term if weight == 1 else weight * term for weight, (term, _) in zip(weights, terms, strict=True)]
     for term in others:
         loss = loss + term
 
     def backward(dloss=1):
-        pairs = zip(head_weights, terms, strict=True)
-        return tuple(term_backward(dloss if weight == 1 else weight * dloss) for weight, (_, term_backward) in pairs)
+        dheads = []
+        for logits, weight, (_, term_backward) in zip(heads, weights, terms, strict=True):
+            dlogits = term_backward(dloss if weight == 1 else weight * dloss)
+            dheads.append(dlogits.astype(logits.dtype, copy=False))
+        return tuple(dheads) if isinstance(y, tuple) else dheads[0]
 
     return loss, backward

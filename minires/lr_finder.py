@@ -59,6 +59,7 @@ def lr_find(
     iterations: int = 200,
     label_smoothing: float = 0.0,
     precision: str = "float32",
+    clip_norm: float | None = None,
 ) -> RangeTest:
     """Train for so many iterations while the learning rate grows, and put model and optimizer back as they were.
 
@@ -66,7 +67,8 @@ def lr_find(
         mean[i] = (sum over j <= i of 0.9^(i - j) * loss[j]) / (sum over j <= i of 0.9^(i - j))
 
     The test ends early where the mean is above twice the first loss, or no number at all; the rate there is not kept.
-    loader: of the training images, whose epochs are gone through as often as it takes.   precision: as in Trainer.
+    loader: of the training images, whose epochs are gone through as often as it takes.   precision, clip_norm: as in
+    Trainer.
     Raises ValueError unless 0 < start < end, for fewer than 10 iterations, and where the first step gives no number.
 
     Source: Smith 2017, Cyclical learning rates for training neural networks, section 3.3. There the rate grows in a
@@ -78,7 +80,7 @@ def lr_find(
         raise ValueError(f"lr_find: {iterations} iterations: at least 10 are needed to see anything")
     before = _kept(model, optimizer)
     try:
-        options = {**options_for(model, precision), "label_smoothing": label_smoothing}
+        options = {**options_for(model, precision), "label_smoothing": label_smoothing, "clip_norm": clip_norm}
         return _raise_rate(model, optimizer, loader, start, end, iterations, options)
     finally:
         _put_back(model, optimizer, before)

@@ -109,6 +109,8 @@ class Stepping:
         """Raise ValueError, on all ranks, where the models are no longer the same: which rank, and its first array."""
         if self.ranks.size > 1:
             arrays = self.model.state_dict()
+            if self.average is not None:
+                arrays |= {f"ema/{name}": array for name, array in self.average.state_dict().items()}
             self.ranks.agree("numbers in its model", {name: digest({name: arrays[name]}) for name in arrays}, cure)
 
 

@@ -41,6 +41,17 @@ def tanh(x):
     return y, backward
 
 
+def silu(x):
+    """y = x * s, s = 1 / (1 + exp(-x)).   x: any shape. backward(dy) -> dx."""
+    s = (1 + np.tanh(x / 2)) / 2  # the sigmoid
+    y = x * s
+
+    def backward(dy):
+        return dy * s * (1 + x * (1 - s))
+
+    return y, backward
+
+
 def dropout(x, p, rng):
     """y = x * mask, each number of mask 0 with probability p, else 1 / (1 - p).   x: any shape. backward(dy) -> dx."""
     mask = (np.random.default_rng(rng).random(x.shape) >= p) / (1 - p)
@@ -155,6 +166,29 @@ def max_pool2d(x, K):
     return y, backward
 
 
+def adaptive_avg_pool2d(x, OH, OW):
+    """y[n, oh, ow, c] = mean of x's pixels in window (oh, ow): its rows go from floor(oh H / OH) to
+    ceil((oh + 1) H / OH), its columns likewise.   x (N, H, W, C), y (N, OH, OW, C). backward(dy) -> dx.
+    """
+    N, H, W, C = x.shape
+    rows = [slice(oh * H // OH, -(-(oh + 1) * H // OH)) for oh in range(OH)]
+    columns = [slice(ow * W // OW, -(-(ow + 1) * W // OW)) for ow in range(OW)]
+    y = np.empty((N, OH, OW, C), x.dtype)
+    for oh in range(OH):
+        for ow in range(OW):
+            y[:, oh, ow] = x[:, rows[oh], columns[ow]].mean(axis=(1, 2))
+
+    def backward(dy):
+        dx = np.zeros_like(x)
+        for oh in range(OH):
+            for ow in range(OW):
+                window = dx[:, rows[oh], columns[ow]]  # a view of dx
+                window += dy[:, oh, ow, None, None] / (window.shape[1] * window.shape[2])
+        return dx
+
+    return y, backward
+
+
 def im2col(x, K, stride, padding):
     """patches[n, oh, ow, i, j, c] = x_padded[n, oh * stride + i, ow * stride + j, c].   x (N, H, W, C), padded with
     zeros on its four sides; patches (N, OH, OW, K, K, C), OH = (H + 2 * padding - K) // stride + 1.
@@ -196,6 +230,29 @@ def conv2d(x, weight, bias, stride, padding):
         dweight = (P.T @ dY).reshape(K, K, C, O).transpose(3, 2, 0, 1)
         dbias = dY.sum(axis=0)
         return dx, dweight, dbias
+
+    return y, backward
+
+
+def grouped_conv2d(x, weight, groups, padding):
+    """conv2d at stride 1 of each group of channels by itself, the groups' results side by side.
+
+    x (N, H, W, groups * C), weight (groups * O, C, K, K); y (N, OH, OW, groups * O). backward(dy) -> (dx, dweight).
+    """
+    G, O, (_, C, K, _) = groups, len(weight) // groups, weight.shape
+    patches, im2col_backward = im2col(x, K, 1, padding)
+    N, OH, OW = patches.shape[:3]
+    P = patches.reshape(N * OH * OW, K * K, G, C).transpose(2, 0, 1, 3).reshape(G, N * OH * OW, K * K * C)
+    matrices = weight.reshape(G, O, C, K, K).transpose(0, 3, 4, 2, 1).reshape(G, K * K * C, O)
+    y = (P @ matrices).transpose(1, 0, 2).reshape(N, OH, OW, G * O)  # a product for each group
+
+    def backward(dy):
+        dY = dy.reshape(N * OH * OW, G, O).transpose(1, 0, 2)
+        dP = (dY @ matrices.transpose(0, 2, 1)).reshape(G, N * OH * OW, K * K, C)
+        dx = im2col_backward(dP.transpose(1, 2, 0, 3).reshape(patches.shape))
+        dmatrices = P.transpose(0, 2, 1) @ dY
+        dweight = dmatrices.reshape(G, K, K, C, O).transpose(0, 4, 3, 1, 2).reshape(weight.shape)
+        return dx, dweight
 
     return y, backward
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
-from minires.backend import count_largest, device_of, to_numpy
+from minires.backend import count_largest, device_of, to_numpy, widened
 from minires.heads import loss_of_heads
 from minires.losses import cross_entropy
 from minires.models.fold import fold
@@ -99,23 +99,17 @@ def loss_and_gradients(
     """
     model.zero_grad()
     y, model_backward = call(model, x if dtype is None else x.astype(dtype), lean=True)
-    heads = y if isinstance(y, tuple) else (y,)
-    wide = [logits if dtype is None else logits.astype(np.float32) for logits in heads]
-    weights = getattr(model, "head_weights", (1.0,)) if isinstance(y, tuple) else (1.0,)
-    loss, loss_backward = loss_of_heads(wide, labels, weights, label_smoothing=label_smoothing, weight=class_weights)
-
-    def go_back(dheads):
-        dheads = tuple(dlogits.astype(heads[0].dtype, copy=False) for dlogits in dheads)
-        model_backward(dheads if isinstance(y, tuple) else dheads[0])
-
+    head_weights = getattr(model, "head_weights", (1.0,))
+    loss, loss_backward = loss_of_heads(y, labels, head_weights, label_smoothing=label_smoothing, weight=class_weights)
     if scale is None:
-        go_back(loss_backward())
+        model_backward(loss_backward())
     else:
         with np.errstate(over="ignore", invalid="ignore"):  # a scale that is too large is found in the gradients
-            go_back(loss_backward(scale))
+            model_backward(loss_backward(scale))
             unscale(model.parameters(), scale)
+    logits = y[0] if isinstance(y, tuple) else y
     right = labels if labels.ndim == 1 else labels.argmax(axis=1)
-    return loss, count_largest(wide[0], right)
+    return loss, count_largest(logits.astype(widened(logits.dtype), copy=False), right)
 
 
 def evaluate(

@@ -9,7 +9,9 @@ import pytest
 from minires import layers, losses, optim
 from minires.backend import DeviceError, array_module, device_of, half, resolve_device, to_device, to_numpy
 from minires.losses import cross_entropy, mse_loss
-from minires.models import plain8, resnet8, simple_cnn
+from minires.models import DenseNet, plain8, resnet8, simple_cnn
+from minires.models.blocks import flatten_channels_first
+from minires.models.googlenet import Inception
 from minires.module import Module, Parameter
 from minires.sequential import Sequential, call
 
@@ -88,6 +90,12 @@ OPERATIONS = [
     Case(layers.conv2d, (_X, (8, 1, 3, 2)), options={"padding": 1, "dilation": (1, 2), "groups": 4}),
     Case(layers.conv2d, (_X, (6, 2, 1, 1)), options={"groups": 2}),
     Case(layers.conv2d, (_X, (4, 2, 3, 3)), options={"padding": 1, "groups": 2, "input_gradient": False}),
+    Case(layers.conv_transpose2d, (_X, (4, 3, 3, 3), (3,)), options={"padding": 1}),
+    Case(layers.conv_transpose2d, (_X, (4, 3, 3, 2)), options={"stride": 2, "padding": 1, "output_padding": 1}),
+    Case(layers.conv_transpose2d, (_X, (4, 3, 2, 3), (6,)), options={"stride": (1, 2), "groups": 2, "dilation": 2}),
+    Case(layers.conv_transpose2d, (_X, (4, 1, 4, 4)), options={"stride": 2, "padding": 1, "groups": 4}),
+    Case(layers.upsample_bilinear2d, (_X,), options={"scale_factor": 2}),
+    Case(layers.upsample_bilinear2d, (_X,), options={"size": (9, 4), "align_corners": True}),
     Case(layers.max_pool2d, (_X,), options={"kernel_size": 2}),
     Case(layers.max_pool2d, (_X,), options={"kernel_size": 3, "stride": 2, "padding": 1}),
     Case(layers.max_pool2d, (_X,), options={"kernel_size": 3, "stride": 2, "ceil_mode": True}),
@@ -141,6 +149,8 @@ MODULES = {  # name: (what makes it, the shape of its input)
     "BatchNorm2d": (lambda: layers.BatchNorm2d(4), _X),
     "BatchNormReLU2d": (lambda: layers.BatchNormReLU2d(4), _X),
     "Conv2d": (lambda: layers.Conv2d(4, 7, 3, padding=1, rng=0), _X),
+    "Conv2d of groups": (lambda: layers.Conv2d(4, 6, 3, 2, 1, groups=2, dilation=2, rng=0), _X),
+    "ConvTranspose2d": (lambda: layers.ConvTranspose2d(4, 7, 3, 2, 1, 1, rng=0), _X),
     "Dropout": (lambda: layers.Dropout(0.5, rng=0), _X),
     "Flatten": (layers.Flatten, _X),
     "GELU": (layers.GELU, _X),
@@ -158,14 +168,29 @@ MODULES = {  # name: (what makes it, the shape of its input)
     "SqueezeExcitation": (lambda: layers.SqueezeExcitation(4, 2, rng=0), _X),
     "StochasticDepth": (lambda: layers.StochasticDepth(0.5, rng=0), _X),
     "Tanh": (layers.Tanh, _X),
+    "UpsampleBilinear2d": (lambda: layers.UpsampleBilinear2d(scale_factor=1.5), _X),
     "Sequential": (lambda: Sequential(layers.Conv2d(4, 3, 1, bias=False, rng=0), layers.BatchNorm2d(3)), _X),
 }
+
+
+def _small_inception(rng):
+    """A module of GoogLeNet, and a classifier that reads its inputs in PyTorch's order."""
+    module = Inception(3, 2, 2, 3, 2, 2, 1, rng)
+    return Sequential(module, layers.AdaptiveAvgPool2d(3), FlattenChannelsFirst(), layers.Linear(72, 10, rng=rng))
+
+
+class FlattenChannelsFirst(Module):
+    def forward(self, x):
+        return flatten_channels_first(x)
+
 
 MODELS = {  # name: (what makes it, the shape of its input)
     "resnet8-A": (lambda: resnet8(rng=0, shortcut="A"), (4, 8, 8, 3)),
     "resnet8-B": (lambda: resnet8(rng=0, shortcut="B"), (4, 8, 8, 3)),
     "plain8": (lambda: plain8(rng=0), (4, 8, 8, 3)),
     "simple_cnn": (lambda: simple_cnn(rng=0, image_size=12), (4, 12, 12, 3)),
+    "densenet": (lambda: DenseNet((2, 1), 4, 6, 10, small_input=True, rng=0), (4, 8, 8, 3)),
+    "inception": (lambda: _small_inception(np.random.default_rng(0)), (4, 8, 8, 3)),
 }
 
 OPTIMIZERS = {
@@ -192,6 +217,7 @@ GPU = pytest.param("gpu", marks=[pytest.mark.gpu, pytest.mark.skipif(bool(_REASO
 LOSSES = {"cross_entropy", "_weighted_cross_entropy", "mse_loss"}
 WITH_PARAMETERS = {
     "conv2d",
+    "conv_transpose2d",
     "linear",
     "_group_norm",
     "layer_norm",

@@ -26,7 +26,7 @@ from minires import models
 from minires.backend import count_largest, to_device
 from minires.backend.gpu import compiling, graphs, parameters, products
 from minires.backend.halves import HALVES, widened
-from minires.data import Augment, Loader
+from minires.data import Augment, Loader, Mix
 from minires.ema import AveragedModel
 from minires.models.fold import fold
 from minires.modes import no_grad
@@ -136,6 +136,8 @@ def _run_augmented():
     images, labels = np.zeros((4, 8, 8, 3), np.uint8), np.arange(4)
     for augment in (Augment(), Augment(padding=0), Augment(flip=False)):
         list(Loader(images, labels, 2, (0.5,) * 3, (0.25,) * 3, augment=augment, device="gpu").epoch(0))
+    for mix in (Mix(4, mixup=0.4), Mix(4, cutmix=1.0)):
+        list(Loader(images, labels, 2, (0.5,) * 3, (0.25,) * 3, mix=mix, device="gpu").epoch(0))
 
 
 def _run_recorded(dtype):

@@ -29,14 +29,20 @@ def of_consequence(model, seed=1):
     return model.to(np.float64)
 
 
+def assert_same_names(model, network):
+    """The names of their states, the shapes and the order are the same."""
+    theirs = {key: value for key, value in network.state_dict().items() if "num_batches_tracked" not in key}
+    ours = model.state_dict()
+    assert [(key, tuple(value.shape)) for key, value in theirs.items()] == [(key, a.shape) for key, a in ours.items()]
+
+
 def with_the_arrays_of(model, network):
-    """The PyTorch network, in float64 and without dropout, with the model's arrays: same names, shapes and order."""
+    """The PyTorch network, in float64 and without dropout, with the model's arrays, which it and then ours takes."""
     import torch
 
+    assert_same_names(model, network)
     state = {key: torch.tensor(array) for key, array in model.state_dict().items()}
-    theirs = {key: value for key, value in network.state_dict().items() if "num_batches_tracked" not in key}
-    assert [(key, value.shape) for key, value in theirs.items()] == [(key, a.shape) for key, a in state.items()]
-    network.load_state_dict(state | {key: v for key, v in network.state_dict().items() if key not in theirs})
+    network.load_state_dict(state | {key: v for key, v in network.state_dict().items() if key not in state})
     model.load_state_dict({key: value.numpy() for key, value in network.state_dict().items()})
     for module in network.modules():
         if isinstance(module, torch.nn.Dropout):

@@ -772,3 +772,16 @@ def test_a_device_error_names_an_argument_and_for_scripts_an_option():
 
 def test_peak_memory_is_told():
     assert backend.memory_peak("cpu") > 1e6
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("into", ["another", "x", "y"])
+def test_choose_keeps_every_bit(dtype, into):
+    """NaN, infinity and the sign of 0 among them, also into one of the two."""
+    x = np.array([1, np.nan, -0.0, np.inf, 2, -np.inf, 0.0, 7], dtype)
+    y = np.array([np.inf, 5, 0.0, -np.inf, np.nan, 3, -0.0, -7], dtype)
+    where = np.array([1, 1, 1, 1, 0, 0, 0, 0], bool)
+    want = np.where(where, x, y)
+    out = {"another": np.empty_like(x), "x": x, "y": y}[into]
+    backend.choose(where, x, y, out)
+    assert out.tobytes() == want.tobytes()

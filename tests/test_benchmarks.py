@@ -26,7 +26,7 @@ from minires.inspection import summary  # noqa: E402
 from minires.layers import conv2d  # noqa: E402
 
 TRAIN, INFER = Network("resnet8", True, 4), Network("resnet8", False, 4)
-LAYERS = [Conv(2, 3, 8, 2), Conv(3, 4, 15, 2, kernel=7, stride=2)]
+LAYERS = [Conv(2, 3, 8, 2), Conv(3, 4, 15, 2, kernel=7, stride=2), Conv(8, 8, 9, 2, groups=4)]
 PEAKS = {"threads": 1, "sgemm_gflops": 100.0, "copy_gb_per_s": 10.0, "cached_copy_gb_per_s": 50.0}
 
 

@@ -11,6 +11,7 @@ from test_train_cifar import FAST
 
 from minires import models, optim
 from minires.backend import to_device, to_numpy
+from minires.lr_finder import lr_find
 from minires.optim import clip_grad_norm_, clip_to_norm
 from minires.parameter import Parameter
 from minires.precision import GradScaler, options_for
@@ -152,3 +153,16 @@ def test_the_flag(main, tmp_path):
     assert losses[0] != losses[1]
     code, _, err = main("--resume", tmp_path / "plain", "--clip-norm", 1, "--epochs", 3, "--lr", 0.1)
     assert code == 1 and "--clip-norm 1.0 (was None): leave them out" in one_sentence(err)
+
+
+def test_the_range_test_trains_as_the_run_does():
+    model, optimizer = network()
+    expected, its = network()
+
+    class Batches:
+        def epoch(self, number):
+            return iter([batch(number)])
+
+    found = lr_find(model, optimizer, Batches(), start=1e-3, end=1e-2, iterations=10, clip_norm=0.1)
+    plain = lr_find(expected, its, Batches(), start=1e-3, end=1e-2, iterations=10)
+    assert found.losses[0] == plain.losses[0] and found.losses[1:] != plain.losses[1:]

@@ -53,6 +53,30 @@ def test_a_table_of_the_best_first_by_validation_images(compare, tmp_path):
     assert drawn.format == "PNG" and len(drawn.convert("RGB").getcolors(10**6)) > 50
 
 
+def test_where_weights_were_averaged_the_average_counts(compare, tmp_path):
+    make(tmp_path / "plain", (0.5, 0.6))
+    make(tmp_path / "averaged", (0.5, 0.4))
+    log = tmp_path / "averaged" / "log.csv"
+    rows = [line.split(",") for line in log.read_text().splitlines()]
+    for row, accuracy in zip(rows[1:], ("0.7", "0.65"), strict=True):
+        row += [""] * (len(COLUMNS) - len(row))
+        row[COLUMNS.index("ema_val_loss")], row[COLUMNS.index("ema_val_acc")] = "0.25", accuracy
+    log.write_text("\n".join(map(",".join, rows)) + "\n")
+    code, out, err = compare(tmp_path / "plain", tmp_path / "averaged")
+    assert (code, err) == (0, "")
+    lines = [line.split() for line in out.splitlines()]
+    assert lines[1][:5] == ["averaged", "resnet8", "2/3", "0.2500", "70.00%"] and lines[2][0] == "plain"
+
+
+def test_logs_of_earlier_versions_lack_columns(compare, tmp_path):
+    make(tmp_path / "old", (0.5, 0.6))
+    log = tmp_path / "old" / "log.csv"
+    rows = [line.split(",")[:9] for line in log.read_text().splitlines()]
+    log.write_text("\n".join(map(",".join, rows)) + "\n")
+    code, out, err = compare(tmp_path / "old")
+    assert (code, err) == (0, "") and "60.00%" in out
+
+
 def test_only_its_own_picture_is_replaced(compare, tmp_path):
     make(tmp_path / "a", (0.2,))
     assert compare(*tmp_path.iterdir())[0] == 0

@@ -14,6 +14,7 @@ from test_training import StopAt, make_model, make_trainer, without_times
 
 from minires import checkpoint, models, optim
 from minires.backend import to_device
+from minires.cli.recording import draw_curves
 from minires.ema import AveragedModel
 from minires.position import SINCE_THEN, Position
 from minires.recorded_step import RecordedStep
@@ -232,3 +233,10 @@ def test_bad_values_are_one_sentence(main, tmp_path):
     code, _, err = main("--resume", tmp_path / "run", "--epochs", 2, "--lr", 0.01, "--ema", 0.9)
     assert code == 1 and "these differ: --ema 0.9 (was None): leave them out" in one_sentence(err)
     assert (tmp_path / "run" / "last.safetensors").read_bytes() == before
+
+
+def test_its_curve_is_drawn(tmp_path):
+    row = {"epoch": 1, "train_loss": 1.0, "train_acc": 0.5, "val_loss": 1.0, "val_acc": 0.5}
+    for averaged, lines in ((None, 2), (0.4, 3)):
+        figure = draw_curves([row | {"ema_val_loss": averaged, "ema_val_acc": averaged}], "")
+        assert [len(axes.lines) for axes in figure.axes] == [lines, lines]

@@ -114,6 +114,15 @@ def test_other_ways_to_write_it_pass():
                 dlogits[n] = (np.diag(row) - np.outer(row, row)) @ dp[n]
             return dlogits
         """,
+        "silu": "s = np.exp(x) / (1 + np.exp(x))\nreturn dy * (s + y * (1 - s))",
+        "adaptive_avg_pool2d": """
+            R, Q = np.zeros((OH, H), x.dtype), np.zeros((OW, W), x.dtype)
+            for oh in range(OH):
+                R[oh, rows[oh]] = 1 / len(range(H)[rows[oh]])
+            for ow in range(OW):
+                Q[ow, columns[ow]] = 1 / len(range(W)[columns[ow]])
+            return np.einsum("ah,bw,nabc->nhwc", R, Q, dy)
+        """,
         "avg_pool2d": "return np.repeat(np.repeat(dy, K, 1), K, 2) / (K * K)",
         "max_pool2d": """
             dx = np.zeros_like(x)

@@ -110,6 +110,31 @@ def test_simple_against_residual(quickly, load):
     assert sizes == [269_722, 42_442, 268_222]
 
 
+def test_families_quickly(quickly, load, tmp_path):
+    rows = quickly("families", "--seeds", 0)
+    script = load("families")
+    assert {row["run"] for row in rows} == {
+        f"{name}, {kind}" for name in script.NETWORKS for kind in ("equal epochs", "equal time")
+    }
+    table = (tmp_path / "out" / "table.md").read_text(encoding="utf-8").splitlines()
+    assert [line.split(" | ")[0] for line in table[2:]] == [f"| {name}" for name in script.NETWORKS]
+    sizes = [int(line.split(" | ")[1].replace(",", "")) for line in table[2:]]
+    assert sizes == [sum(p.size for p in build(0).parameters()) for build in script.NETWORKS.values()]
+    assert all(240_000 <= size <= 305_000 for size in sizes)  # about as large, as the text says
+
+
+def test_networks_quickly(load, tmp_path, monkeypatch, capsys):
+    code, printed, err = scripts.call(load("networks"), monkeypatch, capsys, "--quick", "--out", tmp_path)
+    assert code == 0, err
+    counted = {row["network"]: row for row in table(tmp_path / "networks.csv")}
+    assert set(counted) == {"preact_resnet164", "wide_resnet28_10", "rezero_resnet20"}
+    page = (EXAMPLES.parent / "docs" / "networks.md").read_text(encoding="utf-8")
+    assert all(line in page for line in printed.splitlines()[:-1])  # the rows of the page
+    shown = set(re.findall(r"images/networks/(\w+)\.png", page))
+    assert shown == {path.stem for path in tmp_path.glob("*.png")}
+    assert all(picture(path).size > (150, 100) for path in tmp_path.glob("*.png"))
+
+
 class TestBatchNormStatistics:
     def test_quickly(self, quickly, tmp_path):
         save_file(models.resnet8(rng=0).state_dict(), tmp_path / "weights.safetensors")
@@ -162,6 +187,25 @@ def test_large_batches_quickly(quickly, load):
     assert max(np.diff(rates[:20])) == pytest.approx(min(np.diff(rates[:20])))  # a straight line
 
 
+def test_strong_quickly(quickly, load):
+    script = load("strong")
+    rows = quickly("strong", "--seeds", 0)
+    assert [row["run"] for row in rows[::2]] == list(script.WAYS)
+    first = {row["run"]: row["train_loss"] for row in rows if row["epoch"] == "2"}
+    assert len({first[name] for name in first if not name.startswith("EMA")}) == len(first) - 2  # no two are the same
+    assert first["EMA 0.995"] == first["EMA 0.999"] == first["standard"]  # which training does not see
+    assert set(script.WAYS["strong"]) == {"label_smoothing", "decay_bias_and_norm", "ema"}
+    assert {name for names in script.PANELS.values() for name in names} == set(script.WAYS)
+
+
+def test_strong_chooses_without_the_test_images(load, cifar):
+    dataset = read_cifar10(cifar / "cifar-10-batches-bin")
+    held = load("strong").hold_out(dataset, 20)
+    np.testing.assert_array_equal(np.concatenate([held.train_images, held.test_images]), dataset.train_images)
+    np.testing.assert_array_equal(np.concatenate([held.train_labels, held.test_labels]), dataset.train_labels)
+    assert len(held.test_labels) == 20 and "held out" in held.label
+
+
 class TestShardStatistics:
     def test_quickly(self, quickly, load):
         rows = quickly("shard_statistics", "--seeds", 0)
@@ -178,6 +222,16 @@ class TestShardStatistics:
         assert found["mean_law"] == pytest.approx(math.sqrt((1 + 4 / 64) / 5 / 8), rel=0.02)
         assert found["var_noise"] == pytest.approx(found["var_law"], rel=0.1)
         assert found["var_bias"] == pytest.approx(-(1 + 4 / 64) / 5 / 8, rel=0.05)
+
+
+def test_small_shards_quickly(quickly, load):
+    rows = quickly("small_shards", "--seeds", 0)
+    script = load("small_shards")
+    assert len(rows) == len(script.NORMS) * len(script.QUICK_SHARDS)
+    of_group_norm = [row for row in rows if row["run"].startswith("group norm")]
+    losses = [float(row["train_loss"]) for row in of_group_norm]
+    assert losses == pytest.approx([losses[0]] * len(losses), rel=1e-4)  # the shards are none of its business
+    assert len({row["train_loss"] for row in rows}) > 2
 
 
 class TestSummationOrder:
@@ -292,6 +346,7 @@ def test_recomputing(tmp_path):
         ("finetuning", ["shapes", "--weights", "nowhere.th", "--quick"], "nowhere.th"),
         ("finetuning", ["cifar", "--weights", "nowhere.th", "--data-dir", "cifar"], "nowhere.th"),
         ("gradients", ["--data-dir", "a file"], "a file"),
+        ("gates", ["--out", "a file/picture.png"], "a file"),
         ("large_batches", ["--data-dir", "a file"], "a file"),
         ("linear_to_resnet", ["--quick", "--out", "a file"], "a file"),
         ("linear_to_resnet", ["--quick", "--epochs", 0], "--epochs"),
@@ -307,6 +362,8 @@ def test_recomputing(tmp_path):
         ("scaling_model", ["--out", "a file/picture"], "a file"),
         ("schedules", ["--out", "a file/picture.png"], "a file"),
         ("shard_statistics", ["--data-dir", "a file"], "a file"),
+        ("small_shards", ["--data-dir", "a file"], "a file"),
+        ("strong", ["--data-dir", "a file"], "a file"),
         ("summation_order", ["--data-dir", "a file"], "a file"),
         ("simple_against_residual", ["--data-dir", "cifar", "--quick", "--out", "a file"], "a file"),
     ],

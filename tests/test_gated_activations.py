@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scripts import EXAMPLES, call, load, picture
 
 from minires.layers import GELU, Hardswish, LeakyReLU, SiLU, gelu, hardswish, leaky_relu, silu
 
@@ -186,3 +187,12 @@ def test_modules(module, function, printed):
     np.testing.assert_array_equal(y, y2)
     np.testing.assert_array_equal(backward(x), backward2(x))
     assert module.parameters() == [] and repr(module) == printed
+
+
+def test_the_picture_shows_every_function(monkeypatch, capsys, tmp_path):
+    script = load("experiments/gates")
+    assert [name.split("(")[0] for name in script.FUNCTIONS] == ["leaky_relu", "silu", "gelu", "hardswish"]
+    code, out, _ = call(script, monkeypatch, capsys, "--out", tmp_path / "new" / "gates.png")
+    assert (code, out) == (0, f"wrote {tmp_path / 'new' / 'gates.png'}\n")
+    shown = picture(EXAMPLES.parent / "docs" / "images" / "gates.png")
+    assert picture(tmp_path / "new" / "gates.png").size == shown.size

@@ -18,7 +18,7 @@ LABELS = np.array([2, 0])
 
 
 def test_the_loss_is_the_weighted_sum():
-    heads, weights = [normal(2, 3, seed=k) for k in range(3)], (1.0, 0.3, 0.5)
+    heads, weights = tuple(normal(2, 3, seed=k) for k in range(3)), (1.0, 0.3, 0.5)
     loss, backward = loss_of_heads(heads, LABELS, weights, label_smoothing=0.1)
     terms = [cross_entropy(logits, LABELS, 0.1) for logits in heads]
     assert loss == pytest.approx(sum(w * term for w, (term, _) in zip(weights, terms, strict=True)))
@@ -28,10 +28,10 @@ def test_the_loss_is_the_weighted_sum():
 
 def test_one_head_is_cross_entropy_to_the_bit():
     logits = normal(2, 3).astype("f")
-    loss, backward = loss_of_heads((logits,), LABELS)
+    loss, backward = loss_of_heads(logits, LABELS)
     usual, usual_backward = cross_entropy(logits, LABELS)
     assert loss == usual and loss.dtype == np.float32
-    np.testing.assert_array_equal(backward()[0], usual_backward())
+    np.testing.assert_array_equal(backward(), usual_backward())
 
 
 class TwoHeads(Module):

@@ -125,6 +125,21 @@ def test_any_number_of_ranks_ends_with_the_bits_of_one(ranks, train, alone, tmp_
     assert (config["settings"]["shards"], config["ranks"]["size"]) == (4, ranks)
 
 
+EVERYTHING = ["--ema", "0.7", "--mixup", "0.4", "--cutmix", "1", "--random-erasing", "0.5", "--randaugment", "2", "9"]
+EVERYTHING += ["--clip-norm", "0.5", "--label-smoothing", "0.1", "--optimizer", "lars"]
+
+
+@needs_mpi
+def test_with_all_that_came_later_the_bits_are_those_of_one(train, tmp_path):
+    """Partners of a mixed image lie in the other process's shards; the average is kept by each."""
+    for ranks, name in ((1, "alone"), (2, "run")):
+        code, _, errors = train(ranks, *TINY, *EVERYTHING, "--shards", "4", "--out", tmp_path / name)
+        assert (code, errors) == (0, "")
+    for name in ("last.safetensors", "best.safetensors", "previous.safetensors"):
+        assert bits(tmp_path / "run", name) == bits(tmp_path / "alone", name)
+    assert any(key.startswith("ema/") for key in load_file(tmp_path / "run" / "last.safetensors"))
+
+
 @needs_mpi
 def test_without_shards_there_are_as_many_as_ranks_which_is_said(train, tmp_path):
     code, output, _ = train(2, *TINY, "--epochs", "1", "--out", tmp_path / "run")

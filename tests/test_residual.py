@@ -55,6 +55,10 @@ def test_concat(check_operation, leading, channels):
         assert y[index].tolist() == [value for x in xs for value in x[index]]
 
 
+def test_concat_in_blocks(check_blocks):
+    check_blocks(concat, normal(7, 5, 3), normal(7, 5, 1, seed=1), normal(7, 5, 4, seed=2), sizes=(1, 300, 1000))
+
+
 def test_the_gradients_of_concat_are_the_callers_own():
     dy = np.ones((2, 5))
     for dx in concat(np.zeros((2, 3)), np.zeros((2, 2)))[1](dy):

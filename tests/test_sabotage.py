@@ -17,6 +17,7 @@ from minires.layers import (
     batch_norm_relu,
     concat,
     conv2d,
+    conv_transpose2d,
     dropout,
     flatten,
     gelu,
@@ -35,8 +36,12 @@ from minires.layers import (
     squeeze_excitation,
     stochastic_depth,
     tanh,
+    upsample_bilinear2d,
 )
 from minires.losses import cross_entropy, mse_loss
+from minires.models.blocks import flatten_channels_first
+from minires.models.branches import side_by_side
+from minires.models.densenet import DenseLayer
 
 
 def normal(*shape, seed=0):
@@ -151,6 +156,96 @@ mistakes_in(
     **conv_mistakes(2),
     dx_missing_stride=lambda p: p.but(0, without_stride(p)),
     dx_only_where_windows_start=lambda p: p.but(0, p.dx * ((np.arange(4) % 2 == 0)[:, None, None])),
+)
+
+
+# Groups, dilation, and the adjoint. Two groups of two channels, so that one may be taken for the other
+
+
+def ungrouped(weight):
+    """The dense weight (4, 4, 3, 3) that does what two groups do, (4, 2, 3, 3)."""
+    dense = np.zeros((4, 4, 3, 3))
+    dense[:2, :2], dense[2:, 2:] = weight[:2], weight[2:]
+    return dense
+
+
+def groups_dx(p, weight):
+    """dx as it would be with another weight."""
+    return p.but(0, conv2d(p.x, weight, padding=2, dilation=2, groups=2)[1](p.dy)[0])
+
+
+def swapped_in_groups(weight):
+    return weight.reshape(2, 2, 2, 3, 3).swapaxes(1, 2).reshape(4, 2, 3, 3)
+
+
+def dense_dweight(p):
+    return conv2d(p.x, ungrouped(p.inputs[1]), padding=2, dilation=2)[1](p.dy)[1]
+
+
+mistakes_in(
+    "conv2d, groups and dilation",
+    lambda x, weight: conv2d(x, weight, padding=2, dilation=2, groups=2),
+    normal(2, 4, 4, 4),
+    normal(4, 2, 3, 3, seed=1),
+    dx_of_the_other_group=lambda p: p.but(0, p.dx[..., [2, 3, 0, 1]]),
+    dx_channels_dealt_out_in_turn=lambda p: p.but(0, p.dx[..., [0, 2, 1, 3]]),
+    dx_of_the_first_group_alone=lambda p: p.but(0, p.dx * np.array([1, 1, 0, 0])),
+    dx_channels_not_swapped=lambda p: groups_dx(p, swapped_in_groups(p.inputs[1])),
+    dx_kernel_not_flipped=lambda p: groups_dx(p, p.inputs[1][:, :, ::-1, ::-1]),
+    dx_without_dilation=lambda p: p.but(0, conv2d(p.x, p.inputs[1], padding=1, groups=2)[1](p.dy)[0]),
+    dx_shifted_by_half_the_padding=lambda p: p.but(0, np.roll(p.dx, 1, axis=1)),
+    dweight_of_the_other_groups_channels=lambda p: p.but(
+        1, np.concatenate([dense_dweight(p)[:2, 2:], dense_dweight(p)[2:, :2]])
+    ),
+    dweight_of_the_first_channels_for_all=lambda p: p.but(1, dense_dweight(p)[:, :2]),
+    dweight_of_both_groups_added=lambda p: p.but(1, dense_dweight(p)[:, :2] + dense_dweight(p)[:, 2:]),
+    dweight_without_dilation=lambda p: p.but(1, conv2d(p.x, p.inputs[1], padding=1, groups=2)[1](p.dy)[1]),
+    dweight_channels_swapped=lambda p: p.but(1, swapped_in_groups(p.gradients[1])),
+)
+
+mistakes_in(
+    "conv2d, depthwise",
+    lambda x, weight, bias: conv2d(x, weight, bias, 2, 1, groups=4),
+    normal(2, 4, 4, 4),
+    normal(4, 1, 3, 3, seed=1),
+    normal(4, seed=2),
+    dx_kernel_flipped=lambda p: p.but(0, conv2d(p.x, p.inputs[1][:, :, ::-1, ::-1], None, 2, 1, groups=4)[1](p.dy)[0]),
+    dx_one_kernel_for_all_channels=lambda p: p.but(
+        0, conv2d(p.x, np.repeat(p.inputs[1][:1], 4, axis=0), None, 2, 1, groups=4)[1](p.dy)[0]
+    ),
+    dweight_kernel_flipped=lambda p: p.but(1, p.gradients[1][:, :, ::-1, ::-1]),
+    dweight_over_all_channels=lambda p: p.but(1, np.repeat(p.gradients[1].sum(axis=0, keepdims=True), 4, axis=0)),
+    dweight_of_one_image=lambda p: p.but(1, conv2d(p.x[:1], p.inputs[1], None, 2, 1, groups=4)[1](p.dy[:1])[1]),
+    dbias_mean=lambda p: p.but(2, p.dy.mean(axis=(0, 1, 2))),
+)
+
+mistakes_in(
+    "conv_transpose2d",
+    lambda x, weight, bias: conv_transpose2d(x, weight, bias, 2, 1, 1),
+    normal(2, 3, 3, 2),
+    normal(2, 2, 3, 3, seed=1),
+    normal(2, seed=2),
+    dx_kernel_flipped=lambda p: p.but(0, conv2d(p.dy, p.inputs[1][:, :, ::-1, ::-1], None, 2, 1)[0]),
+    dx_channels_not_swapped=lambda p: p.but(0, conv2d(p.dy, p.inputs[1].swapaxes(0, 1), None, 2, 1)[0]),
+    dx_as_if_padding_were_none=lambda p: p.but(0, conv2d(p.dy, p.inputs[1], None, 2, ((0, 1), (0, 1)))[0]),
+    dx_without_stride=lambda p: p.but(0, conv2d(p.dy, p.inputs[1], None, 1, 1)[0][:, :3, :3]),
+    dweight_flipped=lambda p: p.but(1, p.gradients[1][:, :, ::-1, ::-1]),
+    dweight_channels_swapped=lambda p: p.but(1, p.gradients[1].swapaxes(0, 1)),
+    dweight_of_one_image=lambda p: p.but(1, conv_transpose2d(p.x[:1], *p.inputs[1:], 2, 1, 1)[1](p.dy[:1])[1]),
+    dbias_without_the_last_row=lambda p: p.but(2, p.dy[:, :-1].sum(axis=(0, 1, 2))),
+    dbias_mean=lambda p: p.but(2, p.dy.mean(axis=(0, 1, 2))),
+)
+
+mistakes_in(
+    "upsample_bilinear2d",
+    lambda x: upsample_bilinear2d(x, (6, 6)),
+    normal(2, 3, 3, 2),
+    nearest=lambda p: p.but(0, p.dy.reshape(2, 3, 2, 3, 2, 2).sum(axis=(2, 4))),
+    mean=lambda p: p.but(0, p.dx / 4),
+    sampled_back=lambda p: p.but(0, upsample_bilinear2d(p.dy, (3, 3))[0]),
+    corners_aligned=lambda p: p.but(0, upsample_bilinear2d(p.x, (6, 6), align_corners=True)[1](p.dy)),
+    rows_and_columns_exchanged=lambda p: p.but(0, p.dx.swapaxes(1, 2)),
+    borders_forgotten=lambda p: p.but(0, p.dx * np.array([0, 1, 0])[:, None]),
 )
 
 
@@ -653,6 +748,31 @@ mistakes_in(
     one_branch_forgotten=lambda p: p.gradients[:1],
     dy_halved_between_them=lambda p: (p.dy / 2, p.dy / 2),
     products=lambda p: (p.dy * p.inputs[1], p.dy * p.x),
+)
+mistakes_in(
+    "flatten_channels_first",
+    flatten_channels_first,
+    normal(2, 3, 3, 3),
+    in_the_order_of_nhwc=lambda p: p.but(0, p.dy.reshape(p.x.shape)),
+    rows_and_columns_swapped=lambda p: p.but(0, p.dx.swapaxes(1, 2)),
+    axes_turned_the_wrong_way=lambda p: p.but(0, p.dy.reshape(p.x.shape).transpose(0, 3, 1, 2)),
+)
+mistakes_in(
+    "side_by_side",
+    lambda x: side_by_side((tanh, sigmoid), x),
+    normal(2, 3, 4),
+    the_first_branch_alone=lambda p: p.but(0, tanh(p.x)[1](p.dy[..., :4].copy())),
+    the_last_branch_alone=lambda p: p.but(0, sigmoid(p.x)[1](p.dy[..., 4:].copy())),
+    branches_swapped=lambda p: p.but(0, side_by_side((sigmoid, tanh), p.x)[1](p.dy)),
+)
+DENSE_LAYER = DenseLayer(3, 2, np.random.default_rng(0)).to(np.float64).freeze()
+mistakes_in(
+    "DenseLayer",
+    lambda x: DENSE_LAYER(x),
+    normal(2, 3, 3, 3),
+    without_what_later_layers_want=lambda p: p.but(0, p.dx - p.dy[..., :3]),
+    without_what_it_wants_itself=lambda p: p.but(0, p.dy[..., :3].copy()),
+    as_a_sum=lambda p: p.but(0, p.dx + p.dy[..., 2:]),
 )
 mistakes_in(
     "concat",

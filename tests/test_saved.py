@@ -112,6 +112,16 @@ def test_data_that_is_still_there_is_found_again(resume, name, monkeypatch, tmp_
         ("no_progress", 1),
         ("val_split", -3),
         ("label_smoothing", 2.0),
+        ("ema", 1.0),
+        ("ema", [0.9]),
+        ("mixup", 0.0),
+        ("cutmix", "1"),
+        ("clip_norm", -1.0),
+        ("random_erasing", 2.0),
+        ("random_erasing", None),
+        ("randaugment", [2]),
+        ("randaugment", [0, 9]),
+        ("randaugment", [2, 9.5]),
     ],
 )
 @pytest.mark.parametrize("name", KINDS)

@@ -21,10 +21,16 @@ CASES = {  # name: inputs, fast version of the same arguments, options
     "relu": ((random(3, 4),), layers.relu, {}),
     "sigmoid": ((random(3, 4),), layers.sigmoid, {}),
     "tanh": ((random(3, 4),), layers.tanh, {}),
+    "silu": ((random(3, 4),), layers.silu, {}),
     "linear": ((random(3, 4), random(5, 4), random(5)), layers.linear, {}),
     "global_avg_pool2d": ((random(2, 4, 6, 3),), layers.global_avg_pool2d, {}),
     "avg_pool2d": ((random(2, 4, 6, 3),), layers.avg_pool2d, {"K": 2}),
     "max_pool2d": ((random(2, 4, 6, 3),), layers.max_pool2d, {"K": 2}),
+    "adaptive_avg_pool2d": (
+        (random(2, 5, 6, 3),),
+        lambda x, OH, OW: layers.adaptive_avg_pool2d(x, (OH, OW)),
+        {"OH": 3, "OW": 4},
+    ),
     "add": ((random(2, 3), random(2, 3)), layers.add, {}),
     "concat": ((random(2, 3), random(2, 4)), layers.concat, {}),
     "pad_shortcut": ((random(2, 5, 4, 3),), layers.pad_shortcut, {"out_channels": 6, "stride": 2}),
@@ -32,6 +38,11 @@ CASES = {  # name: inputs, fast version of the same arguments, options
         (random(2, 5, 6, 3), random(4, 3, 3, 3), random(4)),
         layers.conv2d,
         {"stride": 2, "padding": 1},
+    ),
+    "grouped_conv2d": (
+        (random(2, 5, 6, 6), random(4, 3, 3, 3)),
+        lambda x, weight, groups, padding: layers.conv2d(x, weight, padding=padding, groups=groups),
+        {"groups": 2, "padding": 1},
     ),
     "batch_norm": (
         (random(2, 3, 4, 5), random(5), random(5)),

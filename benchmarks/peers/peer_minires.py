@@ -68,7 +68,7 @@ def _conv(case):
     x, weight, dy = case.arrays()
 
     def step():
-        y, backward = conv2d(x, weight, None, case.stride, case.padding)
+        y, backward = conv2d(x, weight, None, case.stride, case.padding, groups=case.groups)
         return [y, *backward(dy)]
 
     return step

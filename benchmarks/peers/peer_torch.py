@@ -52,7 +52,7 @@ def _conv(case, layout):
     weight = torch.from_numpy(weight).contiguous(memory_format=layout).requires_grad_()
 
     def step():
-        y = F.conv2d(x, weight, None, case.stride, case.padding)
+        y = F.conv2d(x, weight, None, case.stride, case.padding, groups=case.groups)
         dx, dweight = torch.autograd.grad(y, (x, weight), dy)
         return [_array(y), _array(dx), dweight.numpy()]
 

@@ -16,11 +16,12 @@ from minires.cli.progress import stopping_on_signals
 from minires.cli.recording import environment, write_csv
 from minires.files import write_atomically
 from minires.inspection.pictures.figures import new_figure, write_png
+from minires.position import validation
 from minires.schedules import MultiStepLR
 from minires.trainer import Trainer
 from minires.training import DivergenceError, Interrupted
 
-COLORS = ("#1f77b4", "#d62728", "#2ca02c", "#ff7f0e", "#9467bd", "#7f7f7f")
+COLORS = ("#1f77b4", "#d62728", "#2ca02c", "#ff7f0e", "#9467bd", "#7f7f7f", "#8c564b", "#17becf")
 COLUMNS = ("run", "seed", "epoch", "train_loss", "train_error", "test_loss", "test_error", "train_seconds")
 
 
@@ -95,10 +96,14 @@ def _halved(images):
     return images.reshape(N, H // 2, 2, W // 2, 2, C).mean(axis=(2, 4)).round().astype(np.uint8)
 
 
-def make_loaders(dataset, size, seed, augment=True, normalisation=(), device="cpu", shards=1):
-    """Batches of the first training images, shuffled, and of the first test images."""
+OF_IMAGES = ("mixup", "cutmix", "cutout", "random_erasing", "randaugment")  # settings that change what a batch is
+OF_TRAINING = ("label_smoothing", "ema", "clip_norm")  # settings that a Trainer takes
+
+
+def make_loaders(dataset, size, seed, augment=True, normalisation=(), device="cpu", shards=1, **more):
+    """Batches of the first training images, shuffled, and of the first test images.   more: of OF_IMAGES."""
     amounts = {"limit_train": size.train, "limit_test": size.test, "val_split": 0, "batch_size": size.batch_size}
-    amounts |= {"seed": seed, "augment": augment, "shards": shards}
+    amounts |= {"seed": seed, "augment": augment, "shards": shards, **more}
     train, _, test = common.make_loaders(amounts, dataset, device, *normalisation)
     return train, test
 
@@ -126,21 +131,31 @@ def train(
     precision="float32",
     scaled=True,
     shards=1,
+    ingredients=None,
 ):
     """A run: a result with "history", a row for each epoch, and "parameters", the number of them.
 
     build(seed) -> model; optimizer(parameters) -> optimizer; schedule(iterations) -> learning rates. A run that was
     interrupted goes on from its last checkpoint; one that diverges ends there, and "diverged" says how.
     device: where build puts the model.   scaled: whether float16 has its loss scaled.   shards: of each batch.
+    ingredients: settings among OF_IMAGES and OF_TRAINING, as train_cifar.py has them; other ones are kept in the result
+    beside them. Where averaged weights are kept, the test error is theirs.
     """
+    ingredients = ingredients or {}
     settings = {**asdict(size), "seed": seed, "augment": augment, "data": dataset.label}
     if precision != "float32":
         settings |= {"precision": precision, "scaled": scaled}
     if shards > 1:
         settings |= {"shards": shards}
+    if ingredients:
+        settings |= {"ingredients": ingredients}
 
     def work():
-        train_loader, test_loader = make_loaders(dataset, size, seed, augment, device=device, shards=shards)
+        of_images, of_training = (
+            {name: ingredients[name] for name in names if name in ingredients} for names in (OF_IMAGES, OF_TRAINING)
+        )
+        loaders = make_loaders(dataset, size, seed, augment, device=device, shards=shards, **of_images)
+        train_loader, test_loader = loaders
         model = build(seed)
         trainer = Trainer(
             model,
@@ -156,6 +171,7 @@ def train(
             precision=precision,
             shards=shards,
             cuda_graph=device != "cpu" and (scaled or precision != "float16"),
+            **of_training,
         )
         if not scaled:
             trainer.steps.scaler = trainer.steps.options["scaler"] = None
@@ -191,8 +207,9 @@ def _rows(history, images):
     rows, seconds = [], 0.0
     for row in history:
         seconds += images / row["images_per_second"]
-        errors = {"train_error": 1 - row["train_acc"], "test_error": 1 - row["val_acc"]}
-        losses = {"train_loss": row["train_loss"], "test_loss": row["val_loss"]}
+        loss, accuracy = validation(row)
+        errors = {"train_error": 1 - row["train_acc"], "test_error": 1 - accuracy}
+        losses = {"train_loss": row["train_loss"], "test_loss": loss}
         rows.append({"epoch": row["epoch"], **losses, **errors, "train_seconds": seconds})
     return rows
 
@@ -209,7 +226,7 @@ class Lines:
     def epoch(self, trainer, row):
         print(
             f"{self.name:36} epoch {row['epoch']:2d}   lr {row['lr']:8.2g}   training loss {row['train_loss']:7.4f} "
-            f"error {1 - row['train_acc']:6.1%}   test error {1 - row['val_acc']:6.1%}   "
+            f"error {1 - row['train_acc']:6.1%}   test error {1 - validation(row)[1]:6.1%}   "
             f"{row['images_per_second']:5,.0f} images/s",
             flush=True,
         )

@@ -32,7 +32,14 @@ from minires.backend.primitives.blocks import (
     map_blocks,
     sum_blocks,
 )
-from minires.backend.primitives.channels import channel_moments, far_from_zero, map_channels, sum_channels
+from minires.backend.primitives.channels import (
+    channel_moments,
+    far_from_zero,
+    join_channels,
+    map_channels,
+    part_channels,
+    sum_channels,
+)
 from minires.backend.primitives.classes import count_largest, mean_cost, mean_cost_gradient
 from minires.backend.primitives.convolution import (
     convolve,
@@ -56,7 +63,14 @@ from minires.backend.primitives.devices import (
     to_numpy,
     zeros,
 )
-from minires.backend.primitives.elementwise import all_finite, elementwise, elementwise_each, let_through, lies_well
+from minires.backend.primitives.elementwise import (
+    all_finite,
+    choose,
+    elementwise,
+    elementwise_each,
+    let_through,
+    lies_well,
+)
 from minires.backend.primitives.images import keep_pixels, move_pixels, normalize_rows, spread_pixels
 from minires.backend.primitives.patches import (
     borrow_padded,
@@ -82,6 +96,7 @@ __all__ = [
     "borrow_patches",
     "can_link",
     "channel_moments",
+    "choose",
     "col2im",
     "convolve",
     "convolve_gradients",
@@ -103,6 +118,7 @@ __all__ = [
     "im2col",
     "is_device",
     "is_half",
+    "join_channels",
     "keep_pixels",
     "known_at_once",
     "let_through",
@@ -120,6 +136,7 @@ __all__ = [
     "out_of_memory",
     "output_size",
     "pad",
+    "part_channels",
     "places",
     "recorded",
     "resolve_device",

@@ -44,7 +44,7 @@ def find_lr(
 def _find_lr_in(folder, settings, dataset, model, optimizer, loader, steps):
     title = f"{settings['model']} on {dataset.label}"
     print(f"{title}:\nthe training loss while the learning rate grows", flush=True)
-    how = {name: settings[name] for name in ("label_smoothing", "precision")}
+    how = {name: settings[name] for name in ("label_smoothing", "precision", "clip_norm")}
     found = lr_find(model, optimizer, loader, iterations=steps or STEPS, **how)
     for line in lines(found):
         print(line, flush=True)

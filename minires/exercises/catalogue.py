@@ -16,6 +16,7 @@ EXERCISES = {
         Exercise("relu", "max(x, 0)", "layers/activations.md", ANY, ANY_CASES),
         Exercise("sigmoid", "squeezed between 0 and 1", "layers/activations.md", ANY, ANY_CASES),
         Exercise("tanh", "squeezed between -1 and 1", "layers/activations.md", ANY, ANY_CASES),
+        Exercise("silu", "x, through a gate of its own", "layers/gated_activations.md", ANY, ANY_CASES),
         Exercise("add", "the sum of two branches", "layers/residual.md", {"x1": "N C", "x2": "N C"}, ANY_CASES),
         Exercise(
             "linear",
@@ -86,6 +87,13 @@ EXERCISES = {
             ),
         ),
         Exercise(
+            "adaptive_avg_pool2d",
+            "means for an image of a given size",
+            "layers/adaptive_pooling.md",
+            IMAGES,
+            (Case("N=2 H=5 W=7 C=6 OH=3 OW=4"), Case("N=3 H=4 W=9 C=5 OH=2 OW=7")),
+        ),
+        Exercise(
             "im2col",
             "every window of an image as a row",
             "layers/conv.md",
@@ -107,6 +115,17 @@ EXERCISES = {
                 Case("N=1 H=9 W=5 C=3 O=4 K=2 OH=10 OW=6", stride=1, padding=1),
             ),
             square=Case("N=2 H=8 W=12 C=4 O=4 K=3 OH=6 OW=10", stride=1, padding=0),
+        ),
+        Exercise(
+            "grouped_conv2d",
+            "convolution, group by group",
+            "layers/grouped_conv.md",
+            {"x": "N H W channels", "weight": "outputs C K K"},
+            (
+                Case("N=2 H=7 W=6 C=3 K=3 OH=5 OW=4 channels=12 outputs=20 G=4 O=5", groups=4, padding=0),
+                Case("N=3 H=5 W=7 C=4 K=2 OH=6 OW=8 channels=12 outputs=15 G=3 O=5", groups=3, padding=1),
+            ),
+            square=Case("N=2 H=7 W=6 C=4 K=3 OH=5 OW=4 channels=16 outputs=16 G=4 O=4", groups=4, padding=0),
         ),
         Exercise(
             "batch_norm_inference",

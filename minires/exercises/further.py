@@ -26,6 +26,7 @@ DEPENDENCE: dict[str, dict[str, str]] = {
         "dx": "With e = exp(-x) it is y = 1 / (1 + e). Derive that as a quotient, then get rid of e: what is 1 - y?"
     },
     "tanh": {"dx": "y = sinh(x) / cosh(x). As a quotient its slope is 1 less a square: the square of what?"},
+    "silu": {"dx": "x stands in y twice: it is what goes through, and it moves s. Derive x * s as a product."},
     "add": {
         "dx1": "Let x1[i] grow by 0.1: by how much does y[i] grow?",
         "dx2": "Let x2[i] grow by 0.1: by how much does y[i] grow?",
@@ -63,6 +64,10 @@ DEPENDENCE: dict[str, dict[str, str]] = {
         "dx": "y[n, oh, ow, c] is one pixel of its window, and winner says which. What does that one get, what "
         "the others?"
     },
+    "adaptive_avg_pool2d": {
+        "dx": "y[n, oh, ow, c] is a mean of its window's pixels, and not every window has as many. Which windows does "
+        "a pixel stand in, and what does it count for in each?"
+    },
     "im2col": {
         "dx": "patches[n, oh, ow, i, j] was read at the padded pixel (oh * stride + i, ow * stride + j). Go "
         "through the same loop and write there what was read. And a pixel that several windows have read?"
@@ -73,6 +78,12 @@ DEPENDENCE: dict[str, dict[str, str]] = {
         "dweight": "The gradient of weight_matrix, whose axes are (K K C, O), is a product of P and dY. Split "
         "its first axis into three, and only then change their order.",
         "dbias": "bias[o] is added at every pixel of every image, so dbias[o] is a sum over these.",
+    },
+    "grouped_conv2d": {
+        "dx": "Each group is a convolution of its own, and its product with P a linear layer: first the gradient of P, "
+        "of all groups at once. Then its axes must stand as in patches, in which the groups lie side by side.",
+        "dweight": "The gradient of a group's matrix, whose axes are (K K C, O), is a product of its P and its part of "
+        "dy. Split its first axis into three, and only then change their order.",
     },
     "batch_norm_inference": {"dx": "With all else constant, y is a straight line in x. What is its slope?", **_PIXELS},
     "batch_norm": {
@@ -158,6 +169,7 @@ SMALL = {  # arrays so small that one can do them by hand
     "relu": _NUMBERS,
     "sigmoid": _NUMBERS,
     "tanh": _NUMBERS,
+    "silu": _NUMBERS,
     "add": _NUMBERS,
     "linear": Case("N=2 C=3 O=1", "short"),
     "mse_loss": _NUMBERS,
@@ -168,8 +180,10 @@ SMALL = {  # arrays so small that one can do them by hand
     "global_avg_pool2d": Case("N=1 H=2 W=2 C=1", "short"),
     "avg_pool2d": _WINDOWS,
     "max_pool2d": _WINDOWS,
+    "adaptive_avg_pool2d": Case("N=1 H=3 W=1 C=1 OH=2 OW=1", "short"),
     "im2col": Case("N=1 H=3 W=3 C=1 K=2 OH=2 OW=2", "short", stride=1, padding=0),
     "conv2d": Case("N=1 H=3 W=3 C=1 O=1 K=2 OH=2 OW=2", "short", stride=1, padding=0),
+    "grouped_conv2d": Case("N=1 H=2 W=2 C=1 K=2 OH=1 OW=1 channels=2 outputs=2 G=2 O=1", "short", groups=2, padding=0),
     "batch_norm_inference": _NORM,
     "batch_norm": _NORM,
     "batch_norm_relu": _NORM,

@@ -8,6 +8,7 @@ from minires.layers.adaptive_pooling import AdaptiveAvgPool2d, adaptive_avg_pool
 from minires.layers.batch_norm import BatchNorm2d, batch_norm
 from minires.layers.batch_norm_relu import BatchNormReLU2d, batch_norm_relu
 from minires.layers.conv import Conv2d, conv2d
+from minires.layers.conv_transpose import ConvTranspose2d, conv_transpose2d
 from minires.layers.dropout import Dropout, dropout
 from minires.layers.gated_activations import GELU, Hardswish, LeakyReLU, SiLU, gelu, hardswish, leaky_relu, silu
 from minires.layers.group_norm import GroupNorm, group_norm
@@ -18,6 +19,7 @@ from minires.layers.residual import add, concat, pad_shortcut
 from minires.layers.scale import Scale, scale
 from minires.layers.squeeze_excitation import SqueezeExcitation, squeeze_excitation
 from minires.layers.stochastic_depth import StochasticDepth, stochastic_depth
+from minires.layers.upsample import UpsampleBilinear2d, upsample_bilinear2d
 
 __all__ = [
     "GELU",
@@ -26,6 +28,7 @@ __all__ = [
     "BatchNorm2d",
     "BatchNormReLU2d",
     "Conv2d",
+    "ConvTranspose2d",
     "Dropout",
     "Flatten",
     "GlobalAvgPool2d",
@@ -42,6 +45,7 @@ __all__ = [
     "SqueezeExcitation",
     "StochasticDepth",
     "Tanh",
+    "UpsampleBilinear2d",
     "adaptive_avg_pool2d",
     "add",
     "avg_pool2d",
@@ -49,6 +53,7 @@ __all__ = [
     "batch_norm_relu",
     "concat",
     "conv2d",
+    "conv_transpose2d",
     "dropout",
     "flatten",
     "gelu",
@@ -67,4 +72,5 @@ __all__ = [
     "squeeze_excitation",
     "stochastic_depth",
     "tanh",
+    "upsample_bilinear2d",
 ]

@@ -5,7 +5,7 @@ y = x g(x), so dy/dx = g + x g'. All but the first fall and rise again left of 0
 
 import math
 
-from minires.backend import array_module, map_blocks
+from minires.backend import array_module, choose, let_through, map_blocks
 from minires.layers.checks import check_float, check_gradient, check_number
 from minires.layers.normal_distribution import normal_cdf, normal_density
 from minires.module import Module
@@ -17,24 +17,16 @@ def leaky_relu(x: Array, negative_slope: float = 0.01) -> tuple[Array, Backward]
 
     x: any shape, floating-point. negative_slope: at least 0; y then has the sign of x, and y is all that is kept.
     Returns y, shaped as x, and backward(dy) -> dx = dy where y > 0, else negative_slope * dy.
-    Source: Maas et al. 2013, equation 1.
+    Source: Maas et al. 2013, section 2.
     """
     check_float("leaky_relu", x)
     check_number("leaky_relu", "negative_slope", negative_slope, 0, math.inf)
     slope = float(negative_slope)
-
-    def forward_block(x, out):
-        out[...] = array_module(x).where(x > 0, x, x * slope)
-
-    y = map_blocks(forward_block, x)
+    y = map_blocks(lambda x, out: choose(x > 0, x, x * slope, out), x)
 
     def backward(dy):
         check_gradient("leaky_relu", dy, y.shape, y.dtype)
-
-        def backward_block(dy, y, out):
-            out[...] = array_module(y).where(y > 0, dy, dy * slope)
-
-        return map_blocks(backward_block, dy, y)
+        return map_blocks(lambda dy, y, out: choose(y > 0, dy, dy * slope, out), dy, y)
 
     return y, backward
 
@@ -43,7 +35,7 @@ def silu(x: Array) -> tuple[Array, Backward]:
     """y = x * s, s = 1 / (1 + exp(-x)) = (1 + tanh(x / 2)) / 2, also called swish
 
     x: any shape, floating-point. Returns y, shaped as x, and backward(dy) -> dx = dy * s * (1 + x * (1 - s)).
-    Sources: Elfwing et al. 2018, equation 5 and 6; Ramachandran et al. 2017.
+    Sources: Elfwing et al. 2018; Ramachandran et al. 2017.
     """
     check_float("silu", x)
     y = map_blocks(lambda x, out: array_module(x).multiply(x, _sigmoid(x), out=out), x)
@@ -104,8 +96,8 @@ def hardswish(x: Array) -> tuple[Array, Backward]:
         check_gradient("hardswish", dy, x.shape, x.dtype)
 
         def backward_block(dy, x, out):
-            xp = array_module(x)
-            out[...] = xp.where(x <= -3, 0, dy * xp.where(x < 3, x / 3 + 0.5, 1))
+            let_through(dy * (x / 3 + 0.5), x > -3, out)
+            choose(x < 3, out, dy, out)
 
         return map_blocks(backward_block, dy, x)
 

@@ -50,7 +50,8 @@ def normal_cdf(x: Array) -> Array:
         series *= t
         series += coefficient
     tail = series * xp.exp(size * size * -0.5) / (size + 1)
-    return xp.where(x < 0, tail, 1 - tail)
+    sign = xp.sign(x)
+    return (sign + 1) * 0.5 - sign * tail  # the tail below 0, one less the tail above
 
 
 def normal_density(x: Array) -> Array:

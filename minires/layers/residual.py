@@ -3,7 +3,7 @@
 Derivation: docs/layers/residual.md.
 """
 
-from minires.backend import array_module, keep_pixels, map_blocks, spread_pixels
+from minires.backend import array_module, join_channels, keep_pixels, map_blocks, part_channels, spread_pixels
 from minires.layers.checks import check_float, check_gradient, check_image, pair
 from minires.types import Array, Backward, Pair
 
@@ -39,19 +39,18 @@ def concat(*xs: Array) -> tuple[Array, Backward]:
     """
     if not xs:
         raise ValueError("concat: no arrays: give at least one")
-    xp = array_module(*xs)
+    array_module(*xs)
     if any(x.ndim == 0 for x in xs):
         raise ValueError("concat: arrays must have a last axis, the channels, to be put side by side along")
     check_float("concat", *xs)
     if len({x.shape[:-1] for x in xs}) > 1:
         raise ValueError(f"concat: shapes {', '.join(str(x.shape) for x in xs)} differ before the channels")
-    y = xp.concatenate(xs, axis=-1)
+    y = join_channels(xs)
     shape, dtype, widths = y.shape, y.dtype, [x.shape[-1] for x in xs]
-    ends = [sum(widths[: k + 1]) for k in range(len(widths))]
 
     def backward(dy):
         check_gradient("concat", dy, shape, dtype)
-        return tuple(dy[..., end - width : end].copy() for width, end in zip(widths, ends, strict=True))
+        return part_channels(dy, widths)
 
     return y, backward
 

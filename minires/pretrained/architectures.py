@@ -30,6 +30,7 @@ def recognise(state: Mapping[str, np.ndarray]) -> Architecture:
     family = family_of(shapes)
     if family is None:
         raise WeightsError(nothing_known(state))
+    shapes = {key: shape for key, shape in shapes.items() if not key.startswith(family.extra_heads)}
     try:
         model, options = family.likeliest(shapes)
     except Misfit as misfit:

@@ -12,7 +12,8 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from minires import models
-from minires.models.heads import head_name
+from minires.models.last_layer import head_name
+from minires.types import Rng
 from minires.wording import shown
 
 Shapes: TypeAlias = Mapping[str, tuple[int, ...]]
@@ -34,9 +35,16 @@ def skeleton(model: str, options: Mapping[str, Any]) -> Skeleton:
 
 @lru_cache(maxsize=64)
 def _skeleton(model, options):
-    network: Any = models.build(model, 1, rng=_NoNumbers(np.random.PCG64(0)), **dict(options))
+    network: Any = models.build(model, 1, rng=without_numbers(0), **dict(options))
     eps = next((module.eps for module in network.modules() if hasattr(module, "running_mean")), None)
     return Skeleton(network.state_shapes(), eps, head_name(network))
+
+
+def without_numbers(rng: Rng) -> np.random.Generator:
+    """A generator for building a network whose every array is to be replaced: of normal and uniform numbers it draws
+    zeros that are one in memory. Others, such as seeds of dropout, are those of `rng`.
+    """
+    return _NoNumbers(np.random.default_rng(rng).bit_generator)
 
 
 def difference(shapes: Shapes, model: str, options: Mapping[str, Any]) -> str | None:
@@ -62,7 +70,7 @@ class _Zeros(np.ndarray):
 
 
 class _NoNumbers(np.random.Generator):
-    """A generator for building a network whose numbers nobody wants."""
+    """What `without_numbers` gives."""
 
     def normal(self, loc=0.0, scale=1.0, size=None):
         return np.broadcast_to(np.zeros((), np.float32), size).view(_Zeros)

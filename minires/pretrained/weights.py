@@ -9,7 +9,7 @@ import numpy as np
 
 from minires import checkpoint, models
 from minires.files import write_atomically
-from minires.models.heads import extra_heads, head_name
+from minires.models.last_layer import extra_heads, head_name
 from minires.module import Module
 from minires.names import misfits, some
 from minires.pretrained.errors import WeightsError
@@ -17,6 +17,7 @@ from minires.pretrained.formats import read_file
 from minires.pretrained.metadata import FORMAT, said, written
 from minires.pretrained.networks import find_network
 from minires.pretrained.readings import FIELDS, check_options, open_questions, overrule, usual_preprocessing
+from minires.pretrained.skeletons import without_numbers
 from minires.types import Rng
 from minires.wording import shown
 
@@ -142,7 +143,7 @@ def build(
         raise WeightsError(
             f"{path}: has no head, so it predicts nothing{why}: fine-tune it, or load it with head='new'"
         )
-    model = models.build(metadata["model"], classes, rng=rng, **metadata["options"])
+    model = models.build(metadata["model"], classes, rng=without_numbers(rng), **metadata["options"])
     fill(model, path, state, hint=OF_THE_FILE_ITSELF, left_out=metadata["left_out"])
     return model, metadata
 

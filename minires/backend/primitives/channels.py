@@ -4,6 +4,7 @@ An activation (..., W, C) is read as rows of W * C numbers and a vector of C num
 NumPy's inner loop is long; sums are products with a row of ones, which BLAS does.
 """
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -68,6 +69,40 @@ def map_channels(function: Callable[..., Any], arrays: Sequence[Array], vectors:
     tiled = [_tiled(vector, W) for vector in vectors]
     _for_each_rows(lambda block: function(*(array[block] for array in rows), *tiled, out=rows_of_y[block]), rows_of_y)
     return y
+
+
+def join_channels(xs: Sequence[Array]) -> Array:
+    """The arrays (..., C_k) of one leading shape side by side, (..., sum C_k): a new array."""
+    xp = array_module(*xs)
+    if xp is not np:
+        return xp.concatenate(xs, axis=-1)
+    ends = list(itertools.accumulate(x.shape[-1] for x in xs))
+    y = empty((*xs[0].shape[:-1], ends[-1]), xs[0])
+    rows_of_y, *rows = (array.reshape(-1, array.shape[-1]) for array in (y, *xs))
+
+    def copy(block):
+        for x, end in zip(rows, ends, strict=True):
+            rows_of_y[block, end - x.shape[1] : end] = x[block]
+
+    for_each_block(copy, rows_of_y)
+    return y
+
+
+def part_channels(y: Array, widths: Sequence[int]) -> tuple[Array, ...]:
+    """The arrays (..., C_k) that stand side by side in y (..., sum C_k), each a new one."""
+    ends = list(itertools.accumulate(widths))
+    parts = [y[..., end - width : end] for width, end in zip(widths, ends, strict=True)]
+    if array_module(y) is not np:
+        return tuple(part.copy() for part in parts)
+    xs = [empty(part.shape, y) for part in parts]
+    rows_of_y, *rows = (array.reshape(-1, array.shape[-1]) for array in (y, *xs))
+
+    def copy(block):
+        for x, end in zip(rows, ends, strict=True):
+            x[block] = rows_of_y[block, end - x.shape[1] : end]
+
+    for_each_block(copy, rows_of_y)
+    return tuple(xs)
 
 
 def _the_sums(*sums):

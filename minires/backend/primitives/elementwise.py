@@ -79,3 +79,15 @@ def let_through(dy: Array, where: Array, out: Array) -> None:
     gate = out.view(bits)
     gate[...] = where  # 1 or 0: quicker than to leave it to the product
     np.multiply(gate, dy.view(bits), out=gate)
+
+
+def choose(where: Array, x: Array, y: Array, out: Array) -> None:
+    """out = x where `where` is true and y elsewhere, bit by bit. out may be x or y."""
+    xp = array_module(x)
+    if xp is not np:
+        out[...] = xp.where(where, x, y)
+        return
+    bits = f"i{x.itemsize}"  # in whole numbers y + (x - y) is x to the bit, whatever these are; where() branches
+    difference = x.view(bits) - y.view(bits)
+    difference *= where
+    np.add(y.view(bits), difference, out=out.view(bits))

@@ -3,6 +3,7 @@
 from minires.exercises.mistakes.mistake import Mistake
 
 _RELU, _SIGMOID, _TANH, _DROPOUT = "dy * (y > 0)", "dy * y * (1 - y)", "dy * (1 - y * y)", "dy * mask"
+_SILU = "dy * s * (1 + x * (1 - s))"
 
 MISTAKES = {
     "relu": [
@@ -84,6 +85,39 @@ MISTAKES = {
             "tanh_of_y",
             "tanh has been taken once more, of y: but y is tanh(x) already.",
             (_TANH, "dy * (1 - np.tanh(y) ** 2)"),
+        ),
+    ],
+    "silu": [
+        Mistake(
+            "gate_alone",
+            "dx is dy times s: the slope of x times a gate that stands still. But x moves the gate as well.",
+            (_SILU, "dy * s"),
+        ),
+        Mistake(
+            "gates_slope_alone",
+            "What x does to the gate is right. But x goes through it, too: a product has two terms when it is derived.",
+            (_SILU, "dy * x * s * (1 - s)"),
+        ),
+        Mistake(
+            "without_x",
+            "The slope of the gate has lost the x that it multiplies: y is x times s.",
+            (_SILU, "dy * (s + s * (1 - s))"),
+        ),
+        Mistake("sigmoids", "This is the slope of s, the sigmoid, not of x times s.", (_SILU, "dy * s * (1 - s)")),
+        Mistake(
+            "sigmoids_in_y",
+            "This is the sigmoid's formula in its output. Here the output is x times a sigmoid.",
+            (_SILU, "dy * y * (1 - y)"),
+        ),
+        Mistake(
+            "of_y",
+            "Right but for one letter: y stands where x should. y is x times s, and s is in the formula already.",
+            (_SILU, "dy * s * (1 + y * (1 - s))"),
+        ),
+        Mistake(
+            "minus",
+            "A sign is wrong: the gate opens as x grows, so its slope adds to what comes through.",
+            (_SILU, "dy * s * (1 - x * (1 - s))"),
         ),
     ],
     "dropout": [

@@ -3,6 +3,7 @@
 from minires.exercises.mistakes.mistake import Mistake
 
 _PUT = "np.put_along_axis(dflat, winner, dy[..., None], axis=-1)"
+_COUNT = "(window.shape[1] * window.shape[2])"
 _GLOBAL = "dy[:, None, None, :] / (H * W)"
 
 MISTAKES = {
@@ -98,6 +99,51 @@ MISTAKES = {
             "The numbers are right and some stand in the wrong place: window and pixel have changed places in a "
             "reshape. Which axes must lie side by side before rows and columns are made of them?",
             (".transpose(0, 1, 4, 2, 5, 3)", ".transpose(0, 4, 1, 5, 2, 3)"),
+        ),
+    ],
+    "adaptive_avg_pool2d": [
+        Mistake(
+            "not_divided",
+            "Each pixel gets all of its window's dy. It has only its share in the mean.",
+            (f" / {_COUNT}", ""),
+        ),
+        Mistake(
+            "overwritten",
+            "Where windows overlap only the last has left something. A pixel that stands in several counts in each: "
+            "what it receives adds up.",
+            ("window += ", "window[...] = "),
+        ),
+        Mistake(
+            "one_size",
+            "Every window's dy is divided by the same number. Where H is no multiple of OH some windows have a row "
+            "more than others.",
+            (_COUNT, "(-(-H // OH) * -(-W // OW))"),
+        ),
+        Mistake(
+            "mean_size",
+            "dy is divided by H W / (OH OW), which is what windows would have if they did not overlap. How many pixels "
+            "has each of them?",
+            (_COUNT, "(H / OH * W / OW)"),
+        ),
+        Mistake(
+            "rows_alone",
+            "dy is divided by the number of the window's rows: it has columns, too.",
+            (_COUNT, "window.shape[1]"),
+        ),
+        Mistake(
+            "columns_alone",
+            "dy is divided by the number of the window's columns: it has rows, too.",
+            (_COUNT, "window.shape[2]"),
+        ),
+        Mistake(
+            "whole_image",
+            "dy is divided by the pixels of the whole image: a mean is over its window's.",
+            (_COUNT, "(H * W)"),
+        ),
+        Mistake(
+            "corner",
+            "Only one pixel of each window has received something: each of them has its share in the mean.",
+            ("window += ", "window[:, :1, :1] += "),
         ),
     ],
 }

@@ -141,8 +141,8 @@ KIN = (
 
 
 def _features(shapes: Shapes) -> int | None:
-    widths = [shape[0] for key, shape in shapes.items() if key.startswith("layer") and len(shape) == 4]
-    return max(widths, default=None)
+    last = re.compile(rf"layer\d+\.\d+\.conv{3 if _has_bottlenecks(shapes) else 2}\.weight")  # of each block
+    return max((shape[0] for key, shape in shapes.items() if last.fullmatch(key) and shape), default=None)
 
 
 RESNET = Family("layer1.0.conv1.weight", re.compile(r"(conv\d+|bn\d+|layer\d+)(\.|$)"), _likeliest, _features)
