@@ -167,7 +167,7 @@ class TestEventFile:
 
 
 def test_a_run_as_tensorboard_shows_it(board, main, tmp_path):
-    code, _, err = main(*FAST, "--tensorboard", "--out", tmp_path / "run")
+    code, _, err = main(*FAST, "--tensorboard", "--ema", 0.9, "--randaugment", 1, 5, "--out", tmp_path / "run")
     assert code == 0 and not err
     found, state = read(tmp_path / "run" / "tensorboard"), checkpoint.load(tmp_path / "run" / "last.safetensors").model
     curves = numbers(found)
