@@ -16,7 +16,7 @@ PYTHON ?= python3
 ARGS ?=
 BIN := .venv/bin
 SLOW := against benchmarks campaign docs exercises experiments explain finetune ideas imagenet kernels measuring parity pipeline_benchmark protocol \
-	recording sabotage site train_cifar
+	recording recompute sabotage site train_cifar
 READERS := $(wildcard tests/test_pretrained*.py) \
 	$(addprefix tests/test_,$(addsuffix .py,class_names data_cifar meant networks probe readings))
 
