@@ -42,6 +42,12 @@ NETWORKS = {  # ours: (package, its name there, pixels a side, options of both)
     "densenet161": ("torchvision", "densenet161", 224, {}),
     "densenet169": ("torchvision", "densenet169", 224, {}),
     "densenet201": ("torchvision", "densenet201", 224, {}),
+    "resnet50": ("torchvision", "resnet50", 224, {}),
+    "wide_resnet50_2": ("torchvision", "wide_resnet50_2", 224, {}),
+    "resnext50_32x4d": ("torchvision", "resnext50_32x4d", 224, {}),
+    "resnext101_32x8d": ("torchvision", "resnext101_32x8d", 224, {}),
+    "seresnet50": ("timm", "seresnet50", 224, {}),
+    "resnet50d": ("timm", "resnet50d", 224, {}),
 }
 THEIR_OPTIONS = {"googlenet": {"init_weights": False}, "inception_v3": {"init_weights": False}}  # quicker, no warning
 ZERO = 1e-12
@@ -103,7 +109,9 @@ def compare(ours, theirs, size, training):
     # of several heads the worst
     logits = max(relative(h, t.detach()) for h, t in zip(heads, their_heads, strict=True))
     found, largest = {}, max(float(p.grad.abs().max()) for p in theirs.parameters() if p.grad is not None)
-    for (name, p), q in zip(ours.named_parameters(), theirs.parameters(), strict=True):
+    theirs_by_name = dict(theirs.named_parameters())
+    for name, p in ours.named_parameters():
+        q = theirs_by_name[name]
         if (p.grad is None) != (q.grad is None):
             raise AssertionError(f"{name}: one has a gradient and the other none")
         if p.grad is None or max(np.abs(p.grad).max(), float(q.grad.abs().max())) < ZERO * largest:
