@@ -37,7 +37,7 @@ from minires.data import normalize
 from minires.data.folders import read_image_folder
 from minires.data.images import Preprocessing
 from minires.layers import Linear
-from minires.models.heads import head_of, replace_head
+from minires.models.last_layer import head_of, replace_head
 from minires.pretrained.probe import probe
 from minires.pretrained.weights import OF_THE_FILE_ITSELF
 

@@ -38,7 +38,7 @@ from minires.cli.together import prepare_device, settle_shards
 from minires.cli.weights import add_weights_arguments, known_of_weights, note_assumed
 from minires.data.folders import read_image_folder
 from minires.data.images import Preprocessing
-from minires.models.heads import body_of, body_up_to, head_of, stage_names
+from minires.models.last_layer import body_of, body_up_to, head_of, stage_names
 
 RECIPE = "fine-tuning"
 DEFAULTS = {

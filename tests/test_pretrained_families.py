@@ -14,7 +14,7 @@ from test_networks import filled, same, under, zeros
 
 from minires import models, no_grad, pretrained
 from minires.inspection.explain import last_maps
-from minires.models.heads import head_of
+from minires.models.last_layer import head_of
 from minires.pretrained.families import FAMILIES, family_of
 from minires.pretrained.families.vgg import HIDDEN
 from minires.pretrained.networks import find_network
@@ -139,6 +139,12 @@ def test_heads_that_do_not_fit_are_named():
     found = find_network(small | layers)
     assert found.notes[0].startswith("its head classifier is no single linear layer (classifier.1 (512, 512), ")
     assert (found.architecture.options, found.left_out) == ({"small_input": True}, ("classifier",))
+
+
+@pytest.mark.parametrize("name", ["simple_cnn", "vgg11"])
+def test_a_head_of_nothing_for_more_classes_than_memory_holds(name):
+    found = find_network(headless(name, shapes_of(name)) | {"fc.weight": shaped(2**40, 0)})
+    assert found.notes[0] == "its head fc is no linear layer but of shape (1099511627776, 0) and is left out"
 
 
 EXTRA = {"googlenet": ("aux1", "aux2"), "inception_v3": ("AuxLogits",)}
@@ -476,3 +482,47 @@ def test_stages_that_a_network_has_are_named():
         model = models.build(name, 3, rng=without_numbers(0))
         with pytest.raises(ValueError, match=f"--freeze layer9: .* has no such stage: choose one of {known}"):
             freeze(model, "layer9")
+
+
+# Hostile files -----------------------------------------------------------------------------------------------------
+
+SHAPES = [
+    (),
+    (0,),
+    (3,),
+    (64,),
+    (0, 0),
+    (7, 64),
+    (64, 0, 3, 3),
+    (0, 3, 3, 3),
+    (64, 3, 7, 7),
+    (1, 2, 3, 4, 5),
+    (2**40, 0),
+]
+
+
+@pytest.mark.parametrize("name", [*FIRST, "vgg11_bn", "resnet50d", "resnext29_8x64d", "wide_resnet28_10", "resnet50"])
+def test_shapes_that_make_no_sense_are_read_or_refused(name):
+    """Arrays lost, added, and of any shape, the first ones above all: no exception but the library's own."""
+    rng = np.random.default_rng(list(name.encode()))
+    whole = shapes_of(name)
+    family = family_of(whole)
+    tell = [*list(whole)[:12], family.anchor, *list(whole)[-4:], "conv1.weight", "bn1", "layer2.0.bn1.weight", "layer3"]
+    tell += ["classifier.0.weight", "classifier.3.weight", "fc.weight", "layer1.0.conv3.weight", "features.1.weight"]
+    tell += ["features.norm5.weight", "bn1.weight", "layer1.0.conv1.weight", "layer1.0.conv2.weight"]
+    refused = 0
+    for _ in range(60):
+        state = dict(whole)
+        for key in rng.choice(tell, rng.integers(1, 4)):
+            if rng.random() < 0.3:
+                state.pop(key, None)
+            else:
+                state[key] = shaped(*SHAPES[rng.integers(len(SHAPES))])
+        try:
+            found = find_network(under("model.", state))
+        except pretrained.WeightsError as error:
+            refused += 1
+            assert len(str(error)) < 500 and str(error).isprintable()
+        else:
+            assert found.architecture.model in models.MODELS
+    assert refused

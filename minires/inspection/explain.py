@@ -19,7 +19,7 @@ from minires.backend import array_module, to_numpy
 from minires.inspection.watching import watching
 from minires.layers import AdaptiveAvgPool2d, Flatten, GlobalAvgPool2d
 from minires.layers.checks import check_image
-from minires.models.heads import extra_heads
+from minires.models.last_layer import extra_heads
 from minires.modes import evaluating, no_grad
 from minires.module import Module
 from minires.names import unknown

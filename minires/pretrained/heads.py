@@ -100,7 +100,7 @@ def _judged(prefix, name, arrays, width, part):
     where = prefix + layer
     if weight.ndim == 4 and weight.shape[2:] == (1, 1):
         weight = weight.reshape(weight.shape[:2])  # a 1x1 convolution of one pixel is a linear layer
-    if weight.ndim != 2:
+    if weight.ndim != 2 or not weight.size:
         return Head(notes=(f"its head {where} is no linear layer but of shape {tuple(weight.shape)} and is left out",))
     if width is not None and weight.shape[1] != width:
         found = f"its head {where} takes {weight.shape[1]:,} numbers, the network gives {width:,}"

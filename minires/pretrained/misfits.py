@@ -116,7 +116,7 @@ def _bottlenecks(shape):
 def _width(shape):
     small = not any(key.startswith("layer4.") for key in shape)
     width, key = (16, "conv1.weight") if small else (64, "conv1.weight")
-    if shape[key][0] == width:
+    if shape[key][:1] == (width,):
         key = "layer1.0.conv1.weight"
     if len(shape.get(key, ())) == 4 and shape[key][0] != width:
         usual = (width, *shape[key][1:])

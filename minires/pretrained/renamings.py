@@ -4,6 +4,7 @@ A source is told by one key that each of its networks has, the weight of the fir
 Whatever stands before that name in the file is a prefix, which wrappers and checkpoints have added.
 """
 
+import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -64,7 +65,7 @@ def _with_statistics(arrays: Arrays) -> Arrays:
 def _flat(arrays: Arrays) -> Arrays:
     """Hidden layers that are convolutions as wide as their input, (O, C, H, W), as linear ones, (O, C * H * W)."""
     hidden = {key: arrays[key] for key in HIDDEN if key in arrays and arrays[key].ndim == 4}
-    return arrays | {key: array.reshape(len(array), -1) for key, array in hidden.items()}
+    return arrays | {key: array.reshape(len(array), math.prod(array.shape[1:])) for key, array in hidden.items()}
 
 
 def _stage(text: str, less: int) -> str:

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from minires import models
-from minires.models.heads import head_name
+from minires.models.last_layer import head_name
 from minires.types import Rng
 from minires.wording import shown
 

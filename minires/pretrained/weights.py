@@ -9,7 +9,7 @@ import numpy as np
 
 from minires import checkpoint, models
 from minires.files import write_atomically
-from minires.models.heads import extra_heads, head_name
+from minires.models.last_layer import extra_heads, head_name
 from minires.module import Module
 from minires.names import misfits, some
 from minires.pretrained.errors import WeightsError

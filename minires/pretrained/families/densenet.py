@@ -2,7 +2,15 @@
 
 import re
 
-from minires.pretrained.families.family import Family, Guess, Misfit, number_of, proven, refuse_other_channels
+from minires.pretrained.families.family import (
+    Family,
+    Guess,
+    Misfit,
+    channels_of,
+    number_of,
+    proven,
+    refuse_other_channels,
+)
 from minires.pretrained.skeletons import Shapes
 
 FIRST, LAST = "features.conv0.weight", "features.norm5.weight"
@@ -31,6 +39,6 @@ DENSENET = Family(
     "features.denseblock1.denselayer1.conv1.weight",
     re.compile(r"features\."),
     _likeliest,
-    features=lambda shapes: shapes.get(LAST, (None,))[0],
+    features=lambda shapes: channels_of(shapes, LAST),
     head=lambda shapes: "classifier",
 )

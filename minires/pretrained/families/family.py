@@ -53,6 +53,12 @@ def refuse_other_channels(shapes: Shapes, first: str, likely: str) -> None:
     raise Misfit(likely, f"its {first} {shape} takes images of {shape[1]} {channels}, here they have 3{cure}")
 
 
+def channels_of(shapes: Shapes, key: str) -> int | None:
+    """The first number of a shape; None where there is none."""
+    shape = shapes.get(key, ())
+    return shape[0] if shape else None
+
+
 def number_of(shapes: Shapes, pattern: str) -> int:
     """One more than the largest number of up to three digits that `(\\d{1,3})` finds in the keys, from 0."""
     numbers = [int(found[1]) for key in shapes if (found := re.match(pattern, key))]

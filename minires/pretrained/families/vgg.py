@@ -2,7 +2,7 @@
 
 import re
 
-from minires.pretrained.families.family import Family, Guess, Misfit, proven, refuse_other_channels
+from minires.pretrained.families.family import Family, Guess, Misfit, channels_of, proven, refuse_other_channels
 from minires.pretrained.skeletons import Shapes
 
 FIRST = "features.0.weight"
@@ -36,7 +36,7 @@ def _has_hidden_layers(shapes):
 
 
 def _features(shapes: Shapes) -> int | None:
-    return shapes.get(HIDDEN[1], (4096,))[0] if _has_hidden_layers(shapes) else 512
+    return channels_of(shapes, HIDDEN[1]) if _has_hidden_layers(shapes) else 512
 
 
 VGG = Family(
