@@ -7,19 +7,20 @@
 # make fuzz    files made by what they reach in the readers, ten minutes a reader; make fuzz ARGS="npz --minutes 60"
 # make coverage   which lines and branches of the readers of weights their tests reach, twenty minutes
 # make kernels    every kernel of the GPU's path, compiled for five kinds of GPUs, and checked on this machine's processor
+# make parity  the networks under torchvision's and timm's names against the real ones; one: make parity ARGS="--only vgg16"
 # make docs    the documentation as a site, in docs/_build/html; make docs-serve also shows it in a browser
-# Each builds its environment, .venv or .venv-oldest, by itself.
+# Each builds its environment, .venv, .venv-oldest or .venv-parity, by itself.
 # Another Python: make test PYTHON=python3.12. More flags: make train ARGS="--epochs 10"
 
 PYTHON ?= python3
 ARGS ?=
 BIN := .venv/bin
-SLOW := against benchmarks campaign docs exercises experiments explain finetune ideas imagenet kernels measuring parity pipeline_benchmark protocol \
-	recording sabotage site train_cifar
+SLOW := against benchmarks campaign docs exercises experiments explain families_parity finetune googlenet ideas imagenet inception kernels measuring parity pipeline_benchmark protocol \
+	recording sabotage site train_cifar vgg
 READERS := $(wildcard tests/test_pretrained*.py) \
 	$(addprefix tests/test_,$(addsuffix .py,class_names data_cifar meant networks probe readings))
 
-.PHONY: train test test-oldest check lint docs docs-serve campaign fuzz coverage kernels clean
+.PHONY: train test test-oldest check lint docs docs-serve campaign fuzz coverage kernels parity clean
 
 ifeq ($(RANKS),)
 train: .venv/ready
@@ -52,6 +53,9 @@ fuzz: .venv/ready-campaign
 kernels: .venv/ready-dev
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check "nvidia-cuda-nvrtc>=13"
 	$(BIN)/python tests/prove_kernels.py $(ARGS)
+
+parity: .venv-parity/ready
+	.venv-parity/bin/python benchmarks/families_parity.py $(ARGS)
 
 coverage: .venv/ready-campaign
 	$(BIN)/python -m coverage erase
@@ -92,9 +96,14 @@ docs-serve: docs
 	.venv-oldest/bin/python -m pip install --quiet --disable-pip-version-check --editable . --requirement .venv-oldest/oldest.txt
 	@touch $@
 
+.venv-parity/ready: .venv/bin/python setup.cfg pyproject.toml
+	$(BIN)/python -m venv --clear .venv-parity
+	.venv-parity/bin/python -m pip install --quiet --disable-pip-version-check --editable . torch==2.14.1 torchvision==0.29.1 timm==1.0.31
+	@touch $@
+
 .venv/ready-docs: .venv/ready
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[docs]"
 	@touch $@
 
 clean:
-	rm -rf .venv .venv-oldest build docs/_build *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf .venv .venv-oldest .venv-parity build docs/_build *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
