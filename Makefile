@@ -15,8 +15,8 @@
 PYTHON ?= python3
 ARGS ?=
 BIN := .venv/bin
-SLOW := against benchmarks campaign docs exercises experiments explain finetune ideas imagenet kernels measuring parity pipeline_benchmark protocol \
-	recording recompute sabotage site train_cifar
+SLOW := after_resnet against benchmarks campaign docs exercises experiments explain families_parity finetune googlenet ideas \
+	imagenet inception kernels measuring parity pipeline_benchmark protocol recording recompute sabotage site train_cifar vgg
 READERS := $(wildcard tests/test_pretrained*.py) \
 	$(addprefix tests/test_,$(addsuffix .py,class_names data_cifar meant networks probe readings))
 
@@ -100,6 +100,11 @@ docs-serve: docs
 	$(BIN)/python -m venv --clear .venv-oldest
 	$(BIN)/python .ci/oldest.py >.venv-oldest/oldest.txt
 	.venv-oldest/bin/python -m pip install --quiet --disable-pip-version-check --editable . --requirement .venv-oldest/oldest.txt
+	@touch $@
+
+.venv-parity/ready: .venv/bin/python setup.cfg pyproject.toml
+	$(BIN)/python -m venv --clear .venv-parity
+	.venv-parity/bin/python -m pip install --quiet --disable-pip-version-check --editable . torch==2.14.1 torchvision==0.29.1 timm==1.0.31
 	@touch $@
 
 .venv/ready-docs: .venv/ready
