@@ -1,11 +1,11 @@
 """The last layer of every network, and what is not."""
 
 import pytest
+from minires.models.heads import body_of, body_up_to, extra_heads, head_name, head_of, module_at, replace_head
 
 from minires import models
 from minires.inspection.explain import last_maps
 from minires.layers import Linear
-from minires.models.heads import body_of, body_up_to, extra_heads, head_name, head_of, module_at, replace_head
 from minires.pretrained.skeletons import without_numbers
 
 NOTHING = without_numbers(0)

@@ -450,6 +450,19 @@ def test_conversion_of_a_network_whose_head_is_no_fc(tmp_path, monkeypatch, caps
     assert "model          densenet_bc100, " in printed and "of 342 features" in printed
 
 
+def test_a_run_says_the_options_that_its_arrays_do_not():
+    """A run on images of 32x32 of a network whose first kernel is 3x3 for images of any size."""
+    options_of = scripts.load("train_cifar").options_of
+    for name, options in (
+        ("resnet50d", {"small_input": True}),
+        ("rezero_resnet20", {"shortcut": "A"}),
+        ("inception_v3", {}),
+    ):
+        assert options_of({"model": name, "shortcut": "A"}) == options
+    assert check_options("resnet50d", {}, options_of({"model": "resnet50d", "shortcut": "A"})) == {"small_input": True}
+    assert check_options("vgg16", {"small_input": True}, {"small_input": True}) == {}
+
+
 @pytest.mark.parametrize(
     ("name", "freeze", "trained"),
     [
