@@ -57,7 +57,7 @@ def _stem(shape):
     if "conv1.weight" in shape and not {"conv2.weight", "conv3.weight"} & shape.keys():
         return None
     if any(key.startswith(("conv1.", "conv2.")) for key in shape):
-        return "its stem is several convolutions (a deep stem, as resnet18d and resnet50c have it), here only resnet50d's is"
+        return "its stem is several convolutions (a deep stem, as resnet18d has it), here only resnet50d's is"
     return "its first convolution, conv1.weight, is missing: the file is incomplete"
 
 
