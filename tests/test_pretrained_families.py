@@ -218,8 +218,20 @@ def test_a_convolution_over_all_pixels_is_a_linear_layer_of_their_numbers():
     kernel = np.arange(2 * 3 * 7 * 7, dtype=np.float32).reshape(2, 3, 7, 7)
     x = np.random.default_rng(0).standard_normal((3, 7, 7))
     flat = source.adapted({HIDDEN[0]: kernel, "features.0.weight": kernel})
+    assert np.shares_memory(flat[HIDDEN[0]], kernel)
     np.testing.assert_allclose(flat[HIDDEN[0]] @ x.reshape(-1), (kernel * x).sum(axis=(1, 2, 3)), rtol=1e-12)
     assert flat["features.0.weight"].ndim == 4 and HIDDEN[1] not in flat
+
+
+def test_only_one_hidden_layer_of_a_vgg_may_be_copied():
+    """A file may hold the same numbers under many names, each time with other axes first."""
+    (source,) = (source for source in SOURCES if source.anchor == "features.0.weight")
+    turned = np.zeros((7, 7, 3, 2), np.float32).transpose(3, 2, 0, 1)
+    pixel = np.zeros((3, 2), np.float32).transpose()[:, :, None, None]
+    flat = source.adapted({HIDDEN[0]: turned, HIDDEN[1]: turned})
+    assert flat[HIDDEN[0]].shape == (2, 3 * 7 * 7) and flat[HIDDEN[1]] is turned
+    flat = source.adapted({HIDDEN[1]: pixel})
+    assert flat[HIDDEN[1]].shape == (2, 3) and np.shares_memory(flat[HIDDEN[1]], pixel)
 
 
 def densenet_of_2017(key):
