@@ -6,9 +6,10 @@
 # make campaign   attacks on what is promised, hours of them; an hour: make campaign ARGS="--minutes 60"
 # make fuzz    files made by what they reach in the readers, ten minutes a reader; make fuzz ARGS="npz --minutes 60"
 # make coverage   which lines and branches of the readers of weights their tests reach, twenty minutes
+# make parity   the networks under names of torchvision and timm against the real ones, half an hour; installs both, 5 GB
 # make kernels    every kernel of the GPU's path, compiled for five kinds of GPUs, and checked on this machine's processor
 # make docs    the documentation as a site, in docs/_build/html; make docs-serve also shows it in a browser
-# Each builds its environment, .venv or .venv-oldest, by itself.
+# Each builds its environment, .venv, .venv-oldest or .venv-parity, by itself.
 # Another Python: make test PYTHON=python3.12. More flags: make train ARGS="--epochs 10"
 
 PYTHON ?= python3
@@ -19,7 +20,7 @@ SLOW := against benchmarks campaign docs exercises experiments explain finetune 
 READERS := $(wildcard tests/test_pretrained*.py) \
 	$(addprefix tests/test_,$(addsuffix .py,class_names data_cifar meant networks probe readings))
 
-.PHONY: train test test-oldest check lint docs docs-serve campaign fuzz coverage kernels clean
+.PHONY: train test test-oldest check lint docs docs-serve campaign fuzz coverage kernels parity clean
 
 ifeq ($(RANKS),)
 train: .venv/ready
@@ -52,6 +53,10 @@ fuzz: .venv/ready-campaign
 kernels: .venv/ready-dev
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check "nvidia-cuda-nvrtc>=13"
 	$(BIN)/python tests/prove_kernels.py $(ARGS)
+
+parity: .venv-parity/ready
+	.venv-parity/bin/python benchmarks/families_files.py
+	.venv-parity/bin/python benchmarks/families_parity.py $(ARGS)
 
 coverage: .venv/ready-campaign
 	$(BIN)/python -m coverage erase
@@ -86,6 +91,11 @@ docs-serve: docs
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[campaign]"
 	@touch $@
 
+.venv-parity/ready: .venv/bin/python setup.cfg
+	$(BIN)/python -m venv --clear .venv-parity
+	.venv-parity/bin/python -m pip install --quiet --disable-pip-version-check --editable . "torch==2.14.1" "torchvision==0.29.1" timm
+	@touch $@
+
 .venv-oldest/ready: .venv/bin/python setup.cfg pyproject.toml .ci/oldest.py
 	$(BIN)/python -m venv --clear .venv-oldest
 	$(BIN)/python .ci/oldest.py >.venv-oldest/oldest.txt
@@ -97,4 +107,4 @@ docs-serve: docs
 	@touch $@
 
 clean:
-	rm -rf .venv .venv-oldest build docs/_build *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf .venv .venv-oldest .venv-parity build docs/_build *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis

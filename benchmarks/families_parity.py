@@ -1,6 +1,6 @@
 """The networks under names of torchvision and timm against the real ones: one pass on images of full size, in float64.
 
-    python benchmarks/families_parity.py                     all; ten minutes on two cores, 8 GB
+    python benchmarks/families_parity.py                     all; a quarter of an hour on two cores, 8 GB
     python benchmarks/families_parity.py --only vgg16        those whose name begins so
 
 Needs torch and torchvision, and timm for those that are from there: pip install torchvision timm. Their network starts
@@ -42,6 +42,11 @@ NETWORKS = {  # ours: (package, its name there, pixels a side, options of both)
     "densenet161": ("torchvision", "densenet161", 224, {}),
     "densenet169": ("torchvision", "densenet169", 224, {}),
     "densenet201": ("torchvision", "densenet201", 224, {}),
+    "wide_resnet50_2": ("torchvision", "wide_resnet50_2", 224, {}),
+    "resnext50_32x4d": ("torchvision", "resnext50_32x4d", 224, {}),
+    "resnext101_32x8d": ("torchvision", "resnext101_32x8d", 224, {}),
+    "seresnet50": ("timm", "seresnet50", 224, {}),
+    "resnet50d": ("timm", "resnet50d", 224, {}),
 }
 THEIR_OPTIONS = {"googlenet": {"init_weights": False}, "inception_v3": {"init_weights": False}}  # quicker, no warning
 ZERO = 1e-12
@@ -103,12 +108,16 @@ def compare(ours, theirs, size, training):
     # of several heads the worst
     logits = max(relative(h, t.detach()) for h, t in zip(heads, their_heads, strict=True))
     found, largest = {}, max(float(p.grad.abs().max()) for p in theirs.parameters() if p.grad is not None)
-    for (name, p), q in zip(ours.named_parameters(), theirs.parameters(), strict=True):
+    their_parameters = dict(theirs.named_parameters())
+    for name, p in ours.named_parameters():
+        q = their_parameters.pop(name)
         if (p.grad is None) != (q.grad is None):
             raise AssertionError(f"{name}: one has a gradient and the other none")
         if p.grad is None or max(np.abs(p.grad).max(), float(q.grad.abs().max())) < ZERO * largest:
             continue
         found[name] = relative(p.grad, q.grad.numpy())
+    if their_parameters:
+        raise AssertionError(f"{', '.join(their_parameters)}: not of ours")
     worst = max(found, key=found.get)
     return logits, relative(dx, their_x.grad.numpy()), float(np.median(list(found.values()))), found[worst], worst
 

@@ -45,7 +45,7 @@ def make_loader(settings, dataset, device):
 def make_step(settings, dataset, device):
     """step(x, labels): a training step of the network that the settings name."""
     model = models.build(settings["model"], len(dataset.classes), settings["shortcut"], rng=settings["seed"])
-    optimizer = train_cifar.make_optimizer(settings, model.to(device).parameters())
+    optimizer = train_cifar.make_optimizer(settings, model.to(device))
     return lambda x, labels: train_step(model, optimizer, x, labels)
 
 

@@ -161,8 +161,13 @@ def settings_of(given):
     return settings
 
 
-def make_optimizer(settings, parameters):
-    """The optimizer that --optimizer names."""
+def make_optimizer(settings, model):
+    """The optimizer that --optimizer names, of a model's parameters."""
+    return optimizer_of(settings, model.parameters())
+
+
+def optimizer_of(settings, parameters):
+    """The same of parameters."""
     common = {
         "lr": settings["lr"],
         "weight_decay": settings["weight_decay"],
@@ -197,7 +202,7 @@ def train(settings, dataset, device, ranks):
     if settings["epochs"] is None:
         settings["epochs"] = math.ceil(settings["iterations"] / batches)
     model = build(settings, dataset, device)
-    optimizer = make_optimizer(settings, model.parameters())
+    optimizer = make_optimizer(settings, model)
     normalisation = {"mean": loaders[0].mean, "std": loaders[0].std}
     facts = {"normalisation": normalisation, "options": options_of(settings)}
     return runs.train(settings, dataset, device, model, optimizer, loaders, facts, ranks=ranks)
@@ -258,7 +263,7 @@ def find_lr(settings, dataset, device, ranks):
     model = build(settings, dataset, device)
     asked = settings["iterations"] != RECIPES[settings["recipe"]].get("iterations")
     steps = settings["iterations"] if asked else None
-    return finding.find_lr(settings, dataset, model, make_optimizer(settings, model.parameters()), loader, steps)
+    return finding.find_lr(settings, dataset, model, make_optimizer(settings, model), loader, steps)
 
 
 def overfit_one_batch(settings, dataset, device, ranks, most=200, goal=0.02):
@@ -266,7 +271,7 @@ def overfit_one_batch(settings, dataset, device, ranks, most=200, goal=0.02):
     settings = {**settings, "augment": False, **dict.fromkeys(CHANGES), "cutout": 0, "weight_decay": 0.0}
     loader = make_loaders(settings, dataset, device)[0]
     model = build(settings, dataset, device)
-    optimizer = make_optimizer({**settings, "lr": min(settings["lr"], 0.05)}, model.parameters())
+    optimizer = make_optimizer({**settings, "lr": min(settings["lr"], 0.05)}, model)
     x, labels = next(iter(loader.epoch(0)))
     options = options_for(model, settings["precision"])
     for step in range(1, most + 1):

@@ -110,6 +110,31 @@ def test_simple_against_residual(quickly, load):
     assert sizes == [269_722, 42_442, 268_222]
 
 
+def test_families_quickly(quickly, load, tmp_path):
+    rows = quickly("families", "--seeds", 0)
+    script = load("families")
+    assert {row["run"] for row in rows} == {
+        f"{name}, {kind}" for name in script.NETWORKS for kind in ("equal epochs", "equal time")
+    }
+    table = (tmp_path / "out" / "table.md").read_text(encoding="utf-8").splitlines()
+    assert [line.split(" | ")[0] for line in table[2:]] == [f"| {name}" for name in script.NETWORKS]
+    sizes = [int(line.split(" | ")[1].replace(",", "")) for line in table[2:]]
+    assert sizes == [sum(p.size for p in build(0).parameters()) for build in script.NETWORKS.values()]
+    assert all(240_000 <= size <= 305_000 for size in sizes)  # about as large, as the text says
+
+
+def test_networks_quickly(load, tmp_path, monkeypatch, capsys):
+    code, printed, err = scripts.call(load("networks"), monkeypatch, capsys, "--quick", "--out", tmp_path)
+    assert code == 0, err
+    counted = {row["network"]: row for row in table(tmp_path / "networks.csv")}
+    assert set(counted) == {"preact_resnet164", "wide_resnet28_10", "rezero_resnet20"}
+    page = (EXAMPLES.parent / "docs" / "networks.md").read_text(encoding="utf-8")
+    assert all(line in page for line in printed.splitlines()[:-1])  # the rows of the page
+    shown = set(re.findall(r"images/networks/(\w+)\.png", page))
+    assert shown == {path.stem for path in tmp_path.glob("*.png")}
+    assert all(picture(path).size > (150, 100) for path in tmp_path.glob("*.png"))
+
+
 class TestBatchNormStatistics:
     def test_quickly(self, quickly, tmp_path):
         save_file(models.resnet8(rng=0).state_dict(), tmp_path / "weights.safetensors")

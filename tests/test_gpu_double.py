@@ -702,6 +702,27 @@ def test_sums_over_channels_are_numpys(cupy, shape):
     np.testing.assert_allclose(to_numpy(squares), (rows * rows).sum(axis=0), rtol=1e-12)
 
 
+@pytest.mark.parametrize(("groups", "stride", "forwards", "backwards"), [(8, 1, 4, 9), (2, 1, 4, 9), (2, 2, 4, 9)])
+def test_groups_are_stacks_and_no_loop(cupy, groups, stride, forwards, backwards):
+    """However many groups: a launch for the products of all."""
+    rng = np.random.default_rng(0)
+    shapes = (2, 6, 6, 16), (16, 16 // groups, 3, 3)
+    x, weight = (to_device(rng.standard_normal(shape, np.float32), "gpu") for shape in shapes)
+    layers.conv2d(x, weight, None, stride, 1, groups=groups)  # cuBLAS is loaded
+    told = []
+
+    def launches(kind, name, *sizes):
+        told.extend([kind] if kind in ("kernel", "product", "copy", "wait") else [])
+
+    with cupy_double.telling(launches):
+        y, backward = layers.conv2d(x, weight, None, stride, 1, groups=groups)
+    assert len(told) <= forwards and told.count("product") == 1
+    told.clear()
+    with cupy_double.telling(launches):
+        backward(y)
+    assert len(told) <= backwards and told.count("product") == 2 and not {"copy", "wait"} & set(told)
+
+
 @pytest.mark.parametrize(("kernel", "launches"), [((3, 3), ["im2col"]), ((1, 1), ["cupy.copy"])])
 def test_patches_are_made_once_and_are_the_callers(cupy, kernel, launches):
     x, told = to_device(np.arange(36.0, dtype="f").reshape(1, 3, 6, 2), "gpu"), []

@@ -13,8 +13,10 @@ from minires.backend import to_device
 from minires.backend.cpu import memory
 from minires.backend.gpu.graphs import Graph
 from minires.gradcheck import gradcheck
-from minires.layers import BatchNorm2d, BatchNormReLU2d, Conv2d, Dropout, GlobalAvgPool2d, Linear, ReLU
+from minires.layers import BatchNorm2d, BatchNormReLU2d, Conv2d, Dropout, GlobalAvgPool2d, Linear, ReLU, StochasticDepth
+from minires.models import DenseNet
 from minires.models.blocks import BasicBlock, Bottleneck
+from minires.models.preact import PreActBottleneck, PreActResNet
 from minires.optim import SGD
 from minires.precision import options_for
 from minires.recompute import blocks, recompute
@@ -63,7 +65,8 @@ class Net(Module):
             BasicBlock(4, 4, 1, "A", rng),
             Dropout(0.3, rng=shared),
         )
-        self.stage2 = Sequential(BasicBlock(4, 8, 2, "B", rng), Dropout(0.2, rng=1), BasicBlock(8, 8, 1, "B", rng))
+        block = Sequential(BasicBlock(4, 8, 2, "B", rng), StochasticDepth(0.4, rng=1))
+        self.stage2 = Sequential(block, Dropout(0.2, rng=2), BasicBlock(8, 8, 1, "B", rng))
         self.pool, self.fc = GlobalAvgPool2d(), Linear(8, 10, rng=rng)
 
     def forward(self, x, lean=False):
@@ -114,9 +117,11 @@ def test_training_has_the_bits_that_it_has_without(segments):
         (lambda: models.plain8(rng=0), None),
         (lambda: models.resnet8(shortcut="B", rng=0), 3),
         (bottlenecks, 3),
-        (lambda: models.resnet18(10, small_input=True, rng=0), None),
+        (lambda: PreActResNet(2, PreActBottleneck, rng=0), None),
+        (lambda: DenseNet((2, 3), 4, 8, 10, small_input=True, rng=0), None),
+        (lambda: models.googlenet(10, small_input=True, rng=0), None),
     ],
-    ids=["resnet20", "plain8", "option B", "bottlenecks", "resnet18"],
+    ids=["resnet20", "plain8", "option B", "bottlenecks", "before activation", "DenseNet", "GoogLeNet"],
 )
 def test_the_networks(make, segments):
     assert_same(make, segments, steps=1 if segments is None else 2)
@@ -346,7 +351,7 @@ def test_blocks_are_what_stands_in_sequentials_and_modules_that_hold_others():
     nested = Sequential(Sequential(Linear(2, 2), ReLU()), Linear(2, 2))
     assert blocks(nested) == [nested[0][0], nested[0][1], nested[1]]
     net = Net()
-    assert len(blocks(net)) == 3 + 3 + 3
+    assert len(blocks(net)) == 3 + 3 + 4
 
 
 @pytest.mark.parametrize(("name", "segments"), [("resnet20", 4), ("resnet56", 7), ("resnet110", 10), ("resnet8", 2)])

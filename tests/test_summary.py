@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from minires.inspection.summary import summary
-from minires.layers import Conv2d, Linear, MaxPool2d, SqueezeExcitation
+from minires.layers import Conv2d, ConvTranspose2d, Linear, MaxPool2d, ReLU, SqueezeExcitation
 from minires.models import resnet20, simple_cnn
 from minires.sequential import Sequential
 
@@ -98,3 +98,12 @@ def test_leaves_the_model_as_it_was_after_an_error():
     with pytest.raises(ValueError, match="linear: x"):
         summary(model, (8, 8, 3))
     assert all(module.training and "forward" not in vars(module) for module in model.modules())
+
+
+def test_groups_and_transposed_convolutions_are_counted():
+    """256 pixels of 8 groups of 2 x 2 channels, 3x3; then 256 pixels, each spread over a window of 4x4."""
+    model = Sequential(
+        Conv2d(16, 16, 3, padding=1, groups=8, bias=False), ConvTranspose2d(16, 4, 4, 2, 1, bias=False), ReLU()
+    )
+    table = rows(summary(model, (16, 16, 16)))
+    assert (table["0"][2], table["1"][2]) == (256 * 16 * 2 * 9, 256 * 16 * 4 * 16)

@@ -21,7 +21,7 @@ from minires.schedules import MultiStepLR
 from minires.trainer import Trainer
 from minires.training import DivergenceError, Interrupted
 
-COLORS = ("#1f77b4", "#d62728", "#2ca02c", "#ff7f0e", "#9467bd", "#7f7f7f")
+COLORS = ("#1f77b4", "#d62728", "#2ca02c", "#ff7f0e", "#9467bd", "#7f7f7f", "#8c564b", "#17becf")
 COLUMNS = ("run", "seed", "epoch", "train_loss", "train_error", "test_loss", "test_error", "train_seconds")
 
 

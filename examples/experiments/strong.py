@@ -93,7 +93,7 @@ def run(args):
             size,
             seed,
             build=lambda seed: build(rng=seed).to(device),
-            optimizer=lambda parameters, settings=settings: train_cifar.make_optimizer(settings, parameters),
+            optimizer=lambda parameters, settings=settings: train_cifar.optimizer_of(settings, parameters),
             schedule=lambda iterations, settings=settings: make_schedule(settings, iterations),
             device=device,
             ingredients=way,

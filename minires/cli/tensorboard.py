@@ -46,6 +46,8 @@ EPOCH = {  # tag: column of a HistoryRow
     "accuracy/training": "train_acc",
     "loss/validation": "val_loss",
     "accuracy/validation": "val_acc",
+    "loss/validation_ema": "ema_val_loss",
+    "accuracy/validation_ema": "ema_val_acc",
     "images_per_second": "images_per_second",
 }
 TEST = {"loss/test": "test_loss", "accuracy/test": "test_acc"}

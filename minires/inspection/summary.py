@@ -6,7 +6,7 @@ import numpy as np
 
 from minires.backend import device_of, to_device
 from minires.inspection.watching import is_layer, watching
-from minires.layers import Conv2d, Linear, SqueezeExcitation
+from minires.layers import Conv2d, ConvTranspose2d, Linear, SqueezeExcitation
 from minires.modes import evaluating
 from minires.module import Module
 
@@ -46,13 +46,16 @@ def _rows_of(model, input_shape):
         dtype, device = parameter.data.dtype, device_of(parameter.data)
     with evaluating(model), watching(model, leaves) as calls:
         model(to_device(np.zeros((1, *input_shape), dtype), device))
-    return [(call.name or type(call.module).__name__, call.y.shape[1:], *_cost(call.module, call.y)) for call in calls]
+    return [(call.name or type(call.module).__name__, call.y.shape[1:], *_cost(call)) for call in calls]
 
 
-def _cost(module, y):
+def _cost(call):
+    module = call.module
     parameters = sum(parameter.size for parameter in module.parameters())
-    if isinstance(module, (Conv2d, Linear)):
-        return parameters, math.prod(y.shape[1:-1]) * module.weight.size
+    if isinstance(module, (Conv2d, Linear)):  # every output pixel meets each weight once
+        return parameters, math.prod(call.y.shape[1:-1]) * module.weight.size
+    if isinstance(module, ConvTranspose2d):  # every input pixel does
+        return parameters, math.prod(call.inputs[0].shape[1:-1]) * module.weight.size
     if isinstance(module, SqueezeExcitation):  # its convolutions are of images of one pixel
         return parameters, module.fc1.weight.size + module.fc2.weight.size
     return parameters, 0

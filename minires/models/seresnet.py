@@ -16,7 +16,7 @@ from minires.types import Array, Backward, Rng
 class SEBottleneck(Bottleneck):
     """y = relu(se(F(x)) + shortcut(x)): Bottleneck with a SqueezeExcitation after F, 16 times as narrow inside.
 
-    Source: Hu et al. 2018, figure 3 and section 6.4 (the reduction of 16).
+    Source: Hu et al. 2018, figure 3, sections 6.1 (the reduction of 16) and 6.5 (before the sum).
     """
 
     def __init__(self, in_channels: int, channels: int, stride: int, rng: Rng) -> None:

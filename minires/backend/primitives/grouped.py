@@ -138,7 +138,8 @@ def _weight_of(matrices, kernel, groups):
     packs, rows, columns = matrices.shape
     size, (KH, KW) = groups // packs, kernel
     blocks = matrices.reshape(packs, KH, KW, size, rows // (KH * KW * size), size, columns // size)
-    diagonals = array_module(matrices).stack([blocks[:, :, :, group, :, group] for group in range(size)], axis=1)
+    diagonals = [blocks[:, None, :, :, group, :, group] for group in range(size)]
+    diagonals = diagonals[0] if size == 1 else array_module(matrices).concatenate(diagonals, axis=1)
     _, _, _, _, C, O = diagonals.shape  # (packs, size, KH, KW, C, O)
     return diagonals.transpose(0, 1, 5, 4, 2, 3).reshape(groups * O, C, KH, KW)
 

@@ -181,6 +181,8 @@ def describe(module: Module, two: bool = False) -> str:
     if isinstance(module, layers.Conv2d):
         groups = f", {module.groups} groups" if module.groups > 1 else ""
         return f"{_by(module.weight.shape[2:])} convolution{_stride(module.stride)}{groups}"
+    if isinstance(module, layers.ConvTranspose2d):
+        return f"{_by(module.weight.shape[2:])} transposed convolution{_stride(module.stride)}"
     if isinstance(module, layers.BatchNormReLU2d):
         return "batch norm, +, ReLU" if two else "batch norm, ReLU"
     if isinstance(module, (layers.MaxPool2d, layers.AvgPool2d)):
