@@ -183,10 +183,15 @@ def optimizer_of(settings, parameters):
     return kinds[settings["optimizer"]](parameters, **common)
 
 
+def options_of(settings):
+    """The options of the network that --model names, of those that it has."""
+    options = {"shortcut": settings["shortcut"], "small_input": True}
+    return {key: value for key, value in options.items() if key in models.options_of(settings["model"])}
+
+
 def build(settings, dataset, device):
     """The network that --model names, for images of 32x32."""
-    options = {"shortcut": settings["shortcut"], "small_input": True}
-    model = models.build(settings["model"], len(dataset.classes), rng=settings["seed"], **options)
+    model = models.build(settings["model"], len(dataset.classes), rng=settings["seed"], **options_of(settings))
     return recompute_as_asked(settings, model).to(device)
 
 
@@ -198,7 +203,8 @@ def train(settings, dataset, device, ranks):
         settings["epochs"] = math.ceil(settings["iterations"] / batches)
     model = build(settings, dataset, device)
     optimizer = make_optimizer(settings, model)
-    facts = {"normalisation": {"mean": loaders[0].mean, "std": loaders[0].std}}
+    normalisation = {"mean": loaders[0].mean, "std": loaders[0].std}
+    facts = {"normalisation": normalisation, "options": options_of(settings)}
     return runs.train(settings, dataset, device, model, optimizer, loaders, facts, ranks=ranks)
 
 

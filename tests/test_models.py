@@ -5,7 +5,7 @@ import pytest
 
 from minires.gradcheck import gradcheck
 from minires.layers import BatchNorm2d, Conv2d, conv2d
-from minires.models import IMAGENET, MODELS, PLAIN, RESNETS, ResNet, build, simple_cnn
+from minires.models import IMAGENET, MODELS, PLAIN, RESNETS, ResNet, build, options_of, simple_cnn
 from minires.models.blocks import BasicBlock
 from minires.modes import no_grad
 
@@ -221,3 +221,10 @@ def test_unknown_name(name, nearest):
 def test_bad_input(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_the_options_that_a_network_takes():
+    assert options_of("resnet20") == options_of("resnet26") == {"num_classes": 10, "shortcut": "A", "rng": None}
+    assert options_of("vgg16")["num_classes"] == 1000 and "shortcut" not in options_of("vgg16")
+    with pytest.raises(ValueError, match=r"unknown model 'resnet21': did you mean 'resnet20'\?"):
+        options_of("resnet21")

@@ -801,3 +801,8 @@ def test_a_gradient_given_away_is_kept_only_where_it_lies_as_the_parameter_does(
     other = Parameter(np.ones((2, 3), np.float32))
     other.add_grad(np.ones((3, 2), np.float32).T, new=True)
     assert other.grad.flags.c_contiguous
+
+
+def test_the_shapes_of_a_state_are_those_of_its_arrays():
+    model = resnet8(rng=0)
+    assert model.state_shapes() == {key: array.shape for key, array in model.state_dict().items()}

@@ -218,8 +218,20 @@ def test_a_convolution_over_all_pixels_is_a_linear_layer_of_their_numbers():
     kernel = np.arange(2 * 3 * 7 * 7, dtype=np.float32).reshape(2, 3, 7, 7)
     x = np.random.default_rng(0).standard_normal((3, 7, 7))
     flat = source.adapted({HIDDEN[0]: kernel, "features.0.weight": kernel})
+    assert np.shares_memory(flat[HIDDEN[0]], kernel)
     np.testing.assert_allclose(flat[HIDDEN[0]] @ x.reshape(-1), (kernel * x).sum(axis=(1, 2, 3)), rtol=1e-12)
     assert flat["features.0.weight"].ndim == 4 and HIDDEN[1] not in flat
+
+
+def test_only_one_hidden_layer_of_a_vgg_may_be_copied():
+    """A file may hold the same numbers under many names, each time with other axes first."""
+    (source,) = (source for source in SOURCES if source.anchor == "features.0.weight")
+    turned = np.zeros((7, 7, 3, 2), np.float32).transpose(3, 2, 0, 1)
+    pixel = np.zeros((3, 2), np.float32).transpose()[:, :, None, None]
+    flat = source.adapted({HIDDEN[0]: turned, HIDDEN[1]: turned})
+    assert flat[HIDDEN[0]].shape == (2, 3 * 7 * 7) and flat[HIDDEN[1]] is turned
+    flat = source.adapted({HIDDEN[1]: pixel})
+    assert flat[HIDDEN[1]].shape == (2, 3) and np.shares_memory(flat[HIDDEN[1]], pixel)
 
 
 def densenet_of_2017(key):
@@ -262,7 +274,8 @@ def changed(name, *without, **arrays):
 FIRST = {
     "vgg16": "features.0.weight", "densenet121": "features.conv0.weight", "googlenet": "conv1.conv.weight",
     "inception_v3": "Conv2d_1a_3x3.conv.weight", "seresnet50": "conv1.weight", "preact_resnet164": "conv1.weight",
-    "resnext50_32x4d": "conv1.weight", "rezero_resnet20": "conv1.weight",
+    "resnext50_32x4d": "conv1.weight", "rezero_resnet20": "conv1.weight", "resnext29_8x64d": "conv1.weight",
+    "resnet50d": "conv1.0.weight",
 }  # fmt: skip
 
 
@@ -450,6 +463,19 @@ def test_conversion_of_a_network_whose_head_is_no_fc(tmp_path, monkeypatch, caps
     assert "model          densenet_bc100, " in printed and "of 342 features" in printed
 
 
+def test_a_run_says_the_options_that_its_arrays_do_not():
+    """A run on images of 32x32 of a network whose first kernel is 3x3 for images of any size."""
+    options_of = scripts.load("train_cifar").options_of
+    for name, options in (
+        ("resnet50d", {"small_input": True}),
+        ("rezero_resnet20", {"shortcut": "A"}),
+        ("inception_v3", {}),
+    ):
+        assert options_of({"model": name, "shortcut": "A"}) == options
+    assert check_options("resnet50d", {}, options_of({"model": "resnet50d", "shortcut": "A"})) == {"small_input": True}
+    assert check_options("vgg16", {"small_input": True}, {"small_input": True}) == {}
+
+
 @pytest.mark.parametrize(
     ("name", "freeze", "trained"),
     [
@@ -501,7 +527,7 @@ SHAPES = [
 ]
 
 
-@pytest.mark.parametrize("name", [*FIRST, "vgg11_bn", "resnet50d", "resnext29_8x64d", "wide_resnet28_10", "resnet50"])
+@pytest.mark.parametrize("name", [*FIRST, "vgg11_bn", "wide_resnet28_10", "resnet50"])
 def test_shapes_that_make_no_sense_are_read_or_refused(name):
     """Arrays lost, added, and of any shape, the first ones above all: no exception but the library's own."""
     rng = np.random.default_rng(list(name.encode()))

@@ -23,7 +23,7 @@ SIGNS = (  # a sign in the keys, and what has it
     (r"stages\.\d+\.blocks\.\d+\.norm1\.", "a pre-activation ResNet (BiT)"),
     (r"dwconv|conv_dw|depthwise_conv|stages\.\d\.\d\.gamma", "a ConvNeXt"),
     (r"denseblock|denselayer", "a DenseNet"),
-    (r"inception|Mixed_", "an Inception network"),
+    (r"inception|Mixed_|(^|\.)features\.\d+\.branch\d", "an Inception network"),
     (r"(^|\.)features\.\d+\.conv", "a MobileNet"),
     (r"(^|\.)features\.\d+\.(weight|bias)", "AlexNet, or a VGG of its own kind"),
     (r"block\d+\.layer\.\d+\.", "a wide ResNet of pre-activation blocks"),
@@ -57,7 +57,7 @@ def _stem(shape):
     if "conv1.weight" in shape and not {"conv2.weight", "conv3.weight"} & shape.keys():
         return None
     if any(key.startswith(("conv1.", "conv2.")) for key in shape):
-        return "its stem is several convolutions (a deep stem, as resnet18d and resnet50d have it), here it is one"
+        return "its stem is several convolutions (a deep stem, as resnet18d has it), here only resnet50d's is"
     return "its first convolution, conv1.weight, is missing: the file is incomplete"
 
 

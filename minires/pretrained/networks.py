@@ -49,7 +49,9 @@ def find_network(
     chosen = choose(parts, part) if part else choose(_known(parts) or parts)
     levels = list(scopes(chosen, parts, state))
     head, normaliser = find_head(chosen, levels), find_normaliser(levels)
-    arrays = chosen.arrays | {f"{chosen.head}.{key}": array for key, array in head.arrays.items()}
+    arrays = chosen.source.adapted(chosen.arrays) | {
+        f"{chosen.head}.{key}": array for key, array in head.arrays.items()
+    }
     architecture = recognise(arrays)
     notes = [*_note_of_parts(chosen, parts), *(shown(note, 1000) for note in head.notes)]
     taken = chosen.keys | head.keys
@@ -74,11 +76,12 @@ def find_network(
 
 
 def _known(parts):
-    """Those that are of an architecture that is known."""
+    """Those that are of an architecture that is known, by their shapes alone: nothing is copied for each of them."""
     known = []
     for part in parts:
+        shaped = {key: np.broadcast_to(np.float32(0), array.shape) for key, array in part.arrays.items()}
         try:
-            recognise(part.arrays)
+            recognise(part.source.adapted(shaped))
         except WeightsError:
             continue
         known.append(part)

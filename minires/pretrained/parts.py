@@ -112,7 +112,7 @@ def _part(state, prefix, source, keep):
                 keys.add(key)
                 if not name.endswith("num_batches_tracked"):
                     arrays[name] = array
-    return Part(prefix, source, source.adapted(arrays), frozenset(keys))
+    return Part(prefix, source, arrays, frozenset(keys))
 
 
 def choose(parts: list[Part], name: str | None = None) -> Part:

@@ -21,9 +21,8 @@ from minires.pretrained.skeletons import Shapes
 
 _LAYERS = r"(weight|bias|running_mean|running_var|num_batches_tracked)"
 Rule = tuple[str, str | Callable[[re.Match], str]]
-
-
 Arrays = dict[str, np.ndarray]
+_NONE = np.empty(0)
 
 
 def _as_they_are(arrays: Arrays) -> Arrays:
@@ -57,15 +56,22 @@ def _with_statistics(arrays: Arrays) -> Arrays:
     arrays = dict(arrays)
     for key in [key for key in arrays if re.search(r"(^|\.)bn[^.]*\.[^.]*$|\.downsample\.1\.", key)]:
         name, size = key.rpartition(".")[0], arrays[key].shape
-        arrays.setdefault(f"{name}.running_mean", np.zeros(size, np.float32))
-        arrays.setdefault(f"{name}.running_var", np.full(size, 1 - 1e-5, np.float32))
+        arrays.setdefault(f"{name}.running_mean", np.broadcast_to(np.float32(0), size))
+        arrays.setdefault(f"{name}.running_var", np.broadcast_to(np.float32(1 - 1e-5), size))
     return arrays
 
 
 def _flat(arrays: Arrays) -> Arrays:
-    """Hidden layers that are convolutions as wide as their input, (O, C, H, W), as linear ones, (O, C * H * W)."""
-    hidden = {key: arrays[key] for key in HIDDEN if key in arrays and arrays[key].ndim == 4}
-    return arrays | {key: array.reshape(len(array), math.prod(array.shape[1:])) for key, array in hidden.items()}
+    """Hidden layers that are convolutions as linear ones: the first of all pixels, (O, C, H, W) -> (O, C * H * W), the
+    second of one. No more than the first may take memory of its own: a file may hold one array under both names.
+    """
+    first, second = (arrays.get(key, _NONE) for key in HIDDEN)
+    flat = dict(arrays)
+    if first.ndim == 4:
+        flat[HIDDEN[0]] = first.reshape(len(first), math.prod(first.shape[1:]))
+    if second.ndim == 4 and second.shape[2:] == (1, 1):
+        flat[HIDDEN[1]] = second[:, :, 0, 0]
+    return flat
 
 
 def _stage(text: str, less: int) -> str:

@@ -64,12 +64,12 @@ def _width_and_groups(shapes):
     return first[0], first[0] // second[1]
 
 
-def _only(model, small_input):
+def _only(model, small_input=None, first="conv1.weight"):
     """Of one network, whose first convolution says whether it is for small images: small_input(shapes), or None."""
 
     def likeliest(shapes, blocks):
         options = {} if small_input is None else {"small_input": small_input(shapes)}
-        refuse_other_channels(shapes, "conv1.weight", model)
+        refuse_other_channels(shapes, first, model)
         if any(blocks[3:]) and blocks != OF_RESNET50:
             found = f"{', '.join(map(str, blocks[:3]))} and {blocks[3]}"
             raise Misfit(model, f"it has {found} blocks, known here are 3, 4, 6 and 3")
@@ -131,10 +131,10 @@ def _rezero(shapes, blocks):
 
 
 KIN = (
-    Kin(_is_d, _only("resnet50d", None)),
+    Kin(_is_d, _only("resnet50d", first="conv1.0.weight")),
     Kin(_has_gates, _only("seresnet50", _is_small)),
     Kin(_is_other_width, _resnext),
-    Kin(_is_resnext_for_cifar, _only("resnext29_8x64d", None)),
+    Kin(_is_resnext_for_cifar, _only("resnext29_8x64d")),
     Kin(_is_preact, _preact),
     Kin(_has_scales, _rezero),
 )
