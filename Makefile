@@ -91,11 +91,6 @@ docs-serve: docs
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[campaign]"
 	@touch $@
 
-.venv-parity/ready: .venv/bin/python setup.cfg
-	$(BIN)/python -m venv --clear .venv-parity
-	.venv-parity/bin/python -m pip install --quiet --disable-pip-version-check --editable . "torch==2.14.1" "torchvision==0.29.1" timm
-	@touch $@
-
 .venv-oldest/ready: .venv/bin/python setup.cfg pyproject.toml .ci/oldest.py
 	$(BIN)/python -m venv --clear .venv-oldest
 	$(BIN)/python .ci/oldest.py >.venv-oldest/oldest.txt

@@ -29,6 +29,10 @@ def _as_they_are(arrays: Arrays) -> Arrays:
     return arrays
 
 
+def _always(shapes: Shapes, prefix: str) -> bool:
+    return True
+
+
 @dataclass(frozen=True)
 class Source:
     """anchor: the end of the key that tells it.   rules: (pattern, replacement), each for the whole of a key.
@@ -42,7 +46,7 @@ class Source:
     anchor: str
     rules: tuple[Rule, ...] = ()
     family: Family = RESNET
-    tells: Callable[[Shapes, str], bool] = lambda shapes, prefix: True
+    tells: Callable[[Shapes, str], bool] = _always
     adapted: Callable[[Arrays], Arrays] = _as_they_are
     head: tuple[str, ...] = ()
 
