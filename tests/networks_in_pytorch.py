@@ -1,11 +1,37 @@
 """A network of ours and the same in PyTorch: one pass of both, number by number."""
 
+import importlib.util
+from pathlib import Path
+
 import numpy as np
-from network_checks import assert_close, normal, parameters, peer
 
-from minires.layers import BatchNorm2d, Conv2d, Dropout, Linear
+from minires.layers import BatchNorm2d, Conv2d, Dropout, Linear, Scale
 
-__all__ = ["assert_close", "normal", "parameters", "peer"]
+PEERS = Path(__file__).resolve().parents[1] / "benchmarks" / "peers"
+
+
+def peer(name):
+    """benchmarks/peers/NAME.py"""
+    spec = importlib.util.spec_from_file_location(name, PEERS / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def parameters(model):
+    """How many numbers a model learns."""
+    return sum(parameter.size for parameter in model.parameters())
+
+
+def normal(*shape, seed=0):
+    return np.random.default_rng([seed, 3]).standard_normal(shape)
+
+
+def assert_close(ours, theirs, name):
+    """To 1e-9 of the largest number, or of 1e-3: before batch norm a bias has no gradient but rounding errors."""
+    theirs = theirs.detach().numpy()
+    assert ours.shape == theirs.shape, name
+    assert np.abs(ours - theirs).max() <= 1e-9 * max(np.abs(theirs).max(), 1e-3), name
 
 
 def of_consequence(model, seed=1):
@@ -24,6 +50,8 @@ def of_consequence(model, seed=1):
             module.weight.data = rng.normal(0, np.sqrt(2 / np.prod(shape[1:])), shape)
             if module.bias is not None:
                 module.bias.data = rng.normal(0, 0.3, module.bias.shape)
+        if isinstance(module, Scale):
+            module.weight.data = rng.normal(0.5, 0.1, module.weight.shape)
         if isinstance(module, Dropout):
             module.p = 0.0
     return model.to(np.float64)

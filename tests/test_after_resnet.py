@@ -2,7 +2,15 @@
 
 import numpy as np
 import pytest
-from network_checks import assert_agree, load, normal, of_consequence, parameters, peer
+from networks_in_pytorch import (
+    NO_WEIGHTS,
+    assert_a_pass_agrees,
+    normal,
+    of_consequence,
+    parameters,
+    peer,
+    with_the_arrays_of,
+)
 
 from minires import models, no_grad
 from minires.gradcheck import gradcheck
@@ -78,14 +86,15 @@ def test_a_network_is_pytorchs(torch, name):
     """Names and shapes; logits, dx, gradients and running statistics; in training and in inference."""
     make, make_theirs = NETWORKS[name]
     ours = of_consequence(make())
-    theirs = load(torch, make_theirs(peer("torch_after")), ours)
+    theirs = with_the_arrays_of(ours, make_theirs(peer("torch_after")))
     size = 64 if name == "resnext50" else 32  # batch norm over few pixels makes much of rounding errors
-    assert_agree(torch, ours, theirs, normal(3, size + (name == "D"), size, 3))
+    for training in (False, True):
+        assert_a_pass_agrees(ours, theirs, normal(3, size + (name == "D"), size, 3), training)
 
 
 @pytest.mark.parametrize("name", COUNTS)
 def test_number_of_parameters(name):
-    model = models.MODELS[name](rng=0)
+    model = models.MODELS[name](rng=NO_WEIGHTS)
     assert parameters(model) == COUNTS[name]
     assert f"{COUNTS[name]:,} parameters" in models.MODELS[name].__doc__
 

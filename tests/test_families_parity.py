@@ -4,7 +4,7 @@ import sys
 import types
 
 import pytest
-from network_checks import peer
+from networks_in_pytorch import peer
 from test_parity import from_benchmarks
 
 from minires import models

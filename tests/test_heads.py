@@ -2,8 +2,7 @@
 
 import numpy as np
 import pytest
-from network_checks import normal
-from networks_in_pytorch import of_consequence
+from networks_in_pytorch import normal, of_consequence
 
 from minires import Module
 from minires.heads import loss_of_heads

@@ -23,7 +23,10 @@ class SEBottleneck(Bottleneck):
         super().__init__(in_channels, channels, stride, "torchvision", rng)
         out_channels = 4 * channels
         self.bn3 = BatchNorm2d(out_channels)  # the gate comes before the sum and the ReLU
+        shortcut = vars(self).pop("downsample", None)  # which stands behind the gate in timm's order
         self.se = SqueezeExcitation(out_channels, out_channels // 16, rng=rng)
+        if shortcut is not None:
+            self.downsample = shortcut
 
     def forward(self, x: Array) -> tuple[Array, Backward]:
         y, layer1_backward = conv_norm_relu(self.conv1, self.bn1, x)
