@@ -25,6 +25,10 @@ Arrays = dict[str, np.ndarray]
 _NONE = np.empty(0)
 
 
+def _always(shapes: Shapes, prefix: str) -> bool:
+    return True
+
+
 def _as_they_are(arrays: Arrays) -> Arrays:
     return arrays
 
@@ -42,7 +46,7 @@ class Source:
     anchor: str
     rules: tuple[Rule, ...] = ()
     family: Family = RESNET
-    tells: Callable[[Shapes, str], bool] = lambda shapes, prefix: True
+    tells: Callable[[Shapes, str], bool] = _always
     adapted: Callable[[Arrays], Arrays] = _as_they_are
     head: tuple[str, ...] = ()
 

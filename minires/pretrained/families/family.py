@@ -18,6 +18,10 @@ class Misfit(Exception):
         self.likely, self.reason = likely, reason
 
 
+def _fc(shapes: Shapes) -> str:
+    return "fc"
+
+
 @dataclass(frozen=True)
 class Family:
     """Names are those that are usual here, torchvision's.
@@ -32,7 +36,7 @@ class Family:
     body: re.Pattern
     likeliest: Callable[[Shapes], Guess]
     features: Callable[[Shapes], int | None]
-    head: Callable[[Shapes], str] = lambda shapes: "fc"
+    head: Callable[[Shapes], str] = _fc
     extra_heads: tuple[str, ...] = ()
 
 
