@@ -25,10 +25,6 @@ Arrays = dict[str, np.ndarray]
 _NONE = np.empty(0)
 
 
-def _always(shapes: Shapes, prefix: str) -> bool:
-    return True
-
-
 def _as_they_are(arrays: Arrays) -> Arrays:
     return arrays
 
