@@ -8,6 +8,8 @@ import numpy as np
 from minires.models import IMAGENET
 from minires.names import unknown
 
+FAMILY = ("vgg16", "densenet121", "resnext50_32x4d")  # before ResNet, beside it and after it
+FOR_IMAGENET = (*(function.__name__ for function in IMAGENET), *FAMILY)
 OPTIONS = {"lr": 0.01, "momentum": 0.9, "weight_decay": 1e-4}  # of SGD, in training steps of networks for CIFAR
 
 
@@ -26,7 +28,7 @@ class Network:
 
     @property
     def for_imagenet(self):
-        return self.model in [function.__name__ for function in IMAGENET]
+        return self.model in FOR_IMAGENET
 
     @property
     def num_classes(self):
@@ -85,6 +87,14 @@ def make_batch(batch_size, size=32, num_classes=10):
     return x, rng.integers(0, num_classes, batch_size)
 
 
+def without_dropout(network):
+    """The network, of minires or PyTorch, with dropout that drops nothing: each has a generator of its own."""
+    for module in network.modules():
+        if type(module).__name__ == "Dropout":
+            module.p = 0.0
+    return network
+
+
 def _normal(*shapes):
     rng = np.random.default_rng(0)
     return [rng.standard_normal(shape, np.float32) for shape in shapes]
@@ -102,6 +112,7 @@ NETWORKS = _by_name(
         Network("resnet56", False, 128),
         *(Network("resnet20", training, batch_size) for batch_size in (1, 32, 512) for training in (True, False)),
         *(Network(model, training, 8, seconds=1) for model in ("resnet18", "resnet50") for training in (True, False)),
+        *(Network(model, True, 8, seconds=1) for model in FAMILY),
     ]
 )
 CONVOLUTIONS = _by_name(

@@ -1,6 +1,6 @@
 """What is measured: steps of minires."""
 
-from cases import Network
+from cases import Network, without_dropout
 
 from minires import models, no_grad, optim
 from minires.backend import to_device
@@ -41,7 +41,7 @@ def make_step(case, peer="minires", device="cpu", graph=True, precision="float32
 
 
 def _network(case, device, graph, precision):
-    model = models.build(case.model, case.num_classes, rng=0).train(case.training).to(device)
+    model = without_dropout(models.build(case.model, case.num_classes, rng=0)).train(case.training).to(device)
     options = options_for(model, precision)
     optimizer = optim.SGD(model.parameters(), **case.options)
     folded = None if case.training else fold(model)

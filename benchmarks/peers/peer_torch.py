@@ -1,13 +1,23 @@
 """The same steps in PyTorch, in its default layout (pytorch-nchw) and in channels_last."""
 
 import torch
-from cases import Network
+from cases import Network, without_dropout
 from torch.nn import functional as F
 
 from minires import models
+from peers.torch_after import Bottleneck, TorchStaged
+from peers.torch_densenet import TorchDenseNet
 from peers.torch_imagenet import TorchImageNetResNet
 from peers.torch_resnet import TorchResNet, load_from
+from peers.torch_vgg import TorchVGG
 
+FAMILY = {
+    "vgg16": lambda: TorchVGG(16),
+    "densenet121": TorchDenseNet,
+    "resnext50_32x4d": lambda: TorchStaged(
+        Bottleneck, (3, 4, 6, 3), (64, 64, 128, 256, 512), 1000, small_input=False, groups=32, base=4
+    ),
+}
 version = torch.__version__
 set_threads = torch.set_num_threads
 
@@ -20,9 +30,12 @@ def make_step(case, peer):
 
 def network_of(case, layout):
     """The case's network, with the weights that minires begins with."""
-    depth = int(case.model.removeprefix("resnet"))
-    network = TorchImageNetResNet(depth) if case.for_imagenet else TorchResNet(depth)
-    network = load_from(network, models.build(case.model, case.num_classes, rng=0))
+    if case.model in FAMILY:
+        network = FAMILY[case.model]()
+    else:
+        depth = int(case.model.removeprefix("resnet"))
+        network = TorchImageNetResNet(depth) if case.for_imagenet else TorchResNet(depth)
+    network = load_from(without_dropout(network), models.build(case.model, case.num_classes, rng=0))
     return network.train(case.training).to(memory_format=layout)
 
 
