@@ -49,14 +49,14 @@ def sum_axes(function, arrays, vectors=(), then=the_same, *more, **named):
     return then(*(backend.sum_blocks(of_blocks) for of_blocks in zip(*partials, strict=True)), *more, **named)
 
 
-def patches_by_pixels(x, kernel, stride=(1, 1), padding=((0, 0), (0, 0)), value=0, rows=None):
+def patches_by_pixels(x, kernel, stride=(1, 1), padding=((0, 0), (0, 0)), value=0, rows=None, dilation=(1, 1)):
     """A copy for each of the kernel's KH * KW pixels, which goes through all images."""
-    OH, OW = backend.output_size(x.shape[1:3], kernel, stride, padding)
+    OH, OW = backend.output_size(x.shape[1:3], kernel, stride, padding, dilation=dilation)
     (KH, KW), rows = kernel, rows or slice(0, OH)
     OH = rows.stop - rows.start
     padded = backend.borrow_padded(x, padding, value)[:, rows.start * stride[0] :]
     patches = memory.scratch("patches", (len(x), OH, OW, KH, KW, x.shape[3]), x.dtype)
-    for k, pixel in enumerate(backend.window_views(padded, kernel, stride, (OH, OW))):
+    for k, pixel in enumerate(backend.window_views(padded, kernel, stride, (OH, OW), dilation)):
         patches[:, :, :, k // KW, k % KW] = pixel
     return patches
 

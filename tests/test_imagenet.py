@@ -233,7 +233,7 @@ def test_the_table_of_a_network():
         (lambda: resnet18(variant="keras"), "keras has depths 50, 101, 152, got 18: use variant='torchvision'"),
         (lambda: resnet18(num_classes=0), "num_classes must be at least 1, got 0"),
         (lambda: features_backward(None, None, None, None), "4 gradients.*got .None, None, None, None.: give at"),
-        (lambda: features_backward(np.ones(2)), r"4 gradients, one for each map, got \(\(2,\)\)"),
+        (lambda: features_backward(np.ones(2)), r"4 gradients, one for each of the maps, got \(\(2,\)\)"),
         (lambda: features_backward(np.ones((1, 1)), None, None, None), r"dy has shape \(1, 1\), y \(1, 16, 16, 64\)"),
     ],
 )
