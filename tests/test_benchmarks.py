@@ -192,7 +192,7 @@ def test_memory_is_that_of_a_process_of_its_own():
     ("arguments", "sentence"),
     [
         (["--case", "resnet20-trian-128"], "error: unknown case 'resnet20-trian-128': did you mean 'resnet20-train-1"),
-        (["--case", "alexnet*"], "error: unknown case 'vgg*': "),
+        (["--case", "alexnet*"], "error: unknown case 'alexnet*': "),
         (["--peer", "pytorch-nhcw"], "error: unknown peer 'pytorch-nhcw': did you mean 'pytorch-nchw'?"),
         (["--breakdown", "resnet21", "8"], "error: unknown model 'resnet21': did you mean 'resnet20'?"),
         (["--breakdown", "resnet20", "none"], "BATCH must be a whole number of at least 1, got 'none'"),
