@@ -68,3 +68,14 @@ def test_the_test_itself():
         with pytest.raises(AssertionError, match=r"zh/a\.md: "):
             check(page, (text + included % "../../").replace(*wrong), other, text + included % "../")
     assert Path("docs/corrections.md") == english(CHINESE / "corrections.md").relative_to(ROOT)
+
+
+# A star between a full-width mark and a letter ends no emphasis (CommonMark, section 6.2): it would be printed.
+UNSEEN = re.compile(r"(?<![*\w])(\*\*|\*)(?=[^\s*])[^*\n]*?[。：，；、）]\1(?=\w)")  # noqa: RUF001
+
+
+@pytest.mark.parametrize("page", [*PAGES, CHINESE / "index.md"], ids=name)
+def test_emphasis_ends_where_it_is_seen_to(page):
+    assert UNSEEN.search("*想法：*只用") and not UNSEEN.search("*想法*：只用 **一。** 二*三*四")  # noqa: RUF001
+    found = [match[0] for match in UNSEEN.finditer(FENCE.sub("", page.read_text(encoding="utf-8")))]
+    assert not found, f"{name(page)}: put the mark behind the star: {found}"
