@@ -228,3 +228,20 @@ def test_the_options_that_a_network_takes():
     assert options_of("vgg16")["num_classes"] == 1000 and "shortcut" not in options_of("vgg16")
     with pytest.raises(ValueError, match=r"unknown model 'resnet21': did you mean 'resnet20'\?"):
         options_of("resnet21")
+
+
+@pytest.mark.parametrize(
+    ("name", "small_input", "least"),
+    [
+        ("vgg11", False, 32), ("vgg11", True, 32), ("googlenet", False, 15), ("googlenet", True, 2),
+        ("inception_v3", False, 75), ("densenet121", False, 29), ("densenet121", True, 8), ("densenet_bc100", False, 4),
+    ],
+)  # fmt: skip
+def test_images_that_are_too_small_are_refused_in_the_networks_name(name, small_input, least):
+    """And the smallest that are not work."""
+    model = build(name, 2, small_input=small_input, rng=0).eval()
+    message = rf"^{type(model).__name__}: images of {least - 1}x{least + 1} pixels, it needs at least {least}x{least}: "
+    with no_grad():
+        with pytest.raises(ValueError, match=message):
+            model(np.zeros((1, least - 1, least + 1, 3), np.float32))
+        assert model(np.zeros((1, least, least, 3), np.float32))[0].shape == (1, 2)

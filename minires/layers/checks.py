@@ -39,6 +39,16 @@ def check_image(layer: str, x: Array) -> None:
     check_not_empty(layer, x)
 
 
+def check_least_size(network: str, x: Array, least: int) -> None:
+    """Images must have at least so many pixels a side: with fewer a network's last maps would have none."""
+    check_image(network, x)
+    if min(x.shape[1:3]) < least:
+        raise ValueError(
+            f"{network}: images of {x.shape[1]}x{x.shape[2]} pixels, it needs at least {least}x{least}: give it larger "
+            "ones, or take a network for small images"
+        )
+
+
 def check_not_empty(layer: str, x: Array) -> None:
     """x must hold at least one number."""
     array_module(x)

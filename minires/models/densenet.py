@@ -32,7 +32,7 @@ from minires.layers import (
     add,
     concat,
 )
-from minires.layers.checks import check_sizes
+from minires.layers.checks import check_least_size, check_sizes
 from minires.models.blocks import conv_norm_relu, named
 from minires.models.features import cut, feature_maps
 from minires.module import Module
@@ -108,9 +108,12 @@ class DenseNet(Module):
         self.avgpool = GlobalAvgPool2d()
         self.classifier = Linear(channels, num_classes, rng=rng)
         self.return_features = return_features
+        halved = 2 ** (len(blocks) - 1)  # by the transitions, which round down; the stem rounds up
+        self.least_size = halved if small_input else 4 * (halved - 1) + 1
         _initialise(self, rng)
 
     def forward(self, x: Array, lean: bool = False) -> tuple[Any, Backward]:
+        check_least_size("DenseNet", x, self.least_size)
         if self.return_features:
             children = dict(self.features.children())
             *blocks, _ = (part for name, part in children.items() if name.startswith("denseblock"))

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from minires.layers import AdaptiveAvgPool2d, Dropout, GlobalAvgPool2d, Linear, MaxPool2d, ReLU
-from minires.layers.checks import check_sizes
+from minires.layers.checks import check_least_size, check_sizes
 from minires.models.blocks import flatten_channels_first, seed_of
 from minires.models.branches import ConvNormReLU, initialise_normal, side_by_side
 from minires.models.features import cut, feature_maps
@@ -133,6 +133,7 @@ class GoogLeNet(Module):
         initialise_normal(self, rng, std=0.01)
 
     def forward(self, x: Array, lean: bool = False) -> tuple[Any, Backward]:
+        check_least_size("GoogLeNet", x, 2 if self.maxpool1 is None else 15)
         if self.return_features:
             ends = self.conv1, self.conv3, self.inception3b, self.inception4e, self.inception5b
             return feature_maps("GoogLeNet", cut(self.steps(), *ends)[:-1], x)

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from minires.layers import AvgPool2d, Dropout, GlobalAvgPool2d, Linear, MaxPool2d
-from minires.layers.checks import check_sizes
+from minires.layers.checks import check_least_size, check_sizes
 from minires.models.blocks import initialise_linear, seed_of
 from minires.models.branches import ConvNormReLU, initialise_normal
 from minires.models.features import cut, feature_maps
@@ -96,6 +96,7 @@ class InceptionV3(Module):
             initialise_linear(self.AuxLogits.fc, rng, std=0.001)
 
     def forward(self, x: Array, lean: bool = False) -> tuple[Any, Backward]:
+        check_least_size("InceptionV3", x, 75)
         if self.return_features:
             ends = self.Conv2d_2b_3x3, self.Conv2d_4a_3x3, self.Mixed_5d, self.Mixed_6e, self.Mixed_7c
             return feature_maps("InceptionV3", cut(self.steps(), *ends)[:-1], x)

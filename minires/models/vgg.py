@@ -30,7 +30,7 @@ from minires.layers import (
     MaxPool2d,
     ReLU,
 )
-from minires.layers.checks import check_sizes
+from minires.layers.checks import check_least_size, check_sizes
 from minires.models.blocks import flatten_channels_first, initialise_convolutions, initialise_linear, named, seed_of
 from minires.models.features import cut, feature_maps
 from minires.module import Module
@@ -84,6 +84,7 @@ class VGG(Module):
             steps = list(self.features)
             before_pools = [step for step, pool in pairwise(steps) if isinstance(pool, MaxPool2d)]
             return feature_maps("VGG", cut(steps, *before_pools)[:-1], x)
+        check_least_size("VGG", x, 32)
         flatten: list[tuple[Operation, list[Module]]] = [] if self.small_input else [(flatten_channels_first, [])]
         features, avgpool, classifier = ((part, [part]) for part in (self.features, self.avgpool, self.classifier))
         return in_sequence([features, avgpool, *flatten, classifier], x, lean)
