@@ -163,7 +163,7 @@ def test_folded():
         (lambda: VGG(11, 0), "VGG: num_classes must be at least 1, got 0"),
         (
             lambda: vgg11(3, True, rng=NO_WEIGHTS)(np.zeros((1, 8, 8, 3), "f")),
-            "VGG: images of 8x8 pixels, it needs at least 32x32",
+            "VGG: images of 8x8 pixels, it needs",
         ),
     ],
 )
