@@ -14,6 +14,7 @@ from networks_in_pytorch import (
 
 from minires import models, no_grad
 from minires.gradcheck import gradcheck
+from minires.layers import BatchNorm2d
 from minires.models.blocks import Bottleneck
 from minires.models.preact import PreActBlock, PreActBottleneck, PreActResNet
 from minires.models.resnet_d import BottleneckD, deep_stem
@@ -152,6 +153,9 @@ def test_folded_it_gives_the_same(name):
     folded = models.fold(model)
     with no_grad():
         np.testing.assert_allclose(folded(x)[0], model(x)[0], rtol=1e-10, atol=1e-12)
+    norms, left = (sum(isinstance(each, BatchNorm2d) for each in one.modules()) for one in (model, folded))
+    after_no_convolution = {"preact": 7, "D": 1}.get(name, 0)  # each first, and the last; a stem of three
+    assert norms > left == after_no_convolution
 
 
 @pytest.mark.parametrize("name", ["resnext50_32x4d", "seresnet50", "resnet50d", "wide_resnet50_2"])

@@ -15,6 +15,9 @@ from minires.layers.checks import check_gradient
 from minires.models.blocks import BasicBlock, Bottleneck, Identity
 from minires.models.branches import ConvNormReLU
 from minires.models.densenet import DenseLayer
+from minires.models.preact import PreActBlock
+from minires.models.rezero import ReZeroBlock
+from minires.models.seresnet import SEBottleneck
 from minires.models.staged import Staged
 from minires.module import Module, Parameter
 from minires.sequential import Sequential
@@ -25,7 +28,10 @@ PAIRS: dict[Any, tuple] = {  # the convolutions and batch norms that a forward p
     Bottleneck.forward: (("conv1", "bn1"), ("conv2", "bn2"), ("conv3", "bn3")),
     Staged.forward: (("conv1", "bn1"),),
     ConvNormReLU.forward: (("conv", "bn"),),
+    ReZeroBlock.forward: (("conv1", "bn1"), ("conv2", "bn2")),
+    SEBottleneck.forward: (("conv1", "bn1"), ("conv2", "bn2"), ("conv3", "bn3")),
     DenseLayer.forward: (("conv1", "norm2"),),  # before its norm1 there is no convolution
+    PreActBlock.forward: (("conv1", "bn2"), ("conv2", "bn3")),  # the second where it is a bottleneck
 }
 
 
@@ -57,6 +63,7 @@ def _copy(module, copies):
             setattr(copied, name, value.copy())
     forward = None if "forward" in vars(module) else type(module).forward  # None: replaced on this very module
     pairs = _neighbours(module) if forward is Sequential.forward else PAIRS.get(forward, ())
+    pairs = [pair for pair in pairs if all(hasattr(module, name) for name in pair)]
     folded = [pair for pair in pairs if _can_be_folded(*(getattr(module, name) for name in pair))]
     for conv, norm in folded:
         setattr(copied, conv, _folded(getattr(module, conv), getattr(module, norm)))
