@@ -16,7 +16,8 @@ def leaky_relu(x: Array, negative_slope: float = 0.01) -> tuple[Array, Backward]
     """y = x where x > 0, else negative_slope * x
 
     x: any shape, floating-point. negative_slope: at least 0; y then has the sign of x, and y is all that is kept.
-    Returns y, shaped as x, and backward(dy) -> dx = dy where y > 0, else negative_slope * dy.
+    Returns y, shaped as x, and backward(dy) -> dx = dy where y > 0, else negative_slope * dy. Raises ValueError for a
+    negative_slope below 0, of which y would not tell the side.
     Source: Maas et al. 2013, section 2.
     """
     check_float("leaky_relu", x)

@@ -17,7 +17,7 @@ def stochastic_depth(x: Array, p: float, training: bool = True, rng: Rng = None)
     x (N, ...), floating-point: the end of a block's branch, before the residual sum.   p: in [0, 1).   rng: a NumPy
     Generator or a seed; which images are kept is drawn on the CPU, so that every device keeps the same.
     Returns y and backward(dy) -> dx[n] = dy[n] / (1 - p) where x[n] was kept, else 0 (whatever x and dy are there:
-    infinity and NaN are dropped, too); dx = dy itself, no copy, where not training.
+    infinity and NaN are dropped, too); dx = dy itself, no copy, where not training. Raises ValueError for another p.
     Source: Huang et al. 2016, section 3 (there scaled in testing instead of training, and drawn once for a batch);
     torchvision's stochastic_depth(mode="row").
     """
