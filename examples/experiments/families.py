@@ -1,11 +1,12 @@
 """The families side by side, each about as large as resnet20: which one shall I take?
 
-    python examples/experiments/families.py --data-dir DIR             two to three hours on two cores
-    python examples/experiments/families.py --data-dir DIR --quick     does it run?
+    python examples/experiments/families.py --data-dir DIR                  two to three hours a seed on two cores
+    python examples/experiments/families.py --data-dir DIR --only ResNet SE    these two
+    python examples/experiments/families.py --data-dir DIR --quick          does it run?
 
 VGG, GoogLeNet, DenseNet-BC, ResNet, pre-activation, wide, ResNeXt and SE, with 240,000 to 305,000 parameters: each is
 trained for as many epochs as resnet20, and for as many as fit into resnet20's time, for which the speed of all is
-measured first. The first 10,000 training images of CIFAR-10, pad, crop and flip, SGD with momentum, steps from 0.1;
+measured first; where both are the same number it is one run. The first 10,000 training images of CIFAR-10, pad, crop and flip, SGD with momentum, steps from 0.1;
 tested on the first 2,000 test images after each epoch, of which the last counts. A run that has come to its end is not
 done again, one that was interrupted goes on. Writes results.csv, table.md and results.png into --out.
 """
@@ -39,6 +40,7 @@ from minires.training import train_step
 SIZE = _shared.Size(train=10_000, test=2000, epochs=8, batch_size=64)
 QUICK_SIZE = _shared.Size(train=32, test=16, epochs=1, batch_size=16)
 LR = 0.1
+PANELS = ("equal epochs", "equal time")
 
 
 def convolutions(in_channels, out_channels, number, rng):
@@ -97,9 +99,16 @@ NETWORKS = {
 }
 
 
+def command_line():
+    """The parser."""
+    parser = _shared.command_line(__doc__, [0, 1, 2])
+    parser.add_argument("--only", nargs="+", choices=list(NETWORKS), metavar="NAME", help=f"of: {', '.join(NETWORKS)}")
+    return parser
+
+
 def main():
     """Run the command line; returns the exit code."""
-    return runs.call(run, lambda: _shared.command_line(__doc__, [0, 1, 2]).parse_args())
+    return runs.call(run, lambda: command_line().parse_args())
 
 
 def run(args):
@@ -108,24 +117,31 @@ def run(args):
     size = QUICK_SIZE if args.quick else SIZE
     facts = _shared.once(out / "facts", {"batch_size": size.batch_size}, lambda: measure(dataset, size, args.quick))
     facts = facts["networks"]
-    results = {}
-    for seed in args.seeds:
-        for what in ("equal epochs", "equal time"):
-            for name, build in NETWORKS.items():
-                epochs = size.epochs
-                if what == "equal time":
-                    share = facts[name]["images_per_second"] / facts["ResNet"]["images_per_second"]
-                    epochs = max(1, min(round(epochs * share), 2 if args.quick else 10 * epochs))
-                run_name = f"{name}, {what}"
-                folder = out / f"{run_name.replace(', ', '-').replace(' ', '-')}-seed{seed}"
-                of_size = replace(size, epochs=epochs)
-                results[run_name, seed] = _shared.train(
-                    folder, dataset, of_size, seed, build, _shared.sgd(5e-4), _shared.steps(LR)
-                )
-    panels = {what: [f"{name}, {what}" for name in NETWORKS] for what in ("equal epochs", "equal time")}
-    _shared.write_curves(out, results, panels)
-    write_table(out, results, facts)
+    names = [name for name in NETWORKS if args.only is None or name in args.only]
+    results = {
+        (f"{name}, {what}", seed): _shared.train(
+            out / f"{name.replace(' ', '-')}-{epochs}-epochs-seed{seed}",
+            dataset,
+            replace(size, epochs=epochs),
+            seed,
+            NETWORKS[name],
+            _shared.sgd(5e-4),
+            _shared.steps(LR),
+        )
+        for seed in args.seeds
+        for what in PANELS
+        for name in names
+        for epochs in [size.epochs if what == "equal epochs" else epochs_in_time(facts, name, size.epochs)]
+    }
+    _shared.write_curves(out, results, {what: [f"{name}, {what}" for name in names] for what in PANELS})
+    write_table(out, results, {name: facts[name] for name in names})
     return 0
+
+
+def epochs_in_time(facts, name, epochs):
+    """How many epochs of a network take as long as `epochs` of ResNet: one at least, ten times as many at most."""
+    share = facts[name]["images_per_second"] / facts["ResNet"]["images_per_second"]
+    return max(1, min(round(epochs * share), 10 * epochs))
 
 
 def measure(dataset, size, quick):
@@ -157,12 +173,12 @@ def measure(dataset, size, quick):
 def write_table(out, results, facts):
     """table.md, and the same on standard output: what helps to choose, a line for each network."""
     columns = ("network", "parameters", "multiply-adds", "MB a step", "images/s")
-    columns += tuple(f"{what}, {kind}" for kind in ("equal epochs", "equal time") for what in ("epochs", "test error"))
+    columns += tuple(f"{what}, {kind}" for kind in PANELS for what in ("epochs", "test error"))
     lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     for name, its in facts.items():
         cells = [f"{its['parameters']:,}", f"{its['multiply_adds']:,}", f"{its['step_megabytes']:.0f}"]
         cells.append(f"{its['images_per_second']:.0f}")
-        for kind in ("equal epochs", "equal time"):
+        for kind in PANELS:
             found = [result for (run, _), result in results.items() if run == f"{name}, {kind}"]
             cells += [str(found[0]["settings"]["epochs"]), error_of(found)]
         lines.append(f"| {' | '.join([name, *cells])} |")
