@@ -110,15 +110,18 @@ def test_simple_against_residual(quickly, load):
     assert sizes == [269_722, 42_442, 268_222]
 
 
-def test_families_quickly(quickly, load, tmp_path):
-    rows = quickly("families", "--seeds", 0)
-    script = load("families")
+def test_families_quickly(load, cifar, tmp_path):
+    out, script = tmp_path / "out", load("families")
+    command = [sys.executable, EXAMPLES / "experiments" / "families.py", "--data-dir", cifar, "--quick", "--out", out]
+    subprocess.run([*command, "--seeds", "0"], capture_output=True, check=True)
+    rows = table(out / "results.csv")
     assert {row["run"] for row in rows} == {
         f"{name}, {kind}" for name in script.NETWORKS for kind in ("equal epochs", "equal time")
     }
-    table = (tmp_path / "out" / "table.md").read_text(encoding="utf-8").splitlines()
-    assert [line.split(" | ")[0] for line in table[2:]] == [f"| {name}" for name in script.NETWORKS]
-    sizes = [int(line.split(" | ")[1].replace(",", "")) for line in table[2:]]
+    lines = (out / "table.md").read_text(encoding="utf-8").splitlines()[2:]
+    assert [line.split(" | ")[0] for line in lines] == [f"| {name}" for name in script.NETWORKS]
+    assert all(float(line.split(" | ")[3]) > 1 for line in lines)  # MB of a step
+    sizes = [int(line.split(" | ")[1].replace(",", "")) for line in lines]
     assert sizes == [sum(p.size for p in build(0).parameters()) for build in script.NETWORKS.values()]
     assert all(240_000 <= size <= 305_000 for size in sizes)  # about as large, as the text says
 

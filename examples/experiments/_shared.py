@@ -1,6 +1,8 @@
 """What the experiments share: data of a given size, runs that are not done twice, curves as a table and a picture."""
 
+import contextlib
 import json
+import multiprocessing
 import signal
 import statistics
 import sys
@@ -9,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from minires import checkpoint, data, optim
+from minires import backend, checkpoint, data, optim
 from minires.cli import settings as common
 from minires.cli.console import Parser
 from minires.cli.progress import stopping_on_signals
@@ -230,6 +232,25 @@ class Lines:
             f"{row['images_per_second']:5,.0f} images/s",
             flush=True,
         )
+
+
+# Memory -------------------------------------------------------------------------------------------------------------
+
+
+def each_alone(function, of):
+    """[function(*arguments) for arguments in of], each in a process of its own, one after the other."""
+    with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
+        return pool.starmap(function, of, chunksize=1)
+
+
+def memory_of(step):
+    """Megabytes that this process, which does nothing else, takes in two steps beyond what it held before."""
+    with contextlib.suppress(OSError):  # Linux: the largest memory so far starts anew
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    before = backend.memory_peak("cpu")
+    for _ in range(2):
+        step()
+    return (backend.memory_peak("cpu") - before) / 1e6
 
 
 # Tables and pictures ------------------------------------------------------------------------------------------------

@@ -1,20 +1,20 @@
 """The families side by side, each about as large as resnet20: which one shall I take?
 
-    python examples/experiments/families.py --data-dir DIR                  two to three hours a seed on two cores
+    python examples/experiments/families.py --data-dir DIR                     two hours a seed on two cores
     python examples/experiments/families.py --data-dir DIR --only ResNet SE    these two
-    python examples/experiments/families.py --data-dir DIR --quick          does it run?
+    python examples/experiments/families.py --data-dir DIR --quick             does it run?
 
 VGG, GoogLeNet, DenseNet-BC, ResNet, pre-activation, wide, ResNeXt and SE, with 240,000 to 305,000 parameters: each is
-trained for as many epochs as resnet20, and for as many as fit into resnet20's time, for which the speed of all is
-measured first; where both are the same number it is one run. The first 10,000 training images of CIFAR-10, pad, crop and flip, SGD with momentum, steps from 0.1;
-tested on the first 2,000 test images after each epoch, of which the last counts. A run that has come to its end is not
-done again, one that was interrupted goes on. Writes results.csv, table.md and results.png into --out.
+trained for as many epochs as resnet20, and for as many as fit into resnet20's time; where both are the same number it
+is one run. The first 10,000 training images of CIFAR-10, pad, crop and flip, SGD with momentum, steps from 0.1; tested
+on the first 2,000 test images after each epoch, of which the last counts. Before that the speed of all is measured,
+steps of one batch in turn, and the memory of a step, each in a process of its own. A run that has come to its end is
+not done again, one that was interrupted goes on. Writes results.csv, table.md and results.png into --out.
 """
 
 import statistics
 import sys
 import time
-import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
@@ -147,27 +147,32 @@ def epochs_in_time(facts, name, epochs):
 def measure(dataset, size, quick):
     """For each network parameters, multiply_adds, step_megabytes and images_per_second, the median of steps in turn."""
     loader, _ = _shared.make_loaders(dataset, size, seed=0)
-    x, labels = next(iter(loader.epoch(0)))
-    models_of = {name: build(0) for name, build in NETWORKS.items()}
-    steppers = {name: (model, _shared.sgd()(model.parameters())) for name, model in models_of.items()}
-    facts = {}
-    for name, (model, optimizer) in steppers.items():
-        sizes, work = costs(model, (32, 32, 3))
-        model.train()
-        train_step(model, optimizer, x, labels)  # the first makes what lasts
-        tracemalloc.start()
-        train_step(model, optimizer, x, labels)
-        megabytes = tracemalloc.get_traced_memory()[1] / 1e6
-        tracemalloc.stop()
-        facts[name] = {"parameters": sizes, "multiply_adds": work, "step_megabytes": megabytes, "seconds": []}
-    for _ in range(2 if quick else 10):
-        for name, (model, optimizer) in steppers.items():
+    batch = next(iter(loader.epoch(0)))
+    megabytes = _shared.each_alone(memory, [(name, batch) for name in NETWORKS])
+    steps = {name: step_of(build(0), batch) for name, build in NETWORKS.items()}
+    seconds = {name: [] for name in steps}
+    for number in range(2 if quick else 11):  # the first warms up
+        for name, step in steps.items():
             began = time.perf_counter()
-            train_step(model, optimizer, x, labels)
-            facts[name]["seconds"].append(time.perf_counter() - began)
-    for its in facts.values():
-        its["images_per_second"] = len(x) / statistics.median(its.pop("seconds"))
+            step()
+            seconds[name] += [time.perf_counter() - began] if number else []
+    facts = {}
+    for (name, build), of_step in zip(NETWORKS.items(), megabytes, strict=True):
+        parameters, multiply_adds = costs(build(0), (32, 32, 3))
+        facts[name] = {"parameters": parameters, "multiply_adds": multiply_adds, "step_megabytes": of_step}
+        facts[name]["images_per_second"] = size.batch_size / statistics.median(seconds[name])
     return {"networks": facts}
+
+
+def step_of(model, batch):
+    """A function that takes a training step."""
+    optimizer = _shared.sgd()(model.train().parameters())
+    return lambda: train_step(model, optimizer, *batch)
+
+
+def memory(name, batch):
+    """Megabytes of a step, in a process that does nothing else."""
+    return _shared.memory_of(step_of(NETWORKS[name](0), batch))
 
 
 def write_table(out, results, facts):

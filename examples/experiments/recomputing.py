@@ -11,9 +11,7 @@ rounds of a step's time over that of the step in the same round that computes no
 weights, bit for bit. Writes results.csv and results.png into --out.
 """
 
-import contextlib
 import hashlib
-import multiprocessing
 import statistics
 import sys
 import time
@@ -21,6 +19,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # so that a fresh clone runs without being installed
 
+import _shared
 import numpy as np
 
 from minires import backend, models, optim
@@ -48,8 +47,7 @@ def run(args):
     """Measure, print, write and draw; returns the exit code."""
     completed(args)
     args.out.mkdir(parents=True, exist_ok=True)
-    with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
-        memory = pool.starmap(peak, [(args, count) for count in args.segments], chunksize=1)
+    memory = _shared.each_alone(peak, [(args, count) for count in args.segments])
     seconds, bits = times(args)
     if len(bits) > 1:
         raise ValueError("the weights differ: they must be the same, however many segments there are")
@@ -79,14 +77,8 @@ def make(args, segments):
 
 
 def peak(args, segments):
-    """Megabytes that this process, which does nothing else, takes in two steps beyond what it held before."""
-    _, step = make(args, segments)
-    with contextlib.suppress(OSError):  # Linux: the largest memory so far starts anew
-        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
-    before = backend.memory_peak("cpu")
-    for _ in range(2):
-        step()
-    return (backend.memory_peak("cpu") - before) / 1e6
+    """Megabytes of a step, in a process that does nothing else."""
+    return _shared.memory_of(make(args, segments)[1])
 
 
 def times(args):
