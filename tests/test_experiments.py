@@ -1,5 +1,6 @@
 """The experiments' quick forms: they run, write their table and picture, and do nothing twice."""
 
+import json
 import math
 import re
 import subprocess
@@ -199,6 +200,14 @@ def test_strong_quickly(quickly, load):
     assert first["EMA 0.995"] == first["EMA 0.999"] == first["standard"]  # which training does not see
     assert set(script.WAYS["strong"]) == {"label_smoothing", "decay_bias_and_norm", "ema"}
     assert {name for names in script.PANELS.values() for name in names} == set(script.WAYS)
+
+
+def test_strong_in_small(quickly, load, tmp_path):
+    rows = quickly("strong", "--seeds", 0, "--small", "--only", "cutout 8")
+    assert [row["run"] for row in rows[::2]] == ["standard", "cutout 8"]
+    result = json.loads((tmp_path / "out" / "cutout-8-0" / "result.json").read_text(encoding="utf-8"))
+    assert "16x16" in result["settings"]["data"] and "held out" in result["settings"]["data"]
+    assert result["settings"]["ingredients"] == {"cutout": 4, "padding": 2}
 
 
 def test_strong_chooses_without_the_test_images(load, cifar):

@@ -98,15 +98,16 @@ def _halved(images):
     return images.reshape(N, H // 2, 2, W // 2, 2, C).mean(axis=(2, 4)).round().astype(np.uint8)
 
 
-OF_IMAGES = ("mixup", "cutmix", "cutout", "random_erasing", "randaugment")  # settings that change what a batch is
+# Settings that change what a batch is:
+OF_IMAGES = ("padding", "mixup", "cutmix", "cutout", "random_erasing", "randaugment")
 OF_TRAINING = ("label_smoothing", "ema", "clip_norm")  # settings that a Trainer takes
 
 
-def make_loaders(dataset, size, seed, augment=True, normalisation=(), device="cpu", shards=1, **more):
+def make_loaders(dataset, size, seed, augment=True, normalisation=(), device="cpu", shards=1, padding=4, **more):
     """Batches of the first training images, shuffled, and of the first test images.   more: of OF_IMAGES."""
     amounts = {"limit_train": size.train, "limit_test": size.test, "val_split": 0, "batch_size": size.batch_size}
     amounts |= {"seed": seed, "augment": augment, "shards": shards, **more}
-    train, _, test = common.make_loaders(amounts, dataset, device, *normalisation)
+    train, _, test = common.make_loaders(amounts, dataset, device, *normalisation, padding=padding)
     return train, test
 
 
