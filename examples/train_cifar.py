@@ -45,6 +45,7 @@ DEFAULTS = {
     **FIRST,
     "recipe": "quick",
     "shortcut": "A",
+    "aux_logits": False,
     "batch_size": 128,
     "optimizer": "sgd",
     "momentum": 0.9,
@@ -150,9 +151,10 @@ def settings_of(given):
     if recipe == "paper" and "epochs" in given and "iterations" not in given:
         settings["iterations"] = None
     runs.check_settings(settings)
-    if settings["shortcut"] == "B" and "shortcut" not in models.options_of(settings["model"]):
-        those = ", ".join(name for name in models.MODELS if "shortcut" in models.options_of(name))
-        raise ValueError(f"--shortcut B: {settings['model']} has none: choose one of {those}, or leave the flag out")
+    for option, flag in (("shortcut", "--shortcut B"), ("aux_logits", "--aux-logits")):
+        if settings[option] != DEFAULTS[option] and option not in models.options_of(settings["model"]):
+            those = ", ".join(name for name in models.MODELS if option in models.options_of(name))
+            raise ValueError(f"{flag}: {settings['model']} has none: choose one of {those}, or leave the flag out")
     has = {"sgd": {"momentum", "nesterov"}, "lars": {"momentum"}}.get(settings["optimizer"], set())
     if {"momentum", "nesterov"} & set(given) - has:
         raise ValueError(f"--momentum and --nesterov are SGD's, not {settings['optimizer']}'s: leave them out")
@@ -185,7 +187,7 @@ def optimizer_of(settings, parameters):
 
 def options_of(settings):
     """The options of the network that --model names, of those that it has."""
-    options = {"shortcut": settings["shortcut"], "small_input": True}
+    options = {"shortcut": settings["shortcut"], "small_input": True, "aux_logits": settings["aux_logits"]}
     return {key: value for key, value in options.items() if key in models.options_of(settings["model"])}
 
 
@@ -212,9 +214,11 @@ def evaluation_settings(given):
     """The settings of --evaluate: the data set that a run's checkpoint was trained on, under the flags given."""
     model, metadata = pretrained.build(given["evaluate"], **known_of_weights(given))
     has = {"model": metadata["model"], "shortcut": metadata["options"].get("shortcut")}
-    for name in ("model", "shortcut"):
+    for name in has:
         if given.get(name, has[name]) != has[name]:
             raise ValueError(f"--{name} {given[name]}: {given['evaluate']} holds {has[name]}: leave the flag out")
+    if given.get("aux_logits"):
+        raise ValueError("--aux-logits: the extra heads take no part in an evaluation: leave the flag out")
     dataset = metadata.get("run", {}).get("dataset", "auto")
     if dataset not in data.DATASETS and "dataset" not in given:
         raise ValueError(
@@ -301,6 +305,7 @@ def command_line():
     add_arguments(parser, "--data-dir", "--data-url")
     add("--model", type=one_of("model", tuple(models.MODELS)), metavar="NAME", help=", ".join(models.MODELS))
     add("--shortcut", choices=["A", "B"], help="A: zero channels (default), B: 1x1 convolutions")
+    add("--aux-logits", action="store_true", help="with the extra heads of googlenet, for training alone")
     add(
         "--recipe", choices=list(RECIPES), help="defaults for the flags below: quick (default), standard, strong, paper"
     )

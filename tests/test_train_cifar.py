@@ -351,6 +351,16 @@ def test_a_bar_on_a_terminal(cifar, tmp_path):
 # What goes wrong -------------------------------------------------------------------------------------------------
 
 
+def test_aux_logits_trains_the_extra_heads(main, tmp_path):
+    few = ("--limit-train", 4, "--limit-test", 2, "-b", 2, "--epochs", 1, "--out", tmp_path)
+    assert main("--recipe", "paper", "--model", "googlenet", "--aux-logits", *few)[0] == 0
+    before = models.googlenet(10, small_input=True, rng=0, aux_logits=True).state_dict()
+    after = checkpoint.load(tmp_path / "last.safetensors").model
+    assert set(after) == set(before)
+    for head in ("aux1", "aux2"):
+        assert (after[f"{head}.fc2.weight"] != before[f"{head}.fc2.weight"]).any()
+
+
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
@@ -365,6 +375,7 @@ def test_a_bar_on_a_terminal(cifar, tmp_path):
         (("--lr", "nan"), ("--lr", "nan")),
         (("--lr", "-1"), ("lr", "-1")),
         (("--shortcut", "B"), ("--shortcut B", "simple_cnn")),
+        (("--aux-logits",), ("--aux-logits", "simple_cnn", "googlenet")),
         (("--optimizer", "adam", "--momentum", "0.5"), ("--momentum", "adam")),
         (("--momentum", "0", "--nesterov"), ("--nesterov", "--momentum above 0")),
         (("--no-such-flag",), ("--no-such-flag",)),
