@@ -443,9 +443,6 @@ HINTS = {  # made by hand, another way than the known mistakes are: (exercise, b
         while len(terms) > 1:
             terms.append(terms.pop(0) + terms.pop(0))
         return terms[0]""", "odd_one_first", "in front of the sums"),
-    "a_product": ("broadcast", """
-        sums = np.ones(S) @ dy.reshape(S, -1)  # in float64: the same on every machine
-        return sums.reshape(weight.shape).astype(dy.dtype)""", "bits", "and none that is known here"),
     "batchs_statistics": ("batch_norm_of_shards", """
         x_hat = (x - x.mean((0, 1, 2))) / np.sqrt(x.var((0, 1, 2)) + 1e-5)
         dx = dy - dy.mean((0, 1, 2)) - x_hat * (dy * x_hat).mean((0, 1, 2))
@@ -486,6 +483,13 @@ def test_hint(case):
     assert (found["state"], found["key"]) == ("wrong", key), said(found)
     assert text in said(found), said(found)
     no_solution_in(found, name, textwrap.dedent(body))
+
+
+def test_a_sum_in_whatever_order_the_machine_multiplies_matrices():
+    sums = "sums = np.ones(S, dy.dtype) @ dy.reshape(S, -1)\nreturn sums.reshape(weight.shape)"
+    found = answer("broadcast", sums)
+    order = {"bits": "and none that is known here", "left_to_right": "a sum from left to right"}
+    assert found["state"] == "wrong" and order[found["key"]] in said(found), said(found)
 
 
 def test_a_mistake_nobody_knows():
