@@ -103,7 +103,7 @@ def run(args):
             "parameters": each.parameters,
             "multiply_adds": each.multiply_adds,
         }
-        for name, each in members.items()
+        for name, each in sorted(members.items(), key=lambda item: item[1].year)
     ]
     write_csv(args.out / "networks.csv", COLUMNS, rows)
     print("| network | year | input | parameters | multiply-adds |\n|---|---|---|---|---|")
