@@ -2,13 +2,13 @@
 
     python examples/experiments/strong.py --data-dir DIR --device gpu            half an hour, it is thought
     python examples/experiments/strong.py --data-dir DIR                         a day on two cores
-    python examples/experiments/strong.py --data-dir DIR --small --seeds 0       an hour on two cores
+    python examples/experiments/strong.py --data-dir DIR --small --seeds 0       half an hour on two cores
     python examples/experiments/strong.py --data-dir DIR --only "CutMix 1"       the standard recipe and one other
     python examples/experiments/strong.py --data-dir DIR --quick                 does it run?
 
 Each run is `train_cifar.py --recipe standard` but for what its name says; "strong" is `--recipe strong`. A recipe is
 chosen here, so the test images have no part in it: the last 5,000 training images take their place, and 45,000 are
-trained on. With --small the images have half the side, pads and holes too, and the first 20,000 are trained on for 12
+trained on. With --small the images have half the side, pads and holes too, and the first 10,000 are trained on for 12
 epochs. A run that has come to its end is not done again, one that was interrupted goes on, so a recipe that is changed
 costs its own runs alone: name another --out for it. Writes results.csv and results.png into --out.
 """
@@ -29,7 +29,7 @@ from minires.cli.legs import make_schedule
 from minires.cli.settings import device_name
 
 SIZE, HELD_OUT = _shared.Size(train=45_000, test=5000, epochs=30, batch_size=128), 5000
-SMALL_SIZE = replace(SIZE, train=20_000, epochs=12)
+SMALL_SIZE = replace(SIZE, train=10_000, epochs=12)
 QUICK_SIZE, QUICK_HELD_OUT = _shared.Size(train=32, test=16, epochs=2, batch_size=16), 20
 STANDARD, STRONG = train_cifar.RECIPES["standard"], train_cifar.RECIPES["strong"]
 WAYS = {  # what differs from the standard recipe
