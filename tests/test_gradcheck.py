@@ -23,7 +23,9 @@ def test_three_lines_are_enough():
     report = gradcheck(square, X)
     assert report.checked == 12
     assert report.error < 1e-6
-    assert re.match(r"gradcheck passed: 12 elements, the worst is input 0\[\d, \d\] with rel", str(report))
+    assert re.match(
+        r"gradcheck passed: 12 elements, the worst is input 0\[\d, \d\] with rel.*\(tolerance 1e-06\)", str(report)
+    )
 
 
 def test_numeric_gradient():
@@ -185,6 +187,26 @@ def test_a_kink_is_hinted_at():
     with pytest.raises(GradcheckError) as info:
         gradcheck(lambda x: (x * x, lambda dy: x * dy), X)
     assert "kink" not in str(info.value)  # only wrong
+
+
+@pytest.mark.parametrize(
+    ("slack", "offset", "rule"),
+    [
+        (0, 0, "tolerance 1e-06"),
+        (8e-9, 0, "within 1e-08 of the array's largest"),
+        (3e-8, 20, "within the noise"),
+    ],
+)
+def test_the_report_says_which_rule_let_the_worst_pass(slack, offset, rule):
+    """One slope is a thousandth of the other, and off by more than a millionth of itself."""
+    slopes, one_off = np.array([1e-3, 1]), np.array([slack, 0])
+
+    def line(x):
+        return slopes * x + offset, lambda dy: slopes * dy + one_off * abs(dy[1])
+
+    report = gradcheck(line, np.array([0.5, 0.5]))
+    assert report.rule == rule and str(report).endswith(f" ({rule})")
+    assert (report.error > 1e-6) == (slack > 0)
 
 
 def test_integer_inputs_are_passed_through():
