@@ -9,6 +9,10 @@ import numpy as np
 from minires.types import Array
 
 EPSILON, SMALLEST = np.finfo(np.float64).eps, 5e-324
+MOVED_ON = (  # said of a function that draws at random
+    "two calls gave two results: let each call draw the same numbers, from a generator made anew at the function's "
+    "beginning, as in block.drop.rng = np.random.default_rng(2), since one that stays moves on whatever its seed"
+)
 SMALL = 1e-6  # of the largest gradient: a noise that may hide the difference between a gradient and 0
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from minires.differences import SMALL, central, kink, numeric_gradient, refined
+from minires.differences import MOVED_ON, SMALL, central, kink, numeric_gradient, refined
 from minires.module import Module
 
 __all__ = ["GradcheckError", "GradcheckReport", "NoVerdictError", "gradcheck", "numeric_gradient"]
@@ -28,16 +28,16 @@ class NoVerdictError(ValueError):
 
 @dataclass(frozen=True)
 class GradcheckReport:
-    """What was compared and how close it was: `print(report)`."""
+    """What was compared, how close it was, and by which rule the worst element passed: `print(report)`."""
 
     checked: int
     worst: str
     error: float
+    rule: str
 
     def __str__(self) -> str:
-        return (
-            f"gradcheck passed: {self.checked} elements, the worst is {self.worst} with relative error {self.error:.1e}"
-        )
+        worst = f"the worst is {self.worst} with relative error {self.error:.1e} ({self.rule})"
+        return f"gradcheck passed: {self.checked} elements, {worst}"
 
 
 def gradcheck(
@@ -93,7 +93,7 @@ def gradcheck(
         raise ValueError("gradcheck: y holds NaN or infinity at these inputs: choose inputs at which it is finite")
     _inputs_unchanged(inputs, before)
     if not np.array_equal(y, function(*inputs)[0], equal_nan=True):
-        raise ValueError("gradcheck: two calls gave two results: fix the seed of what the function draws at random")
+        raise ValueError(f"gradcheck: {MOVED_ON}")
     dy = rng.standard_normal(np.shape(y))
     dy_before = dy.copy()
     gradients = backward(dy)
@@ -131,7 +131,7 @@ def gradcheck(
         if element.verdict == "unclear":
             raise NoVerdictError(judge.why_unclear(element, y))
     worst = max(elements, key=lambda element: element.error)
-    return GradcheckReport(len(elements), worst.where, worst.error)
+    return GradcheckReport(len(elements), worst.where, worst.error, worst.rule)
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,7 +164,7 @@ def _measure(f, dy, name, x, dx, eps, rng, most):
 
 @dataclass(frozen=True, eq=False)
 class _Element:
-    """What is said of one element. excess: its error in units of the tolerance; error: relative, 0 within noise."""
+    """Of one element. excess: error in units of the tolerance; error: relative, 0 within noise; rule: lets it pass."""
 
     array: _Measured
     index: tuple
@@ -174,6 +174,7 @@ class _Element:
     verdict: str
     excess: float = 0.0
     error: float = 0.0
+    rule: str = ""
 
     @property
     def where(self):
@@ -205,7 +206,10 @@ class _Judge:
             wrong, tolerance, larger = errors(difference)
             excess = 0.0 if wrong == 0 else wrong / max(tolerance + difference.noise, 5e-324)
             error = wrong / larger if wrong and (verdict != "right" or larger > difference.noise + floor) else 0.0
-            return _Element(array, index, given, difference.slope, difference.noise, verdict, excess, error)
+            rule = f"tolerance {self.rtol:.0e}"
+            if wrong > self.rtol * larger:
+                rule = "within the noise" if wrong > tolerance else f"within {self.atol:.0e} of the array's largest"
+            return _Element(array, index, given, difference.slope, difference.noise, verdict, excess, error, rule)
 
         if not np.isfinite(given):
             return said("wrong", first)

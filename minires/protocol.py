@@ -9,6 +9,7 @@ import itertools
 
 import numpy as np
 
+from minires.differences import MOVED_ON
 from minires.module import Module
 from minires.optim import SGD
 from minires.types import Array, Operation
@@ -29,7 +30,7 @@ def check_protocol(function: Operation, *inputs: Array, seed: int = 0) -> None:
     - For a Module, in either mode, also after an optimizer's step, `load_state_dict`, a forward pass in training mode
       and a change of mode: a closure's numbers are those of its forward pass. A parameter's grad shares no memory with
       dy, dx, y, the inputs, the parameter or another's grad.
-    ValueError for a function that gives two answers to one question, since it draws at random without a seed.
+    ValueError for a function that gives two answers to one question, since its generator moves on.
     """
     rng = np.random.default_rng([seed, 0x7072])
     for training in (True, False) if isinstance(function, Module) else (True,):
@@ -53,9 +54,7 @@ def _check(function, inputs, training, rng):
     _must_be_same(first.gradients(dy), wanted, "backward gave other numbers when it was called again")
     again = start.forward(inputs)
     if not _same([again.y], [first.y]) or not _same(again.gradients(dy), wanted):
-        raise ValueError(
-            "check_protocol: two calls gave two results: fix the seed of what the function draws at random"
-        )
+        raise ValueError(f"check_protocol: {MOVED_ON}")
 
     locked = [np.array(x) for x in [*inputs, dy]]
     for array in locked:

@@ -667,6 +667,23 @@ def test_list_start_check(capsys):
     assert re.search(r"relu +done", out) and f"1 of {len(EXERCISES)} done" in out
 
 
+def test_what_comes_next_after_a_pass(capsys, monkeypatch):
+    """One that is started is to be checked, one that is done is behind."""
+    passes = {"state": "passed", "lines": [], "printed": ""}
+    monkeypatch.setattr("minires.exercises.__main__.judge_in_process", lambda *_: passes)
+    last, but_last = [*EXERCISES][-1:-3:-1]
+    write("relu", solution("relu"))
+    write("sigmoid", "return dy")
+    assert "Next: python -m minires.exercises check sigmoid (docs/" in main(capsys, "check", "relu")[1]
+    write("sigmoid", solution("sigmoid"))
+    folder.passed("sigmoid", folder.file_of("sigmoid"))
+    assert "Next: python -m minires.exercises start tanh (docs/" in main(capsys, "check", "relu")[1]
+    for name in (last, but_last):
+        write(name, solution(name))
+    assert "That was the last one" in main(capsys, "check", last)[1]
+    assert "All that follow are done, too: python -m minires.exercises list" in main(capsys, "check", but_last)[1]
+
+
 def test_done_means_this_very_file(capsys):
     write("relu", solution("relu"))
     assert folder.passed("relu", Path("exercises/relu.py"))

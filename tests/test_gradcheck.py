@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from minires.gradcheck import GradcheckError, NoVerdictError, gradcheck, numeric_gradient
-from minires.layers import BatchNorm2d, Conv2d, Linear, add, batch_norm, linear, relu
+from minires.layers import BatchNorm2d, Conv2d, Dropout, Linear, StochasticDepth, add, batch_norm, linear, relu
 from minires.losses import cross_entropy
 from minires.module import Module, Parameter
+from minires.protocol import check_protocol
 from minires.sequential import Sequential
 
 X = np.random.default_rng(0).standard_normal((3, 4))
@@ -22,7 +23,9 @@ def test_three_lines_are_enough():
     report = gradcheck(square, X)
     assert report.checked == 12
     assert report.error < 1e-6
-    assert re.match(r"gradcheck passed: 12 elements, the worst is input 0\[\d, \d\] with rel", str(report))
+    assert re.match(
+        r"gradcheck passed: 12 elements, the worst is input 0\[\d, \d\] with rel.*\(tolerance 1e-06\)", str(report)
+    )
 
 
 def test_numeric_gradient():
@@ -134,8 +137,48 @@ def test_function_that_draws_at_random():
         noise = rng.standard_normal(x.shape)
         return x + noise, lambda dy: dy
 
-    with pytest.raises(ValueError, match="two calls gave two results: fix the seed"):
+    with pytest.raises(
+        ValueError, match="two calls gave two results: let each call draw the same numbers, from a generator made anew"
+    ):
         gradcheck(noisy, X)
+
+
+@pytest.mark.parametrize("drop", [Dropout(0.5, rng=2), StochasticDepth(0.5, rng=2)], ids=["numbers", "branches"])
+def test_a_block_that_draws(drop):
+    """A fixed seed is not enough, as the generator moves on; what the message says is."""
+
+    class Block(Module):
+        def __init__(self):
+            self.conv, self.drop = Linear(4, 4, rng=0), drop
+
+        def forward(self, x):
+            y, conv_backward = self.conv(x)
+            y, drop_backward = self.drop(y)
+            y, add_backward = add(x, y)
+
+            def backward(dy):
+                dx, dy = add_backward(dy)
+                return dx + conv_backward(drop_backward(dy))
+
+            return y, backward
+
+    class Again(Module):
+        def __init__(self):
+            self.block = Block()
+
+        def forward(self, x):
+            self.block.drop.rng = np.random.default_rng(2)
+            return self.block(x)
+
+    with pytest.raises(ValueError, match=r"gradcheck: two calls.* block.drop.rng = np.random.default_rng\(2\), since"):
+        gradcheck(Block(), X)
+    assert gradcheck(Again(), X).checked == 12 + 16 + 4
+    check_protocol(Again(), X.astype(np.float32))
+    block = Block()
+    with pytest.raises(
+        ValueError, match=r"check_protocol: two calls.* block.drop.rng = np.random.default_rng\(2\), since"
+    ):
+        check_protocol(lambda x: block(x), X.astype(np.float32))
 
 
 def test_a_kink_is_hinted_at():
@@ -144,6 +187,26 @@ def test_a_kink_is_hinted_at():
     with pytest.raises(GradcheckError) as info:
         gradcheck(lambda x: (x * x, lambda dy: x * dy), X)
     assert "kink" not in str(info.value)  # only wrong
+
+
+@pytest.mark.parametrize(
+    ("slack", "offset", "rule"),
+    [
+        (0, 0, "tolerance 1e-06"),
+        (8e-9, 0, "within 1e-08 of the array's largest"),
+        (3e-8, 20, "within the noise"),
+    ],
+)
+def test_the_report_says_which_rule_let_the_worst_pass(slack, offset, rule):
+    """One slope is a thousandth of the other, and off by more than a millionth of itself."""
+    slopes, one_off = np.array([1e-3, 1]), np.array([slack, 0])
+
+    def line(x):
+        return slopes * x + offset, lambda dy: slopes * dy + one_off * abs(dy[1])
+
+    report = gradcheck(line, np.array([0.5, 0.5]))
+    assert report.rule == rule and str(report).endswith(f" ({rule})")
+    assert (report.error > 1e-6) == (slack > 0)
 
 
 def test_integer_inputs_are_passed_through():

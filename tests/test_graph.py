@@ -1,18 +1,23 @@
 """The graph of a network: its calls and who was handed what, against blocks whose form is known; and its picture."""
 
+import cProfile
+import functools
+import inspect
+import re
+import sys
 import threading
 
 import numpy as np
 import pytest
 
-import minires.models.blocks
+import minires.layers.residual
 from minires import layers
 from minires.inspection import pictures
-from minires.inspection.graph import graph_of
+from minires.inspection.graph import OPERATIONS, graph_of
 from minires.inspection.summary import costs, summary
 from minires.layers import Conv2d, ReLU, add, concat, relu
 from minires.models import plain8, resnet8, resnet20, simple_cnn
-from minires.models.blocks import BasicBlock, Bottleneck
+from minires.models.blocks import BasicBlock, Bottleneck, flatten_channels_first
 from minires.models.preact import PreActBlock
 from minires.models.seresnet import SEBottleneck
 from minires.module import Module
@@ -70,18 +75,6 @@ def test_what_leads_nowhere_is_no_part_of_it():
     assert [node.shape for node in graph_of(Branches(), (4, 5, 3))] == [(4, 5, 2), (4, 5, 2), (4, 5, 4)]
 
 
-class Renamed(Module):
-    """An operation under another name, and one that is not minires's."""
-
-    def __init__(self):
-        self.unused = ReLU()
-
-    def forward(self, x):
-        y, backward = clip(x)
-        y, backward2 = own(y)
-        return y, lambda dy: backward(backward2(dy))
-
-
 clip = relu
 
 
@@ -89,19 +82,155 @@ def own(x):
     return x * 2, lambda dy: dy * 2
 
 
-def test_operations_by_other_names_and_of_others():
-    assert edges(Renamed(), (2, 2, 1)) == [("relu", ["x"])]
+class Sum(Module):
+    """conv(x) and x, put together by `how(x, conv(x))`."""
+
+    def __init__(self, how, also=None):
+        self.conv, self.how, self.also = Conv2d(8, 8, 3, padding=1, rng=0), how, also
+
+    def forward(self, x):
+        y, conv_backward = self.conv(x)
+        y, how_backward = self.how(x, y)
+        y, also_backward = self.also(y) if self.also else (y, lambda dy: dy)
+
+        def backward(dy):
+            dx, dy = how_backward(also_backward(dy))
+            return add(dx, conv_backward(dy))[0]
+
+        return y, backward
 
 
-def test_names_mean_afterwards_what_they_did(monkeypatch):
-    before = {name: getattr(minires.models.blocks, name) for name in vars(minires.models.blocks)}
-    graph_of(resnet8(rng=0), (8, 8, 3))
+def by_a_name_inside(x, y):
+    from minires.layers import add as plus
+
+    return plus(x, y)
+
+
+def through(module):
+    return lambda x, y: module.add(x, y)
+
+
+WAYS = {
+    "by name": lambda x, y: add(x, y),
+    "layers.": through(layers),
+    "minires.layers.": lambda x, y: minires.layers.add(x, y),
+    "its file": through(minires.layers.residual),
+    "inside": by_a_name_inside,
+    "itself": add,
+    "partial": functools.partial(add),
+    "arguments by name": lambda x, y: add(x2=y, x1=x),
+}
+
+
+@pytest.mark.parametrize("how", WAYS.values(), ids=WAYS)
+def test_an_operation_is_seen_however_it_is_called(how):
+    assert edges(Sum(how), (5, 6, 8)) == [("conv", ["x"]), ("add", ["x", "conv"])]
+
+
+def normalised_sum(x, y):
+    return layers.batch_norm_relu(y, np.zeros(8, "f"), np.ones(8, "f"), shortcut=x, training=False)
+
+
+def test_a_shortcut_given_to_an_operation():
+    assert edges(Sum(normalised_sum), (5, 6, 8)) == [("conv", ["x"]), ("batch_norm_relu", ["conv", "x"])]
+
+
+@pytest.mark.parametrize("name", sorted(set(OPERATIONS) - {"add", "concat"}))
+def test_every_operation_has_an_input_that_flows(name):
+    assert next(iter(inspect.signature(OPERATIONS[name]).parameters)) == "x"
+
+
+def add_in_place(x, y):
+    y += x
+    return y, lambda dy: (dy, dy)
+
+
+def spoil_the_image(x, y):
+    x += y
+    return y, lambda dy: (dy, dy)
+
+
+SILENT = {
+    "x + y": (
+        lambda x, y: (x + y, lambda dy: (dy, dy)),
+        None,
+        "Sum returned an array of shape (1, 5, 6, 8) that no layer",
+    ),
+    "before a layer": (
+        lambda x, y: (x + y, None),
+        ReLU(),
+        "also was given an array of shape (1, 5, 6, 8) that no",
+    ),
+    "own": (lambda x, y: own(y), None, "Sum returned an array of shape (1, 5, 6, 8) that no layer"),
+    "y += x": (add_in_place, None, "the forward pass changed what conv gave, as y += x does"),
+    "y += x before a layer": (add_in_place, ReLU(), "the forward pass changed what conv gave, as y += x does"),
+    "x += y": (spoil_the_image, None, "the forward pass changed the image, as"),
+}
+
+
+@pytest.mark.parametrize("how, also, message", SILENT.values(), ids=SILENT)
+def test_what_cannot_be_seen_is_refused(how, also, message):
+    with pytest.raises(ValueError, match=f"graph_of: {re.escape(message)}.* call"):
+        graph_of(Sum(how, also), (5, 6, 8))
+
+
+class Plus(Module):
+    def forward(self, x, y):
+        return x + y, lambda dy: (dy, dy)
+
+
+class Together(Module):
+    """Two arrays in one argument."""
+
+    def forward(self, xs):
+        return np.concatenate(xs, -1), lambda dy: tuple(np.split(dy, 2, -1))
+
+
+class Both(Module):
+    def __init__(self):
+        self.together = Together()
+
+    def forward(self, x, y):
+        return self.together(xs=(x, y))
+
+
+def test_arithmetic_in_a_module_of_its_own():
+    assert edges(Sum(Plus()), (5, 6, 8)) == [("conv", ["x"]), ("how", ["x", "conv"])]
+    assert edges(Sum(Both()), (5, 6, 8)) == [("conv", ["x"]), ("how.together", ["x", "conv"])]
+
+
+def test_views_count_as_what_they_are_of():
+    def halves(x, y):
+        return concat(x[..., :4], y[..., 4:])
+
+    def in_a_row(x, y):
+        return concat(x.reshape(1, -1), np.asarray(y).reshape(1, -1))
+
+    for how in (halves, in_a_row):
+        assert edges(Sum(how), (5, 6, 8)) == [("conv", ["x"]), ("concat", ["x", "conv"])]
+
+
+def test_operations_by_other_names_and_of_vgg():
+    assert edges(Sum(lambda x, y: clip(y)), (2, 2, 8)) == [("conv", ["x"]), ("relu", ["conv"])]
+    flattened = edges(Sum(lambda x, y: flatten_channels_first(y)), (2, 2, 8))
+    assert flattened == [("conv", ["x"]), ("flatten_channels_first", ["conv"])]
+
+
+def test_a_profiler_goes_on_afterwards(monkeypatch):
     monkeypatch.setattr(PreActBlock, "after_activation", lambda self: 1 / 0)
-    with pytest.raises(ZeroDivisionError):
-        graph_of(PreActBlock(4, 4, 1, 0), (4, 4, 4))
-    assert {name: getattr(minires.models.blocks, name) for name in before} == before
-    assert clip is relu is layers.relu
-    assert add is layers.add
+    seen = []
+    for profiler in (None, lambda frame, event, result: seen.append(event)):
+        sys.setprofile(profiler)
+        try:
+            graph_of(resnet8(rng=0), (8, 8, 3))
+            with pytest.raises(ZeroDivisionError):
+                graph_of(PreActBlock(4, 4, 1, 0), (4, 4, 4))
+            assert sys.getprofile() is profiler
+        finally:
+            sys.setprofile(None)
+    profile = cProfile.Profile()
+    profile.runcall(lambda: [graph_of(resnet8(rng=0), (8, 8, 3)), own(1)])
+    assert any(code.co_name == "own" for code, *_ in profile.getstats() if not isinstance(code, str))
 
 
 def test_two_threads():

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from networks_in_pytorch import NO_WEIGHTS
 
 from minires.gradcheck import gradcheck
 from minires.layers import BatchNorm2d, Conv2d, conv2d
@@ -224,7 +225,9 @@ def test_bad_input(call, message):
 
 
 def test_the_options_that_a_network_takes():
-    assert options_of("resnet20") == options_of("resnet26") == {"num_classes": 10, "shortcut": "A", "rng": None}
+    assert options_of("resnet20") == options_of("resnet26") == {
+        "num_classes": 10, "shortcut": "A", "rng": None, "return_features": False,
+    }  # fmt: skip
     assert options_of("vgg16")["num_classes"] == 1000 and "shortcut" not in options_of("vgg16")
     with pytest.raises(ValueError, match=r"unknown model 'resnet21': did you mean 'resnet20'\?"):
         options_of("resnet21")
@@ -245,3 +248,40 @@ def test_images_that_are_too_small_are_refused_in_the_networks_name(name, small_
         with pytest.raises(ValueError, match=message):
             model(np.zeros((1, least - 1, least + 1, 3), np.float32))
         assert model(np.zeros((1, least, least, 3), np.float32))[0].shape == (1, 2)
+
+
+@pytest.mark.parametrize("name", ["vgg11", "googlenet", "inception_v3", "densenet121", "densenet_bc100", "resnet8"])
+def test_channels_first_are_named_and_not_called_small(name):
+    x = np.zeros((2, 3, 224, 32), np.float32)
+    model = build(name, 2, rng=NO_WEIGHTS).eval()
+    with pytest.raises(ValueError, match=r"x has shape \(2, 3, 224, 32\), it takes .* x.transpose\(|32 input channels"):
+        model(x)
+    if name != "resnet8":
+        with pytest.raises(ValueError, match=r"images of 3x3 pixels"):
+            model(x[:, :, :3, :3])
+
+
+@pytest.mark.parametrize(
+    ("name", "channels"),
+    [
+        ("resnet8", 16), ("plain8", 16), ("rezero_resnet20", 16), ("preact_resnet110", 16), ("preact_resnet164", 64),
+    ],
+)  # fmt: skip
+def test_the_maps_of_a_network_for_small_images(name, channels):
+    """They halve and double; from the last follow the logits, and its gradient leads to the same dx."""
+    model = MODELS[name](3, rng=0, return_features=True).eval()
+    x = np.random.default_rng(0).standard_normal((1, 8, 8, 3)).astype(np.float32)
+    maps, maps_backward = model(x)
+    assert [y.shape[1:] for y in maps] == [(8 // k, 8 // k, k * channels) for k in (1, 2, 4)]
+    model.return_features = False
+    logits, backward = model(x)
+    mean, mean_backward = model.avgpool(maps[2])
+    y, fc_backward = model.fc(mean)
+    np.testing.assert_array_equal(y, logits)
+    dx = maps_backward((None, None, mean_backward(fc_backward(np.ones_like(y)))))
+    np.testing.assert_array_equal(dx, backward(np.ones_like(y)))
+
+
+@pytest.mark.parametrize("name", sorted(set(MODELS) - {"simple_cnn"}))
+def test_every_network_but_the_smallest_gives_its_maps(name):
+    assert options_of(name)["return_features"] is False

@@ -54,7 +54,7 @@ def show() -> int:
     if following is None:
         print("That is a residual network by hand, and its batch in shards.")
     else:
-        print(f"Next: {COMMAND} {'start' if states[following] == 'not started' else 'check'} {following}")
+        print(f"Next: {_command(following)}")
     return 0
 
 
@@ -97,12 +97,18 @@ def _say(name, path, answer, more):
     if state == "passed":
         if not folder.passed(name, path):
             print(f"  ({folder.PASSED} cannot be written: the list will not show it as done.)")
-        following = after(name)
+        following = next((each for each in after(name) if folder.state(each) != "done"), None)
         if following:
-            page = EXERCISES[following].page
-            print(f"  Next: {COMMAND} start {following} (docs/{page})")
+            print(f"  Next: {_command(following)} (docs/{EXERCISES[following].page})")
+        elif after(name):
+            print(f"  All that follow are done, too: {COMMAND} list shows what is left.")
         else:
             print("  That was the last one: a residual network by hand, and its batch in shards.")
+
+
+def _command(name):
+    """What to type next for an exercise."""
+    return f"{COMMAND} {'start' if folder.state(name) == 'not started' else 'check'} {name}"
 
 
 def _known(name):

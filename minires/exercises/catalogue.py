@@ -224,7 +224,7 @@ EXERCISES = {
 }
 
 
-def after(name: str) -> str | None:
-    """The exercise that follows, or None."""
-    names = [*EXERCISES, None]
-    return names[names.index(name) + 1]
+def after(name: str) -> list[str]:
+    """The exercises that follow."""
+    names = list(EXERCISES)
+    return names[names.index(name) + 1 :]

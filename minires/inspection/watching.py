@@ -8,7 +8,7 @@ print([(call.name, call.y.shape, call.dy.shape) for call in calls])
 
 import contextlib
 import copy
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from types import MethodType
 from typing import Any
@@ -21,8 +21,8 @@ from minires.module import Module
 class Call:
     """One call of a module: y, backward = module(*inputs).
 
-    name: the module's path in the model, "" for the model itself.   y: what it returned, an array or a tuple.
-    dy: the gradient that its backward pass was handed, None until then.
+    name: the module's path in the model, "" for the model itself.   inputs: arrays that were given by name come last.
+    y: what it returned, an array or a tuple.   dy: the gradient that its backward pass was handed, None until then.
     """
 
     name: str
@@ -33,15 +33,18 @@ class Call:
 
 
 @contextlib.contextmanager
-def watching(model: Module, names: Collection[str] | None = None) -> Iterator[list[Call]]:
+def watching(
+    model: Module, names: Collection[str] | None = None, into: list[Call] | None = None
+) -> Iterator[list[Call]]:
     """Within this block a list of Calls fills up, one for every call of a module, in the order in which they end.
 
     names: paths of the modules to be watched, as in `model.named_modules()`; None: all of them, the model included.
+    into: the list; None: a new one.
     A module that has several paths goes by the first. Calls from every thread are noted. The gradients come in when
     backward is called, within the block or after it. Blocks may lie within each other or end in any order; a `forward`
     that was put on a module itself is called, and stays. A deep copy of the model is not watched.
     """
-    calls: list[Call] = []
+    calls: list[Call] = [] if into is None else into
     watched = {id(module): (name, module) for name, module in reversed([*model.named_modules()]) if _among(name, names)}
     watchers = []
     try:
@@ -59,6 +62,15 @@ def watching(model: Module, names: Collection[str] | None = None) -> Iterator[li
 def is_layer(module: Module) -> bool:
     """Whether it is shown as one thing: a module without others inside, or a layer whose parameters are in some."""
     return type(module).__module__.startswith("minires.layers.") or not list(module.children())
+
+
+def arrays_in(values: Iterable[Any]) -> Iterator[Any]:
+    """The arrays among some values, also those in tuples and lists."""
+    for value in values:
+        if isinstance(value, (tuple, list)):
+            yield from arrays_in(value)
+        elif hasattr(value, "shape"):
+            yield value
 
 
 _changing = Locked("changing which modules are watched")
@@ -87,7 +99,8 @@ class _Watcher:
         y, backward = forward(*inputs, **options)
         if calls is None:
             return y, backward
-        call = Call(self.name, module, inputs, y)
+        by_name = [value for value in options.values() if any(True for _ in arrays_in([value]))]
+        call = Call(self.name, module, (*inputs, *by_name), y)
         calls.append(call)
 
         def backward_and_note(dy):

@@ -43,6 +43,11 @@ def check_least_size(network: str, x: Array, least: int) -> None:
     """Images must have at least so many pixels a side: with fewer a network's last maps would have none."""
     check_image(network, x)
     if min(x.shape[1:3]) < least:
+        if x.shape[1] == 3 != x.shape[3]:
+            raise ValueError(
+                f"{network}: x has shape {x.shape}, it takes (N, H, W, 3): if these are images (N, 3, H, W), give it "
+                "x.transpose(0, 2, 3, 1)"
+            )
         raise ValueError(
             f"{network}: images of {x.shape[1]}x{x.shape[2]} pixels, it needs at least {least}x{least}: give it larger "
             "ones, or take a network for small images"

@@ -16,11 +16,14 @@ output is that of the last one's and something more. 6n + 2 layers of two-layer 
 Names are torchvision's as far as it has them; no package's published files have these.
 """
 
+from typing import Any
+
 import numpy as np
 
 from minires.layers import BatchNormReLU2d, Conv2d, GlobalAvgPool2d, Linear, add
 from minires.layers.checks import check_sizes
 from minires.models.blocks import initialise_convolutions
+from minires.models.features import cut, feature_maps
 from minires.models.staged import make_stages
 from minires.module import Module
 from minires.sequential import in_sequence
@@ -101,13 +104,22 @@ class PreActResNet(Module):
 
     Input (N, H, W, 3), output (N, num_classes). block: PreActBlock or PreActBottleneck. width: of the stages, 1 for 16,
     32 and 64 channels (4 times as many at the ends of bottlenecks). rng: a Generator or a seed.
+    return_features: the output is C2 to C4, a tuple of what the stages give, the last after bn1 and ReLU, with H and W
+    of the image, its half and its quarter. backward takes a tuple of their gradients, None where there is none, and
+    returns dx. fc is there and not used.
     Convolutions start as normal numbers of variance 2 / (O * KH * KW).
     """
 
     head_name = "fc"
 
     def __init__(
-        self, n: int, block: type[PreActBlock], num_classes: int = 10, width: int = 1, rng: Rng = None
+        self,
+        n: int,
+        block: type[PreActBlock],
+        num_classes: int = 10,
+        width: int = 1,
+        rng: Rng = None,
+        return_features: bool = False,
     ) -> None:
         check_sizes("PreActResNet", n=n, num_classes=num_classes, width=width)
         rng = np.random.default_rng(rng)
@@ -121,22 +133,26 @@ class PreActResNet(Module):
         self.bn1 = BatchNormReLU2d(block.expansion * channels[2])  # the last block's sum has no ReLU after it
         self.avgpool = GlobalAvgPool2d()
         self.fc = Linear(block.expansion * channels[2], num_classes, rng=rng)
+        self.return_features = return_features
         initialise_convolutions(self, rng)
 
-    def forward(self, x: Array, lean: bool = False) -> tuple[Array, Backward]:
-        return in_sequence([(layer, [layer]) for _, layer in self.children()], x, lean)
+    def forward(self, x: Array, lean: bool = False) -> tuple[Any, Backward]:
+        layers = [layer for _, layer in self.children()]
+        if self.return_features:
+            return feature_maps("PreActResNet", cut(layers, self.layer1, self.layer2, self.bn1)[:-1], x)
+        return in_sequence([(layer, [layer]) for layer in layers], x, lean)
 
 
-def preact_resnet110(num_classes: int = 10, rng: Rng = None) -> PreActResNet:
+def preact_resnet110(num_classes: int = 10, rng: Rng = None, return_features: bool = False) -> PreActResNet:
     """PreActResNet of 110 layers in two-layer blocks, 1,730,522 parameters. rng: a NumPy Generator or a seed."""
-    return PreActResNet(18, PreActBlock, num_classes, rng=rng)
+    return PreActResNet(18, PreActBlock, num_classes, rng=rng, return_features=return_features)
 
 
-def preact_resnet164(num_classes: int = 10, rng: Rng = None) -> PreActResNet:
+def preact_resnet164(num_classes: int = 10, rng: Rng = None, return_features: bool = False) -> PreActResNet:
     """PreActResNet of 164 layers in bottlenecks, 1,703,258 parameters. rng: a NumPy Generator or a seed."""
-    return PreActResNet(18, PreActBottleneck, num_classes, rng=rng)
+    return PreActResNet(18, PreActBottleneck, num_classes, rng=rng, return_features=return_features)
 
 
-def preact_resnet1001(num_classes: int = 10, rng: Rng = None) -> PreActResNet:
+def preact_resnet1001(num_classes: int = 10, rng: Rng = None, return_features: bool = False) -> PreActResNet:
     """PreActResNet of 1,001 layers in bottlenecks, 10,327,706 parameters. rng: a NumPy Generator or a seed."""
-    return PreActResNet(111, PreActBottleneck, num_classes, rng=rng)
+    return PreActResNet(111, PreActBottleneck, num_classes, rng=rng, return_features=return_features)

@@ -26,11 +26,19 @@ class ResNet(Staged):
     """conv1, bn1, relu, three stages of n blocks, the mean of all pixels, fc.
 
     Input (N, H, W, 3), output (N, num_classes). depth: 6n + 2. shortcut: as in BasicBlock. rng: a Generator or a seed.
+    return_features: as in Staged, C2 to C4.
     Convolutions start as normal numbers of variance 2 / (O * KH * KW), as torchvision's do (He et al. 2015b,
     "Delving deep into rectifiers", equation 14).
     """
 
-    def __init__(self, depth: int, num_classes: int = 10, shortcut: str = "A", rng: Rng = None) -> None:
+    def __init__(
+        self,
+        depth: int,
+        num_classes: int = 10,
+        shortcut: str = "A",
+        rng: Rng = None,
+        return_features: bool = False,
+    ) -> None:
         if depth < 8 or (depth - 2) % 6:
             raise ValueError(f"ResNet: depth must be 6n + 2 (8, 14, 20, ...), got {depth}")
         if shortcut not in SHORTCUTS:
@@ -42,64 +50,65 @@ class ResNet(Staged):
         def block(in_channels, channels, stride):
             return BasicBlock(in_channels, channels, stride, shortcut, rng)
 
-        super().__init__(stem, make_stages(block, 16, (16, 32, 64), (n, n, n)), 64, num_classes, rng)
+        stages = make_stages(block, 16, (16, 32, 64), (n, n, n))
+        super().__init__(stem, stages, 64, num_classes, rng, return_features=return_features)
 
 
-def resnet8(num_classes: int = 10, shortcut: str = "A", rng: Rng = None) -> ResNet:
+def resnet8(num_classes: int = 10, shortcut: str = "A", rng: Rng = None, return_features: bool = False) -> ResNet:
     """ResNet with 8 layers, 75,290 parameters (option A). rng: a NumPy Generator or a seed."""
-    return ResNet(8, num_classes, shortcut, rng)
+    return ResNet(8, num_classes, shortcut, rng, return_features)
 
 
-def resnet20(num_classes: int = 10, shortcut: str = "A", rng: Rng = None) -> ResNet:
+def resnet20(num_classes: int = 10, shortcut: str = "A", rng: Rng = None, return_features: bool = False) -> ResNet:
     """ResNet with 20 layers, 269,722 parameters (option A). rng: a NumPy Generator or a seed."""
-    return ResNet(20, num_classes, shortcut, rng)
+    return ResNet(20, num_classes, shortcut, rng, return_features)
 
 
-def resnet32(num_classes: int = 10, shortcut: str = "A", rng: Rng = None) -> ResNet:
+def resnet32(num_classes: int = 10, shortcut: str = "A", rng: Rng = None, return_features: bool = False) -> ResNet:
     """ResNet with 32 layers, 464,154 parameters (option A). rng: a NumPy Generator or a seed."""
-    return ResNet(32, num_classes, shortcut, rng)
+    return ResNet(32, num_classes, shortcut, rng, return_features)
 
 
-def resnet44(num_classes: int = 10, shortcut: str = "A", rng: Rng = None) -> ResNet:
+def resnet44(num_classes: int = 10, shortcut: str = "A", rng: Rng = None, return_features: bool = False) -> ResNet:
     """ResNet with 44 layers, 658,586 parameters (option A). rng: a NumPy Generator or a seed."""
-    return ResNet(44, num_classes, shortcut, rng)
+    return ResNet(44, num_classes, shortcut, rng, return_features)
 
 
-def resnet56(num_classes: int = 10, shortcut: str = "A", rng: Rng = None) -> ResNet:
+def resnet56(num_classes: int = 10, shortcut: str = "A", rng: Rng = None, return_features: bool = False) -> ResNet:
     """ResNet with 56 layers, 853,018 parameters (option A). rng: a NumPy Generator or a seed."""
-    return ResNet(56, num_classes, shortcut, rng)
+    return ResNet(56, num_classes, shortcut, rng, return_features)
 
 
-def resnet110(num_classes: int = 10, shortcut: str = "A", rng: Rng = None) -> ResNet:
+def resnet110(num_classes: int = 10, shortcut: str = "A", rng: Rng = None, return_features: bool = False) -> ResNet:
     """ResNet with 110 layers, 1,727,962 parameters (option A). rng: a NumPy Generator or a seed."""
-    return ResNet(110, num_classes, shortcut, rng)
+    return ResNet(110, num_classes, shortcut, rng, return_features)
 
 
-def plain8(num_classes: int = 10, rng: Rng = None) -> ResNet:
+def plain8(num_classes: int = 10, rng: Rng = None, return_features: bool = False) -> ResNet:
     """resnet8 without its shortcuts."""
-    return ResNet(8, num_classes, "none", rng)
+    return ResNet(8, num_classes, "none", rng, return_features)
 
 
-def plain20(num_classes: int = 10, rng: Rng = None) -> ResNet:
+def plain20(num_classes: int = 10, rng: Rng = None, return_features: bool = False) -> ResNet:
     """resnet20 without its shortcuts."""
-    return ResNet(20, num_classes, "none", rng)
+    return ResNet(20, num_classes, "none", rng, return_features)
 
 
-def plain32(num_classes: int = 10, rng: Rng = None) -> ResNet:
+def plain32(num_classes: int = 10, rng: Rng = None, return_features: bool = False) -> ResNet:
     """resnet32 without its shortcuts."""
-    return ResNet(32, num_classes, "none", rng)
+    return ResNet(32, num_classes, "none", rng, return_features)
 
 
-def plain44(num_classes: int = 10, rng: Rng = None) -> ResNet:
+def plain44(num_classes: int = 10, rng: Rng = None, return_features: bool = False) -> ResNet:
     """resnet44 without its shortcuts."""
-    return ResNet(44, num_classes, "none", rng)
+    return ResNet(44, num_classes, "none", rng, return_features)
 
 
-def plain56(num_classes: int = 10, rng: Rng = None) -> ResNet:
+def plain56(num_classes: int = 10, rng: Rng = None, return_features: bool = False) -> ResNet:
     """resnet56 without its shortcuts."""
-    return ResNet(56, num_classes, "none", rng)
+    return ResNet(56, num_classes, "none", rng, return_features)
 
 
-def plain110(num_classes: int = 10, rng: Rng = None) -> ResNet:
+def plain110(num_classes: int = 10, rng: Rng = None, return_features: bool = False) -> ResNet:
     """resnet110 without its shortcuts."""
-    return ResNet(110, num_classes, "none", rng)
+    return ResNet(110, num_classes, "none", rng, return_features)

@@ -50,15 +50,24 @@ class ResNeXt(Staged):
 class CifarResNeXt(Staged):
     """Staged, of three stages of n bottlenecks with grouped 3x3 convolutions, for CIFAR (Xie et al. 2017, section 5.3).
 
-    9n + 2 layers. groups, width_per_group, num_classes, rng: as in ResNeXt.
+    9n + 2 layers. groups, width_per_group, num_classes, rng: as in ResNeXt. return_features: as in Staged, C2 to C4.
     """
 
-    def __init__(self, n: int, groups: int, width_per_group: int, num_classes: int = 10, rng: Rng = None) -> None:
+    def __init__(
+        self,
+        n: int,
+        groups: int,
+        width_per_group: int,
+        num_classes: int = 10,
+        rng: Rng = None,
+        return_features: bool = False,
+    ) -> None:
         check_sizes("CifarResNeXt", n=n, groups=groups, width_per_group=width_per_group, num_classes=num_classes)
         rng = np.random.default_rng(rng)
         stem = make_stem(64, True, rng)
         block = _block(groups, width_per_group, rng)
-        super().__init__(stem, make_stages(block, 64, (64, 128, 256), (n, n, n), 4), 1024, num_classes, rng)
+        stages = make_stages(block, 64, (64, 128, 256), (n, n, n), 4)
+        super().__init__(stem, stages, 1024, num_classes, rng, return_features=return_features)
 
 
 def _block(groups, width_per_group, rng):
@@ -85,6 +94,6 @@ def resnext101_32x8d(
     return ResNeXt(101, 32, 8, num_classes, small_input, return_features, rng)
 
 
-def resnext29_8x64d(num_classes: int = 10, rng: Rng = None) -> CifarResNeXt:
+def resnext29_8x64d(num_classes: int = 10, rng: Rng = None, return_features: bool = False) -> CifarResNeXt:
     """CifarResNeXt with 29 layers, 8 groups of 64 channels, 34,426,698 parameters. rng: a NumPy Generator or a seed."""
-    return CifarResNeXt(3, 8, 64, num_classes, rng)
+    return CifarResNeXt(3, 8, 64, num_classes, rng, return_features)

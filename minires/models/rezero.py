@@ -45,8 +45,13 @@ class ReZeroBlock(BasicBlock):
         return y, backward
 
 
-def rezero_resnet20(num_classes: int = 10, shortcut: str = "A", rng: Rng = None) -> Staged:
-    """resnet20 of ReZeroBlocks, 269,731 parameters (option A). rng: a NumPy Generator or a seed."""
+def rezero_resnet20(
+    num_classes: int = 10, shortcut: str = "A", rng: Rng = None, return_features: bool = False
+) -> Staged:
+    """resnet20 of ReZeroBlocks, 269,731 parameters (option A). rng: a NumPy Generator or a seed.
+
+    return_features: as in Staged, C2 to C4.
+    """
     check_sizes("rezero_resnet20", num_classes=num_classes)
     rng = np.random.default_rng(rng)
     stem = make_stem(16, True, rng)
@@ -54,4 +59,5 @@ def rezero_resnet20(num_classes: int = 10, shortcut: str = "A", rng: Rng = None)
     def block(in_channels, channels, stride):
         return ReZeroBlock(in_channels, channels, stride, shortcut, rng)
 
-    return Staged(stem, make_stages(block, 16, (16, 32, 64), (3, 3, 3)), 64, num_classes, rng)
+    stages = make_stages(block, 16, (16, 32, 64), (3, 3, 3))
+    return Staged(stem, stages, 64, num_classes, rng, return_features=return_features)

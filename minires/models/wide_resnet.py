@@ -15,12 +15,12 @@ from minires.models.resnext import ResNeXt
 from minires.types import Rng
 
 
-def wide_resnet28_10(num_classes: int = 10, rng: Rng = None) -> PreActResNet:
+def wide_resnet28_10(num_classes: int = 10, rng: Rng = None, return_features: bool = False) -> PreActResNet:
     """PreActResNet with four blocks a stage, ten times as wide, 36,479,194 parameters; without the paper's dropout.
 
-    rng: a NumPy Generator or a seed.
+    rng: a NumPy Generator or a seed. return_features: as in PreActResNet.
     """
-    return PreActResNet(4, PreActBlock, num_classes, width=10, rng=rng)
+    return PreActResNet(4, PreActBlock, num_classes, width=10, rng=rng, return_features=return_features)
 
 
 def wide_resnet50_2(

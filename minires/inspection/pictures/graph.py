@@ -18,6 +18,7 @@ OPERATIONS = {
     "concat": "side by side",
     "relu": "ReLU",
     "scale": "times a number",
+    "flatten_channels_first": "channel by channel",
     "pad_shortcut": "pixels, zero channels",
     "squeeze_excitation": "times a gate a channel",
 }
