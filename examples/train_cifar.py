@@ -187,7 +187,9 @@ def optimizer_of(settings, parameters):
 
 def options_of(settings):
     """The options of the network that --model names, of those that it has."""
-    options = {"shortcut": settings["shortcut"], "small_input": True, "aux_logits": settings["aux_logits"]}
+    options = {"shortcut": settings["shortcut"], "small_input": True}
+    if settings.get("aux_logits"):  # runs from before this flag have no such setting
+        options["aux_logits"] = True
     return {key: value for key, value in options.items() if key in models.options_of(settings["model"])}
 
 
