@@ -228,6 +228,9 @@ def build(settings, dataset, state, metadata):
     model = models.build(metadata["model"], classes, rng=settings["seed"], **metadata["options"])
     if not settings["from_scratch"]:
         pretrained.fill(model, settings["weights"], state, None if keeps else "new", left_out=metadata["left_out"])
+    size, least = metadata["preprocessing"]["size"], getattr(model, "least_size", 1)
+    if size < least:
+        raise ValueError(f"--size {size}: {metadata['model']} needs {least}x{least} pixels or more: give --size {least}")
     return model, keeps and not settings["from_scratch"]
 
 

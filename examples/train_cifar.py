@@ -108,6 +108,7 @@ def run(given, ranks):
     else:
         work = overfit_one_batch if given.get("overfit_one_batch") else find_lr if given.get("find_lr") else train
         settings = settings_of(given)
+    refuse_network_for_larger_images(settings)
     if work in (overfit_one_batch, find_lr):
         refuse_shards(given, ranks)
     if work is overfit_one_batch:
@@ -121,6 +122,18 @@ def run(given, ranks):
         return work(settings, dataset, device, ranks)
     except backend.out_of_memory() as error:
         raise runs.out_of_memory(settings, given, error) from error
+
+
+def refuse_network_for_larger_images(settings):
+    """Raise ValueError, before there is a folder and any data, where a network cannot take 32x32 pixels."""
+    if "evaluate" in settings:
+        name, what = settings["weights"][1]["model"], f"--evaluate {settings['evaluate']}: holds "
+        cure = "give it to predict.py, with larger pictures"
+    else:
+        name, what = settings["model"], "--model "
+        cure = "take another, such as googlenet, or give finetune.py weights of it and an --image-folder"
+    if (least := models.LEAST_SIZES.get(name, 0)) > 32:
+        raise ValueError(f"{what}{name}, which needs {least}x{least} pixels or more, and these have 32x32: {cure}")
 
 
 def refuse_shards(given, ranks):
