@@ -17,9 +17,9 @@ from networks_in_pytorch import (
     with_the_arrays_of,
 )
 
+from minires import models
 from minires.gradcheck import gradcheck
 from minires.layers import BatchNorm2d, Conv2d
-from minires import models
 from minires.models import InceptionV3, fold, inception_v3
 from minires.models.inception_blocks import InceptionB, InceptionE
 
@@ -119,6 +119,7 @@ def test_bad_input():
 
 def test_all_other_networks_take_32x32():
     """By what they say of themselves; that they do is tested with each of them."""
-    networks = {name: models.build(name, 10, rng=NO_WEIGHTS, small_input=True) for name in models.MODELS}
+    of_each_kind = ("inception_v3", "googlenet", "vgg11", "densenet_bc100", "resnet8", "simple_cnn")
+    networks = {name: models.build(name, 10, rng=NO_WEIGHTS, small_input=True) for name in of_each_kind}
     least = {name: getattr(model, "least_size", 1) for name, model in networks.items()}
     assert {name: size for name, size in least.items() if size > 32} == models.LEAST_SIZES
