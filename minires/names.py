@@ -12,7 +12,7 @@ MOST = 40  # names that a sentence lists
 def unknown(what: str, name: object, names: Collection[str]) -> str:
     """A sentence for an unknown name: the nearest of `names`, if one is near, and 40 of them.
 
-    Of more than 40 those that begin with what was given, or are near, come first; else they keep their order.
+    Of more than 40 those that begin with what was given come first, then those that are near; else they keep their order.
     Nearest is the most similar; of equals, the one that begins alike for longest: resnet21 means resnet20.
     """
     given = str(name).lower()
@@ -24,7 +24,7 @@ def unknown(what: str, name: object, names: Collection[str]) -> str:
     nearest = max(names, key=likeness)
     meant = f"did you mean {nearest!r}? " if likeness(nearest)[0] > 0.4 else ""
     if len(names) > MOST:
-        names = sorted(names, key=lambda other: not (other.lower().startswith(given) or likeness(other)[0] > 0.6))
+        names = sorted(names, key=lambda other: (not other.lower().startswith(given), likeness(other)[0] <= 0.6))
     return f"unknown {what} {name!r}: {meant}choose one of {some(names, MOST)}"
 
 
