@@ -12,7 +12,7 @@ MOST = 40  # names that a sentence lists
 def unknown(what: str, name: object, names: Collection[str]) -> str:
     """A sentence for an unknown name: the nearest of `names`, if one is near, and 40 of them.
 
-    Of more than 40 those that begin with what was given come first, then those that are near; else they keep their order.
+    Of more than 40 those that begin with what was given come first, then those that are near.
     Nearest is the most similar; of equals, the one that begins alike for longest: resnet21 means resnet20.
     """
     given = str(name).lower()
