@@ -19,7 +19,7 @@ from minires.cli import runs
 from minires.cli.console import Parser, fail, likeliest
 from minires.cli.pictures import chosen_range, open_and_say, refuse_to_replace
 from minires.cli.settings import add_arguments
-from minires.cli.weights import add_weights_arguments, class_names, known_of_weights, note_assumed
+from minires.cli.weights import add_weights_arguments, class_names, known_of_weights, note_assumed, weights_line
 from minires.columns import cut
 from minires.data import normalize
 from minires.data.dataset import DatasetError
@@ -46,6 +46,7 @@ def run(options):
     preprocessing = Preprocessing(**metadata["preprocessing"])
     device = backend.resolve_device(options["device"])
     model.to(device)
+    print(weights_line(options["weights"], metadata), flush=True)
     note_assumed(metadata)
     value_range = chosen_range(options["range"], metadata)
     code, rows = 0, []

@@ -35,7 +35,7 @@ from minires.cli.saved import Script
 from minires.cli.segments import recompute_as_asked
 from minires.cli.settings import FIRST, LAST, add_arguments, make_loaders
 from minires.cli.together import prepare_device, settle_shards
-from minires.cli.weights import add_weights_arguments, known_of_weights, note_assumed
+from minires.cli.weights import add_weights_arguments, known_of_weights, note_assumed, weights_line
 from minires.data.folders import read_image_folder
 from minires.data.images import Preprocessing
 from minires.models.last_layer import body_of, body_up_to, head_of, stage_names
@@ -85,9 +85,10 @@ def run(given, ranks):
     weights, began, config = where_it_stands(settings["found"]) if resumes else (settings["weights"], None, None)
     known = {} if resumes else known_of_weights(settings)
     state, metadata = ranks.on_first(lambda: pretrained.read(weights, **known))
-    announce(weights, metadata)
+    print(weights_line(weights, metadata), flush=True)
+    note_assumed(metadata)
     preprocessing = Preprocessing(**metadata["preprocessing"])
-    dataset = load_dataset(settings, preprocessing, ranks)
+    dataset = load_dataset(settings, metadata["model"], preprocessing, ranks)
     if resumes:
         refuse_changed_folder(given["resume"], settings, dataset, config)
     try:
@@ -147,21 +148,15 @@ def refuse_contradictions(settings, given):
         )
 
 
-def announce(path, metadata):
-    """What was read, and what had to be assumed."""
-    classes = "no head" if metadata["num_classes"] is None else f"{metadata['num_classes']:,} classes"
-    print(f"weights: {metadata['model']}, {classes}, from {metadata['source']} ({Path(path).name})", flush=True)
-    note_assumed(metadata)
-
-
-def load_dataset(settings, preprocessing, ranks):
+def load_dataset(settings, network, preprocessing, ranks):
     """CIFAR-10 (or the synthetic shapes), or the pictures of a folder."""
     if settings["image_folder"] is None:
         dataset = runs.load_dataset(settings, ranks=ranks)
         if preprocessing.size != 32:
+            as_they_are = "" if models.LEAST_SIZES.get(network, 32) > 32 else "--size 32 --resize 32, "
             raise ValueError(
                 f"--dataset {settings['dataset']}: its images are 32x32, these weights are for {preprocessing.size}x"
-                f"{preprocessing.size}: give an --image-folder, or weights of a network for CIFAR"
+                f"{preprocessing.size}: give {as_they_are}an --image-folder, or weights of a network for CIFAR"
             )
         return dataset if preprocessing.order == "RGB" else turned(dataset)
     settings["notice"] = None
@@ -228,6 +223,10 @@ def build(settings, dataset, state, metadata):
     model = models.build(metadata["model"], classes, rng=settings["seed"], **metadata["options"])
     if not settings["from_scratch"]:
         pretrained.fill(model, settings["weights"], state, None if keeps else "new", left_out=metadata["left_out"])
+    size, least = metadata["preprocessing"]["size"], getattr(model, "least_size", 1)
+    if size < least:
+        name = metadata["model"]
+        raise ValueError(f"--size {size}: {name} needs {least}x{least} pixels or more: give --size {least}")
     return model, keeps and not settings["from_scratch"]
 
 

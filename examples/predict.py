@@ -20,7 +20,7 @@ from minires.cli import runs
 from minires.cli.console import Parser, fail, likeliest
 from minires.cli.pictures import chosen_range, open_and_say, refuse_to_replace
 from minires.cli.settings import add_arguments
-from minires.cli.weights import add_weights_arguments, class_names, known_of_weights, note_assumed
+from minires.cli.weights import add_weights_arguments, class_names, known_of_weights, note_assumed, weights_line
 from minires.columns import cut
 from minires.data import normalize
 from minires.data.dataset import DatasetError
@@ -50,6 +50,8 @@ def run(options):
     model.to(device).eval()
     if options["plot"] and len(options["images"]) > 1:
         raise ValueError(f"--plot draws one picture, got {len(options['images'])}: give them one at a time")
+    if not options["json"]:
+        print(weights_line(options["weights"], metadata), flush=True)
     note_assumed(metadata)
     value_range = chosen_range(options["range"], metadata)
     code = 0
@@ -60,7 +62,7 @@ def run(options):
             code = fail(error)
             continue
         best = predict(model, preprocessing, preprocessing.pixels(image), device, options["top"])
-        show(name, best, classes, options["json"])
+        show(name, best, classes, metadata["model"] if options["json"] else None)
         if options["plot"]:
             named = [(classes[label], probability) for label, probability in best]
             plot(image, preprocessing.pixels(image), preprocessing.order, named, options["plot"])
@@ -75,11 +77,11 @@ def predict(model, preprocessing, pixels, device, top):
     return likeliest(backend.to_numpy(logits)[0], top)
 
 
-def show(name, best, classes, as_json):
-    """A picture's classes, for a person or for a program."""
-    if as_json:
+def show(name, best, classes, model=None):
+    """A picture's classes, for a person, or with the name of the model as JSON for a program."""
+    if model is not None:
         found = [{"class": classes[label], "label": label, "probability": value} for label, value in best]
-        print(json.dumps({"image": str(name), "top": found}), flush=True)
+        print(json.dumps({"image": str(name), "model": model, "top": found}), flush=True)
         return
     print(readable(str(name), 4096))
     for label, probability in best:

@@ -30,12 +30,13 @@ import numpy as np
 from minires import backend, data, models, optim, pretrained
 from minires.cli import finding, legs, runs
 from minires.cli.console import Parser, evaluation_table, fail, one_of
+from minires.cli.ingredients import flag_text
 from minires.cli.saved import Script
 from minires.cli.segments import recompute_as_asked
 from minires.cli.settings import FIRST, LAST, add_arguments, make_loaders
 from minires.cli.testing import test_figures
 from minires.cli.together import prepare_device, settle_shards
-from minires.cli.weights import KNOWN, add_weights_arguments, known_of_weights, note_assumed
+from minires.cli.weights import KNOWN, add_weights_arguments, known_of_weights, note_assumed, weights_line
 from minires.data.images import Preprocessing
 from minires.precision import options_for
 from minires.training import DivergenceError, evaluate, train_step
@@ -81,8 +82,16 @@ RECIPES = {  # only defaults: every flag overrides them
     },
 }
 DEFAULT_LR = {"adam": 1e-3, "adamw": 1e-3, "rmsprop": 1e-3, "lars": 2.0, "lamb": 1e-2}  # the recipes' are SGD's
+OF_OPTIMIZERS = {"momentum": ("sgd", "lars"), "nesterov": ("sgd",)}
 CHANGES = ("mixup", "cutmix", "randaugment", "random_erasing")  # what else is done to images, all of it off by default
+OF_EVALUATION = ("device", "dataset", "data_dir", "data_url", "model", "shortcut", "aux_logits", "batch_size")
+OF_EVALUATION += ("precision", "limit_test", "threads", "timeout", "no_progress", "json", "part", *KNOWN)
+OF_WHOLE_RUNS = ("ema", "tensorboard", "save_every", "patience", "best", "schedule", "warmup")
+OF_RUNS = ("out", "clip_norm", "label_smoothing", "weight_decay", "augment", "cutout", "decay_bias_and_norm")
+NOTHING = (None, False, 0)  # what switches an ingredient off
 SIMPLE_CNN_LR = 0.05  # of SGD: it has no batch norm, and at the recipes' 0.4 it learns nothing
+
+VGG_BN_LR = 0.02  # of SGD: its last layer has no norm before it, and at more the first steps' losses are 4 to 9
 
 
 def main():
@@ -94,6 +103,7 @@ def run(given, ranks):
     """Do what the command line asks for; returns the exit code."""
     if "json" in given and "evaluate" not in given:
         raise ValueError("--json goes with --evaluate: a run writes result.json into its folder")
+    refuse_idle_flags(given)
     for name in ("part", *KNOWN):
         if name in given and "evaluate" not in given:
             flag = {"order": "channel-order"}.get(name, name)
@@ -108,6 +118,7 @@ def run(given, ranks):
     else:
         work = overfit_one_batch if given.get("overfit_one_batch") else find_lr if given.get("find_lr") else train
         settings = settings_of(given)
+    refuse_network_for_larger_images(settings)
     if work in (overfit_one_batch, find_lr):
         refuse_shards(given, ranks)
     if work is overfit_one_batch:
@@ -123,6 +134,18 @@ def run(given, ranks):
         raise runs.out_of_memory(settings, given, error) from error
 
 
+def refuse_network_for_larger_images(settings):
+    """Raise ValueError, before there is a folder and any data, where a network cannot take 32x32 pixels."""
+    if "evaluate" in settings:
+        name, what = settings["weights"][1]["model"], f"--evaluate {settings['evaluate']}: holds "
+        cure = "give it to predict.py, with larger pictures"
+    else:
+        name, what = settings["model"], "--model "
+        cure = "take another, such as googlenet, or give finetune.py weights of it and an --image-folder"
+    if (least := models.LEAST_SIZES.get(name, 0)) > 32:
+        raise ValueError(f"{what}{name}, which needs {least}x{least} pixels or more, and these have 32x32: {cure}")
+
+
 def refuse_shards(given, ranks):
     """Raise ValueError where what is asked for is the work of one process, on whole batches."""
     flag = "--find-lr" if given.get("find_lr") else "--overfit-one-batch"
@@ -130,6 +153,23 @@ def refuse_shards(given, ranks):
         raise ValueError(f"{flag} is the work of one process, and {ranks.size} were started: start one")
     if given.get("shards", 1) > 1:
         raise ValueError(f"{flag} takes whole batches: leave --shards {given['shards']} out")
+
+
+def refuse_idle_flags(given):
+    """Raise ValueError for flags that play no part in what is asked for in place of a training.
+
+    How long and at which rate the run itself shall train may be said where it is only tried out.
+    """
+    if "evaluate" in given:
+        does, idle = "--evaluate tests, and trains nothing", set(given) - set(OF_EVALUATION) - {"evaluate"}
+    elif given.get("overfit_one_batch"):
+        does, idle = "--overfit-one-batch learns a batch by heart and keeps nothing", set(OF_RUNS + OF_WHOLE_RUNS)
+    elif given.get("find_lr"):
+        does, idle = "--find-lr tries rates and keeps no weights", set(OF_WHOLE_RUNS)
+    else:
+        return
+    if flags := [flag_text(name, given[name]) for name in given if name in idle and given[name] not in NOTHING]:
+        raise ValueError(f"{does}: leave {', '.join(flags)} out")
 
 
 def refuse_changed_images(given):
@@ -148,6 +188,8 @@ def settings_of(given):
         settings["lr"] = DEFAULT_LR[settings["optimizer"]]
     elif "lr" not in given and settings["model"] == "simple_cnn":
         settings["lr"] = min(settings["lr"], SIMPLE_CNN_LR)
+    elif "lr" not in given and settings["model"].startswith("vgg") and settings["model"].endswith("_bn"):
+        settings["lr"] = min(settings["lr"], VGG_BN_LR)
     if recipe == "paper" and "epochs" in given and "iterations" not in given:
         settings["iterations"] = None
     runs.check_settings(settings)
@@ -155,9 +197,11 @@ def settings_of(given):
         if settings[option] != DEFAULTS[option] and option not in models.options_of(settings["model"]):
             those = ", ".join(name for name in models.MODELS if option in models.options_of(name))
             raise ValueError(f"{flag}: {settings['model']} has none: choose one of {those}, or leave the flag out")
-    has = {"sgd": {"momentum", "nesterov"}, "lars": {"momentum"}}.get(settings["optimizer"], set())
-    if {"momentum", "nesterov"} & set(given) - has:
-        raise ValueError(f"--momentum and --nesterov are SGD's, not {settings['optimizer']}'s: leave them out")
+    for name, optimizers in OF_OPTIMIZERS.items():
+        if name in given and settings["optimizer"] not in optimizers:
+            flag = flag_text(name, given[name]).split()[0]
+            who = " and ".join(optimizers)
+            raise ValueError(f"{flag} is of --optimizer {who}, {settings['optimizer']} has none: leave it out")
     if given.get("nesterov") and settings["momentum"] <= 0:
         raise ValueError(f"--nesterov needs --momentum above 0, got {settings['momentum']}")
     return settings
@@ -239,6 +283,8 @@ def evaluate_weights(settings, dataset, device, ranks):
             f"--evaluate {settings['evaluate']}: {metadata['model']} for {metadata['num_classes']} classes and "
             f"{preprocessing.size}x{preprocessing.size} pixels cannot be tested on {dataset.label}: predict.py takes it"
         )
+    if not settings["json"]:
+        print(weights_line(settings["evaluate"], metadata), flush=True)
     note_assumed(metadata)
     if metadata["classes"] is None:
         print(f"note: the file does not name its classes: taken in the order of {dataset.label}", file=sys.stderr)
@@ -256,7 +302,7 @@ def evaluate_weights(settings, dataset, device, ranks):
     classes = metadata["classes"] or dataset.classes
     evaluation = evaluate(model.to(device), loader, len(classes), ranks=ranks)
     if settings["json"]:
-        print(json.dumps(test_figures(evaluation, classes, dataset.label)))
+        print(json.dumps({"model": metadata["model"], **test_figures(evaluation, classes, dataset.label)}))
         return 0
     for line in evaluation_table(evaluation, classes, dataset.label):
         print(line)
@@ -269,7 +315,8 @@ def find_lr(settings, dataset, device, ranks):
     model = build(settings, dataset, device)
     asked = settings["iterations"] != RECIPES[settings["recipe"]].get("iterations")
     steps = settings["iterations"] if asked else None
-    return finding.find_lr(settings, dataset, model, make_optimizer(settings, model), loader, steps)
+    optimizer, options = make_optimizer(settings, model), options_of(settings)
+    return finding.find_lr(settings, dataset, model, optimizer, loader, steps, options)
 
 
 def overfit_one_batch(settings, dataset, device, ranks, most=200, goal=0.02):
@@ -309,7 +356,10 @@ def command_line():
     add("--shortcut", choices=["A", "B"], help="A: zero channels (default), B: 1x1 convolutions")
     add("--aux-logits", action="store_true", help="with the extra heads of googlenet, for training alone")
     add(
-        "--recipe", choices=list(RECIPES), help="defaults for the flags below: quick (default), standard, strong, paper"
+        "--recipe",
+        choices=list(RECIPES),
+        help="quick (default), standard, strong, paper: defaults for the flags below, before those named there; "
+        "none or 0 takes an ingredient out",
     )
     add("--epochs", type=int, metavar="N")
     add("--iterations", type=int, metavar="N", help="stop after N iterations, if the epochs have not ended before")

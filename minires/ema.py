@@ -20,7 +20,7 @@ class AveragedModel:
     have learned nothing, ten times as fast as it grows old. A weight that no longer changes is its own average, to the
     last bit.
 
-    Raises ValueError for a decay that is not between 0 and 1.
+    Raises ValueError for a decay that is not above 0 and below 1.
     Source: Polyak & Juditsky 1992, Acceleration of stochastic approximation by averaging, for the idea; the exponential
     form and d's beginning are TensorFlow's `ExponentialMovingAverage`.
     """
@@ -42,7 +42,7 @@ class AveragedModel:
 def check_decay(name: str, decay: float) -> None:
     """Raise ValueError unless 0 < decay < 1."""
     if not 0 < decay < 1:  # so that NaN fails, too
-        raise ValueError(f"{name} must be a number between 0 and 1, got {decay}: 0.999 is usual")
+        raise ValueError(f"{name} must be a number above 0 and below 1, got {decay}: 0.999 is usual")
 
 
 def _numbers(model):

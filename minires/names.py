@@ -6,10 +6,13 @@ from itertools import takewhile
 
 from minires.wording import shown
 
+MOST = 40  # names that a sentence lists
+
 
 def unknown(what: str, name: object, names: Collection[str]) -> str:
-    """A sentence for an unknown name: the nearest of `names`, if one is near, and the first 40 of them.
+    """A sentence for an unknown name: the nearest of `names`, if one is near, and 40 of them.
 
+    Of more than 40 those that begin with what was given come first, then those that are near.
     Nearest is the most similar; of equals, the one that begins alike for longest: resnet21 means resnet20.
     """
     given = str(name).lower()
@@ -20,7 +23,9 @@ def unknown(what: str, name: object, names: Collection[str]) -> str:
 
     nearest = max(names, key=likeness)
     meant = f"did you mean {nearest!r}? " if likeness(nearest)[0] > 0.4 else ""
-    return f"unknown {what} {name!r}: {meant}choose one of {some(names, 40)}"
+    if len(names) > MOST:
+        names = sorted(names, key=lambda other: (not other.lower().startswith(given), likeness(other)[0] <= 0.6))
+    return f"unknown {what} {name!r}: {meant}choose one of {some(names, MOST)}"
 
 
 def misfits(found: dict, expected: dict, what: str, most: int | None = None) -> str:

@@ -152,7 +152,7 @@ def test_the_flag(main, tmp_path):
         losses.append(scripts.table(tmp_path / name / "log.csv")[-1]["train_loss"])
     assert losses[0] != losses[1]
     code, _, err = main("--resume", tmp_path / "plain", "--clip-norm", 1, "--epochs", 3, "--lr", 0.1)
-    assert code == 1 and "--clip-norm 1.0 (was None): leave them out" in one_sentence(err)
+    assert code == 1 and "--clip-norm 1.0 (was none): leave them out" in one_sentence(err)
 
 
 def test_the_range_test_trains_as_the_run_does():

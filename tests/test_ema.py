@@ -70,7 +70,7 @@ def test_what_no_longer_changes_is_its_own_average():
 
 @pytest.mark.parametrize("decay", [0, 1, -0.1, 1.5, float("nan"), float("inf")])
 def test_a_decay_that_is_none(decay):
-    with pytest.raises(ValueError, match=r"decay must be a number between 0 and 1, got .*: 0\.999 is usual"):
+    with pytest.raises(ValueError, match=r"decay must be a number above 0 and below 1, got .*: 0\.999 is usual"):
         AveragedModel(make_model(), decay)
 
 
@@ -226,12 +226,12 @@ def test_the_script_keeps_it_and_mends_what_is_lost(main, tmp_path):
 def test_bad_values_are_one_sentence(main, tmp_path):
     for value in (0, 1, -1, "nan"):
         code, _, err = main(*FAST, "--ema", value, "--out", tmp_path / "none")
-        assert code == 1 and "--ema must be a number between 0 and 1, got" in one_sentence(err)
+        assert code == 1 and "--ema must be a number above 0 and below 1, got" in one_sentence(err)
     assert not (tmp_path / "none").exists()
     main(*FAST, "--epochs", 1, "--out", tmp_path / "run")
     before = (tmp_path / "run" / "last.safetensors").read_bytes()
     code, _, err = main("--resume", tmp_path / "run", "--epochs", 2, "--lr", 0.01, "--ema", 0.9)
-    assert code == 1 and "these differ: --ema 0.9 (was None): leave them out" in one_sentence(err)
+    assert code == 1 and "these differ: --ema 0.9 (was none): leave them out" in one_sentence(err)
     assert (tmp_path / "run" / "last.safetensors").read_bytes() == before
 
 

@@ -407,6 +407,14 @@ def test_wrong_flags(finetune, flags, match):
     assert match in one_sentence(err)
 
 
+def test_a_size_that_is_too_small_for_the_network_is_refused_before_there_is_a_folder(finetune, pictures, tmp_path):
+    save_file(models.densenet_bc100(3, rng=0).state_dict(), tmp_path / "a.safetensors")
+    files = ("--weights", tmp_path / "a.safetensors", "--image-folder", pictures, "--out", tmp_path / "run")
+    code, _, err = finetune(*files, "--size", 2)
+    assert code == 1 and "--size 2: densenet_bc100 needs 4x4 pixels or more: give --size 4" in one_sentence(err)
+    assert not (tmp_path / "run").exists()
+
+
 class TestEvaluate:
     def test_foreign_weights_as_json(self, script, weights, cifar):
         """Against the network called by hand on the same images, normalised with ImageNet's mean and std."""

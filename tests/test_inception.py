@@ -17,6 +17,7 @@ from networks_in_pytorch import (
     with_the_arrays_of,
 )
 
+from minires import models
 from minires.gradcheck import gradcheck
 from minires.layers import BatchNorm2d, Conv2d
 from minires.models import InceptionV3, fold, inception_v3
@@ -114,3 +115,11 @@ def test_folded():
 def test_bad_input():
     with pytest.raises(ValueError, match="InceptionV3: num_classes must be at least 1, got 0"):
         inception_v3(0)
+
+
+def test_all_other_networks_take_32x32():
+    """By what they say of themselves; that they do is tested with each of them."""
+    of_each_kind = ("inception_v3", "googlenet", "vgg11", "densenet_bc100", "resnet8", "simple_cnn")
+    networks = {name: models.build(name, 10, rng=NO_WEIGHTS, small_input=True) for name in of_each_kind}
+    least = {name: getattr(model, "least_size", 1) for name, model in networks.items()}
+    assert {name: size for name, size in least.items() if size > 32} == models.LEAST_SIZES

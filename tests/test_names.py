@@ -21,5 +21,12 @@ def test_of_many_only_some_are_named():
     assert misfits({}, names, "the model") == f"missing: {', '.join(names)}"
 
 
+def test_of_many_names_those_that_are_like_the_one_given_come_first():
+    names = [f"other{index}" for index in range(45)] + ["dense121", "dense161"]
+    sentence = unknown("model", "dense", names)
+    assert "choose one of dense121, dense161, other0, other1, " in sentence and sentence.endswith("other37 and 7 more")
+    assert "choose one of other0, dense121" in unknown("model", "dense", ["other0", "dense121"])  # all are seen
+
+
 def test_the_nearest_name_is_meant():
     assert "did you mean 'resnet20'?" in unknown("model", "resnet21", ["resnet110", "resnet20", "resnet8"])

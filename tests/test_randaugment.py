@@ -214,4 +214,4 @@ def test_the_script(main, tmp_path):
     code, printed, err = main("--resume", tmp_path / "run")
     assert (code, err) == (0, "")
     code, _, err = main("--resume", tmp_path / "run", "--randaugment", 2, 8, "--epochs", 3, "--lr", 0.1)
-    assert code == 1 and "was [2, 9]" in one_sentence(err)
+    assert code == 1 and "was 2 9" in one_sentence(err)

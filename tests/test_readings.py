@@ -153,7 +153,7 @@ def test_a_variant_answers_as_that_network_does_and_stays_so(files, tmp_path, na
             r"variant v1: resnet8 is none, by its arrays: choose of pad-both, pad-end, eps=",
         ),
         ("small", {"variant": "maxpool"}, r"unknown variant 'maxpool': did you mean 'max-pool'\?"),
-        ("small", {"variant": "eps=much"}, r"variant eps=much: give a number between 0 and 1, such as eps=1e-3"),
+        ("small", {"variant": "eps=much"}, r"variant eps=much: give a number above 0 and below 1, such as eps=1e-3"),
         ("small", {"preprocessing": "cifar"}, r"unknown preprocessing 'cifar': did you mean 'cifar10'\?"),
         ("small", {"std": (0, 1, 1)}, r"give three numbers each, std above 0"),
         ("small", {"mean": (0.5,)}, r"give three numbers each"),

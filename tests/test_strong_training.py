@@ -78,3 +78,40 @@ def test_the_recipe(cifar, tmp_path, monkeypatch, capsys):
     flags = (*flags[:4], "--batch-size", 16, "--overfit-one-batch")
     code, _, err = scripts.call(script, monkeypatch, capsys, *flags, "--device", "cpu", "--data-dir", cifar)
     assert code == 0, err  # what a recipe does to images is left out there
+
+
+@pytest.fixture
+def main(cifar, monkeypatch, capsys):
+    module = scripts.load("train_cifar")
+    monkeypatch.setattr(module.runs.Recorder, "picture", lambda self, name, draw: None)
+    return lambda *flags: scripts.call(module, monkeypatch, capsys, *flags, "--data-dir", cifar)
+
+
+def test_the_header_names_what_is_on_and_none_takes_it_out(main, tmp_path):
+    flags = (*FAST, "--recipe", "strong", "--epochs", 1)
+    code, printed, _ = main(*flags, "--randaugment", 2, 9, "--out", tmp_path / "a")
+    line = "with --randaugment 2 9, --label-smoothing 0.1, --no-decay-bias-and-norm, --ema 0.995"
+    assert code == 0 and line in printed.splitlines()
+    assert line in (tmp_path / "a" / "train.log").read_text().splitlines()
+    off = ("--ema", "none", "--randaugment", "none", "--label-smoothing", 0, "--decay-bias-and-norm")
+    off += ("--mixup", "none", "--cutmix", "none", "--clip-norm", "none")
+    code, printed, _ = main(*flags, *off, "--out", tmp_path / "b")
+    assert code == 0 and not any(line.startswith("with ") for line in printed.splitlines())
+    assert main("--resume", tmp_path / "b")[0] == main("--resume", tmp_path / "a")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (("--ema", "some"), "give a number, or none, got 'some'"),
+        (("--randaugment", "2"), "give two whole numbers, or none, got '2'"),
+        (("--overfit-one-batch", "--ema", "0.9", "--tensorboard"), "keeps nothing: leave --ema 0.9, --tensorboard out"),
+        (("--find-lr", "--ema", "0.9"), "--find-lr tries rates and keeps no weights: leave --ema 0.9 out"),
+        (("--evaluate", "x", "--ema", "0.9", "--epochs", "2"), "and trains nothing: leave --ema 0.9, --epochs 2 out"),
+        (("--optimizer", "lars", "--nesterov"), "--nesterov is of --optimizer sgd, lars has none: leave it out"),
+        (("--optimizer", "adam", "--momentum", "0.5"), "--momentum is of --optimizer sgd and lars, adam has none"),
+    ],
+)
+def test_flags_that_mean_nothing_are_refused(main, flags, words):
+    code, _, err = main(*flags)
+    assert code and words in scripts.one_sentence(err)

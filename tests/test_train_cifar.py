@@ -394,6 +394,23 @@ def test_bad_flags_get_one_sentence(main, tmp_path, flags, words):
     assert not (tmp_path / "run" / "last.safetensors").exists()
 
 
+@pytest.mark.parametrize("does", [(), ("--find-lr",), ("--overfit-one-batch",)])
+def test_a_network_for_larger_images_is_refused_before_there_is_data_or_a_folder(main, tmp_path, does):
+    code, printed, err = main("--model", "inception_v3", *does, "--out", tmp_path / "run", data_dir=tmp_path / "none")
+    assert code == 1 and not printed and not (tmp_path / "run").exists()
+    sentence = one_sentence(err)
+    assert "--model inception_v3, which needs 75x75 pixels or more, and these have 32x32: take another" in sentence
+    assert "--size" not in sentence and "finetune.py" in sentence
+
+
+def test_weights_for_larger_images_are_not_evaluated(main, example, tmp_path, monkeypatch):
+    metadata = {"model": "inception_v3", "options": {}}
+    monkeypatch.setattr(example.pretrained, "build", lambda *_, **__: (None, metadata))
+    code, printed, err = main("--evaluate", "x.pth", "--size", 32, data_dir=tmp_path / "none")
+    assert code == 1 and not printed
+    assert "--evaluate x.pth: holds inception_v3, which needs 75x75 pixels or more" in one_sentence(err)
+
+
 def test_a_folder_that_cannot_be_written(main, tmp_path):
     (tmp_path / "file").write_text("in the way")
     code, _, err = main(*FAST, "--out", tmp_path / "file" / "run")

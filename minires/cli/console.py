@@ -42,11 +42,19 @@ NEGATIVE = re.compile(r"-(inf|nan|(\d+\.?\d*|\.\d+)(e[-+]?\d+)?)$", re.IGNORECAS
 MOST_CLASSES = 40  # that a table shows one by one
 
 
+class Formatter(argparse.RawDescriptionHelpFormatter):
+    """Shows the text as it stands, and what a flag of several words takes as its metavar has it."""
+
+    def _format_args(self, action: argparse.Action, default_metavar: str) -> str:
+        several = action.nargs == "+" and " " in str(action.metavar)
+        return str(action.metavar) if several else super()._format_args(action, default_metavar)
+
+
 class Parser(argparse.ArgumentParser):
     """A parser that shows its text as it stands; its errors are one sentence, with the flag that was perhaps meant."""
 
     def __init__(self, **options: Any) -> None:
-        usual = {"formatter_class": argparse.RawDescriptionHelpFormatter, "allow_abbrev": False}
+        usual = {"formatter_class": Formatter, "allow_abbrev": False}
         super().__init__(**{**usual, **options})
         self._negative_number_matcher = NEGATIVE  # argparse's own takes -1e-3 and -inf for flags
 

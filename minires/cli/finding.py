@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from minires import data
 from minires.cli.claim import claimed, new_folder
+from minires.cli.ingredients import network_text
 from minires.cli.output import note, output_is_kept_elsewhere
 from minires.cli.recording import write_csv
 from minires.inspection.pictures.figures import GREY, RED, new_figure, write_png
@@ -31,18 +32,20 @@ def find_lr(
     optimizer: Optimizer,
     loader: data.Loader,
     steps: int | None = None,
+    options: Mapping[str, Any] | None = None,
 ) -> int:
     """Run the test on the training images of `loader`, print, write and draw it; returns the exit code.
 
-    steps: at most so many; None: 200. Raises as `claimed` where the folder holds anything already.
+    steps: at most so many; None: 200.   options: of the network, for the title.
+    Raises as `claimed` where the folder holds anything already.
     """
     folder = Path(settings["out"]) if "out" in settings else new_folder(f"{settings['model']}-find-lr")
     with claimed(folder):
-        return _find_lr_in(folder, settings, dataset, model, optimizer, loader, steps)
+        return _find_lr_in(folder, settings, dataset, model, optimizer, loader, steps, options or {})
 
 
-def _find_lr_in(folder, settings, dataset, model, optimizer, loader, steps):
-    title = f"{settings['model']} on {dataset.label}"
+def _find_lr_in(folder, settings, dataset, model, optimizer, loader, steps, options):
+    title = f"{network_text(settings['model'], options)} on {dataset.label}"
     print(f"{title}:\nthe training loss while the learning rate grows", flush=True)
     how = {name: settings[name] for name in ("label_smoothing", "precision", "clip_norm")}
     found = lr_find(model, optimizer, loader, iterations=steps or STEPS, **how)

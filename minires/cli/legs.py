@@ -12,6 +12,7 @@ from typing import Any, TypedDict
 from minires import schedules
 from minires.cli.claim import refuse_held
 from minires.cli.generations import BEST, LAST, PREVIOUS, newest
+from minires.cli.ingredients import flag_text, value_text
 from minires.cli.output import note
 from minires.cli.saved import SINCE_THEN, Script, checked_config, readable_data_dir
 
@@ -88,7 +89,7 @@ def _refuse_changes(given, saved, legs, leg):
     free = FREE_ON_RESUME | set(LONGER if leg else ())
     changed = [name for name in given if name not in free and was.get(name) != given[name]]
     if changed:
-        flags = ", ".join(f"--{name.replace('_', '-')} {given[name]} (was {was.get(name)})" for name in changed)
+        flags = ", ".join(f"{flag_text(name, given[name])} (was {value_text(was.get(name))})" for name in changed)
         also = ""
         if set(changed) <= set(LONGER):
             also = f"; to train longer give --epochs above {was['epochs']}, and --lr or --schedule for the new part"

@@ -15,6 +15,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from minires.cli.ingredients import ingredients, network_text
 from minires.cli.legs import described
 from minires.ranks.launch import find_mpiexec
 
@@ -31,7 +32,7 @@ class Watcher:
     def __init__(self, recorder: Recorder, config: Mapping[str, Any]) -> None:
         self.recorder, self.config = recorder, config
         settings, label = config["settings"], config["dataset"]["label"]
-        self.title = f"{settings['model']} on {label}, seed {settings['seed']}"
+        self.title = f"{network_text(settings['model'], config['options'])} on {label}, seed {settings['seed']}"
         self.quiet = settings["no_progress"]
         self.bar: Any = None  # tqdm's, while it is shown
         self.last_line = time.monotonic()
@@ -59,6 +60,8 @@ class Watcher:
         how = f"{settings['epochs']} epochs, batch size {settings['batch_size']}, {settings['optimizer']}"
         rates = f"learning rate {settings['lr']:g}, {settings['schedule']}{precision}"
         self.tell(f"{settings['recipe']} recipe: {how}, {rates}")
+        if added := ingredients(settings):
+            self.tell(f"with {added}")
         for line in described(config.get("legs", [])):
             self.tell(line)
         if trainer.steps.shards > 1:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from minires.checkpoint import CheckpointError
 from minires.cli.output import note
-from minires.cli.settings import check_settings
+from minires.cli.settings import PairOrNone, check_settings, number_or_none
 from minires.data import DATASETS
 from minires.data.cifar_kinds import CIFAR10, KINDS, find_layout
 from minires.plain import check, is_number
@@ -116,6 +116,8 @@ def _is_of(action, value):
     """Whether a value is one that a flag gives."""
     if isinstance(action, argparse.BooleanOptionalAction) or action.nargs == 0:
         return isinstance(value, bool)
+    if isinstance(action, PairOrNone):
+        return isinstance(value, list) and len(value) == 2 and all(map(_is_whole, value))
     nargs = "+" if isinstance(action, argparse._AppendAction) else action.nargs
     if isinstance(value, list) != (nargs is not None):  # older runs have one folder of pictures
         return nargs == "+" and isinstance(value, str)
@@ -130,7 +132,7 @@ def _is_one_of(action, value):
         return isinstance(value, str) and value in action.choices
     if action.type is int:
         return _is_whole(value)
-    if action.type is float:
+    if action.type in (float, number_or_none):
         return is_number(value)
     if not isinstance(value, str):
         return False

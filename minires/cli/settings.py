@@ -1,7 +1,15 @@
 """What the scripts take: flags that several of them have, their defaults, and the loaders that settings ask for."""
 
 import math
-from argparse import ArgumentParser, ArgumentTypeError, BooleanOptionalAction, _ArgumentGroup
+from argparse import (
+    Action,
+    ArgumentError,
+    ArgumentParser,
+    ArgumentTypeError,
+    BooleanOptionalAction,
+    Namespace,
+    _ArgumentGroup,
+)
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -54,6 +62,29 @@ def device_name(text: str) -> str:
         known = ", ".join(backend.DEVICES)
         raise ArgumentTypeError(f"unknown device '{text}': choose one of {known}, or gpu:1 for the second GPU")
     return text
+
+
+def number_or_none(text: str) -> float | None:
+    """An argparse type: a number, or None for `none`, which takes out what a recipe puts in."""
+    try:
+        return None if text == "none" else float(text)
+    except ValueError:
+        raise ArgumentTypeError(f"give a number, or none, got '{text}'") from None
+
+
+class PairOrNone(Action):
+    """An argparse action: two whole numbers, or None for `none`. argparse cannot say "one word or two"."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, **options: Any) -> None:
+        super().__init__(option_strings, dest, nargs="+", **options)
+
+    def __call__(self, parser: ArgumentParser, namespace: Namespace, values: Any, option_string: Any = None) -> None:
+        """Keep the words, as numbers, in the namespace."""
+        try:
+            first, second = (0, 0) if values == ["none"] else map(int, values)
+        except ValueError:
+            raise ArgumentError(self, f"give two whole numbers, or none, got '{' '.join(values)}'") from None
+        setattr(namespace, self.dest, None if values == ["none"] else [first, second])
 
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
@@ -125,19 +156,18 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
         "help": "give a GPU all launches of a step at once; the numbers are the same; default: yes",
     },
     "--mixup": {
-        "type": float,
+        "type": number_or_none,
         "metavar": "ALPHA",
         "help": "mix images with others of their batch, and their labels alike; 0.2 is usual; default: none",
     },
     "--cutmix": {
-        "type": float,
+        "type": number_or_none,
         "metavar": "ALPHA",
         "help": "put a piece of another image of the batch into each; 1 is usual; default: none",
     },
     "--randaugment": {
-        "type": int,
-        "nargs": 2,
-        "metavar": ("N", "M"),
+        "action": PairOrNone,
+        "metavar": "N M",
         "help": "N changes to each training image, in the strength M from 0 to 30; 2 9 is usual; default: none",
     },
     "--random-erasing": {
@@ -146,12 +176,12 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
         "help": "probability that a rectangle of a training image is blanked out; default: 0",
     },
     "--clip-norm": {
-        "type": float,
+        "type": number_or_none,
         "metavar": "X",
-        "help": "shorten all gradients together where their norm is above this; default: never",
+        "help": "shorten all gradients together where their norm is above this; 1 is usual; default: none",
     },
     "--ema": {
-        "type": float,
+        "type": number_or_none,
         "metavar": "DECAY",
         "help": "keep a moving average of the weights, which is what is tested; 0.999 is usual; default: none",
     },

@@ -61,7 +61,10 @@ MODELS: dict[str, Callable[..., Module]] = {
     function.__name__: function for function in (*RESIDUAL, *VGGS, *INCEPTIONS, *DENSENETS)
 }
 
+LEAST_SIZES = {"inception_v3": InceptionV3.least_size}  # pixels a side; the other networks take 32x32
+
 __all__ = [
+    "LEAST_SIZES",
     "MODELS",
     "VGG",
     "CifarResNeXt",

@@ -107,7 +107,7 @@ class GoogLeNet(Module):
     ) -> None:
         check_sizes("GoogLeNet", num_classes=num_classes)
         rng = np.random.default_rng(rng)
-        kernel, stride = (3, 1) if small_input else (7, 2)
+        kernel, stride, self.least_size = (3, 1, 2) if small_input else (7, 2, 15)
         self.conv1 = ConvNormReLU(3, 64, kernel, stride, padding=kernel // 2, rng=rng)
         self.maxpool1 = None if small_input else MaxPool2d(3, 2, ceil_mode=True)
         self.conv2 = ConvNormReLU(64, 64, 1, rng=rng)
@@ -133,7 +133,7 @@ class GoogLeNet(Module):
         initialise_normal(self, rng, std=0.01)
 
     def forward(self, x: Array, lean: bool = False) -> tuple[Any, Backward]:
-        check_least_size("GoogLeNet", x, 2 if self.maxpool1 is None else 15)
+        check_least_size("GoogLeNet", x, self.least_size)
         if self.return_features:
             ends = self.conv1, self.conv3, self.inception3b, self.inception4e, self.inception5b
             return feature_maps("GoogLeNet", cut(self.steps(), *ends)[:-1], x)

@@ -60,7 +60,7 @@ class InceptionV3(Module):
     Weights start as normal numbers of standard deviation 0.1, those of the extra head's fc of 0.001, as torchvision's.
     """
 
-    head_name, extra_heads = "fc", ("AuxLogits",)
+    head_name, extra_heads, least_size = "fc", ("AuxLogits",), 75
     head_weights = (1.0, 0.4)  # of logits and aux in the loss: TensorFlow's slim, where the published weights are from
 
     def __init__(
@@ -96,7 +96,7 @@ class InceptionV3(Module):
             initialise_linear(self.AuxLogits.fc, rng, std=0.001)
 
     def forward(self, x: Array, lean: bool = False) -> tuple[Any, Backward]:
-        check_least_size("InceptionV3", x, 75)
+        check_least_size("InceptionV3", x, self.least_size)
         if self.return_features:
             ends = self.Conv2d_2b_3x3, self.Conv2d_4a_3x3, self.Mixed_5d, self.Mixed_6e, self.Mixed_7c
             return feature_maps("InceptionV3", cut(self.steps(), *ends)[:-1], x)

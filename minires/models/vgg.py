@@ -56,6 +56,8 @@ class VGG(Module):
     0.01, all biases as 0, as torchvision's do. Raises ValueError for an unknown depth.
     """
 
+    least_size = 32
+
     def __init__(
         self,
         depth: int,
@@ -84,7 +86,7 @@ class VGG(Module):
             steps = list(self.features)
             before_pools = [step for step, pool in pairwise(steps) if isinstance(pool, MaxPool2d)]
             return feature_maps("VGG", cut(steps, *before_pools)[:-1], x)
-        check_least_size("VGG", x, 32)
+        check_least_size("VGG", x, self.least_size)
         flatten: list[tuple[Operation, list[Module]]] = [] if self.small_input else [(flatten_channels_first, [])]
         features, avgpool, classifier = ((part, [part]) for part in (self.features, self.avgpool, self.classifier))
         return in_sequence([features, avgpool, *flatten, classifier], x, lean)

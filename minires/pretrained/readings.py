@@ -208,5 +208,5 @@ def _number(word):
     except ValueError:
         number = 0
     if not 0 < number < 1:
-        raise WeightsError(f"variant {word}: give a number between 0 and 1, such as eps=1e-3")
+        raise WeightsError(f"variant {word}: give a number above 0 and below 1, such as eps=1e-3")
     return number
