@@ -89,8 +89,8 @@ def main(cifar, monkeypatch, capsys):
 
 def test_the_header_names_what_is_on_and_none_takes_it_out(main, tmp_path):
     flags = (*FAST, "--recipe", "strong", "--epochs", 1)
-    code, printed, _ = main(*flags, "--randaugment", 2, 9, "--out", tmp_path / "a")
-    line = "with --randaugment 2 9, --label-smoothing 0.1, --no-decay-bias-and-norm, --ema 0.995"
+    code, printed, _ = main(*flags, "--randaugment", 2, 9, "--no-decay-bias-and-norm", "--out", tmp_path / "a")
+    line = "with --randaugment 2 9, --no-decay-bias-and-norm, --clip-norm 1.0, --ema 0.995"
     assert code == 0 and line in printed.splitlines()
     assert line in (tmp_path / "a" / "train.log").read_text().splitlines()
     off = ("--ema", "none", "--randaugment", "none", "--label-smoothing", 0, "--decay-bias-and-norm")

@@ -46,13 +46,14 @@ WAYS = {  # what differs from the standard recipe
     "RandAugment 1 5": {"randaugment": [1, 5]},
     "LARS 2": {"optimizer": "lars", "lr": 2.0},
     "LAMB 0.01": {"optimizer": "lamb", "lr": 0.01},
+    "smoothing, no decay, EMA": {"label_smoothing": 0.1, "decay_bias_and_norm": False, "ema": 0.995},
     "strong": {name: value for name, value in STRONG.items() if STANDARD.get(name) != value},
 }
 PANELS = {
     "the objective and the weights": list(WAYS)[:6],
     "the images": ["standard", *list(WAYS)[6:11]],
     "the optimizer": ["standard", "LARS 2", "LAMB 0.01"],
-    "together": ["standard", "strong"],
+    "together": ["standard", "smoothing, no decay, EMA", "strong"],
 }
 
 
