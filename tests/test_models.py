@@ -193,9 +193,8 @@ def test_the_names():
     [("resnet-20", "resnet20"), ("ResNet20", "resnet20"), ("simplecnn", "simple_cnn"), ("plain", "plain8")],
 )
 def test_unknown_name(name, nearest):
-    with pytest.raises(
-        ValueError, match=f"unknown model '{name}': did you mean {nearest!r}.*choose one of resnet8, resnet20"
-    ):
+    near = f"unknown model '{name}': did you mean {nearest!r}.*choose one of .*{nearest}, .* and \\d+ more"
+    with pytest.raises(ValueError, match=near):
         build(name)
 
 
