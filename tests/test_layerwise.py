@@ -129,6 +129,6 @@ def test_the_script(main, tmp_path, name):
     code, printed, err = main(*flags, "--optimizer", name, "--device", "cpu", "--out", tmp_path / name)
     assert (code, err) == (0, "") and f", {name}" in printed
     code, _, err = main(*flags, "--optimizer", name, "--nesterov", "--out", tmp_path / "none")
-    assert code == 1 and "SGD's" in one_sentence(err)
+    assert code == 1 and "of --optimizer sgd" in one_sentence(err)
     rows = scripts.table(tmp_path / name / "log.csv")
     assert [row["epoch"] for row in rows] == ["1", "2"]

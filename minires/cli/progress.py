@@ -32,7 +32,7 @@ class Watcher:
     def __init__(self, recorder: Recorder, config: Mapping[str, Any]) -> None:
         self.recorder, self.config = recorder, config
         settings, label = config["settings"], config["dataset"]["label"]
-        self.title = f"{network_text(settings['model'], config['options'])} on {label}, seed {settings['seed']}"
+        self.title = f"{network_text(settings['model'], config.get('options', {}))} on {label}, seed {settings['seed']}"
         self.quiet = settings["no_progress"]
         self.bar: Any = None  # tqdm's, while it is shown
         self.last_line = time.monotonic()
