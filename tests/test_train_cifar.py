@@ -352,7 +352,7 @@ def test_a_bar_on_a_terminal(cifar, tmp_path):
 
 
 def test_aux_logits_trains_the_extra_heads(main, tmp_path):
-    few = ("--limit-train", 4, "--limit-test", 2, "-b", 2, "--epochs", 1, "--out", tmp_path)
+    few = ("--limit-train", 4, "--limit-test", 2, "-b", 2, "--epochs", 1, "--weight-decay", 0, "--out", tmp_path)
     assert main("--recipe", "paper", "--model", "googlenet", "--aux-logits", *few)[0] == 0
     before = models.googlenet(10, small_input=True, rng=0, aux_logits=True).state_dict()
     after = checkpoint.load(tmp_path / "last.safetensors").model

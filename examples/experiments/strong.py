@@ -2,7 +2,7 @@
 
     python examples/experiments/strong.py --data-dir DIR --device gpu            half an hour, it is thought
     python examples/experiments/strong.py --data-dir DIR                         a day on two cores
-    python examples/experiments/strong.py --data-dir DIR --small --seeds 0       half an hour on two cores
+    python examples/experiments/strong.py --data-dir DIR --small --seeds 0       an hour on one core
     python examples/experiments/strong.py --data-dir DIR --only "CutMix 1"       the standard recipe and one other
     python examples/experiments/strong.py --data-dir DIR --quick                 does it run?
 
