@@ -11,7 +11,9 @@ Numbers that are printed may differ by a thousandth, or by 1e-6 where that is mo
 
 import ast
 import contextlib
+import importlib
 import io
+import pkgutil
 import re
 import string
 import textwrap
@@ -19,6 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+import minires
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
@@ -218,6 +222,18 @@ def test_formulas_survive_markdown(page):
     text = re.sub(r"`[^`\n]+`", "", FENCE.sub("", page.read_text(encoding="utf-8")))
     for display, inline in MATH.findall(text):
         assert not re.search(r"\\[^A-Za-z]|\*|<", display or inline), f"{page}: {display or inline}"
+
+
+def test_every_module_and_constant_is_on_the_reference():
+    """What can be seen of it without building the site: names within modules are in tests/test_site.py."""
+    pages = "\n".join(page.read_text(encoding="utf-8") for page in (ROOT / "docs" / "reference").glob("*.md"))
+    entered = set(re.findall(r"^\.\. (?:automodule|py:data):: (\S+)", pages, re.M))
+    names = ["minires", *(module.name for module in pkgutil.walk_packages(minires.__path__, "minires."))]
+    modules = {name: importlib.import_module(name) for name in names if "__main__" not in name}
+    handed_on = [(module, name) for module in modules.values() for name in getattr(module, "__all__", [])]
+    constants = {name for module, name in handed_on if name.isupper() and not isinstance(getattr(module, name), type)}
+    missing = sorted(modules.keys() - entered) + sorted(constants - {name.rpartition(".")[2] for name in entered})
+    assert constants and not missing, f"enter in docs/reference/: {missing}"
 
 
 def test_the_test_itself():
