@@ -118,13 +118,8 @@ def _bytes(arrays):
 
 def exported_operations():
     """{name: function}, all functions that minires.layers and minires.losses export."""
-    functions = [getattr(layers, name) for name in layers.__all__] + list(vars(losses).values())
-    functions = [value for value in functions if inspect.isfunction(value) and not value.__name__.startswith("_")]
-    return {
-        function.__name__: function
-        for function in functions
-        if function.__name__ in layers.__all__ or function.__module__ == losses.__name__
-    }
+    exported = {name: getattr(module, name) for module in (layers, losses) for name in module.__all__}
+    return {name: value for name, value in exported.items() if inspect.isfunction(value)}
 
 
 @contextlib.contextmanager

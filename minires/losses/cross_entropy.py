@@ -1,4 +1,4 @@
-"""Losses: `loss, backward = cross_entropy(logits, labels)`; `backward()` gives dlogits of the mean loss.
+"""Softmax and cross-entropy in one: `loss, backward = cross_entropy(logits, labels)`; `backward()` gives dlogits.
 
 Derivation: docs/losses.md.
 """
@@ -7,6 +7,7 @@ import numpy as np
 
 from minires.backend import array_module, known_at_once, mean_cost, mean_cost_gradient
 from minires.layers.checks import check_float, check_not_empty, check_wide
+from minires.losses.checks import check_dloss
 from minires.types import Array, Backward
 
 
@@ -48,7 +49,7 @@ def cross_entropy(
     loss, rows = mean_cost(_cost, _target, logits, labels, kept, weight, ignore_index, **options)
 
     def backward(dloss=1):
-        _check_dloss("cross_entropy", dloss)
+        check_dloss("cross_entropy", dloss)
         return mean_cost_gradient(_derivative, rows, dloss)
 
     return loss, backward
@@ -127,32 +128,3 @@ def _check_weight(weight, logits, labels, kept):
     if known_at_once(weight) and labels.ndim == 1 and not weight[labels if kept is None else labels[kept]].any():
         raise ValueError("cross_entropy: the weights of all labels are 0, and their mean means nothing: leave it out")
     return weight
-
-
-def _check_dloss(name, dloss):
-    """dloss must be one number, as the loss is: an array would be broadcast in silence."""
-    if getattr(dloss, "shape", ()) != ():
-        raise ValueError(f"{name}: dloss has shape {dloss.shape}, the loss is one number: give it one")
-
-
-def mse_loss(prediction: Array, target: Array) -> tuple[Array, Backward]:
-    """loss = mean over all elements of (prediction - target)^2
-
-    prediction, target: floating-point arrays of one shape and dtype. Returns loss, a scalar, and
-    backward(dloss=1) -> dprediction = dloss * 2 * (prediction - target) / size.
-    Raises ValueError for an empty batch and for shapes or dtypes that differ.
-    """
-    array_module(prediction, target)
-    check_not_empty("mse_loss", prediction)
-    check_float("mse_loss", prediction, target)
-    check_wide("mse_loss", prediction)
-    if prediction.shape != target.shape:
-        raise ValueError(f"mse_loss: prediction has shape {prediction.shape}, target {target.shape}: must be equal")
-    difference = prediction - target
-    loss, dtype = (difference * difference).mean(), prediction.dtype
-
-    def backward(dloss=1):
-        _check_dloss("mse_loss", dloss)
-        return (difference * (2 * dloss / difference.size)).astype(dtype)
-
-    return loss, backward

@@ -1,0 +1,7 @@
+"""What every loss asks of what it is given."""
+
+
+def check_dloss(name: str, dloss: object) -> None:
+    """dloss must be one number, as the loss is: an array would be broadcast in silence."""
+    if getattr(dloss, "shape", ()) != ():
+        raise ValueError(f"{name}: dloss has shape {dloss.shape}, the loss is one number: give it one")
