@@ -76,9 +76,9 @@ class _Workers(Locked):
     def start(self):
         import threadpoolctl
 
+        self.in_use = True  # until all are there
         self.blas = threadpoolctl.ThreadpoolController().select(user_api="blas")
         while len(self.pool) < self.threads - 1:
-            self.in_use = True  # until all are there
             self.pool.append(_Worker())
             self.pool[-1].start()
         self.in_use = False
