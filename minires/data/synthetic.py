@@ -7,6 +7,7 @@ linear classifier gets nowhere, while a small convolutional network learns the s
 """
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from minires.data.dataset import Dataset
 
@@ -128,8 +129,8 @@ def _draw_shape(shape, n, rng):
     foreground = np.clip(background + offset, 0, 255)
     foreground = np.where(np.abs(foreground - background).sum(-1, keepdims=True) < 90, background - offset, foreground)
 
-    stripes = uniform(0, 25) * _wave(x, y, uniform(0.8, 2.2), uniform(0, 2 * np.pi), uniform(0, 2 * np.pi))
-    waves = uniform(0, 15) * _wave(x, y, uniform(0.15, 1.5), uniform(0, 2 * np.pi), uniform(0, 2 * np.pi))
+    stripes = uniform(0, 25) * wave(x, y, uniform(0.8, 2.2), uniform(0, 2 * np.pi), uniform(0, 2 * np.pi))
+    waves = uniform(0, 15) * wave(x, y, uniform(0.15, 1.5), uniform(0, 2 * np.pi), uniform(0, 2 * np.pi))
     waves += uniform(-1.5, 1.5) * x + uniform(-1.5, 1.5) * y
     image = rng.standard_normal((n, 32, 32, 3), np.float32)
     image *= uniform(2, 10, 1)
@@ -139,6 +140,6 @@ def _draw_shape(shape, n, rng):
     return np.clip(image, 0, 255).astype(np.uint8)
 
 
-def _wave(x, y, frequency, angle, phase):
+def wave(x: np.ndarray, y: np.ndarray, frequency: ArrayLike, angle: ArrayLike, phase: ArrayLike) -> np.ndarray:
     """A plane wave of values -1..1 that runs in the direction of `angle`."""
     return np.sin(frequency * (np.cos(angle) * x + np.sin(angle) * y) + phase)
