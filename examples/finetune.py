@@ -77,7 +77,7 @@ def main():
 
 def run(given, ranks):
     """Do what the command line asks for; returns the exit code."""
-    script = Script(command_line(), DEFAULTS, (RECIPE,), "train_cifar.py")
+    script = Script(command_line(), DEFAULTS, "finetune.py")
     resumes = "resume" in given
     settings = ranks.on_first(lambda: legs.resumed_settings(given, script)) if resumes else settings_of(given)
     settle_shards(settings, ranks)

@@ -112,7 +112,7 @@ def run(given, ranks):
     if "evaluate" in given:
         work, settings = evaluate_weights, ranks.on_first(lambda: evaluation_settings(given))
     elif "resume" in given:
-        script = Script(command_line(), DEFAULTS, tuple(RECIPES), "finetune.py")
+        script = Script(command_line(), DEFAULTS, "train_cifar.py")
         work, settings = train, ranks.on_first(lambda: legs.resumed_settings(given, script))
     else:
         work = overfit_one_batch if given.get("overfit_one_batch") else find_lr if given.get("find_lr") else train
@@ -242,8 +242,11 @@ def build(settings, dataset, device):
     return recompute_as_asked(settings, model).to(device)
 
 
-def train(settings, dataset, device, ranks):
-    """Train, or go on training, and test the best model; returns the exit code."""
+def train(settings, dataset, device, ranks, criterion_of=lambda loader: None, name=None, **more):
+    """Train, or go on training, and test the best model; returns the exit code.
+
+    criterion_of(training loader), name, more: the criterion, the name and facts of `minires.cli.runs.train`.
+    """
     loaders = make_loaders(settings, dataset, device, ranks=ranks)
     batches = len(loaders[0])
     if settings["epochs"] is None:
@@ -251,8 +254,11 @@ def train(settings, dataset, device, ranks):
     model = build(settings, dataset, device)
     optimizer = make_optimizer(settings, model)
     normalisation = {"mean": loaders[0].mean, "std": loaders[0].std}
-    facts = {"normalisation": normalisation, "options": options_of(settings)}
-    return runs.train(settings, dataset, device, model, optimizer, loaders, facts, ranks=ranks)
+    facts = {"normalisation": normalisation, "options": options_of(settings), **more}
+    criterion = criterion_of(loaders[0])
+    return runs.train(
+        settings, dataset, device, model, optimizer, loaders, facts, name=name, ranks=ranks, criterion=criterion
+    )
 
 
 def evaluation_settings(given):
@@ -342,6 +348,25 @@ def overfit_one_batch(settings, dataset, device, ranks, most=200, goal=0.02):
 def command_line():
     """The parser. Flags that are not given are absent, so that recipes can supply them."""
     parser = Parser(description=__doc__, argument_default=argparse.SUPPRESS)
+    add_training_arguments(parser)
+    does = parser.add_mutually_exclusive_group()
+    does.add_argument(
+        "--resume", metavar="DIR", help="go on with the run in this folder; longer with more --epochs and --lr"
+    )
+    does.add_argument("--evaluate", metavar="FILE", help="test a run's checkpoint, or weights from elsewhere, instead")
+    parser.add_argument(
+        "--json", action="store_true", help="with --evaluate: the result as a line of JSON, and nothing else"
+    )
+    does.add_argument(
+        "--find-lr", action="store_true", help="look for a learning rate: raise it until the loss explodes"
+    )
+    does.add_argument("--overfit-one-batch", action="store_true", help="check that one batch can be learned by heart")
+    add_weights_arguments(parser)
+    return parser
+
+
+def add_training_arguments(parser):
+    """What a training takes."""
     add = parser.add_argument
     add_arguments(parser, "--device")
     add(
@@ -393,18 +418,6 @@ def command_line():
         "--tensorboard",
         "--no-progress",
     )
-    does = parser.add_mutually_exclusive_group()
-    does.add_argument(
-        "--resume", metavar="DIR", help="go on with the run in this folder; longer with more --epochs and --lr"
-    )
-    does.add_argument("--evaluate", metavar="FILE", help="test a run's checkpoint, or weights from elsewhere, instead")
-    add("--json", action="store_true", help="with --evaluate: the result as a line of JSON, and nothing else")
-    does.add_argument(
-        "--find-lr", action="store_true", help="look for a learning rate: raise it until the loss explodes"
-    )
-    does.add_argument("--overfit-one-batch", action="store_true", help="check that one batch can be learned by heart")
-    add_weights_arguments(parser)
-    return parser
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from minires.backend import DeviceError, device_of, gains_from_recording, out_of
 from minires.module import Module
 from minires.optim import Optimizer
 from minires.precision import GradScaler
-from minires.training import loss_and_gradients, update
+from minires.training import Criterion, loss_and_gradients, update
 from minires.types import Array
 
 
@@ -36,12 +36,14 @@ class RecordedStep:
         dtype: DTypeLike | None = None,
         scaler: GradScaler | None = None,
         clip_norm: float | None = None,
+        criterion: Criterion | None = None,
     ) -> None:
         self.model, self.optimizer, self.scaler, self.clip_norm = model, optimizer, scaler, clip_norm
         self._options: dict[str, Any] = {
             "label_smoothing": label_smoothing,
             "class_weights": class_weights,
             "dtype": dtype,
+            "criterion": criterion,
         }
         draws = [path for path, module in model.named_modules() if hasattr(module, "rng")]
         self.whynot: str | None = f"its {draws[0]} draws random numbers on the host" if draws else None

@@ -16,14 +16,15 @@ from minires.precision import GradScaler, options_for
 from minires.ranks.alone import ALONE, Ranks
 from minires.recorded_step import RecordedStep
 from minires.sharded_step import Found, sharded_step
-from minires.training import train_step
+from minires.training import Criterion, train_step
 from minires.types import Array
 
 
 class Stepping:
     """The steps of one training, by all of its ranks.
 
-    precision, cuda_graph, shards, ranks, ema, clip_norm: as in Trainer.   label_smoothing, class_weights: of the loss.
+    precision, cuda_graph, shards, ranks, ema, clip_norm, criterion: as in Trainer.
+    label_smoothing, class_weights: of the loss.
     scaler: of the loss, None where it is not scaled.   recorded: the RecordedStep, None where steps are not recorded.
     average: the averaged model, None where none is kept.   models: what is evaluated, {prefix of its columns: model}.
     kept: the model that the training is after, the averaged one where there is one.
@@ -41,11 +42,13 @@ class Stepping:
         class_weights: Array | None = None,
         ema: float | None = None,
         clip_norm: float | None = None,
+        criterion: Criterion | None = None,
     ) -> None:
         check_shards(shards, ranks.size)
         self.model, self.optimizer, self.shards, self.ranks = model, optimizer, shards, ranks
         self.options = options_for(model, precision)
         self.options |= {"label_smoothing": label_smoothing, "class_weights": class_weights, "clip_norm": clip_norm}
+        self.options |= {"criterion": criterion}
         self.scaler: GradScaler | None = self.options["scaler"]
         self.recorded = RecordedStep(model, optimizer, **self.options) if cuda_graph else None
         self._ema = None if ema is None else AveragedModel(model, ema)

@@ -15,7 +15,7 @@ from minires.position import Position, best_info, position_of
 from minires.ranks.alone import ALONE, Ranks
 from minires.sharded_step import Found
 from minires.stepping import Stepping
-from minires.training import DivergenceError, Evaluation, Interrupted, evaluate
+from minires.training import Criterion, DivergenceError, Evaluation, Interrupted, evaluate
 from minires.types import Array
 
 
@@ -36,7 +36,7 @@ class Trainer:
     shards: into which each batch is cut, as in `sharded_step`.   ranks: that train together, each with a Trainer like
     this one; the first of them writes the files. The bits depend on the number of shards, not on that of ranks.
     ema: None, or the decay of an AveragedModel that is updated after each step and evaluated beside the model; it then
-    is what the best is chosen by, and what best.safetensors holds.   clip_norm: as in `train_step`.
+    is what the best is chosen by, and what best.safetensors holds.   clip_norm, criterion: as in `train_step`.
     """
 
     def __init__(
@@ -66,6 +66,7 @@ class Trainer:
         ranks: Ranks = ALONE,
         ema: float | None = None,
         clip_norm: float | None = None,
+        criterion: Criterion | None = None,
     ) -> None:
         if best not in ("accuracy", "loss"):
             raise ValueError(f"Trainer: best is {best!r}: choose 'accuracy' or 'loss'")
@@ -77,7 +78,17 @@ class Trainer:
         self.best, self.patience, self.since = best, patience, since
         self.ranks = ranks
         self.steps = Stepping(
-            model, optimizer, precision, cuda_graph, shards, ranks, label_smoothing, class_weights, ema, clip_norm
+            model,
+            optimizer,
+            precision,
+            cuda_graph,
+            shards,
+            ranks,
+            label_smoothing,
+            class_weights,
+            ema,
+            clip_norm,
+            criterion,
         )
         self.position = Position()
         self.stop_requested = False

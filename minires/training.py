@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -18,7 +18,9 @@ from minires.optim import Optimizer, clip_to_norm
 from minires.precision import GradScaler, unscale, use_tf32
 from minires.ranks.alone import ALONE, Ranks
 from minires.sequential import call
-from minires.types import Array
+from minires.types import Array, Operation
+
+Criterion: TypeAlias = Callable[[Array], Operation]  # x -> loss(logits, labels, **options of cross_entropy)
 
 
 class DivergenceError(ValueError):
@@ -60,6 +62,7 @@ def train_step(
     dtype: DTypeLike | None = None,
     scaler: GradScaler | None = None,
     clip_norm: float | None = None,
+    criterion: Criterion | None = None,
 ) -> tuple[Array, Array]:
     """One step: forward, loss, backward, update. Returns the mean loss and the number of right answers, as arrays.
 
@@ -70,9 +73,10 @@ def train_step(
     class_weights: its weight.   dtype: None, or float16 or bfloat16, for what flows through the model; its parameters,
     their gradients, the loss and the update stay float32.   scaler: of the loss, which float16 needs.
     clip_norm: None, or what the gradients' common norm is at most when the update gets them.
+    criterion: None, or x -> the loss of that batch, in place of `cross_entropy` and called as that is.
     """
     scale = None if scaler is None else scaler.to(device_of(x)).scale
-    found = loss_and_gradients(model, x, labels, label_smoothing, class_weights, dtype, scale)
+    found = loss_and_gradients(model, x, labels, label_smoothing, class_weights, dtype, scale, criterion)
     update(optimizer, scaler, clip_norm)
     return found
 
@@ -92,15 +96,18 @@ def loss_and_gradients(
     class_weights: Array | None = None,
     dtype: DTypeLike | None = None,
     scale: Array | None = None,
+    criterion: Criterion | None = None,
 ) -> tuple[Array, Array]:
     """What `train_step` does before the update: the parameters' gradients are left in them, and it returns the same.
 
     scale: None, or an array () by which all gradients are multiplied on their way through the model.
     """
+    of_logits = cross_entropy if criterion is None else criterion(x)
     model.zero_grad()
     y, model_backward = call(model, x if dtype is None else x.astype(dtype), lean=True)
     head_weights = getattr(model, "head_weights", (1.0,))
-    loss, loss_backward = loss_of_heads(y, labels, head_weights, label_smoothing=label_smoothing, weight=class_weights)
+    options = {"label_smoothing": label_smoothing, "weight": class_weights}
+    loss, loss_backward = loss_of_heads(y, labels, head_weights, of_logits, **options)
     if scale is None:
         model_backward(loss_backward())
     else:

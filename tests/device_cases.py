@@ -8,7 +8,7 @@ import pytest
 
 from minires import layers, losses, optim
 from minires.backend import DeviceError, array_module, device_of, half, resolve_device, to_device, to_numpy
-from minires.losses import cross_entropy, mse_loss
+from minires.losses import cross_entropy, distillation, mse_loss
 from minires.models import DenseNet, plain8, resnet8, simple_cnn
 from minires.models.blocks import flatten_channels_first
 from minires.models.googlenet import Inception
@@ -140,6 +140,7 @@ OPERATIONS = [
     Case(cross_entropy, ((5, 6),), (np.full((5, 6), 1 / 6),)),
     Case(_weighted_cross_entropy, ((5, 6), (6,)), (np.array([2, 0, -100, 4, 1], np.int32),), {"label_smoothing": 0.1}),
     Case(_weighted_cross_entropy, ((5, 6), (6,)), (np.full((5, 6), 1 / 6, np.float32),)),
+    Case(distillation, ((5, 6),), (_LABELS, np.full((5, 6), 1 / 6, np.float32)), {"temperature": 4.0, "alpha": 0.9}),
     Case(mse_loss, (_X, _X)),
 ]
 
@@ -214,7 +215,7 @@ def _why_not():
 
 _REASON = _why_not()
 GPU = pytest.param("gpu", marks=[pytest.mark.gpu, pytest.mark.skipif(bool(_REASON), reason=_REASON)])  # of a fixture
-LOSSES = {"cross_entropy", "_weighted_cross_entropy", "mse_loss"}
+LOSSES = {"cross_entropy", "distillation", "_weighted_cross_entropy", "mse_loss"}
 WITH_PARAMETERS = {
     "conv2d",
     "conv_transpose2d",

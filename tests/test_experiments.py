@@ -191,6 +191,23 @@ def test_large_batches_quickly(quickly, load):
     assert max(np.diff(rates[:20])) == pytest.approx(min(np.diff(rates[:20])))  # a straight line
 
 
+def test_distillation_quickly(quickly, load):
+    """Labels alone are cross-entropy; each way of teaching gives other numbers from the first epoch on."""
+    script = load("distillation")
+    rows = quickly("distillation", "--seeds", 0)
+    assert [row["run"] for row in rows[::2]] == list(script.WAYS)
+    assert len({row["train_loss"] for row in rows[::2]}) == len(script.WAYS)
+
+
+def test_a_teacher_read_from_a_file_is_part_of_what_a_run_was(quickly, load, tmp_path):
+    save_file(models.resnet8(rng=1).state_dict(), tmp_path / "teacher.safetensors")
+    flags = ("--seeds", 0, "--only", "T 4, alpha 0.9", "--teacher", tmp_path / "teacher.safetensors")
+    assert [row["run"] for row in quickly("distillation", *flags)[::2]] == ["labels alone", "T 4, alpha 0.9"]
+    result = json.loads((tmp_path / "out" / "T-4-alpha-0.9-0" / "result.json").read_text(encoding="utf-8"))
+    ingredients = result["settings"]["ingredients"]
+    assert (ingredients["temperature"], ingredients["alpha"], len(ingredients["teacher"][0])) == (4.0, 0.9, 64)
+
+
 def test_strong_quickly(quickly, load):
     script = load("strong")
     rows = quickly("strong", "--seeds", 0)
@@ -356,6 +373,9 @@ def test_recomputing(tmp_path):
     [
         ("batch_norm_statistics", ["--weights", "nowhere.th", "--data-dir", "cifar", "--quick"], "nowhere.th"),
         ("degradation", ["--data-dir", "a file"], "a file"),
+        ("distillation", ["--data-dir", "a file"], "a file"),
+        ("distillation", ["--data-dir", "cifar"], "--teacher is missing: name a file of weights"),
+        ("distillation", ["--data-dir", "cifar", "--quick", "--teacher", "nowhere.th"], "nowhere.th"),
         ("finetuning", ["shapes", "--weights", "nowhere.th", "--quick"], "nowhere.th"),
         ("finetuning", ["cifar", "--weights", "nowhere.th", "--data-dir", "cifar"], "nowhere.th"),
         ("gradients", ["--data-dir", "a file"], "a file"),

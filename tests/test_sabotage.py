@@ -38,7 +38,7 @@ from minires.layers import (
     tanh,
     upsample_bilinear2d,
 )
-from minires.losses import cross_entropy, mse_loss
+from minires.losses import cross_entropy, distillation, mse_loss
 from minires.models.blocks import flatten_channels_first
 from minires.models.branches import side_by_side
 from minires.models.densenet import DenseLayer
@@ -869,6 +869,31 @@ mistakes_in(
     sum_of_targets_forgotten=lambda p: (softmax(p) - SOFT) * p.dy / 3,
     hardened=lambda p: cross_entropy(p.x, SOFT.argmax(axis=1))[1](p.dy),
     targets_normalised=lambda p: (softmax(p) - SOFT / SOFT.sum(axis=1, keepdims=True)) * p.dy / 3,
+)
+TAUGHT = SOFT / SOFT.sum(axis=1, keepdims=True)
+
+
+def of_teacher(p, T):
+    """(softmax(x / T) - the teacher's) * dy / N"""
+    e = np.exp(p.x / T)
+    return (e / e.sum(axis=1, keepdims=True) - TAUGHT) * p.dy / 3
+
+
+def of_labels(p):
+    return (softmax(p) - np.eye(4)[LABELS]) * p.dy / 3
+
+
+mistakes_in(
+    "distillation",
+    lambda logits: distillation(logits, LABELS, TAUGHT, 3.0, 0.7),
+    LOGITS,
+    temperature_squared_forgotten=lambda p: 0.7 / 3 * of_teacher(p, 3) + 0.3 * of_labels(p),
+    chain_rule_of_the_temperature_forgotten=lambda p: 0.7 * 9 * of_teacher(p, 3) + 0.3 * of_labels(p),
+    shares_exchanged=lambda p: 0.3 * 3 * of_teacher(p, 3) + 0.7 * of_labels(p),
+    labels_forgotten=lambda p: 0.7 * 3 * of_teacher(p, 3),
+    teacher_forgotten=lambda p: 0.3 * of_labels(p),
+    student_at_temperature_1=lambda p: 0.7 * 3 * of_teacher(p, 1) + 0.3 * of_labels(p),
+    labels_at_the_temperature=lambda p: 0.7 * 3 * of_teacher(p, 3) + 0.3 * cross_entropy(p.x / 3, LABELS)[1](p.dy),
 )
 TARGET = normal(3, 4, seed=2)
 mistakes_in(

@@ -235,8 +235,7 @@ def test_a_run_of_the_other_script(finished, examples, name, monkeypatch, capsys
 
 def test_every_setting_that_the_scripts_write_is_taken_back(finished, examples):
     for name in KINDS:
-        recipes = ("quick",) if name == "train_cifar" else ("fine-tuning",)
-        script = Script(examples[name].command_line(), examples[name].DEFAULTS, recipes, "")
+        script = Script(examples[name].command_line(), examples[name].DEFAULTS, f"{name}.py")
         path = finished[name] / "last.safetensors"
         config = checkpoint.load(path).info["config"]
         for settings in ({}, {"variant": ["eps=1e-3"], "mean": [0.5, 0.5, 0.5], "image_folder": "one"}):

@@ -135,6 +135,7 @@ def train(
     scaled=True,
     shards=1,
     ingredients=None,
+    criterion_of=lambda loader: None,
 ):
     """A run: a result with "history", a row for each epoch, and "parameters", the number of them.
 
@@ -143,6 +144,7 @@ def train(
     device: where build puts the model.   scaled: whether float16 has its loss scaled.   shards: of each batch.
     ingredients: settings among OF_IMAGES and OF_TRAINING, as train_cifar.py has them; other ones are kept in the result
     beside them. Where averaged weights are kept, the test error is theirs.
+    criterion_of: training loader -> the criterion of a Trainer.
     """
     ingredients = ingredients or {}
     settings = {**asdict(size), "seed": seed, "augment": augment, "data": dataset.label}
@@ -174,6 +176,7 @@ def train(
             precision=precision,
             shards=shards,
             cuda_graph=device != "cpu" and (scaled or precision != "float16"),
+            criterion=criterion_of(train_loader),
             **of_training,
         )
         if not scaled:

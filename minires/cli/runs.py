@@ -35,7 +35,7 @@ from minires.optim import Optimizer
 from minires.ranks import ALONE, Ranks
 from minires.ranks.launch import LaunchError, find_ranks, launched
 from minires.trainer import Trainer
-from minires.training import Interrupted
+from minires.training import Criterion, Interrupted
 from minires.wording import readable
 
 Given = TypeVar("Given")
@@ -157,10 +157,12 @@ def train(
     before_epoch: Callable[[int], None] | None = None,
     name: str | None = None,
     ranks: Ranks = ALONE,
+    criterion: Criterion | None = None,
 ) -> int:
     """Train, or go on training, and test the best model; returns the exit code.
 
     loaders: of the training, validation (or None) and test images.   facts: what else config.json shall hold.
+    criterion: of the training loss, as in Trainer.
     name: of the run's folder after the time, where the settings name no folder; default: the model's.
     """
     check_settings(settings)
@@ -205,6 +207,7 @@ def train(
             ranks=ranks,
             ema=settings["ema"],
             clip_norm=settings["clip_norm"],
+            criterion=criterion,
         )
         share_notes(ranks)
         if resume:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -61,33 +61,38 @@ IN_ALL = (
 
 
 class Script(NamedTuple):
-    """The script that a run is begun by and goes on with: its flags, their defaults, its recipes; the other script."""
+    """The script that a run is begun by and goes on with: its flags, their defaults, its name."""
 
     parser: argparse.ArgumentParser
     defaults: Mapping[str, Any]
-    recipes: Collection[str]
-    other: str
+    name: str
+
+
+def begun_by(settings: Mapping[str, Any]) -> str:
+    """The script whose settings these are."""
+    if "teacher" in settings:
+        return "distill.py"
+    return "finetune.py" if settings["recipe"] == "fine-tuning" else "train_cifar.py"
 
 
 def checked_config(path: Path, config: Any, script: Script, resume: str) -> dict[str, Any]:
     """The config of a checkpoint, {"settings", "dataset", "sizes", "legs", "classes", ...}.
 
-    Raises ValueError where the run is the other script's, CheckpointError where anything is not as this one writes it.
+    Raises ValueError where the run is another script's, CheckpointError where anything is not as this one writes it.
     """
     try:
         check(config, _CONFIG, "config")
         settings, legs = config["settings"], config.get("legs", [])
-        recipe = settings["recipe"]
-        if isinstance(recipe, str) and recipe not in script.recipes:
-            raise _OfTheOther
+        if begun_by(settings) != script.name:
+            raise _OfAnother
         _check_settings(settings, script)
         check(legs, [_LEG], "legs")
         for leg in legs:
             if leg["schedule"] is not None:
                 _check_settings({**settings, "schedule": leg["schedule"], "lr": leg["lr"]}, script)
         _need(config["sizes"]["train"] > 0, "sizes: train", 0)
-    except _OfTheOther:
-        raise ValueError(f"--resume {resume}: was begun by {script.other}: go on with it there") from None
+    except _OfAnother:
+        raise ValueError(f"--resume {resume}: was begun by {begun_by(settings)}: go on with it there") from None
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         why = f"{error} is missing" if isinstance(error, KeyError) else str(error)
         raise CheckpointError(
@@ -96,7 +101,7 @@ def checked_config(path: Path, config: Any, script: Script, resume: str) -> dict
     return config
 
 
-class _OfTheOther(Exception):
+class _OfAnother(Exception):
     pass
 
 
