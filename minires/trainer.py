@@ -77,19 +77,8 @@ class Trainer:
         self.save_every, self.watcher, self.before_epoch = save_every, watcher, before_epoch
         self.best, self.patience, self.since = best, patience, since
         self.ranks = ranks
-        self.steps = Stepping(
-            model,
-            optimizer,
-            precision,
-            cuda_graph,
-            shards,
-            ranks,
-            label_smoothing,
-            class_weights,
-            ema,
-            clip_norm,
-            criterion,
-        )
+        of_steps = label_smoothing, class_weights, ema, clip_norm, criterion
+        self.steps = Stepping(model, optimizer, precision, cuda_graph, shards, ranks, *of_steps)
         self.position = Position()
         self.stop_requested = False
         self.all_stop = False  # a rank has asked for it, and all know
