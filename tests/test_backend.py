@@ -388,8 +388,11 @@ def test_an_interrupt_while_waiting_leaves_the_threads_usable(threads, small_blo
     def work(block):
         if threading.current_thread() is main:
             meeting.wait()  # so that the other block is on the other thread
+            out.append(block)
         else:
             meeting.wait()
+            while not out:  # an interrupt within wait would break the barrier
+                time.sleep(0.001)
             signal.pthread_kill(main.ident, signal.SIGINT)  # Ctrl-C, when this thread has run out of blocks
             time.sleep(0.05)
             ended.append(block.start)
@@ -397,7 +400,7 @@ def test_an_interrupt_while_waiting_leaves_the_threads_usable(threads, small_blo
 
     threads(2)
     for _ in range(3):
-        meeting = threading.Barrier(2, timeout=30)
+        meeting, out = threading.Barrier(2, timeout=30), []
         with pytest.raises(KeyboardInterrupt):
             backend.for_each_block(work, np.zeros(2), 2000)
     assert len(ended) == 3  # nobody writes into an array after the interrupt has been raised
