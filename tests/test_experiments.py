@@ -13,7 +13,7 @@ from safetensors.numpy import save_file
 from scripts import EXAMPLES, picture, table
 
 from minires import layers, models
-from minires.data import read_cifar10
+from minires.data import make_synthetic, read_cifar10
 from minires.gradcheck import gradcheck
 
 
@@ -96,6 +96,26 @@ def test_curves(quickly, name, epochs_of_runs):
     assert all(0 <= float(row[error]) <= 1 for row in rows for error in ("train_error", "test_error"))
     last = [(row["train_loss"], row["test_loss"]) for row in rows if row["epoch"] == str(epochs_of_runs[row["run"]])]
     assert len(set(last)) == len(epochs_of_runs)  # no two runs are the same
+
+
+def test_images_needed(quickly, tmp_path):
+    rows = quickly("images_needed")
+    assert list(dict.fromkeys(row["run"] for row in rows)) == [
+        "12, plain",
+        "12, augmented",
+        "48, plain",
+        "48, augmented",
+    ]
+    assert picture(tmp_path / "out" / "by_count.png").size > (600, 300)
+    assert len({row["train_loss"] for row in rows}) == len(rows)
+
+
+def test_the_first_images_again_and_again(load):
+    dataset = make_synthetic(train=10, test=5)
+    few = load("images_needed").first_of(dataset, 4, 10)
+    np.testing.assert_array_equal(few.train_labels, dataset.train_labels[[0, 1, 2, 3, 0, 1, 2, 3, 0, 1]])
+    np.testing.assert_array_equal(few.train_images[4:8], dataset.train_images[:4])
+    assert len(few.test_images) == 5
 
 
 def test_simple_against_residual(quickly, load):
