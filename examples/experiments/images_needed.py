@@ -1,12 +1,12 @@
 """How many images does a network need? As many steps on few images as on many, with and without augmentation.
 
-    python examples/experiments/images_needed.py --data-dir DIR             about 30 minutes on one core
+    python examples/experiments/images_needed.py --data-dir DIR             about 20 minutes on one core
     python examples/experiments/images_needed.py --data-dir DIR --quick     does it run?
 
-resnet8 each time, for 150,000 images: the first N training images, each as often as it takes to see so many, in three
-epochs of 50,000, so that all runs take the same time. N is 500 to 50,000; tested on all test images. A run that has
-come to its end is not done again, one that was interrupted goes on. Writes results.csv, results.png and by_count.png
-into --out.
+resnet8 each time, images of 16x16 pixels, 75,000 of them in all: the first N training images, each as often as it takes
+to see so many, in three epochs of 25,000, so that all runs take the same time. N is 500 to 25,000; tested on all test
+images. A run that has come to its end is not done again, one that was interrupted goes on. Writes results.csv,
+results.png and by_count.png into --out.
 """
 
 import statistics
@@ -23,9 +23,9 @@ from minires import models
 from minires.cli import runs
 from minires.inspection.pictures.figures import new_figure, write_png
 
-SIZE = _shared.Size(train=50_000, test=10_000, epochs=3, batch_size=64)
+SIZE = _shared.Size(train=25_000, test=10_000, epochs=3, batch_size=64)
 QUICK_SIZE = _shared.Size(train=48, test=16, epochs=2, batch_size=16)
-COUNTS, QUICK_COUNTS = (500, 1000, 2000, 5000, 10_000, 20_000, 50_000), (12, 48)
+COUNTS, QUICK_COUNTS = (500, 1000, 2500, 5000, 10_000, 25_000), (12, 48)
 LR, WEIGHT_DECAY = 0.05, 5e-4
 WAYS = {"plain": False, "augmented": True}
 
@@ -45,6 +45,7 @@ def main():
 def run(args):
     """Do the runs that are missing, then the table and the pictures; returns the exit code."""
     out, dataset = _shared.prepare(args, "images-needed")
+    dataset = _shared.halved(dataset)
     size, counts = (QUICK_SIZE, QUICK_COUNTS) if args.quick else (SIZE, COUNTS)
     results = {
         (f"{count:,}, {way}", seed): _shared.train(
@@ -84,7 +85,7 @@ def draw_by_count(path, results, counts):
     axes.set_xticks(counts, [f"{count:,}" for count in counts])
     axes.minorticks_off()
     axes.set_ylim(0)
-    axes.set_xlabel("different training images, all of them shown equally often in all")
+    axes.set_xlabel("different training images; 75,000 are shown in each run")
     axes.set_ylabel("error, %")
     axes.grid(alpha=0.3)
     axes.legend()
