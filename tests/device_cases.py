@@ -8,7 +8,7 @@ import pytest
 
 from minires import layers, losses, optim
 from minires.backend import DeviceError, array_module, device_of, half, resolve_device, to_device, to_numpy
-from minires.losses import cross_entropy, distillation, mse_loss
+from minires.losses import cross_entropy, distillation, giou_loss, mse_loss, sigmoid_focal_loss
 from minires.models import DenseNet, plain8, resnet8, simple_cnn
 from minires.models.blocks import flatten_channels_first
 from minires.models.googlenet import Inception
@@ -59,6 +59,13 @@ def _group_norm(x, weight, bias, num_groups):
 def _weighted_cross_entropy(logits, weight, labels, **options):
     """`cross_entropy` with weights, which are positive, and an ignored item."""
     return cross_entropy(logits, labels, weight=array_module(weight).square(weight), **options)
+
+
+def _giou_loss(distances, targets, weight):
+    """`giou_loss` of distances and weights that are positive."""
+    xp, signs = array_module(distances), array_module(distances).sign(distances)
+    loss, backward = giou_loss(abs(distances), xp.square(targets) + 0.1, xp.square(weight), divisor=2)
+    return loss, lambda dloss=1: backward(dloss) * signs
 
 
 _X = (3, 6, 5, 4)  # N, H, W, C
@@ -142,6 +149,9 @@ OPERATIONS = [
     Case(_weighted_cross_entropy, ((5, 6), (6,)), (np.full((5, 6), 1 / 6, np.float32),)),
     Case(distillation, ((5, 6),), (_LABELS, np.full((5, 6), 1 / 6, np.float32)), {"temperature": 4.0, "alpha": 0.9}),
     Case(mse_loss, (_X, _X)),
+    Case(sigmoid_focal_loss, ((5, 6),), (np.arange(30).reshape(5, 6) % 2,)),
+    Case(sigmoid_focal_loss, ((5, 6),), (np.arange(30).reshape(5, 6) % 3 == 0,), {"alpha": None, "divisor": 3}),
+    Case(_giou_loss, ((5, 2, 4), (5, 2, 4), (5, 2))),
 ]
 
 MODULES = {  # name: (what makes it, the shape of its input)
@@ -215,7 +225,7 @@ def _why_not():
 
 _REASON = _why_not()
 GPU = pytest.param("gpu", marks=[pytest.mark.gpu, pytest.mark.skipif(bool(_REASON), reason=_REASON)])  # of a fixture
-LOSSES = {"cross_entropy", "distillation", "_weighted_cross_entropy", "mse_loss"}
+LOSSES = {"cross_entropy", "distillation", "_weighted_cross_entropy", "mse_loss", "sigmoid_focal_loss", "_giou_loss"}
 WITH_PARAMETERS = {
     "conv2d",
     "conv_transpose2d",

@@ -8,6 +8,7 @@ from minires.layers import Linear
 from minires.module import Module, Parameter
 from minires.protocol import ProtocolError, check_protocol
 
+FIRST_ALONE = ("mse_loss", "_weighted_cross_entropy", "_giou_loss")  # has a gradient
 X = np.random.default_rng(0).standard_normal((3, 4))
 
 
@@ -25,7 +26,7 @@ def test_every_operation(case, dtype):
         check_protocol(function, x, weight, bias, *shortcut)
     elif case.options.get("input_gradient") is False:
         pytest.skip("gives no dx, as asked")
-    elif case.function.__name__ in ("mse_loss", "_weighted_cross_entropy"):  # only the first has a gradient
+    elif case.function.__name__ in FIRST_ALONE:
         first, *others = case.inputs(dtype)
         check_protocol(lambda first: case.function(first, *others, **case.options), first)
     else:
@@ -126,7 +127,8 @@ def test_every_public_operation_and_module_is_among_the_cases():
 class TestWhatItSays:
     """Broken rules, each named for what it is."""
 
-    X = np.random.default_rng(0).standard_normal((3, 4))
+    FIRST_ALONE = ("mse_loss", "_weighted_cross_entropy", "_giou_loss")  # has a gradient
+X = np.random.default_rng(0).standard_normal((3, 4))
 
     @pytest.mark.parametrize(
         ("function", "inputs", "message"),

@@ -38,7 +38,7 @@ from minires.layers import (
     tanh,
     upsample_bilinear2d,
 )
-from minires.losses import cross_entropy, distillation, mse_loss
+from minires.losses import cross_entropy, distillation, giou_loss, mse_loss, sigmoid_focal_loss
 from minires.models.blocks import flatten_channels_first
 from minires.models.branches import side_by_side
 from minires.models.densenet import DenseLayer
@@ -906,6 +906,68 @@ mistakes_in(
     target_forgotten=lambda p: p.x * 2 * p.dy / 12,
     sign_of_the_difference=lambda p: np.sign(p.x - TARGET) * p.dy / 12,
     dloss_forgotten=lambda p: 2 * (p.x - TARGET) / 12,
+)
+YES = np.arange(12).reshape(3, 4) % 3 == 0
+
+
+def focal_parts(p):
+    """(a, p, q, -log p) of the right answer at each logit, and its sign."""
+    sign = np.where(YES, 1, -1)
+    right = 1 / (1 + np.exp(-sign * p.x))
+    return np.where(YES, 0.25, 0.75), right, 1 - right, -np.log(right), sign
+
+
+def focal_mistake(formula):
+    return lambda p: formula(*focal_parts(p)) * p.dy / 12
+
+
+mistakes_in(
+    "sigmoid_focal_loss",
+    lambda logits: sigmoid_focal_loss(logits, YES),
+    normal(3, 4),
+    modulation_taken_for_a_constant=focal_mistake(lambda a, p, q, cost, sign: -sign * a * q**2 * q),
+    cross_entropy_taken_for_a_constant=focal_mistake(lambda a, p, q, cost, sign: -sign * a * q**2 * 2 * p * cost),
+    gamma_forgotten=focal_mistake(lambda a, p, q, cost, sign: -sign * a * q**2 * (p * cost + q)),
+    alpha_forgotten=focal_mistake(lambda a, p, q, cost, sign: -sign * q**2 * (2 * p * cost + q)),
+    alpha_for_both=focal_mistake(lambda a, p, q, cost, sign: -sign * 0.25 * q**2 * (2 * p * cost + q)),
+    sign_of_the_target_forgotten=focal_mistake(lambda a, p, q, cost, sign: -a * q**2 * (2 * p * cost + q)),
+    not_divided=lambda p: p.dx * 12,
+    dloss_forgotten=lambda p: p.dx / p.dy,
+)
+SIDES = np.abs(normal(3, 4, seed=2)) + 0.5
+
+
+def giou_parts(p):
+    """(gA, gI, gC) of the page, and the sides across of the box, of the intersection and of the least box around."""
+    boxes = [p.x, SIDES, np.minimum(p.x, SIDES), np.maximum(p.x, SIDES)]
+    own, target, inner, outer = (box[:, :2] + box[:, 2:] for box in boxes)
+    I, C = inner.prod(axis=1), outer.prod(axis=1)
+    U = own.prod(axis=1) + target.prod(axis=1) - I
+    gA, gC = I / U**2 - 1 / C, U / C**2
+    return gA[:, None], (-1 / U - gA)[:, None], gC[:, None], *(sides[:, [1, 0, 1, 0]] for sides in (own, inner, outer))
+
+
+def giou_mistake(formula):
+    return lambda p: formula(*giou_parts(p), p.x < SIDES) * p.dy / 3
+
+
+mistakes_in(
+    "giou_loss",
+    lambda distances: giou_loss(distances, SIDES),
+    np.abs(normal(3, 4)) + 0.3,
+    least_box_forgotten=giou_mistake(lambda gA, gI, gC, own, inner, outer, less: gA * own + gI * inner * less),
+    area_forgotten=giou_mistake(lambda gA, gI, gC, own, inner, outer, less: gI * inner * less + gC * outer * ~less),
+    intersection_forgotten=giou_mistake(lambda gA, gI, gC, own, inner, outer, less: gA * own + gC * outer * ~less),
+    brackets_swapped=giou_mistake(
+        lambda gA, gI, gC, own, inner, outer, less: gA * own + gI * inner * ~less + gC * outer * less
+    ),
+    sides_along=giou_mistake(
+        lambda gA, gI, gC, own, inner, outer, less: (
+            gA * own[:, ::-1] + gI * inner[:, ::-1] * less + gC * outer[:, ::-1] * ~less
+        )
+    ),
+    not_divided=lambda p: p.dx * 3,
+    dloss_forgotten=lambda p: p.dx / p.dy,
 )
 
 
