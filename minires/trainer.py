@@ -36,7 +36,8 @@ class Trainer:
     shards: into which each batch is cut, as in `sharded_step`.   ranks: that train together, each with a Trainer like
     this one; the first of them writes the files. The bits depend on the number of shards, not on that of ranks.
     ema: None, or the decay of an AveragedModel that is updated after each step and evaluated beside the model; it then
-    is what the best is chosen by, and what best.safetensors holds.   clip_norm, criterion: as in `train_step`.
+    is what the best is chosen by, and what best.safetensors holds.   clip_norm, criterion: as in `train_step`; a
+    Task among the latter also evaluates.
     """
 
     def __init__(
@@ -79,6 +80,7 @@ class Trainer:
         self.ranks = ranks
         of_steps = label_smoothing, class_weights, ema, clip_norm, criterion
         self.steps = Stepping(model, optimizer, precision, cuda_graph, shards, ranks, *of_steps)
+        self._evaluate = getattr(criterion, "evaluate", evaluate)
         self.position = Position()
         self.stop_requested = False
         self.all_stop = False  # a rank has asked for it, and all know
@@ -189,7 +191,9 @@ class Trainer:
         """An Evaluation of the model, or of another, by all ranks, until a stop is asked for."""
         model = model or self.model
         with self.steps.same_bits():
-            return evaluate(model, loader, self.num_classes, lambda: self.stop_requested, ranks=self.ranks, **look)
+            return self._evaluate(
+                model, loader, self.num_classes, lambda: self.stop_requested, ranks=self.ranks, **look
+            )
 
     def _step(self, batch):
         position = self.position

@@ -73,7 +73,8 @@ def train_step(
     class_weights: its weight.   dtype: None, or float16 or bfloat16, for what flows through the model; its parameters,
     their gradients, the loss and the update stay float32.   scaler: of the loss, which float16 needs.
     clip_norm: None, or what the gradients' common norm is at most when the update gets them.
-    criterion: None, or x -> the loss of that batch, in place of `cross_entropy` and called as that is.
+    criterion: None, or x -> the loss of that batch, in place of `cross_entropy` and called as that is; a
+    `minires.task.Task` also says what counts as right, and labels are what it takes.
     """
     scale = None if scaler is None else scaler.to(device_of(x)).scale
     found = loss_and_gradients(model, x, labels, label_smoothing, class_weights, dtype, scale, criterion)
@@ -114,9 +115,13 @@ def loss_and_gradients(
         with np.errstate(over="ignore", invalid="ignore"):  # a scale that is too large is found in the gradients
             model_backward(loss_backward(scale))
             unscale(model.parameters(), scale)
+    return loss, getattr(criterion, "count_right", _count_right)(y, labels)
+
+
+def _count_right(y, labels):
     logits = y[0] if isinstance(y, tuple) else y
     right = labels if labels.ndim == 1 else labels.argmax(axis=1)
-    return loss, count_largest(logits.astype(widened(logits.dtype), copy=False), right)
+    return count_largest(logits.astype(widened(logits.dtype), copy=False), right)
 
 
 def evaluate(

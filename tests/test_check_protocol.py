@@ -8,8 +8,8 @@ from minires.layers import Linear
 from minires.module import Module, Parameter
 from minires.protocol import ProtocolError, check_protocol
 
-FIRST_ALONE = ("mse_loss", "_weighted_cross_entropy", "_giou_loss")  # has a gradient
 X = np.random.default_rng(0).standard_normal((3, 4))
+FIRST_ALONE = ("mse_loss", "_weighted_cross_entropy", "_giou_loss")  # have a gradient
 
 
 @pytest.mark.parametrize("case", OPERATIONS, ids=str)
@@ -127,8 +127,7 @@ def test_every_public_operation_and_module_is_among_the_cases():
 class TestWhatItSays:
     """Broken rules, each named for what it is."""
 
-    FIRST_ALONE = ("mse_loss", "_weighted_cross_entropy", "_giou_loss")  # has a gradient
-X = np.random.default_rng(0).standard_normal((3, 4))
+    X = np.random.default_rng(0).standard_normal((3, 4))
 
     @pytest.mark.parametrize(
         ("function", "inputs", "message"),

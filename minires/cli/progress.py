@@ -34,6 +34,7 @@ class Watcher:
         settings, label = config["settings"], config["dataset"]["label"]
         self.title = f"{network_text(settings['model'], config.get('options', {}))} on {label}, seed {settings['seed']}"
         self.quiet = settings["no_progress"]
+        self.measure = config.get("measure", "acc")  # of the validation images
         self.bar: Any = None  # tqdm's, while it is shown
         self.last_line = time.monotonic()
         self.told_whynot = False
@@ -69,8 +70,9 @@ class Watcher:
         self.tell(f"writing to {trainer.folder}")
         if trainer.position.iteration:
             self.tell(f"going on after epoch {trainer.position.epoch}, iteration {trainer.position.iteration:,}")
-        averaged = " ema loss ema acc" if settings["ema"] and sizes["val"] else ""
-        self.tell(f"epoch iteration       lr train loss train acc val loss val acc{averaged} seconds images/s")
+        averaged = f" ema loss {'ema ' + self.measure:>7}" if settings["ema"] and sizes["val"] else ""
+        validated = f"val loss {'val ' + self.measure:>7}{averaged}"
+        self.tell(f"epoch iteration       lr train loss train acc {validated} seconds images/s")
         said = self.recorder.said() if trainer.position.history else set()
         for line in map(epoch_line, trainer.position.history):
             if line not in said:  # the process was killed before it could be told
@@ -124,7 +126,7 @@ class Watcher:
         """Write log.csv and curves.png as the trainer's history has them."""
         if trainer.position.history:
             self.recorder.log(trainer.position.history)
-            self.recorder.curves(trainer.position.history, self.title)
+            self.recorder.curves(trainer.position.history, self.title, self.measure)
 
     def close(self) -> None:
         """Take the bar away."""

@@ -105,10 +105,10 @@ class Recorder:
         path = self.folder / "log.csv"
         self.beside_the_result("log.csv", lambda: write_csv(path, HistoryRow.__annotations__, history))
 
-    def curves(self, history: Sequence[HistoryRow], title: str) -> None:
-        """curves.png: loss and accuracy by epoch, training and validation."""
+    def curves(self, history: Sequence[HistoryRow], title: str, measure: str = "acc") -> None:
+        """curves.png: loss and accuracy, or another measure, by epoch, training and validation."""
         if history:
-            self.picture("curves.png", lambda: draw_curves(history, title))
+            self.picture("curves.png", lambda: draw_curves(history, title, measure))
 
     def picture(self, name: str, draw: Callable[[], Figure]) -> None:
         """Write the figure that draw() returns."""
@@ -157,15 +157,17 @@ PARTS = (  # of the columns of a HistoryRow, a line each
 )
 
 
-def draw_curves(history: Sequence[Mapping[str, Any]], title: str) -> Figure:
-    """Loss and accuracy by epoch of `history` (each a HistoryRow), training and validation."""
+def draw_curves(history: Sequence[Mapping[str, Any]], title: str, measure: str = "acc") -> Figure:
+    """Loss and accuracy by epoch of `history` (each a HistoryRow), training and validation.
+
+    measure: what the column val_acc holds.
+    """
     from matplotlib.ticker import MaxNLocator
 
     figure = new_figure(10, 4.2)
+    what = "accuracy, %" if measure == "acc" else f"accuracy (training), {measure} (validation), %"
     epochs = [row["epoch"] for row in history]
-    for axes, kind, scale, label in zip(
-        figure.subplots(1, 2), ("loss", "acc"), (1, 100), ("loss", "accuracy, %"), strict=True
-    ):
+    for axes, kind, scale, label in zip(figure.subplots(1, 2), ("loss", "acc"), (1, 100), ("loss", what), strict=True):
         for part, color, name in PARTS:
             values = [row[f"{part}_{kind}"] for row in history]
             if None not in values:

@@ -158,11 +158,12 @@ def train(
     name: str | None = None,
     ranks: Ranks = ALONE,
     criterion: Criterion | None = None,
+    test: Callable[..., int] = test,
 ) -> int:
     """Train, or go on training, and test the best model; returns the exit code.
 
     loaders: of the training, validation (or None) and test images.   facts: what else config.json shall hold.
-    criterion: of the training loss, as in Trainer.
+    criterion: of the training loss, as in Trainer.   test: what is done at the run's end, called as `testing.test`.
     name: of the run's folder after the time, where the settings name no folder; default: the model's.
     """
     check_settings(settings)
@@ -214,7 +215,7 @@ def train(
             go_on(trainer, recorder, config, new_leg, stands.pop())  # its arrays are not kept through the training
         else:
             recorder.config(config)
-        return run_to_the_end(trainer, loaders[2], recorder, config)
+        return run_to_the_end(trainer, loaders[2], recorder, config, test)
 
 
 def watcher_of(recorder: Recorder, config: Mapping[str, Any]) -> Watcher:
@@ -302,7 +303,13 @@ def go_on(trainer: Trainer, recorder: Recorder, config: dict[str, Any], new_leg:
         trainer.save()  # so that the new leg is part of what a later --resume goes on with
 
 
-def run_to_the_end(trainer: Trainer, test_loader: data.Loader, recorder: Recorder, config: Mapping[str, Any]) -> int:
+def run_to_the_end(
+    trainer: Trainer,
+    test_loader: data.Loader,
+    recorder: Recorder,
+    config: Mapping[str, Any],
+    test: Callable[..., int] = test,
+) -> int:
     """Train and test, whatever signals come; returns the exit code."""
     trained, ranks = not trainer.finished, trainer.ranks
     with stopping_on_signals(trainer) as received:
