@@ -36,8 +36,8 @@ class Trainer:
     shards: into which each batch is cut, as in `sharded_step`.   ranks: that train together, each with a Trainer like
     this one; the first of them writes the files. The bits depend on the number of shards, not on that of ranks.
     ema: None, or the decay of an AveragedModel that is updated after each step and evaluated beside the model; it then
-    is what the best is chosen by, and what best.safetensors holds.   clip_norm, criterion: as in `train_step`; a
-    Task among the latter also evaluates.
+    is what the best is chosen by, and what best.safetensors holds.   clip_norm, criterion: as in `train_step`;
+    a Task also evaluates.
     """
 
     def __init__(
@@ -189,11 +189,9 @@ class Trainer:
 
     def evaluate(self, loader: Any, model: Module | None = None, **look: Any) -> Evaluation:
         """An Evaluation of the model, or of another, by all ranks, until a stop is asked for."""
-        model = model or self.model
+        look |= {"should_stop": lambda: self.stop_requested, "ranks": self.ranks}
         with self.steps.same_bits():
-            return self._evaluate(
-                model, loader, self.num_classes, lambda: self.stop_requested, ranks=self.ranks, **look
-            )
+            return self._evaluate(model or self.model, loader, self.num_classes, **look)
 
     def _step(self, batch):
         position = self.position
