@@ -67,7 +67,7 @@ def sharded_step(
             return loss_and_gradients(model, x, labels, class_weights=class_weights, scale=scale, **options)
 
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    state, sums, own, reached = _State(model), TreeSum(), {}, [0] * len(trained)
+    state, sums, own, reached = ForwardState(model), TreeSum(), {}, [0] * len(trained)
     weights = None if class_weights is None else to_numpy(class_weights)
     for shard in batch:
         state.begin(shard.number)
@@ -77,7 +77,7 @@ def sharded_step(
         reached = [int(been or p.grad is not None) for been, p in zip(reached, trained, strict=True)]
         terms = [*map(_gradient, trained), array_module(loss).asarray(loss)]
         share, portion = batch.share(shard.number, weights), batch.share(shard.number)
-        sums.put(shard.number, [*_times(share, terms), *_times(portion, state.buffers), right.astype(loss.dtype)])
+        sums.put(shard.number, [*times(share, terms), *times(portion, state.buffers), right.astype(loss.dtype)])
         own[shard.number] = loss
     (*found, right), (stops, *reached) = ranks.sum(sums, len(batch.parts), [int(stop()), *reached])
     state.finish(found[len(trained) + 1 :], ranks)
@@ -92,7 +92,8 @@ def _gradient(parameter):
     return array_module(parameter.data).zeros_like(parameter.data) if parameter.grad is None else parameter.grad
 
 
-def _times(share, arrays):
+def times(share: float, arrays: list[Array]) -> list[Array]:
+    """share * array for each of the arrays."""
     return list(elementwise_each(_scaled, [((array,), {}) for array in arrays], share=share))
 
 
@@ -100,7 +101,7 @@ def _scaled(array, share):
     return array * share
 
 
-class _State:
+class ForwardState:
     """A model's buffers and random generators: what a forward pass changes, and every shard finds as it was before."""
 
     def __init__(self, model: Module) -> None:

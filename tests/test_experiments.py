@@ -228,6 +228,25 @@ def test_a_teacher_read_from_a_file_is_part_of_what_a_run_was(quickly, load, tmp
     assert (ingredients["temperature"], ingredients["alpha"], len(ingredients["teacher"][0])) == (4.0, 0.9, 64)
 
 
+def test_federated_quickly(quickly, load):
+    """Of data-parallel training every step sends ten gradients and ten sets of weights, of a round five of each."""
+    rows = quickly("federated", "--seeds", 0)
+    script = load("federated")
+    assert list(dict.fromkeys(row["run"] for row in rows)) == [*script.WAYS, script.PARALLEL]
+    sent = {row["run"]: float(row["sent_mb"]) for row in reversed(rows)}  # after the first round or step
+    whole = script.bytes_to_send(script.network("batch", 0)) / 1e6
+    assert sent["IID, 1 epoch"] == sent["two classes, 5 epochs"] == pytest.approx(10 * whole)
+    assert sent[script.PARALLEL] == pytest.approx(20 * whole)
+    assert sent["IID, 5 epochs, group norm"] < sent["IID, 5 epochs"]
+
+
+def test_group_norm_in_the_place_of_batch_norm(load):
+    model = load("federated").network("group", 0).to(np.float64)
+    assert model.buffers() == [] and not [m for m in model.modules() if isinstance(m, layers.BatchNorm2d)]
+    x = np.random.default_rng(0).standard_normal((2, 8, 8, 3))
+    gradcheck(model, x, max_elements=30)
+
+
 def test_strong_quickly(quickly, load):
     script = load("strong")
     rows = quickly("strong", "--seeds", 0)
@@ -396,6 +415,7 @@ def test_recomputing(tmp_path):
         ("distillation", ["--data-dir", "a file"], "a file"),
         ("distillation", ["--data-dir", "cifar"], "--teacher is missing: name a file of weights"),
         ("distillation", ["--data-dir", "cifar", "--quick", "--teacher", "nowhere.th"], "nowhere.th"),
+        ("federated", ["--data-dir", "a file"], "a file"),
         ("finetuning", ["shapes", "--weights", "nowhere.th", "--quick"], "nowhere.th"),
         ("finetuning", ["cifar", "--weights", "nowhere.th", "--data-dir", "cifar"], "nowhere.th"),
         ("gradients", ["--data-dir", "a file"], "a file"),
