@@ -5,7 +5,6 @@ from typing import Any
 
 from minires.module import Module
 from minires.ranks.alone import ALONE, Ranks
-from minires.training import Evaluation
 from minires.types import Array, Backward, Operation
 
 
@@ -37,8 +36,9 @@ class Task:
         num_classes: int,
         should_stop: Callable[[], bool] = lambda: False,
         ranks: Ranks = ALONE,
-    ) -> Evaluation:
-        """An Evaluation of `model`, in inference mode, on all batches of `loader`; leaves the model as it was.
+    ) -> Any:
+        """An Evaluation of `model`, or what has a loss and an accuracy as it does, in inference mode, on all batches of
+        `loader`; leaves the model as it was.
 
         Raises Interrupted when should_stop() says so.
         """

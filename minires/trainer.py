@@ -15,7 +15,7 @@ from minires.position import Position, best_info, position_of
 from minires.ranks.alone import ALONE, Ranks
 from minires.sharded_step import Found
 from minires.stepping import Stepping
-from minires.training import Criterion, DivergenceError, Evaluation, Interrupted, evaluate
+from minires.training import Criterion, DivergenceError, Interrupted, evaluate
 from minires.types import Array
 
 
@@ -187,8 +187,8 @@ class Trainer:
             columns |= {f"{prefix}val_loss": found.loss, f"{prefix}val_acc": found.accuracy}
         return columns
 
-    def evaluate(self, loader: Any, model: Module | None = None, **look: Any) -> Evaluation:
-        """An Evaluation of the model, or of another, by all ranks, until a stop is asked for."""
+    def evaluate(self, loader: Any, model: Module | None = None, **look: Any) -> Any:
+        """An Evaluation, or a Task's own, of the model or another, by all ranks, until a stop is asked for."""
         look |= {"should_stop": lambda: self.stop_requested, "ranks": self.ranks}
         with self.steps.same_bits():
             return self._evaluate(model or self.model, loader, self.num_classes, **look)

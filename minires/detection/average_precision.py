@@ -18,6 +18,10 @@ class Detections(NamedTuple):
     scores: np.ndarray
     labels: np.ndarray
 
+    def above(self, least_score: float) -> "Detections":
+        """Those of at least this score."""
+        return Detections(*(values[self.scores >= least_score] for values in self))
+
 
 def average_precision(
     found: Sequence[Detections],

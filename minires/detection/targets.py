@@ -24,12 +24,23 @@ def assign_targets(
     Source: Tian et al. 2019, section 3.1 and 3.2; near the middle: the paper's later form, section 4.1 of its journal
     version (Tian et al. 2020).
     """
-    M, k = len(positions.x), len(boxes)
-    if k == 0:
-        return np.full(M, BACKGROUND, np.int64), np.ones((M, 4), np.float32)
+    chosen = choose(boxes, positions, radius, reach)
+    has_box = chosen >= 0
+    if not len(boxes):
+        boxes = np.zeros((1, 5))  # of which no position takes any
+    own = boxes[chosen]  # (M, 5)
+    labels = np.where(has_box, own[:, 4].astype(np.int64), BACKGROUND)
+    distances = np.where(has_box[:, None], _distances(own, positions), 1)
+    return labels, distances.astype(np.float32)
+
+
+def choose(boxes: np.ndarray, positions: Positions, radius: float = 1.5, reach: float = 2.0) -> np.ndarray:
+    """(M,): which box each position takes, its number, or -1. As `assign_targets` says."""
+    if not len(boxes):
+        return np.full(len(positions.x), -1)
     x, y, stride = (values[:, None] for values in positions)  # (M, 1), beside the boxes (k,)
     x1, y1, x2, y2 = boxes[:, :4].T
-    distances = np.stack([x - x1, y - y1, x2 - x, y2 - y], axis=-1)  # (M, k, 4)
+    distances = _distances(boxes[None], positions)  # (M, k, 4)
     inside = distances.min(axis=-1) > 0
     off_centre = np.maximum(abs(x - (x1 + x2) / 2), abs(y - (y1 + y2) / 2))
     longest = distances.max(axis=-1)
@@ -37,8 +48,17 @@ def assign_targets(
     small_enough = (longest <= reach * stride) | (stride == stride.max())
     takes = inside & (off_centre <= radius * stride) & large_enough & small_enough
     areas = np.where(takes, (x2 - x1) * (y2 - y1), np.inf)
-    chosen = areas.argmin(axis=1)  # (M,)
-    found = takes[np.arange(M), chosen]
-    labels = np.where(found, boxes[chosen, 4].astype(np.int64), BACKGROUND)
-    own = np.where(found[:, None], distances[np.arange(M), chosen], 1)
-    return labels, own.astype(np.float32)
+    return np.where(takes.any(axis=1), areas.argmin(axis=1), -1)
+
+
+def left_without(boxes: np.ndarray, positions: Positions) -> int:
+    """How many of an image's boxes no position takes: too small, or hidden behind smaller ones."""
+    chosen = choose(boxes, positions)
+    return len(boxes) - len(np.unique(chosen[chosen >= 0]))
+
+
+def _distances(boxes, positions):
+    """From the positions (M,) to the sides of boxes (M or 1, ..., 5): (M, ..., 4)."""
+    x, y = (values.reshape(-1, *[1] * (boxes.ndim - 2)) for values in (positions.x, positions.y))
+    x1, y1, x2, y2 = (boxes[..., side] for side in range(4))
+    return np.stack([x - x1, y - y1, x2 - x, y2 - y], axis=-1)
