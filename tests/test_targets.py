@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minires.detection import BACKGROUND, assign_targets, positions
+from minires.detection.targets import left_without
 
 
 def naive_assignment(boxes, where, radius, reach):
@@ -18,9 +19,10 @@ def naive_assignment(boxes, where, radius, reach):
             four = (x - x1, y - y1, x2 - x, y2 - y)
             if min(four) <= 0 or max(abs(x - (x1 + x2) / 2), abs(y - (y1 + y2) / 2)) > radius * stride:
                 continue
-            if max(four) > reach * stride and stride != strides[-1]:
+            longer = max(x2 - x1, y2 - y1)
+            if longer > reach * stride and stride != strides[-1]:
                 continue
-            if max(four) <= reach * stride / 2 and stride != strides[0]:
+            if longer <= reach * stride / 2 and stride != strides[0]:
                 continue
             area = (x2 - x1) * (y2 - y1)
             if best is None or area < best[0]:
@@ -39,7 +41,7 @@ def many_boxes(draw):
     return np.concatenate([corners, corners + sides, labels], axis=1).astype(np.float32)
 
 
-@given(many_boxes(), st.sampled_from([1.5, 1.0, 99.0]), st.sampled_from([2.0, 4.0]))
+@given(many_boxes(), st.sampled_from([1.5, 1.0, 99.0]), st.sampled_from([4.0, 6.0]))
 def test_naive_loop(boxes, radius, reach):
     where = positions(64)
     before = boxes.copy()
@@ -70,9 +72,11 @@ def test_a_box_by_hand():
 
 
 def test_a_large_box_belongs_to_the_next_level():
-    """14 pixels: from the middle of 8 to a side it is 7 or more, from any position near it over 8 at the latest."""
-    labels, _ = assign_targets(np.array([[0.0, 0, 24, 24, 1]]), positions(32, (4, 8)))
-    assert set(positions(32, (4, 8)).stride[labels == 1]) == {8}
+    """The fine level goes up to 16 pixels, the next to 32."""
+    where = positions(64)
+    for side, stride in ((8, 4), (16, 4), (17, 8), (32, 8), (33, 16), (64, 16)):
+        labels, _ = assign_targets(np.array([[0.0, 0, side, side / 2 + 4, 1]]), where)
+        assert set(where.stride[labels == 1]) == {stride}, side
 
 
 def test_the_smaller_of_two_boxes():
@@ -92,6 +96,25 @@ def test_of_equal_boxes_the_first():
 def test_no_boxes():
     labels, distances = assign_targets(np.zeros((0, 5)), positions(32))
     assert (labels == BACKGROUND).all() and (distances == 1).all()
+
+
+@given(st.integers(0, 1000))
+def test_no_box_that_is_wide_enough_is_left_to_none(seed):
+    """A side of more than a stride holds a position, wherever it lies."""
+    rng = np.random.default_rng(seed)
+    width, height = rng.uniform(8, 64, 2)
+    longer = max(width, height)
+    level = next((stride for stride in (4, 8) if longer <= 4 * stride), 16)
+    width, height = max(width, level + 0.1), max(height, level + 0.1)
+    x, y = rng.uniform(0, 64 - np.array([width, height]))
+    box = np.array([[x, y, x + width, y + height, 0]])
+    assert left_without(box, positions(64)) == 0
+
+
+def test_boxes_without_a_position_are_counted():
+    boxes = np.array([[2.5, 2.5, 5.5, 5.5, 0], [0, 0, 8, 8, 0], [0, 0, 8, 8, 1]])
+    assert left_without(boxes, positions(16)) == 2
+    assert left_without(boxes[:0], positions(16)) == 0
 
 
 def test_a_box_between_the_positions_is_nobodys():

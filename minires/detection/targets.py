@@ -11,18 +11,18 @@ BACKGROUND = -1
 
 
 def assign_targets(
-    boxes: np.ndarray, positions: Positions, radius: float = 1.5, reach: float = 2.0
+    boxes: np.ndarray, positions: Positions, radius: float = 1.5, reach: float = 4.0
 ) -> tuple[np.ndarray, np.ndarray]:
     """(labels, distances) of an image's positions.
 
     boxes (k, 5): x1, y1, x2, y2 in pixels, and the class.   labels (M,) int64: the class to be found, or BACKGROUND.
     distances (M, 4) float32: from the position to the left, top, right and bottom sides of its box; 1 where there is
     none.
-    A position of stride s takes a box if it lies inside it, no further than radius * s from its middle, and if
-    the box is of its level's size: the longest of the four distances is at most reach * s (any on the last level) and
-    more than reach * s / 2 (any on the first). Of several boxes it takes the smallest, of equals the first.
-    Source: Tian et al. 2019, section 3.1 and 3.2; near the middle: the paper's later form, section 4.1 of its journal
-    version (Tian et al. 2020).
+    A box is of one level, by its longer side: at most reach * stride (any on the last level) and more than half of that
+    (any on the first). A position of its level takes it if it lies inside, no further than radius * stride from its
+    middle. Of several boxes a position takes the smallest, of equals the first.
+    Source: Tian et al. 2019, section 3.1 and 3.2; near the middle alone: Tian et al. 2020, section 4.1. They choose the
+    level by the longest distance, position by position, and a box of a size between two levels may be left to none.
     """
     chosen = choose(boxes, positions, radius, reach)
     has_box = chosen >= 0
@@ -34,7 +34,7 @@ def assign_targets(
     return labels, distances.astype(np.float32)
 
 
-def choose(boxes: np.ndarray, positions: Positions, radius: float = 1.5, reach: float = 2.0) -> np.ndarray:
+def choose(boxes: np.ndarray, positions: Positions, radius: float = 1.5, reach: float = 4.0) -> np.ndarray:
     """(M,): which box each position takes, its number, or -1. As `assign_targets` says."""
     if not len(boxes):
         return np.full(len(positions.x), -1)
@@ -43,16 +43,16 @@ def choose(boxes: np.ndarray, positions: Positions, radius: float = 1.5, reach: 
     distances = _distances(boxes[None], positions)  # (M, k, 4)
     inside = distances.min(axis=-1) > 0
     off_centre = np.maximum(abs(x - (x1 + x2) / 2), abs(y - (y1 + y2) / 2))
-    longest = distances.max(axis=-1)
-    large_enough = (longest > reach * stride / 2) | (stride == stride.min())
-    small_enough = (longest <= reach * stride) | (stride == stride.max())
+    longer = np.maximum(x2 - x1, y2 - y1)
+    large_enough = (longer > reach * stride / 2) | (stride == stride.min())
+    small_enough = (longer <= reach * stride) | (stride == stride.max())
     takes = inside & (off_centre <= radius * stride) & large_enough & small_enough
     areas = np.where(takes, (x2 - x1) * (y2 - y1), np.inf)
     return np.where(takes.any(axis=1), areas.argmin(axis=1), -1)
 
 
 def left_without(boxes: np.ndarray, positions: Positions) -> int:
-    """How many of an image's boxes no position takes: too small, or hidden behind smaller ones."""
+    """How many of an image's boxes no position takes: too small or narrow, or hidden behind smaller ones."""
     chosen = choose(boxes, positions)
     return len(boxes) - len(np.unique(chosen[chosen >= 0]))
 
