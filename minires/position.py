@@ -48,7 +48,8 @@ class Position:
     """Where a run stands: all that is not in the model and the optimizer.
 
     epoch: epochs finished.   batch: batches done of the next one.   iteration: steps taken in all.
-    loss_sum, correct, seen: sums over the images of the epoch in progress.   seconds: training time so far.
+    loss_sum, correct, seen: sums over the answers of the epoch in progress, one for each image or, of masks, for each
+    pixel that counts.   images: seen in it.   seconds: training time so far.
     epoch_seconds: of them, in the epoch in progress, validation aside.   history: a HistoryRow for each finished epoch.
     best_model: `checkpoint.digest` of the best model's arrays, "" where the file with them was lost and the best is
     looked for anew, None before the first and where an earlier version did not keep it.
@@ -69,6 +70,14 @@ class Position:
     best_model: str | None = None
     history: list[HistoryRow] = field(default_factory=list)
     scaler: dict[str, float] | None = None
+    images: int = 0
+
+    def add(self, loss: float, right: int, answers: int, images: int) -> None:
+        """A step of the epoch in progress: the mean loss of its answers, how many are right, how many there are."""
+        self.loss_sum += loss * answers
+        self.correct += right
+        self.seen += answers
+        self.images += images
 
     def finish_epoch(self, lr: float, validated: Mapping[str, float], shards: int = 1, ranks: int = 1) -> HistoryRow:
         """Put the epoch in progress into the history and begin the next; returns the new row.
@@ -84,7 +93,7 @@ class Position:
             val_loss=validated.get("val_loss"),
             val_acc=validated.get("val_acc"),
             seconds=self.seconds,
-            images_per_second=self.seen / self.epoch_seconds,
+            images_per_second=self.images / self.epoch_seconds,
             ema_val_loss=validated.get("ema_val_loss"),
             ema_val_acc=validated.get("ema_val_acc"),
             shards=shards,
@@ -92,7 +101,7 @@ class Position:
         )
         self.history.append(row)
         self.epoch += 1
-        self.batch, self.loss_sum, self.correct, self.seen, self.epoch_seconds = 0, 0.0, 0, 0, 0.0
+        self.batch, self.loss_sum, self.correct, self.seen, self.images, self.epoch_seconds = 0, 0.0, 0, 0, 0, 0.0
         return row
 
     def take_if_best(self, row: HistoryRow, by: str) -> bool:
@@ -115,6 +124,8 @@ class Position:
         plain = asdict(self)
         if plain["scaler"] is None:
             del plain["scaler"]  # which earlier versions do not know
+        if plain["images"] == plain["seen"]:
+            del plain["images"]  # likewise
         return plain
 
     @classmethod
@@ -125,6 +136,7 @@ class Position:
             raise ValueError(f"its position has {quoted(min(unknown))}")
         if isinstance(history := plain.get("history"), list):
             plain = plain | {"history": [SINCE_THEN | row if isinstance(row, dict) else row for row in history]}
+        plain = {"images": plain.get("seen", 0), **plain}
         check({**asdict(cls()), **plain}, _POSITION, "its position")
         return cls(**plain)
 

@@ -27,12 +27,14 @@ class Found:
     """What a step has found: the batch's mean loss and its number of right answers, as arrays.
 
     stops: how many ranks have asked to stop.   own: the mean loss of each shard that was computed here, by its number.
+    answers: how many there were, of which some are right, where they are not one for each image.
     """
 
     loss: Array
     right: Array
     stops: int = 0
     own: dict[int, Array] = field(default_factory=dict)
+    answers: Array | None = None
 
 
 def sharded_step(

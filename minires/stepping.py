@@ -49,6 +49,7 @@ class Stepping:
         self.options = options_for(model, precision)
         self.options |= {"label_smoothing": label_smoothing, "class_weights": class_weights, "clip_norm": clip_norm}
         self.options |= {"criterion": criterion}
+        self._count_answers = getattr(criterion, "count_answers", None)
         self.scaler: GradScaler | None = self.options["scaler"]
         self.recorded = RecordedStep(model, optimizer, **self.options) if cuda_graph else None
         self._ema = None if ema is None else AveragedModel(model, ema)
@@ -92,9 +93,10 @@ class Stepping:
 
     def _whole(self, batch):
         x, labels = batch
+        answers = None if self._count_answers is None else self._count_answers(labels)
         if self.recorded:
-            return len(x), Found(*self.recorded(x, labels))
-        return len(x), Found(*train_step(self.model, self.optimizer, x, labels, **self.options))
+            return len(x), Found(*self.recorded(x, labels), answers=answers)
+        return len(x), Found(*train_step(self.model, self.optimizer, x, labels, **self.options), answers=answers)
 
     def same_bits(self) -> contextlib.AbstractContextManager[None]:
         """Within this block nothing depends on a rank's number of threads, where the batches are cut."""

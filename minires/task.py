@@ -26,8 +26,12 @@ class Task:
         raise NotImplementedError(f"{type(self).__name__} must define loss(y, targets) -> (loss, backward)")
 
     def count_right(self, y: Array, targets: Any) -> Array:
-        """How many images of the batch are right, an array (): the training accuracy is their share."""
+        """How many answers to the batch are right, an array (): the training accuracy is their share."""
         raise NotImplementedError(f"{type(self).__name__} must define count_right(y, targets)")
+
+    def count_answers(self, targets: Any) -> Array | None:
+        """How many there are, an array (); None: one for each image."""
+        return None
 
     def evaluate(
         self,

@@ -209,9 +209,8 @@ class Trainer:
             loss = float(found.loss)
             if not np.isfinite(loss):
                 raise self._diverged(iteration, f"the loss ({loss}){self.steps.origin(found)}")
-            self.position.loss_sum += loss * images
-            self.position.correct += int(found.right)
-            self.position.seen += images
+            answers = images if found.answers is None else int(found.answers)
+            self.position.add(loss, int(found.right), answers, images)
             self.all_stop = self.all_stop or found.stops > 0
 
     def _finish_epoch(self, validated):

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
-from minires import layers, losses, optim
+from minires import layers, losses, optim, segmentation
 from minires.backend import DeviceError, array_module, device_of, half, resolve_device, to_device, to_numpy
-from minires.losses import cross_entropy, distillation, giou_loss, mse_loss, sigmoid_focal_loss
+from minires.losses import cross_entropy, distillation, giou_loss, mse_loss, pixel_cross_entropy, sigmoid_focal_loss
 from minires.models import DenseNet, plain8, resnet8, simple_cnn
 from minires.models.blocks import flatten_channels_first
 from minires.models.googlenet import Inception
@@ -70,6 +70,7 @@ def _giou_loss(distances, targets, weight):
 
 _X = (3, 6, 5, 4)  # N, H, W, C
 _LABELS = np.array([2, 0, 1, 4, 1])
+_MASKS = np.array([[[2, 0], [255, 3], [255, 1]], [[0, 255], [2, 2], [3, 1]]])
 
 OPERATIONS = [
     Case(layers.relu, (_X,)),
@@ -149,6 +150,7 @@ OPERATIONS = [
     Case(_weighted_cross_entropy, ((5, 6), (6,)), (np.full((5, 6), 1 / 6, np.float32),)),
     Case(distillation, ((5, 6),), (_LABELS, np.full((5, 6), 1 / 6, np.float32)), {"temperature": 4.0, "alpha": 0.9}),
     Case(mse_loss, (_X, _X)),
+    Case(pixel_cross_entropy, ((2, 3, 2, 4),), (_MASKS,), {"label_smoothing": 0.1}),
     Case(sigmoid_focal_loss, ((5, 6),), (np.arange(30).reshape(5, 6) % 2,)),
     Case(sigmoid_focal_loss, ((5, 6),), (np.arange(30).reshape(5, 6) % 3 == 0,), {"alpha": None, "divisor": 3}),
     Case(_giou_loss, ((5, 2, 4), (5, 2, 4), (5, 2))),
@@ -163,6 +165,7 @@ MODULES = {  # name: (what makes it, the shape of its input)
     "Conv2d of groups": (lambda: layers.Conv2d(4, 6, 3, 2, 1, groups=2, dilation=2, rng=0), _X),
     "ConvTranspose2d": (lambda: layers.ConvTranspose2d(4, 7, 3, 2, 1, 1, rng=0), _X),
     "Dropout": (lambda: layers.Dropout(0.5, rng=0), _X),
+    "FCN": (lambda: segmentation.build("resnet8", 3, rng=0), (2, 8, 6, 3)),
     "Flatten": (layers.Flatten, _X),
     "GELU": (layers.GELU, _X),
     "GlobalAvgPool2d": (layers.GlobalAvgPool2d, _X),
@@ -226,6 +229,7 @@ def _why_not():
 _REASON = _why_not()
 GPU = pytest.param("gpu", marks=[pytest.mark.gpu, pytest.mark.skipif(bool(_REASON), reason=_REASON)])  # of a fixture
 LOSSES = {"cross_entropy", "distillation", "_weighted_cross_entropy", "mse_loss", "sigmoid_focal_loss", "_giou_loss"}
+LOSSES |= {"pixel_cross_entropy"}
 WITH_PARAMETERS = {
     "conv2d",
     "conv_transpose2d",

@@ -14,7 +14,7 @@ from device_cases import GPU, LOSSES, MODELS, OPERATIONS, half_inputs
 from minires import models, optim
 from minires.backend import half, matmul, to_device, to_numpy
 from minires.layers import Conv2d, Linear, conv2d, linear
-from minires.losses import cross_entropy, distillation, giou_loss, mse_loss, sigmoid_focal_loss
+from minires.losses import cross_entropy, distillation, giou_loss, mse_loss, pixel_cross_entropy, sigmoid_focal_loss
 from minires.parameter import Parameter
 from minires.precision import PRECISIONS, GradScaler, activations, options_for, use_tf32
 from minires.recorded_step import RecordedStep
@@ -83,7 +83,14 @@ def test_parameters_stay_in_float32():
 
 @pytest.mark.parametrize(
     "loss",
-    [cross_entropy, mse_loss, lambda z, t: distillation(z, np.array([0, 1]), z), sigmoid_focal_loss, giou_loss],
+    [
+        cross_entropy,
+        mse_loss,
+        lambda z, t: distillation(z, np.array([0, 1]), z),
+        sigmoid_focal_loss,
+        giou_loss,
+        lambda z, t: pixel_cross_entropy(z[None, None], np.array([[[0, 1]]])),
+    ],
 )
 @pytest.mark.parametrize("name", ["float16", "bfloat16"])
 def test_losses_refuse_halves(loss, name):

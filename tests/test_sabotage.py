@@ -38,7 +38,7 @@ from minires.layers import (
     tanh,
     upsample_bilinear2d,
 )
-from minires.losses import cross_entropy, distillation, giou_loss, mse_loss, sigmoid_focal_loss
+from minires.losses import cross_entropy, distillation, giou_loss, mse_loss, pixel_cross_entropy, sigmoid_focal_loss
 from minires.models.blocks import flatten_channels_first
 from minires.models.branches import side_by_side
 from minires.models.densenet import DenseLayer
@@ -894,6 +894,29 @@ mistakes_in(
     teacher_forgotten=lambda p: 0.3 * of_labels(p),
     student_at_temperature_1=lambda p: 0.7 * 3 * of_teacher(p, 1) + 0.3 * of_labels(p),
     labels_at_the_temperature=lambda p: 0.7 * 3 * of_teacher(p, 3) + 0.3 * cross_entropy(p.x / 3, LABELS)[1](p.dy),
+)
+PIXELS, MASK = normal(2, 3, 2, 4), np.array([[[2, 0], [255, 3], [255, 1]], [[0, 255], [2, 2], [3, 1]]])
+COUNTED, SHOWN = MASK != 255, np.eye(4)[np.where(MASK == 255, 0, MASK)]
+
+
+def of_pixels(p):
+    """softmax - one-hot of every pixel, whether it counts or not"""
+    e = np.exp(p.x)
+    return e / e.sum(axis=-1, keepdims=True) - SHOWN
+
+
+mistakes_in(
+    "pixel_cross_entropy",
+    lambda logits: pixel_cross_entropy(logits, MASK),
+    PIXELS,
+    mean_over_all_pixels=lambda p: p.dx * COUNTED.mean(),
+    mean_of_the_images_means=lambda p: (
+        of_pixels(p) * (p.dy * COUNTED / (2 * COUNTED.sum((1, 2), keepdims=True)))[..., None]
+    ),
+    ignored_pixels_are_background=lambda p: of_pixels(p) * p.dy / COUNTED.sum(),
+    sum_for_mean=lambda p: p.dx * COUNTED.sum(),
+    one_hot_forgotten=lambda p: p.dx + SHOWN * COUNTED[..., None] * p.dy / COUNTED.sum(),
+    rows_turned_over=lambda p: p.dx[:, ::-1],
 )
 TARGET = normal(3, 4, seed=2)
 mistakes_in(

@@ -84,7 +84,7 @@ class Watcher:
         if self.quiet or position.seen == 0:  # a GPU has told nothing yet
             return
         seen = position.seen
-        speed = position.seen / max(position.epoch_seconds, 1e-9)
+        speed = position.images / max(position.epoch_seconds, 1e-9)
         steps = min(trainer.epochs * batches, trainer.iterations or math.inf)
         left = (steps - position.iteration) / position.iteration * position.seconds
         facts = (

@@ -336,11 +336,10 @@ def _train_and_val(dataset, settings):
 def class_weights(settings: Mapping[str, Any], loader: data.Loader, classes: int) -> Array | None:
     """What each class counts in the training loss: N / (classes * images of it) with --balance loss, else None.
 
-    The mean of the weights of all N images is 1; a class without images counts 0.
+    The mean of the weights of all N images is 1; a class without images counts 0. Of masks, pixels are counted.
     """
     if settings.get("balance") != "loss":
         return None
-    labels = backend.to_numpy(loader.labels)
-    counts = np.bincount(labels, minlength=classes)
-    weights = np.where(counts > 0, len(labels) / ((counts > 0).sum() * np.maximum(counts, 1)), 0)
+    counts = loader.counts(classes)
+    weights = np.where(counts > 0, counts.sum() / ((counts > 0).sum() * np.maximum(counts, 1)), 0)
     return backend.to_device(weights.astype(np.float32), loader.device)

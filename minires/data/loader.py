@@ -100,6 +100,10 @@ class Loader:
             whole if self.drop_last or (whole and rest < self.least_last) else -(-len(self.images) // self.batch_size)
         )
 
+    def counts(self, classes: int) -> np.ndarray:
+        """int64 (classes,): how many images each class has."""
+        return np.bincount(to_numpy(self.labels), minlength=classes)
+
     def epoch(self, number: int, start: int = 0, step: int = 1) -> Iterator[tuple[Array, Array]]:
         """Yield `(x, labels)` for the batches start, start + step, ... of epoch `number`.
 
