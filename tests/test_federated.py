@@ -1,9 +1,11 @@
 """Federated averaging: who has what, the mean over clients, and the one case in which it is a step on all images."""
 
 import copy
+from pathlib import Path
 
 import numpy as np
 import pytest
+import test_ranks
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -250,6 +252,18 @@ def test_the_bits_do_not_depend_on_the_ranks(clients, size):
             federated_round(of_ranks[rank], [4] * clients, list(range(clients)), one_step(given), ranks=ranks)
     for model in of_ranks:
         assert all(np.array_equal(one, other) for one, other in zip(state_of(model), state_of(alone), strict=True))
+
+
+@test_ranks.needs_mpi
+def test_the_bits_do_not_depend_on_real_ranks():
+    script, found = Path(__file__).with_name("federated_by_ranks.py"), []
+    for size in (1, 2, 3):
+        code, output, errors = test_ranks.run(size, script)
+        assert code == 0, errors
+        number, digest = output.split()
+        assert int(number) == size
+        found.append(digest)
+    assert len(set(found)) == 1
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@
     python examples/experiments/federated.py --data-dir DIR --quick    does it run?
 
 resnet8 on 4,000 photographs of 16x16 pixels, shared out among ten clients: at random, by two shards of one class
-each, or by a Dirichlet draw for each class. In each of 20 rounds half of the clients train by SGD and send weights;
+each, or by a Dirichlet draw for each class. In each of 15 rounds half of the clients train by SGD and send weights;
 beside them data-parallel training, in which all ten send a gradient of 12 images each step. Two more runs have group
 norm in the place of batch norm. Where batch norm is, the last model is also tested with the statistics that each client
 collects of its own images, and with those of all images. Prints who has how many images of which class. A run that has
@@ -54,9 +54,9 @@ class Size:
 
     train: int = 4000
     test: int = 2000
-    rounds: int = 20
-    batch: int = 32
-    steps: int = 480
+    rounds: int = 15
+    batch: int = 50
+    steps: int = 360
 
 
 @dataclass(frozen=True)
