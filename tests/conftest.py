@@ -93,7 +93,7 @@ def process_as_it_was():
     yield
     for thread in threading.enumerate():
         if thread not in before["the thread "] and not thread.name.startswith("minires"):
-            thread.join(1)  # it may be about to end
+            thread.join(5)  # it may be about to end
     changed = _changed(before, _process())
     if changed:
         _put_back(before)
