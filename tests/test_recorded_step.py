@@ -13,6 +13,7 @@ from minires.backend import memory_peak, to_device, to_numpy
 from minires.backend.gpu import memory
 from minires.backend.gpu.graphs import Graph
 from minires.backend.gpu.products import product
+from minires.data.images import Preprocessing
 from minires.layers import (
     Conv2d,
     Dropout,
@@ -27,6 +28,7 @@ from minires.layers import (
 from minires.module import Module
 from minires.recorded_step import RecordedStep
 from minires.sequential import Sequential
+from minires.teacher import Teacher
 from minires.training import train_step
 
 
@@ -87,6 +89,16 @@ def test_the_bits_of_train_step(replays):
     step = compare([4] * 5)
     assert step.whynot is None
     assert len(replays) == 4  # the first is plain
+
+
+@pytest.mark.parametrize("own", [(0.5, 0.25), (0.0, 1.0)], ids=["prepared anew", "as the student's"])
+def test_a_teacher_s_look_at_the_images_is_recorded_with_the_step(replays, own):
+    """Of two teachers: their forward passes, the mean of their probabilities, the loss against these."""
+    preprocessing = Preprocessing((own[0],) * 3, (own[1],) * 3, size=8, resize=8)
+    networks = [(models.resnet8(rng=seed), preprocessing) for seed in (1, 2)]
+    teacher = Teacher(networks, (0.0,) * 3, (1.0,) * 3, temperature=2.0, device="gpu")
+    step = compare([4] * 4, criterion=teacher.criterion(0.7))
+    assert step.whynot is None and len(replays) == 3
 
 
 def test_a_smaller_batch_in_between_is_a_plain_step(replays):
