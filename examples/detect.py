@@ -226,10 +226,11 @@ def train(settings, parts, label, detector, normalisation, device):
         detector.backbone.freeze()
     loaders = make_loaders(parts, settings, normalisation, device)
     say_what_is_too_small(loaders[0])
-    groups = [parameter for parameter in detector.parameters() if parameter.requires_grad]
-    optimizer = optim.AdamW(groups, settings["lr"], weight_decay=settings["weight_decay"], decay_bias_and_norm=False)
+    trained = [parameter for parameter in detector.parameters() if parameter.requires_grad]
+    optimizer = optim.AdamW(trained, settings["lr"], weight_decay=settings["weight_decay"], decay_bias_and_norm=False)
     settings |= {"notice": None}
-    facts = {"normalisation": normalisation, "measure": DetectionTask.measure}
+    number = sum(parameter.size for parameter in trained)
+    facts = {"normalisation": normalisation, "measure": DetectionTask.measure, "trained_parameters": number}
     name = f"{settings['model']}-detector"
     dataset = dataset_of(parts[0], label)
     options = {"criterion": DetectionTask(), "test": detecting.test, "name": name}
