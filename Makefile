@@ -15,7 +15,7 @@
 PYTHON ?= python3
 ARGS ?=
 BIN := .venv/bin
-SLOW := after_resnet against benchmarks campaign distillation docs exercises experiments explain families_parity \
+SLOW := after_resnet against benchmarks campaign detect distillation docs exercises experiments explain families_parity \
 	finetune googlenet ideas imagenet inception kernels measuring parity pipeline_benchmark protocol recompute recording \
 	sabotage site train_cifar vgg
 READERS := $(wildcard tests/test_pretrained*.py) \

@@ -100,8 +100,9 @@ def run(given):
         legs.resumed_settings(given, Script(command_line(), DEFAULTS, "detect.py")) if resumes else settings_of(given)
     )
     device = prepare_device(settings, given)
+    backbone = None if resumes else read_backbone(settings)
     parts, label = load_parts(settings)
-    detector, normalisation = build_detector(settings, parts[0])
+    detector, normalisation = build_detector(settings, backbone, parts[0])
     try:
         return train(settings, parts, label, detector.to(device), normalisation, device)
     except backend.out_of_memory() as error:
@@ -136,7 +137,7 @@ def refuse_contradictions(settings, given):
         raise ValueError("--freeze backbone: random layers that are frozen learn nothing: give --weights as well")
     if "model" in given and settings["weights"] is not None:
         raise ValueError(f"--model {given['model']}: --weights says which network it is: leave it out")
-    if settings["model"] not in models.MODELS or not settings["model"].startswith(("resnet", "plain")):
+    if not is_cifar_resnet(settings["model"]):
         raise ValueError(f"--model {settings['model']}: give a ResNet for CIFAR, such as resnet8 or resnet20")
     for name, least in (("scenes", 20), ("test_scenes", 1)):
         if settings[name] < least:
@@ -197,25 +198,35 @@ def set_aside(boxed, settings):
     return boxed.part(np.sort(order[count:])), boxed.part(np.sort(order[:count]))
 
 
-def build_detector(settings, train):
-    """(detector, normalisation): over a backbone from a file of weights, or a new one."""
-    rng = np.random.default_rng(settings["seed"])
-    if settings["weights"] is None or "found" in settings:  # a run that goes on has weights of its own
-        detector = build(settings["model"], len(train.classes), settings["shortcut"], rng)
-        return detector, dict(zip(("mean", "std"), channel_mean_std(train.images), strict=True))
+def read_backbone(settings):
+    """(network, mean and standard deviation of its images) of --weights; None without them."""
+    if settings["weights"] is None:
+        return None
     state, metadata = pretrained.read(settings["weights"])
     name, options = metadata["model"], metadata["options"]
-    if name not in models.MODELS or not name.startswith("resnet") or "shortcut" not in models.options_of(name):
-        raise ValueError(
-            f"--weights {settings['weights']}: holds {name}: give those of a ResNet for CIFAR, as resnet20"
-        )
+    if not is_cifar_resnet(name):
+        raise ValueError(f"--weights {settings['weights']}: holds {name}: give a ResNet for CIFAR, such as resnet20")
     print(weights_line(settings["weights"], metadata), flush=True)
     note_assumed(metadata)
-    backbone = models.build(name, metadata["num_classes"] or 10, rng=rng, **options)
-    pretrained.fill(backbone, settings["weights"], state, "new", left_out=metadata["left_out"])
-    preprocessing = metadata["preprocessing"]
-    settings |= {"model": name, "shortcut": options.get("shortcut", "A")}
-    return Detector(backbone, len(train.classes), rng), {key: preprocessing[key] for key in ("mean", "std")}
+    network = models.build(name, metadata["num_classes"] or 10, rng=settings["seed"], **options)
+    pretrained.fill(network, settings["weights"], state, "new", left_out=metadata["left_out"])
+    settings |= {"model": name, "shortcut": options["shortcut"]}
+    return network, {key: metadata["preprocessing"][key] for key in ("mean", "std")}
+
+
+def is_cifar_resnet(name):
+    """Whether a network is one of those ResNets of which `Detector` makes its backbone."""
+    return name.startswith("resnet") and "shortcut" in models.options_of(name)
+
+
+def build_detector(settings, backbone, train):
+    """(detector, normalisation): over a backbone that was read, or a new one."""
+    rng = np.random.default_rng(settings["seed"])
+    if backbone is not None:
+        network, normalisation = backbone
+        return Detector(network, len(train.classes), rng), normalisation
+    detector = build(settings["model"], len(train.classes), settings["shortcut"], rng)
+    return detector, dict(zip(("mean", "std"), channel_mean_std(train.images), strict=True))
 
 
 def train(settings, parts, label, detector, normalisation, device):

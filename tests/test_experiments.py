@@ -98,6 +98,30 @@ def test_curves(quickly, name, epochs_of_runs):
     assert len(set(last)) == len(epochs_of_runs)  # no two runs are the same
 
 
+def test_detection_quickly(load, tmp_path, monkeypatch, capsys):
+    """Three backbones, of which the frozen one trains least; what has been done is not done again."""
+    save_file(models.resnet8(rng=1).state_dict(), tmp_path / "resnet8.safetensors")
+    script, out = load("detection"), tmp_path / "out"
+    flags = ("--quick", "--weights", tmp_path / "resnet8.safetensors", "--seeds", 2, "--out", out)
+    code, printed, err = scripts.call(script, monkeypatch, capsys, *flags)
+    assert code == 0, err
+    rows = table(out / "results.csv")
+    assert [row["run"] for row in rows] == ["from scratch", "CIFAR weights", "CIFAR weights, frozen"]
+    trained = [int(row["trained_parameters"]) for row in rows]
+    assert trained[0] == trained[1] > trained[2] > 0 and all(0 <= float(row["ap50"]) <= 100 for row in rows)
+    assert picture(out / "results.png").size > (600, 300)
+    written = {path: path.stat().st_mtime_ns for path in out.rglob("result.json")}
+    code, again, err = scripts.call(script, monkeypatch, capsys, *flags)
+    assert code == 0 and again.splitlines()[-5:] == printed.splitlines()[-5:]
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("result.json")} == written and len(written) == 3
+    (out / "from-scratch-2" / "result.json").unlink()  # as one that was interrupted
+    assert scripts.call(script, monkeypatch, capsys, *flags)[0] == 0
+    assert table(out / "results.csv")[0]["ap50"] == rows[0]["ap50"]
+    monkeypatch.setattr(script, "QUICK_SIZE", script.QUICK_SIZE | {"scenes": 30})
+    code, _, err = scripts.call(script, monkeypatch, capsys, *flags)
+    assert code == 1 and "holds a run with another scenes: name another --out" in one_sentence(err)
+
+
 def test_images_needed(quickly, tmp_path):
     rows = quickly("images_needed")
     assert list(dict.fromkeys(row["run"] for row in rows)) == [

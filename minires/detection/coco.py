@@ -21,6 +21,7 @@ from minires.plain import check, is_number, read_json
 from minires.wording import quoted, readable, shown
 
 MOST_BYTES = 2**30  # of a file of annotations
+_MANY = {"image": "images", "annotation": "annotations", "category": "categories"}
 EDGE = 1.0  # pixels by which a box may reach beyond its image: rounding; it is cut off there
 
 
@@ -64,9 +65,7 @@ def read_coco(
     if crowds:
         tell(f"left out: {crowds} annotations of crowds (iscrowd 1), whose boxes are around many objects")
     if not any(map(len, boxes)):
-        raise DatasetError(
-            f"{readable(str(path), 300)}: no image has a box that can be used: there is nothing to learn"
-        )
+        raise DatasetError(f"{readable(str(path), 300)}: no image has a box that can be used: give some")
     return BoxedImages(np.stack(pixels), boxes, tuple(name for name, _ in classes.values()))
 
 
@@ -128,7 +127,7 @@ def _by_id(path: Path, what: str, entries: Iterable[dict[str, Any]], kinds: dict
             raise DatasetError(f"{readable(str(path), 300)}: {what} number {place + 1}: {error}: mend it") from error
         if entry["id"] in found:
             raise DatasetError(
-                f"{readable(str(path), 300)}: two {what}s have the id {entry['id']}: give each an id of its own"
+                f"{readable(str(path), 300)}: two {_MANY[what]} have the id {entry['id']}: give each an id of its own"
             )
         found[entry["id"]] = entry
     return found
