@@ -57,3 +57,16 @@ def keeps_backward() -> bool:
 def no_backward(dy: Any) -> NoReturn:
     """The backward pass of a forward pass under no_grad()."""
     raise RuntimeError("this forward pass ran under no_grad() and kept nothing: call the module outside it")
+
+
+@contextlib.contextmanager
+def gradients_kept(model: Any) -> Iterator[None]:
+    """Within this block backward passes add nothing to the parameters' gradients: they give dx alone."""
+    before = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
+    try:
+        for parameter, _ in before:
+            parameter.requires_grad = False
+        yield
+    finally:
+        for parameter, requires_grad in before:
+            parameter.requires_grad = requires_grad

@@ -18,6 +18,7 @@ from minires.losses import cross_entropy, distillation, giou_loss, mse_loss, pix
 from minires.parameter import Parameter
 from minires.precision import PRECISIONS, GradScaler, activations, options_for, use_tf32
 from minires.recorded_step import RecordedStep
+from minires.robustness import margin
 from minires.training import train_step
 
 pytest.importorskip("ml_dtypes")
@@ -87,9 +88,13 @@ def test_parameters_stay_in_float32():
         cross_entropy,
         mse_loss,
         lambda z, t: distillation(z, np.array([0, 1]), z),
+<<<<<<< HEAD
         sigmoid_focal_loss,
         giou_loss,
         lambda z, t: pixel_cross_entropy(z[None, None], np.array([[[0, 1]]])),
+=======
+        lambda z, t: margin(z, np.array([0, 1])),
+>>>>>>> e1510ca (Robustness: corruptions, attacks, checks of attacks, a script and a page)
     ],
 )
 @pytest.mark.parametrize("name", ["float16", "bfloat16"])

@@ -42,6 +42,7 @@ from minires.losses import cross_entropy, distillation, giou_loss, mse_loss, pix
 from minires.models.blocks import flatten_channels_first
 from minires.models.branches import side_by_side
 from minires.models.densenet import DenseLayer
+from minires.robustness import margin, normalize_pixels
 
 
 def normal(*shape, seed=0):
@@ -895,6 +896,7 @@ mistakes_in(
     student_at_temperature_1=lambda p: 0.7 * 3 * of_teacher(p, 1) + 0.3 * of_labels(p),
     labels_at_the_temperature=lambda p: 0.7 * 3 * of_teacher(p, 3) + 0.3 * cross_entropy(p.x / 3, LABELS)[1](p.dy),
 )
+<<<<<<< HEAD
 PIXELS, MASK = normal(2, 3, 2, 4), np.array([[[2, 0], [255, 3], [255, 1]], [[0, 255], [2, 2], [3, 1]]])
 COUNTED, SHOWN = MASK != 255, np.eye(4)[np.where(MASK == 255, 0, MASK)]
 
@@ -917,6 +919,29 @@ mistakes_in(
     sum_for_mean=lambda p: p.dx * COUNTED.sum(),
     one_hot_forgotten=lambda p: p.dx + SHOWN * COUNTED[..., None] * p.dy / COUNTED.sum(),
     rows_turned_over=lambda p: p.dx[:, ::-1],
+=======
+OTHER = np.eye(4)[np.where(np.eye(4)[LABELS] > 0, -np.inf, LOGITS).argmax(axis=1)]
+mistakes_in(
+    "margin",
+    lambda logits: margin(logits, LABELS),
+    LOGITS,
+    label_forgotten=lambda p: OTHER * p.dy / 3,
+    other_forgotten=lambda p: -np.eye(4)[LABELS] * p.dy / 3,
+    sign=lambda p: -p.dx,
+    not_divided_by_N=lambda p: p.dx * 3,
+    likeliest_of_all=lambda p: (np.eye(4)[p.x.argmax(axis=1)] - np.eye(4)[LABELS]) * p.dy / 3,
+)
+MEAN_OF_PIXELS, STD_OF_PIXELS = (0.5, 0.4, 0.3), np.array([0.2, 0.25, 0.5])
+mistakes_in(
+    "normalize_pixels",
+    lambda x: normalize_pixels(x, MEAN_OF_PIXELS, STD_OF_PIXELS),
+    normal(2, 3, 2, 3),
+    bytes_forgotten=lambda p: p.dy / STD_OF_PIXELS,
+    std_forgotten=lambda p: p.dy / 255,
+    multiplied=lambda p: p.dy * STD_OF_PIXELS / 255,
+    mean_subtracted=lambda p: (p.dy / 255 - MEAN_OF_PIXELS) / STD_OF_PIXELS,
+    channels_turned=lambda p: p.dy / (255 * STD_OF_PIXELS[::-1]),
+>>>>>>> e1510ca (Robustness: corruptions, attacks, checks of attacks, a script and a page)
 )
 TARGET = normal(3, 4, seed=2)
 mistakes_in(

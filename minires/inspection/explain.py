@@ -7,7 +7,6 @@ All functions leave the model as it was, its gradients included, run it in infer
 device. Derivations and what such maps do not show: docs/pictures.md.
 """
 
-import contextlib
 import copy
 import itertools
 from collections.abc import Callable, Sequence
@@ -20,7 +19,7 @@ from minires.inspection.watching import watching
 from minires.layers import AdaptiveAvgPool2d, Flatten, GlobalAvgPool2d
 from minires.layers.checks import check_image
 from minires.models.last_layer import extra_heads
-from minires.modes import evaluating, no_grad
+from minires.modes import evaluating, gradients_kept, no_grad
 from minires.module import Module
 from minires.names import unknown
 from minires.types import Array
@@ -90,7 +89,7 @@ def last_maps(model: Module) -> str:
 def _watched_gradient(model, x, labels, names):
     """(dx, logits, labels, last call of the module in `names`, or None) for the gradient of each image's logit."""
     check_image("input_gradient", x)
-    with evaluating(model), _gradients_kept(model), watching(model, names) as calls:
+    with evaluating(model), gradients_kept(model), watching(model, names) as calls:
         logits, backward = model(x)
         if getattr(logits, "ndim", None) != 2:
             raise ValueError(f"{type(model).__name__} gives no logits (N, classes): build it with its last layer")
@@ -119,19 +118,6 @@ def _known(model, layer):
     if layer not in names:
         raise ValueError(unknown("layer", layer, names))
     return layer
-
-
-@contextlib.contextmanager
-def _gradients_kept(model):
-    """Within this block backward passes add nothing to the parameters' gradients."""
-    before = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
-    try:
-        for parameter, _ in before:
-            parameter.requires_grad = False
-        yield
-    finally:
-        for parameter, requires_grad in before:
-            parameter.requires_grad = requires_grad
 
 
 # Whether to believe a map -------------------------------------------------------------------------------------------
