@@ -210,7 +210,9 @@ def draw(folder, found, images, options):
     """The pictures of what was counted."""
     if options["kinds"]:
         write_png(draw_accuracies(found["corruptions"]), folder / "accuracies.png")
-        write_png(draw_corruptions(images[:8], options["kinds"], options["seed"]), folder / "corruptions.png", colours=256)
+        write_png(
+            draw_corruptions(images[:8], options["kinds"], options["seed"]), folder / "corruptions.png", colours=256
+        )
     if found["attacks"]:
         models = dict.fromkeys(row["model"] for row in found["attacks"])
         clean = {model: summary(found["corruptions"], model)["none"]["mean"] for model in models}

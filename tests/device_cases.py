@@ -151,15 +151,12 @@ OPERATIONS = [
     Case(_weighted_cross_entropy, ((5, 6), (6,)), (np.full((5, 6), 1 / 6, np.float32),)),
     Case(distillation, ((5, 6),), (_LABELS, np.full((5, 6), 1 / 6, np.float32)), {"temperature": 4.0, "alpha": 0.9}),
     Case(mse_loss, (_X, _X)),
-<<<<<<< HEAD
     Case(pixel_cross_entropy, ((2, 3, 2, 4),), (_MASKS,), {"label_smoothing": 0.1}),
     Case(sigmoid_focal_loss, ((5, 6),), (np.arange(30).reshape(5, 6) % 2,)),
     Case(sigmoid_focal_loss, ((5, 6),), (np.arange(30).reshape(5, 6) % 3 == 0,), {"alpha": None, "divisor": 3}),
     Case(_giou_loss, ((5, 2, 4), (5, 2, 4), (5, 2))),
-=======
     Case(margin, ((5, 6),), (_LABELS,)),
     Case(normalize_pixels, (_X,), options={"mean": (0.5, 0.4, 0.3, 0.2), "std": (0.2, 0.3, 0.4, 0.5)}),
->>>>>>> e1510ca (Robustness: corruptions, attacks, checks of attacks, a script and a page)
 ]
 
 MODULES = {  # name: (what makes it, the shape of its input)
@@ -234,12 +231,8 @@ def _why_not():
 
 _REASON = _why_not()
 GPU = pytest.param("gpu", marks=[pytest.mark.gpu, pytest.mark.skipif(bool(_REASON), reason=_REASON)])  # of a fixture
-<<<<<<< HEAD
 LOSSES = {"cross_entropy", "distillation", "_weighted_cross_entropy", "mse_loss", "sigmoid_focal_loss", "_giou_loss"}
-LOSSES |= {"pixel_cross_entropy"}
-=======
-LOSSES = {"cross_entropy", "distillation", "_weighted_cross_entropy", "mse_loss", "margin"}
->>>>>>> e1510ca (Robustness: corruptions, attacks, checks of attacks, a script and a page)
+LOSSES |= {"pixel_cross_entropy", "margin"}
 WITH_PARAMETERS = {
     "conv2d",
     "conv_transpose2d",

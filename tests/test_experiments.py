@@ -524,3 +524,12 @@ class TestRuns:
         assert once(tmp_path / "run", {"lr": 1, "seed": 0}, lambda: {"x": 2})["x"] == 1
         with pytest.raises(ValueError, match="run holds a run with another lr: name another --out"):
             once(tmp_path / "run", {"lr": 2, "seed": 0}, lambda: {"x": 2})
+
+
+def test_robust_training_quickly(quickly, load):
+    rows, script = quickly("robust_training", "--seeds", 4), load("robust_training")
+    assert list(dict.fromkeys(row["model"] for row in rows)) == [*script.WAYS, script.ENSEMBLE]
+    assert len(rows) == 5 * 41 and {row["seed"] for row in rows} == {"4"}
+    assert all(0 <= int(row["correct"]) <= int(row["images"]) == 13 for row in rows)
+    of_each = {name: tuple(row["correct"] for row in rows if row["model"] == name) for name in script.WAYS}
+    assert len(set(of_each.values())) > 1

@@ -88,13 +88,10 @@ def test_parameters_stay_in_float32():
         cross_entropy,
         mse_loss,
         lambda z, t: distillation(z, np.array([0, 1]), z),
-<<<<<<< HEAD
         sigmoid_focal_loss,
         giou_loss,
         lambda z, t: pixel_cross_entropy(z[None, None], np.array([[[0, 1]]])),
-=======
         lambda z, t: margin(z, np.array([0, 1])),
->>>>>>> e1510ca (Robustness: corruptions, attacks, checks of attacks, a script and a page)
     ],
 )
 @pytest.mark.parametrize("name", ["float16", "bfloat16"])

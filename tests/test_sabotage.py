@@ -896,7 +896,6 @@ mistakes_in(
     student_at_temperature_1=lambda p: 0.7 * 3 * of_teacher(p, 1) + 0.3 * of_labels(p),
     labels_at_the_temperature=lambda p: 0.7 * 3 * of_teacher(p, 3) + 0.3 * cross_entropy(p.x / 3, LABELS)[1](p.dy),
 )
-<<<<<<< HEAD
 PIXELS, MASK = normal(2, 3, 2, 4), np.array([[[2, 0], [255, 3], [255, 1]], [[0, 255], [2, 2], [3, 1]]])
 COUNTED, SHOWN = MASK != 255, np.eye(4)[np.where(MASK == 255, 0, MASK)]
 
@@ -919,7 +918,7 @@ mistakes_in(
     sum_for_mean=lambda p: p.dx * COUNTED.sum(),
     one_hot_forgotten=lambda p: p.dx + SHOWN * COUNTED[..., None] * p.dy / COUNTED.sum(),
     rows_turned_over=lambda p: p.dx[:, ::-1],
-=======
+)
 OTHER = np.eye(4)[np.where(np.eye(4)[LABELS] > 0, -np.inf, LOGITS).argmax(axis=1)]
 mistakes_in(
     "margin",
@@ -941,7 +940,6 @@ mistakes_in(
     multiplied=lambda p: p.dy * STD_OF_PIXELS / 255,
     mean_subtracted=lambda p: (p.dy / 255 - MEAN_OF_PIXELS) / STD_OF_PIXELS,
     channels_turned=lambda p: p.dy / (255 * STD_OF_PIXELS[::-1]),
->>>>>>> e1510ca (Robustness: corruptions, attacks, checks of attacks, a script and a page)
 )
 TARGET = normal(3, 4, seed=2)
 mistakes_in(
