@@ -35,6 +35,7 @@ FILES = (  # what a run writes into its folder
     "curves.png",
     "confusion.png",
     "mistakes.png",
+    "overlays.png",
     "found.png",
     "result.json",
     "best.safetensors",

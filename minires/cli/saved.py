@@ -72,6 +72,8 @@ def begun_by(settings: Mapping[str, Any]) -> str:
     """The script whose settings these are."""
     if "teacher" in settings:
         return "distill.py"
+    if "masks" in settings:
+        return "segment.py"
     if "annotations" in settings:
         return "detect.py"
     return "finetune.py" if settings["recipe"] == "fine-tuning" else "train_cifar.py"

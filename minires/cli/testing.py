@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,29 +34,49 @@ def test(
     The exit code is 0 where the result reached result.json or standard output.
     """
     epoch = load_best(trainer, trained)
-    classes, position, label = config["classes"], trainer.position, config["dataset"]["label"]
+    classes, label = config["classes"], config["dataset"]["label"]
     answers = Answers(test_loader, len(classes), config.get("preprocessing", {}).get("order", "RGB"))
     evaluation = trainer.evaluate(test_loader, look=answers.see, take=answers.take)
+    lines = evaluation_table(evaluation, classes, label, "result.json has all of them")
+    pictures = {"confusion.png": lambda: draw_confusion_matrix(answers.counts(), classes)}
+    if answers.mistakes:
+        pictures["mistakes.png"] = lambda: answers.draw(classes)
+    return conclude(trainer, recorder, config, epoch, test_figures(evaluation, classes, label), lines, pictures)
+
+
+def conclude(
+    trainer: Trainer,
+    recorder: Recorder,
+    config: Mapping[str, Any],
+    epoch: int,
+    figures: Mapping[str, Any],
+    lines: Iterable[str],
+    pictures: Mapping[str, Callable[[], Any]],
+) -> int:
+    """Tell and write what a test has found; returns the exit code, 0 where it reached result.json or standard output.
+
+    epoch: that the model is of.   figures: for result.json.   pictures: {file: what draws it}.
+    """
+    position = trainer.position
     result = {
         "run": config["run"],
-        **test_figures(evaluation, classes, label),
+        **figures,
         "model_of_epoch": epoch,
-        "best_val_acc": position.best_val_acc,
+        f"best_val_{config.get('measure', 'acc').lower()}": position.best_val_acc,
         "epochs": position.epoch,
         "iterations": position.iteration,
         "seconds": position.seconds,
         "peak_memory_mb": max(trainer.ranks.gather(backend.memory_peak(config["device"]) / 1e6)),
     }
     tell = trainer.watcher.tell
-    for line in evaluation_table(evaluation, classes, label, "result.json has all of them"):
+    for line in lines:
         tell(line)
     written = recorder.result(result)
     trainer.watcher.tested(trainer, result)
     if not written:
         tell(f"the result, to keep: {json.dumps(result)}")
-    recorder.picture("confusion.png", lambda: draw_confusion_matrix(answers.counts(), classes))
-    if answers.mistakes:
-        recorder.picture("mistakes.png", lambda: answers.draw(classes))
+    for name, draw in pictures.items():
+        recorder.picture(name, draw)
     for error in trainer.unsaved.values():
         note(f"{error}: the result stands; --resume {trainer.folder} makes up for it")
     chosen = "best on the validation images" if trainer.val_loader else "the last, as there are no validation images"

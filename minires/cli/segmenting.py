@@ -1,0 +1,108 @@
+"""What segment.py's runs have of their own: the test of the best network, and networks that were saved."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from minires import backend, checkpoint
+from minires.cli.console import none_for_nan
+from minires.cli.recording import Recorder
+from minires.cli.testing import conclude, load_best
+from minires.columns import padded
+from minires.inspection.pictures.masks import draw_masks
+from minires.plain import check
+from minires.segmentation import FCN, MaskLoader, Segmented, build
+from minires.trainer import Trainer
+from minires.wording import readable
+
+GIVE = "give a run of segment.py, or its best.safetensors"
+SHOWN = 6  # images in overlays.png
+
+
+def test(
+    trainer: Trainer, test_loader: MaskLoader, recorder: Recorder, config: Mapping[str, Any], trained: bool = True
+) -> int:
+    """Evaluate the best network on the test images and write result.json and overlays.png; returns the exit code.
+
+    trained, and the exit code: as `minires.cli.testing.test`.
+    """
+    epoch = load_best(trainer, trained)
+    classes, label = config["classes"], config["dataset"]["label"]
+    answers: list[np.ndarray] = []
+
+    def see(x, logits, labels):
+        return backend.to_numpy(logits[:SHOWN].argmax(axis=3))
+
+    found = trainer.evaluate(test_loader, look=see, take=answers.extend)
+    images = list(backend.to_numpy(test_loader.images[:SHOWN])[..., :3])
+    masks = {"what it is": list(test_loader.masks[:SHOWN]), "what the network says": answers[:SHOWN]}
+    pictures = {"overlays.png": lambda: draw_masks(images, masks, classes)}
+    lines = table(found, classes, label, len(test_loader.images))
+    return conclude(trainer, recorder, config, epoch, figures(found, classes, label), lines, pictures)
+
+
+def figures(found: Segmented, classes: Sequence[str], label: str) -> dict[str, Any]:
+    """What a test found, for a JSON file."""
+    return {
+        "test_loss": none_for_nan(found.loss),
+        "mean_iou": none_for_nan(found.mean_iou),
+        "pixel_accuracy": none_for_nan(found.pixel_accuracy),
+        "class_iou": [[name, none_for_nan(float(iou))] for name, iou in zip(classes, found.ious, strict=True)],
+        "dataset": label,
+    }
+
+
+def table(found: Segmented, classes: Sequence[str], label: str, images: int) -> list[str]:
+    """Lines: each class's share of the pixels and its intersection over union, and the means."""
+    shares = found.counts.sum(axis=1) / max(1, found.counts.sum())
+    lines = [f"{padded('class', 24)}  pixels     IoU"]
+    for name, share, iou in zip(classes, shares, found.ious, strict=True):
+        shown = "     -" if np.isnan(iou) else f"{iou:6.4f}"
+        lines.append(f"{padded(readable(name, 300), 24)} {share:7.2%}  {shown}")
+    means = f"mean IoU {found.mean_iou:.4f}, pixel accuracy {found.pixel_accuracy:.2%}, test loss {found.loss:.4f}"
+    return [*lines, f"{means}, on {images:,} test images of {label}"]
+
+
+class Saved(NamedTuple):
+    """A network that a run has saved; how its images are prepared (side, mean, standard deviation), its classes."""
+
+    model: FCN
+    size: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    classes: tuple[str, ...]
+
+
+_CONFIG: dict[str, Any] = {
+    "settings": {"model": str, "size": int},
+    "options": dict,
+    "classes": [str],
+    "normalisation": {"mean": [float], "std": [float]},
+    "measure": str,
+}
+
+
+def load_network(path: str | Path) -> Saved:
+    """The network in a run's checkpoint, or in the best.safetensors of its folder.
+
+    Raises CheckpointError for anything else.
+    """
+    path = Path(path)
+    path = path / "best.safetensors" if path.is_dir() else path
+    try:
+        loaded = checkpoint.load(path)
+    except checkpoint.DamagedError as error:
+        raise checkpoint.CheckpointError(f"{error.trouble}: {GIVE}") from error
+    config: Any = loaded.info.get("config")
+    try:
+        check(config, _CONFIG, "config")
+        model = build(config["settings"]["model"], len(config["classes"]), **config["options"])
+        model.load_state_dict(loaded.kept)
+    except (ValueError, TypeError) as error:
+        raise checkpoint.CheckpointError(
+            f"{readable(str(path), 300)}: holds no network of segment.py ({readable(str(error), 200)}): {GIVE}"
+        ) from error
+    mean, std = (tuple(config["normalisation"][name]) for name in ("mean", "std"))
+    return Saved(model.eval(), config["settings"]["size"], mean, std, tuple(config["classes"]))
