@@ -17,7 +17,7 @@ ARGS ?=
 BIN := .venv/bin
 SLOW := after_resnet against benchmarks campaign detect distillation docs exercises experiments explain families_parity \
 	finetune googlenet ideas imagenet inception kernels measuring parity pipeline_benchmark protocol recompute recording \
-SLOW := robustness sabotage segment segmentation site train_cifar vgg
+	robustness sabotage segment segmentation site train_cifar vgg
 READERS := $(wildcard tests/test_pretrained*.py) \
 	$(addprefix tests/test_,$(addsuffix .py,class_names data_cifar meant networks probe readings))
 
