@@ -34,7 +34,7 @@ from minires.data.images import Preprocessing
 from minires.losses.distillation import check_distillation
 from minires.teacher import Teacher
 
-DEFAULTS = {**train_cifar.DEFAULTS, "teacher": None, "temperature": 4.0, "alpha": 0.9}
+DEFAULTS = {**train_cifar.DEFAULTS, "temperature": 4.0, "alpha": 0.9}  # a teacher has none
 
 
 def main():
@@ -81,6 +81,11 @@ def resumed_settings(given):
     """Those of the run to go on with. Its teachers may have moved: they are known by their numbers."""
     others = {name: value for name, value in given.items() if name != "teacher"}
     settings = legs.resumed_settings(others, Script(command_line(), DEFAULTS, "distill.py"))
+    for path in [] if "teacher" in given else settings["teacher"]:
+        if not Path(path).exists():
+            raise ValueError(
+                f"--resume {given['resume']}: its teacher {path} is gone: say with --teacher where it is now"
+            )
     return {**settings, "teacher": whole_paths(given.get("teacher", settings["teacher"]))}
 
 

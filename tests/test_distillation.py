@@ -15,6 +15,7 @@ from safetensors.numpy import save_file
 from scripts import one_sentence
 
 from minires import checkpoint, models, optim
+from minires.cli.saved import Script, checked_config
 from minires.data import normalize
 from minires.data.images import Preprocessing
 from minires.losses import cross_entropy, distillation
@@ -331,6 +332,31 @@ def test_ctrl_c_saves_and_going_on_ends_with_the_same_bits(distill, script, teac
     assert distill("--resume", tmp_path / "run")[0] == 0
     assert same(state_of(tmp_path / "run"), state_of(tmp_path / "whole"))
     assert same(state_of(tmp_path / "run", "best"), state_of(tmp_path / "whole", "best"))
+
+
+def test_a_teacher_that_is_gone(distill, teacher, tmp_path):
+    gone = tmp_path / "gone.safetensors"
+    shutil.copy(teacher, gone)
+    assert distill("--teacher", gone, *SHORT, "--out", tmp_path / "run")[0] == 0
+    gone.unlink()
+    code, _, err = distill("--resume", tmp_path / "run")
+    assert code == 1 and f"its teacher {gone} is gone: say with --teacher where it is now" in one_sentence(err)
+    assert distill("--resume", tmp_path / "run", "--teacher", teacher)[0] == 0
+
+
+BAD = [("teacher", None), ("teacher", []), ("teacher", [3])]
+BAD += [("temperature", "4"), ("temperature", None), ("alpha", [0.9])]
+
+
+def test_settings_that_no_flag_takes(distill, script, teacher, tmp_path):
+    assert distill("--teacher", teacher, *SHORT, "--epochs", 1, "--out", tmp_path / "run")[0] == 0
+    path = tmp_path / "run" / "last.safetensors"
+    config = checkpoint.load(path).info["config"]
+    of_script = Script(script.command_line(), script.DEFAULTS, "distill.py")
+    assert checked_config(path, config, of_script, "run") == config
+    for name, value in BAD:
+        with pytest.raises(checkpoint.CheckpointError, match=f"its settings are damaged .{name} is "):
+            checked_config(path, config | {"settings": config["settings"] | {name: value}}, of_script, "run")
 
 
 def test_teachers_that_the_run_did_not_begin_with(distill, teacher, tmp_path):
