@@ -34,6 +34,7 @@ from minires.cli.pictures import check_range
 from minires.cli.saved import Script
 from minires.cli.segments import recompute_as_asked
 from minires.cli.settings import FIRST, LAST, add_arguments, make_loaders
+from minires.cli.snapshots import refuse_idle_cycles
 from minires.cli.together import prepare_device, settle_shards
 from minires.cli.weights import add_weights_arguments, known_of_weights, note_assumed, weights_line
 from minires.data.folders import read_image_folder
@@ -108,6 +109,7 @@ def settings_of(given):
         raise ValueError("--weights is missing: name a file of weights, such as resnet20.th, or a run to --resume")
     settings = {**DEFAULTS, **given}
     refuse_contradictions(settings, given)
+    refuse_idle_cycles(given, settings["schedule"])
     runs.check_settings(settings)
     if settings["unfreeze_at"] is not None and settings["freeze"] == "none":
         raise ValueError("--unfreeze-at: nothing is frozen: give --freeze backbone, or leave it out")
@@ -321,6 +323,7 @@ def command_line():
     add_arguments(parser, "--batch-size")
     add("--lr", type=float, metavar="X", help="learning rate, the highest of the schedule; default: 0.02")
     add("--schedule", choices=legs.KINDS, help="default: cosine, from --lr down to 0")
+    add_arguments(parser, "--cycles")
     add("--weight-decay", type=float, metavar="X", help="default: 5e-4")
     add_arguments(parser, "--label-smoothing", "--mixup", "--cutmix")
     add("--augment", action=argparse.BooleanOptionalAction, help="pad, crop and flip training images (default)")

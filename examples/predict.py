@@ -2,29 +2,39 @@
 
     python examples/predict.py cat.jpg --weights resnet50.pth
     python examples/predict.py a.png b.webp --weights runs/NAME --json        a line of JSON for each picture
+    python examples/predict.py cat.jpg --weights A B C --tta mirror           the mean of several networks and views
     python examples/predict.py cat.jpg --weights FILE --plot cat-seen.png     the picture beside its classes
 
-Each picture is turned upright, scaled and cut as the weights' own preprocessing says. Classes have names where the file
-of weights holds them, as a run's checkpoints do; --classes FILE gives them, a name on each line.
+Each picture is turned upright, scaled and cut as the weights' own preprocessing says, for each file its own. Classes
+have names where a file of weights holds them, as a run's checkpoints do; --classes FILE gives them, a name a line.
 """
 
 import io
 import json
 import sys
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a fresh clone runs without being installed
 
-from minires import backend, no_grad, pretrained
+from minires import backend, no_grad
 from minires.cli import runs
 from minires.cli.console import Parser, fail, likeliest
+from minires.cli.ensembles import (
+    add_tta_argument,
+    known_classes,
+    mean_logits,
+    model_names,
+    read_members,
+    say_members,
+)
 from minires.cli.pictures import chosen_range, open_and_say, refuse_to_replace
 from minires.cli.settings import add_arguments
-from minires.cli.weights import add_weights_arguments, class_names, known_of_weights, note_assumed, weights_line
+from minires.cli.weights import add_weights_arguments, class_names
 from minires.columns import cut
 from minires.data import normalize
 from minires.data.dataset import DatasetError
-from minires.data.images import Preprocessing
+from minires.ensemble import Views, tta_views
 from minires.files import write_atomically
 from minires.inspection.pictures.figures import fit_letters, new_figure
 from minires.wording import readable
@@ -43,17 +53,14 @@ def run(options):
         raise ValueError(f"--top {options['top']}: give 1 or more")
     if options["plot"]:
         refuse_to_replace(options["plot"], MARK, "--plot")
-    model, metadata = pretrained.build(options["weights"], **known_of_weights(options))
-    classes = class_names(metadata, options["classes"])
-    preprocessing = Preprocessing(**metadata["preprocessing"])
+    members = read_members(options["weights"], options, "--weights")
+    classes = class_names({**members[0].metadata, "classes": known_classes(members)}, options["classes"])
     device = backend.resolve_device(options["device"])
-    model.to(device).eval()
+    networks = [network_of(member, options["tta"], device) for member in members]
     if options["plot"] and len(options["images"]) > 1:
         raise ValueError(f"--plot draws one picture, got {len(options['images'])}: give them one at a time")
-    if not options["json"]:
-        print(weights_line(options["weights"], metadata), flush=True)
-    note_assumed(metadata)
-    value_range = chosen_range(options["range"], metadata)
+    say_members(members, (lambda line: None) if options["json"] else partial(print, flush=True))
+    value_range = chosen_range(options["range"], members[0].metadata)
     code = 0
     for name in options["images"]:
         try:
@@ -61,20 +68,30 @@ def run(options):
         except DatasetError as error:
             code = fail(error)
             continue
-        best = predict(model, preprocessing, preprocessing.pixels(image), device, options["top"])
-        show(name, best, classes, metadata["model"] if options["json"] else None)
+        logits = mean_logits([logits_of(*network, image, device) for network in networks])
+        best = likeliest(logits[0], options["top"])
+        show(name, best, classes, model_names(members) if options["json"] else None)
         if options["plot"]:
             named = [(classes[label], probability) for label, probability in best]
+            preprocessing = members[0].preprocessing
             plot(image, preprocessing.pixels(image), preprocessing.order, named, options["plot"])
     return code
 
 
-def predict(model, preprocessing, pixels, device, top):
-    """[(label, probability)] of the `top` likeliest classes of one picture, uint8 (size, size, 3)."""
-    x = backend.to_device(normalize(pixels[None], preprocessing.mean, preprocessing.std), device)
+def network_of(member, tta, device):
+    """(network, preprocessing) of a file of weights, ready to answer."""
+    network, preprocessing = member.model, member.preprocessing
+    if tta != "none":
+        network = Views(network, tta_views(tta, preprocessing.size))
+    return network.to(device).eval(), preprocessing
+
+
+def logits_of(network, preprocessing, image, device):
+    """What a network says of one picture, (1, classes)."""
+    x = normalize(preprocessing.pixels(image)[None], preprocessing.mean, preprocessing.std)
     with no_grad():
-        logits, _ = model(x)
-    return likeliest(backend.to_numpy(logits)[0], top)
+        logits, _ = network(backend.to_device(x, device))
+    return backend.to_numpy(logits)
 
 
 def show(name, best, classes, model=None):
@@ -115,10 +132,13 @@ def command_line():
     """The parser."""
     parser = Parser(description=__doc__)
     add = parser.add_argument
-    add_arguments(parser, "images", "--weights", "--classes")
+    add_arguments(parser, "images")
+    add_arguments(parser, "--weights", nargs="+")
+    add_arguments(parser, "--classes")
     add("--top", type=int, default=5, metavar="N", help="how many classes; default: 5")
     add("--json", action="store_true", help="a line of JSON for each picture")
     add("--plot", metavar="FILE", help="draw the picture and its classes, as a PNG or whatever the name says")
+    add_tta_argument(parser, default="none")
     add_arguments(parser, "--range")
     add_arguments(parser, "--device", default="auto")
     add_weights_arguments(parser)

@@ -6,6 +6,7 @@
     python examples/train_cifar.py --find-lr                          which learning rate?
     python examples/train_cifar.py --resume runs/NAME                 go on where a run was stopped
     python examples/train_cifar.py --evaluate runs/NAME/best.safetensors
+    python examples/train_cifar.py --evaluate A B C --tta mirror      the mean of several networks, of several views
 
 What a run writes into its folder: config.json, log.csv, train.log, curves.png, result.json, confusion.png and
 mistakes.png (what the network takes for what), last.safetensors (to go on from), previous.safetensors (the same, an
@@ -18,6 +19,7 @@ import json
 import math
 import signal
 import sys
+from functools import partial
 from pathlib import Path
 
 if __name__ == "__main__":  # Ctrl-C while the imports below go on
@@ -25,19 +27,18 @@ if __name__ == "__main__":  # Ctrl-C while the imports below go on
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a fresh clone runs without being installed
 
-import numpy as np
-
-from minires import backend, data, models, optim, pretrained
+from minires import backend, data, models, optim
 from minires.cli import finding, legs, runs
 from minires.cli.console import Parser, evaluation_table, fail, one_of
+from minires.cli.ensembles import add_tta_argument, combined, known_classes, model_names, read_members, say_members
 from minires.cli.ingredients import flag_text
 from minires.cli.saved import Script
 from minires.cli.segments import recompute_as_asked
 from minires.cli.settings import FIRST, LAST, add_arguments, make_loaders
+from minires.cli.snapshots import refuse_idle_cycles
 from minires.cli.testing import test_figures
 from minires.cli.together import prepare_device, settle_shards
-from minires.cli.weights import KNOWN, add_weights_arguments, known_of_weights, note_assumed, weights_line
-from minires.data.images import Preprocessing
+from minires.cli.weights import KNOWN, add_weights_arguments
 from minires.precision import options_for
 from minires.training import DivergenceError, evaluate, train_step
 from minires.wording import shown
@@ -84,8 +85,8 @@ DEFAULT_LR = {"adam": 1e-3, "adamw": 1e-3, "rmsprop": 1e-3, "lars": 2.0, "lamb":
 OF_OPTIMIZERS = {"momentum": ("sgd", "lars"), "nesterov": ("sgd",)}
 CHANGES = ("mixup", "cutmix", "randaugment", "random_erasing")  # what else is done to images, all of it off by default
 OF_EVALUATION = ("device", "dataset", "data_dir", "data_url", "model", "shortcut", "aux_logits", "batch_size")
-OF_EVALUATION += ("precision", "limit_test", "threads", "timeout", "no_progress", "json", "part", *KNOWN)
-OF_WHOLE_RUNS = ("ema", "tensorboard", "save_every", "patience", "best", "schedule", "warmup")
+OF_EVALUATION += ("precision", "limit_test", "threads", "timeout", "no_progress", "json", "tta", "part", *KNOWN)
+OF_WHOLE_RUNS = ("ema", "tensorboard", "save_every", "patience", "best", "schedule", "warmup", "cycles")
 OF_RUNS = ("out", "clip_norm", "label_smoothing", "weight_decay", "augment", "cutout", "decay_bias_and_norm")
 NOTHING = (None, False, 0)  # what switches an ingredient off
 SIMPLE_CNN_LR = 0.05  # of SGD: it has no batch norm, and at the recipes' 0.4 it learns nothing
@@ -102,6 +103,8 @@ def run(given, ranks):
     """Do what the command line asks for; returns the exit code."""
     if "json" in given and "evaluate" not in given:
         raise ValueError("--json goes with --evaluate: a run writes result.json into its folder")
+    if "tta" in given and "evaluate" not in given:
+        raise ValueError("--tta goes with --evaluate: a run trains and tests on single views")
     refuse_idle_flags(given)
     for name in ("part", *KNOWN):
         if name in given and "evaluate" not in given:
@@ -136,7 +139,8 @@ def run(given, ranks):
 def refuse_network_for_larger_images(settings):
     """Raise ValueError, before there is a folder and any data, where a network cannot take 32x32 pixels."""
     if "evaluate" in settings:
-        name, what = settings["weights"][1]["model"], f"--evaluate {settings['evaluate']}: holds "
+        member = max(settings["weights"], key=lambda member: models.LEAST_SIZES.get(member.metadata["model"], 0))
+        name, what = member.metadata["model"], f"--evaluate {member.path}: holds "
         cure = "give it to predict.py, with larger pictures"
     else:
         name, what = settings["model"], "--model "
@@ -191,6 +195,7 @@ def settings_of(given):
         settings["lr"] = min(settings["lr"], VGG_BN_LR)
     if recipe == "paper" and "epochs" in given and "iterations" not in given:
         settings["iterations"] = None
+    refuse_idle_cycles(given, settings["schedule"])
     runs.check_settings(settings)
     for option, flag in (("shortcut", "--shortcut B"), ("aux_logits", "--aux-logits")):
         if settings[option] != DEFAULTS[option] and option not in models.options_of(settings["model"]):
@@ -263,55 +268,69 @@ def train(settings, dataset, device, ranks, criterion_of=lambda loader: None, na
 
 def evaluation_settings(given):
     """The settings of --evaluate: the data set that a run's checkpoint was trained on, under the flags given."""
-    model, metadata = pretrained.build(given["evaluate"], **known_of_weights(given))
-    has = {"model": metadata["model"], "shortcut": metadata["options"].get("shortcut")}
-    for name in has:
-        if given.get(name, has[name]) != has[name]:
-            raise ValueError(f"--{name} {given[name]}: {given['evaluate']} holds {has[name]}: leave the flag out")
+    members = read_members(given["evaluate"], given, "--evaluate")
+    for member in members:
+        refuse_other_network(given, member)
     if given.get("aux_logits"):
         raise ValueError("--aux-logits: the extra heads take no part in an evaluation: leave the flag out")
-    dataset = metadata.get("run", {}).get("dataset", "auto")
+    run = next((member.metadata["run"] for member in members if "run" in member.metadata), {})
+    dataset = run.get("dataset", "auto")
     if dataset not in data.DATASETS and "dataset" not in given:
         raise ValueError(
-            f"--evaluate {given['evaluate']}: trained on {shown(metadata['run']['label'])}: finetune.py --resume tests "
+            f"--evaluate {members[0].path}: trained on {shown(run['label'])}: finetune.py --resume tests "
             "that again, and --dataset names another data set"
         )
-    return {**DEFAULTS, "json": False, "dataset": dataset, **given, "weights": (model, metadata)}
+    return {**DEFAULTS, "json": False, "tta": "none", "dataset": dataset, **given, "weights": members}
+
+
+def refuse_other_network(given, member):
+    """Raise ValueError where the flags name another network than a file holds."""
+    has = {"model": member.metadata["model"], "shortcut": member.metadata["options"].get("shortcut")}
+    for name in has:
+        if given.get(name, has[name]) != has[name]:
+            raise ValueError(f"--{name} {given[name]}: {member.path} holds {has[name]}: leave the flag out")
 
 
 def evaluate_weights(settings, dataset, device, ranks):
-    """--evaluate: test loss, accuracy and the table of classes for a file of weights."""
-    model, metadata = settings["weights"]
-    preprocessing = Preprocessing(**metadata["preprocessing"])
-    if metadata["num_classes"] != len(dataset.classes) or preprocessing.size != 32:
-        raise ValueError(
-            f"--evaluate {settings['evaluate']}: {metadata['model']} for {metadata['num_classes']} classes and "
-            f"{preprocessing.size}x{preprocessing.size} pixels cannot be tested on {dataset.label}: predict.py takes it"
-        )
-    if not settings["json"]:
-        print(weights_line(settings["evaluate"], metadata), flush=True)
-    note_assumed(metadata)
-    if metadata["classes"] is None:
+    """--evaluate: test loss, accuracy and the table of classes for a file of weights, or for several together."""
+    members = settings["weights"]
+    for member in members:
+        refuse_other_images(member, dataset)
+    say_members(members, (lambda line: None) if settings["json"] else partial(print, flush=True))
+    if (classes := known_classes(members)) is None:
         print(f"note: the file does not name its classes: taken in the order of {dataset.label}", file=sys.stderr)
+        classes = dataset.classes
     images, labels = data.limit(dataset.test_images, dataset.test_labels, settings["limit_test"])
-    images = images if preprocessing.order == "RGB" else np.ascontiguousarray(images[..., ::-1])
-    trained = metadata.get("run", {"label": dataset.label, "test_images": len(images)})
-    if dataset.label != trained["label"]:
-        print(f"note: the model was trained on {shown(trained['label'])}", file=sys.stderr)
-    if len(images) != trained["test_images"]:
-        print(
-            f"note: {len(images):,} test images; the run itself tested on {trained['test_images']:,}", file=sys.stderr
-        )
-    normalisation = {"mean": preprocessing.mean, "std": preprocessing.std}
+    for text in dict.fromkeys(text for member in members for text in other_data(member, dataset, images)):
+        print(f"note: {text}", file=sys.stderr)
+    network, images, normalisation = combined(members, images, settings["tta"])
     loader = data.Loader(images, labels, min(500, settings["batch_size"]), **normalisation, device=device)
-    classes = metadata["classes"] or dataset.classes
-    evaluation = evaluate(model.to(device), loader, len(classes), ranks=ranks)
+    evaluation = evaluate(network.to(device), loader, len(classes), ranks=ranks)
     if settings["json"]:
-        print(json.dumps({"model": metadata["model"], **test_figures(evaluation, classes, dataset.label)}))
+        print(json.dumps({"model": model_names(members), **test_figures(evaluation, classes, dataset.label)}))
         return 0
     for line in evaluation_table(evaluation, classes, dataset.label):
         print(line)
     return 0
+
+
+def refuse_other_images(member, dataset):
+    """Raise ValueError for weights that are not for the data set's classes and images."""
+    metadata, size = member.metadata, member.preprocessing.size
+    if metadata["num_classes"] != len(dataset.classes) or size != 32:
+        raise ValueError(
+            f"--evaluate {member.path}: {metadata['model']} for {metadata['num_classes']} classes and "
+            f"{size}x{size} pixels cannot be tested on {dataset.label}: predict.py takes it"
+        )
+
+
+def other_data(member, dataset, images):
+    """What is to be said where weights were trained on another data set, or tested on more images or fewer."""
+    trained = member.metadata.get("run", {"label": dataset.label, "test_images": len(images)})
+    if dataset.label != trained["label"]:
+        yield f"the model was trained on {shown(trained['label'])}"
+    if len(images) != trained["test_images"]:
+        yield f"{len(images):,} test images; the run itself tested on {trained['test_images']:,}"
 
 
 def find_lr(settings, dataset, device, ranks):
@@ -353,7 +372,13 @@ def command_line():
     does.add_argument(
         "--resume", metavar="DIR", help="go on with the run in this folder; longer with more --epochs and --lr"
     )
-    does.add_argument("--evaluate", metavar="FILE", help="test a run's checkpoint, or weights from elsewhere, instead")
+    does.add_argument(
+        "--evaluate",
+        nargs="+",
+        metavar="FILE",
+        help="test a run's checkpoint, or weights from elsewhere, instead; of several the mean of their probabilities",
+    )
+    add_tta_argument(parser)
     parser.add_argument(
         "--json", action="store_true", help="with --evaluate: the result as a line of JSON, and nothing else"
     )
@@ -391,6 +416,7 @@ def add_training_arguments(parser):
     add("--lr", type=float, metavar="X", help="learning rate, the highest of the schedule")
     add("--optimizer", choices=["sgd", "adam", "adamw", "rmsprop", "lars", "lamb"])
     add("--schedule", choices=legs.KINDS)
+    add_arguments(parser, "--cycles")
     add("--warmup", type=int, metavar="N", help="raise the learning rate from a tenth over the first N iterations")
     add("--momentum", type=float, metavar="X", help="of SGD and LARS; default: 0.9")
     add("--nesterov", action=argparse.BooleanOptionalAction, help="Nesterov's momentum")

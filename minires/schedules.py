@@ -119,6 +119,41 @@ class CosineAnnealingLR:
 
 
 @dataclass(frozen=True)
+class CosineAnnealingWarmRestarts:
+    """Half a cosine from lr to min_lr, again and again: cycle i has first_steps * factor^i iterations.
+
+        min_lr + (lr - min_lr) * (1 + cos(pi * t / T)) / 2    at iteration t, from 0, of a cycle of T iterations
+
+    first_steps and factor are PyTorch's T_0 and T_mult. A cycle's last iteration has the rate one step before min_lr;
+    the next is at lr again. There is no end. Raises ValueError for lr below 0, min_lr outside 0 to lr, first_steps or
+    factor below 1, and a factor that is no whole number.
+
+    Source: Loshchilov & Hutter 2017, SGDR, equation 5; with factor 1 Huang et al. 2017, Snapshot ensembles, equation 2.
+    """
+
+    lr: float
+    first_steps: int
+    factor: int = 1
+    min_lr: float = 0.0
+
+    def __post_init__(self):
+        _check(self, "lr", 0)
+        _check(self, "first_steps", 1)
+        _check(self, "factor", 1)
+        _check(self, "min_lr", 0, self.lr)
+        if self.factor != int(self.factor):
+            raise ValueError(f"CosineAnnealingWarmRestarts: factor is {self.factor}, must be a whole number")
+
+    def __call__(self, iteration: int) -> float:
+        steps = self.first_steps
+        if self.factor == 1:
+            iteration %= steps
+        while iteration >= steps:
+            iteration, steps = iteration - steps, steps * self.factor
+        return _cosine(self.lr, self.min_lr, iteration / steps)
+
+
+@dataclass(frozen=True)
 class OneCycleLR:
     """Up to max_lr on half a cosine, then down on another, to far below the start.
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from minires.backend import col2im
+from minires.ensemble import log_mean_softmax, view_of
 from minires.gradcheck import GradcheckError, gradcheck
 from minires.layers import (
     adaptive_avg_pool2d,
@@ -940,6 +941,39 @@ mistakes_in(
     multiplied=lambda p: p.dy * STD_OF_PIXELS / 255,
     mean_subtracted=lambda p: (p.dy / 255 - MEAN_OF_PIXELS) / STD_OF_PIXELS,
     channels_turned=lambda p: p.dy / (255 * STD_OF_PIXELS[::-1]),
+)
+
+
+def of_mean(p):
+    """(probabilities of each network, their mean)"""
+    powers = np.exp(p.x)
+    each = powers / powers.sum(axis=-1, keepdims=True)
+    return each, each.mean(axis=0)
+
+
+def through_softmax(each, dp):
+    return each * dp - each * (each * dp).sum(axis=-1, keepdims=True)
+
+
+mistakes_in(
+    "log_mean_softmax",
+    log_mean_softmax,
+    normal(3, 2, 4),
+    mean_of_the_logits=lambda p: np.broadcast_to(p.dy / 3, p.x.shape),
+    shares_forgotten=lambda p: (p.dy - of_mean(p)[0] * p.dy.sum(axis=-1, keepdims=True)) / 3,
+    normalisation_forgotten=lambda p: of_mean(p)[0] * p.dy / (3 * of_mean(p)[1]),
+    mean_not_divided=lambda p: through_softmax(of_mean(p)[0], p.dy / of_mean(p)[1]),
+    logarithm_forgotten=lambda p: through_softmax(of_mean(p)[0], p.dy / 3),
+    one_network_for_all=lambda p: np.broadcast_to(p.dx[:1], p.x.shape),
+)
+mistakes_in(
+    "view_of",
+    lambda x: view_of(x, True, 1, -2),
+    normal(2, 4, 5, 2),
+    moved_on_and_not_back=lambda p: view_of(p.dy, True, 1, -2)[0],
+    not_mirrored_back=lambda p: view_of(p.dy, False, -1, 2)[0],
+    moved_before_it_is_mirrored=lambda p: view_of(p.dy, True, -1, 2)[0],
+    rolled_round=lambda p: np.roll(p.dy[:, :, ::-1], (-1, 2), axis=(1, 2)),
 )
 TARGET = normal(3, 4, seed=2)
 mistakes_in(

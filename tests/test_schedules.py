@@ -9,7 +9,15 @@ import pytest
 from scripts import EXAMPLES, call, load, picture
 
 from minires import schedules
-from minires.schedules import ConstantLR, CosineAnnealingLR, LinearWarmup, MultiStepLR, OneCycleLR, StepLR
+from minires.schedules import (
+    ConstantLR,
+    CosineAnnealingLR,
+    CosineAnnealingWarmRestarts,
+    LinearWarmup,
+    MultiStepLR,
+    OneCycleLR,
+    StepLR,
+)
 
 PICTURE = EXAMPLES.parent / "docs" / "images" / "schedules.png"
 
@@ -21,6 +29,7 @@ def test_numpys_scalars_as_options_give_the_same_numbers_as_pythons():
         (StepLR(half, whole, half), StepLR(0.5, 100, 0.5)),
         (MultiStepLR(half, np.array([3, 100], np.int8), half), MultiStepLR(0.5, (3, 100), 0.5)),
         (CosineAnnealingLR(half, whole, np.float32(0.25)), CosineAnnealingLR(0.5, 100, 0.25)),
+        (CosineAnnealingWarmRestarts(half, whole, np.int8(2)), CosineAnnealingWarmRestarts(0.5, 100, 2)),
         (OneCycleLR(half, whole, half, np.float32(3), np.float16(7)), OneCycleLR(0.5, 100, 0.5, 3.0, 7.0)),
         (LinearWarmup(ConstantLR(half), whole, np.float32(0.25)), LinearWarmup(ConstantLR(0.5), 100, 0.25)),
     ]
@@ -46,6 +55,11 @@ def test_numpys_scalars_as_options_give_the_same_numbers_as_pythons():
         (MultiStepLR(0.3, ()), {0: 0.3, 99: 0.3}),
         (CosineAnnealingLR(0.9, 6, min_lr=0.1), {0: 0.9, 2: 0.7, 3: 0.5, 4: 0.3, 6: 0.1, 7: 0.1, 10**6: 0.1}),
         (CosineAnnealingLR(0.9, 4), {2: 0.45, 4: 0.0}),
+        (CosineAnnealingWarmRestarts(0.8, 4), {0: 0.8, 2: 0.4, 4: 0.8, 6: 0.4, 4 * 10**6: 0.8, 4 * 10**6 + 2: 0.4}),
+        (
+            CosineAnnealingWarmRestarts(0.9, 2, 3, 0.1),
+            {1: 0.5, 2: 0.9, 4: 0.7, 5: 0.5, 6: 0.3, 8: 0.9, 17: 0.5},
+        ),
         # peak at 0.5 * 10 - 1 = 4, last at 9
         (OneCycleLR(1.0, 10, 0.5, div_factor=5, final_div_factor=2), {0: 0.2, 2: 0.6, 4: 1.0, 9: 0.1, 99: 0.1}),
         (OneCycleLR(1.0, 100), {0: 0.04, 29: 1.0, 99: 4e-6, 100: 4e-6}),
@@ -106,6 +120,15 @@ def test_cosine_agrees_with_pytorch(min_lr):
     assert_agrees(ours, lambda lib, opt: lib.CosineAnnealingLR(opt, 17, eta_min=min_lr), 0.3, 18)
 
 
+@pytest.mark.parametrize("min_lr", [0.0, 0.01])
+@pytest.mark.parametrize(("first_steps", "factor"), [(7, 1), (3, 2), (1, 1), (2, 3)])
+def test_restarts_agree_with_pytorch(min_lr, first_steps, factor):
+    ours = CosineAnnealingWarmRestarts(0.3, first_steps, factor, min_lr)
+    assert_agrees(
+        ours, lambda lib, opt: lib.CosineAnnealingWarmRestarts(opt, first_steps, factor, eta_min=min_lr), 0.3, 45
+    )
+
+
 @pytest.mark.parametrize(("total_steps", "pct_start"), [(50, 0.3), (51, 0.3), (7, 0.5), (20, 0.05 / 2), (9, 0.9)])
 def test_one_cycle_agrees_with_pytorch(total_steps, pct_start):
     def make(lib, opt, **factors):
@@ -153,6 +176,10 @@ def test_warmup_has_pytorchs_default():
         (lambda: CosineAnnealingLR(0.1, 0), "total_steps is 0, must be at least 1"),
         (lambda: CosineAnnealingLR(0.1, 10, 0.2), r"min_lr is 0\.2, must be between 0 and 0\.1"),
         (lambda: CosineAnnealingLR(0.1, 10, -0.2), r"min_lr is -0\.2"),
+        (lambda: CosineAnnealingWarmRestarts(0.1, 0), "first_steps is 0, must be at least 1"),
+        (lambda: CosineAnnealingWarmRestarts(0.1, 10, 0), "factor is 0, must be at least 1"),
+        (lambda: CosineAnnealingWarmRestarts(0.1, 10, 1.5), r"factor is 1\.5, must be a whole number"),
+        (lambda: CosineAnnealingWarmRestarts(0.1, 10, 2, 0.2), r"min_lr is 0\.2"),
         (lambda: OneCycleLR(-1, 10), "OneCycleLR: max_lr is -1"),
         (lambda: OneCycleLR(0.1, 0), "total_steps is 0"),
         (lambda: OneCycleLR(0.1, 10, 1.1), r"pct_start is 1\.1, must be between 0 and 1"),

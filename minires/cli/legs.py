@@ -15,12 +15,14 @@ from minires.cli.generations import BEST, LAST, PREVIOUS, newest
 from minires.cli.ingredients import flag_text, value_text
 from minires.cli.output import note
 from minires.cli.saved import SINCE_THEN, Script, checked_config, readable_data_dir
+from minires.cli.snapshots import CYCLES
+from minires.cli.snapshots import SCHEDULE as RESTARTS
 
 FREE_ON_RESUME = {"resume", "device", "data_dir", "data_url", "threads", "save_every", "no_progress"}
 FREE_ON_RESUME |= {"cuda_graph", "recompute", "tensorboard", "patience", "timeout"}
 LONGER = ("epochs", "iterations", "schedule", "lr")
-HOLD_ON = ("constant", "step")  # schedules that say by themselves what comes after their end
-KINDS = ("constant", "step", "cosine", "one-cycle")
+HOLD_ON = ("constant", "step", RESTARTS)  # schedules that say by themselves what comes after their end
+KINDS = ("constant", "step", "cosine", "one-cycle", RESTARTS)
 
 
 class Leg(TypedDict):
@@ -142,6 +144,11 @@ def _learning_rate(given, plan):
     """(schedule, lr) of a new leg. Raises ValueError where the schedule before does not say what comes now."""
     if not 0 <= given.get("lr", 0) < math.inf:
         raise ValueError(f"--lr must be a number from 0 up, got {given['lr']}")
+    if given.get("schedule", plan["schedule"]) == RESTARTS and {"schedule", "lr"} & set(given):
+        raise ValueError(
+            f"--resume: the cycles of {RESTARTS} are a whole run's, at its own --lr: leave --lr and --schedule out to "
+            "go on with them, or give --schedule constant --lr X, or begin a new run"
+        )
     if "schedule" in given or "lr" in given:
         return given.get("schedule", plan["schedule"]), given.get("lr", plan["lr"])
     if plan["schedule"] in HOLD_ON:
@@ -189,6 +196,7 @@ def make_schedule(settings: Mapping[str, Any], iterations: int) -> Callable[[int
         "step": lambda: schedules.MultiStepLR(lr, (iterations // 2, iterations * 3 // 4)),
         "cosine": lambda: schedules.CosineAnnealingLR(lr, iterations),
         "one-cycle": lambda: schedules.OneCycleLR(lr, iterations),
+        RESTARTS: lambda: schedules.CosineAnnealingWarmRestarts(lr, iterations // (settings.get("cycles") or CYCLES)),
     }
     schedule = make[settings["schedule"]]()
     warmup = settings.get("warmup", 0)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from minires.cli.ingredients import ingredients, network_text
 from minires.cli.legs import described
+from minires.cli.snapshots import SCHEDULE, how_to_evaluate, keep_snapshot
 from minires.ranks.launch import find_mpiexec
 
 if TYPE_CHECKING:
@@ -59,7 +60,8 @@ class Watcher:
         self.tell(f"{config['parameters']:,} parameters; images: {images}")
         precision = "" if settings["precision"] == "float32" else f", {settings['precision']}"
         how = f"{settings['epochs']} epochs, batch size {settings['batch_size']}, {settings['optimizer']}"
-        rates = f"learning rate {settings['lr']:g}, {settings['schedule']}{precision}"
+        cycles = f" in {settings['cycles']} cycles" if settings["schedule"] == SCHEDULE else ""
+        rates = f"learning rate {settings['lr']:g}, {settings['schedule']}{cycles}{precision}"
         self.tell(f"{settings['recipe']} recipe: {how}, {rates}")
         if added := ingredients(settings):
             self.tell(f"with {added}")
@@ -121,9 +123,12 @@ class Watcher:
 
     def tested(self, trainer: Trainer, result: Mapping[str, Any]) -> None:
         """After the test of the best model, of which result.json is told."""
+        if line := how_to_evaluate(trainer, self.config):
+            self.tell(line)
 
     def derive(self, trainer: Trainer) -> None:
-        """Write log.csv and curves.png as the trainer's history has them."""
+        """Write log.csv and curves.png as the trainer's history has them, and the weights of a cycle that has ended."""
+        keep_snapshot(trainer, self.recorder, self.config)
         if trainer.position.history:
             self.recorder.log(trainer.position.history)
             self.recorder.curves(trainer.position.history, self.title, self.measure)

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from minires.checkpoint import CheckpointError
 from minires.cli.output import note
 from minires.cli.settings import PairOrNone, check_settings, number_or_none
+from minires.cli.snapshots import CYCLES
 from minires.data import DATASETS
 from minires.data.cifar_kinds import CIFAR10, KINDS, find_layout
 from minires.plain import check, is_number
@@ -39,6 +40,7 @@ SINCE_THEN = {
     "cutmix": None,
     "random_erasing": 0.0,
     "randaugment": None,
+    "cycles": CYCLES,
 }
 _CONFIG: dict[str, Any] = {
     "settings": dict,

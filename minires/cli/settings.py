@@ -18,6 +18,7 @@ import numpy as np
 
 from minires import backend, data
 from minires.cli.segments import segments
+from minires.cli.snapshots import CYCLES, SCHEDULE, check_cycles
 from minires.data.randaugment import LARGEST
 from minires.data.stream import Pictures
 from minires.ema import check_decay
@@ -49,9 +50,10 @@ LAST = {
     "random_erasing": 0.0,
     "randaugment": None,
     "tensorboard": False,
+    "cycles": CYCLES,
 }
 FROM_ONE: tuple[str, ...] = ("batch_size", "epochs", "iterations", "save_every", "threads", "limit_train")
-FROM_ONE += ("limit_test", "patience", "shards")
+FROM_ONE += ("limit_test", "patience", "shards", "cycles")
 NUMBER = {"type": int, "metavar": "N"}
 THREE: dict[str, Any] = {"type": float, "nargs": 3, "metavar": ("R", "G", "B")}
 
@@ -118,6 +120,11 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     },
     "--data-url": {"metavar": "URL", "help": "where to download CIFAR-10's archive from"},
     "--batch-size": {**NUMBER, "help": "default: 128"},
+    "--cycles": {
+        **NUMBER,
+        "help": f"of --schedule {SCHEDULE}: how often the rate falls to 0; the weights are kept each time; "
+        f"default: {CYCLES}",
+    },
     "--label-smoothing": {"type": float, "metavar": "X", "help": "default: 0"},
     "--balance": {
         "choices": ["none", "loss", "sampling"],
@@ -214,6 +221,7 @@ def check_settings(settings: Mapping[str, Any]) -> None:
     for name in ("lr", "head_lr_multiplier", "weight_decay"):
         if not 0 <= settings.get(name, 0) < math.inf:
             raise ValueError(f"--{name.replace('_', '-')} must be a number from 0 up, got {settings[name]}")
+    check_cycles(settings)
     if not 0 < settings["timeout"] < math.inf:
         raise ValueError(f"--timeout must be a number above 0, of seconds, got {settings['timeout']}")
     if (settings.get("shards") or 1) > settings["batch_size"]:

@@ -81,6 +81,7 @@ class TensorBoardWatcher(Watcher):
 
     def tested(self, trainer: Trainer, result: Mapping[str, Any]) -> None:
         """After the test of the best model."""
+        super().tested(trainer, result)
         self._write(lambda events: self._add_result(events, trainer.position.iteration, result))
 
     def _begin(self, trainer):
