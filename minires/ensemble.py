@@ -60,6 +60,9 @@ class Prepared(Module):
     Where own.order is BGR the channels are turned round, and own.mean and own.std are in that order.
     """
 
+    scale: Array
+    shift: Array
+
     def __init__(self, network: Module, own: Preprocessing, mean: Sequence[float], std: Sequence[float]) -> None:
         self.order = -1 if own.order == "BGR" else 1
         m, s = (np.array(numbers, np.float64)[:: self.order] for numbers in (mean, std))
