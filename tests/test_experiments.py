@@ -119,7 +119,7 @@ def test_detection_quickly(load, tmp_path, monkeypatch, capsys):
     assert table(out / "results.csv")[0]["ap50"] == rows[0]["ap50"]
     monkeypatch.setattr(script, "QUICK_SIZE", script.QUICK_SIZE | {"scenes": 30})
     code, _, err = scripts.call(script, monkeypatch, capsys, *flags)
-    assert code == 1 and "holds a run with another scenes: name another --out" in one_sentence(err)
+    assert code == 1 and "holds a run with another scenes: name another --out" in scripts.one_sentence(err)
 
 
 def test_images_needed(quickly, tmp_path):
