@@ -15,9 +15,9 @@
 PYTHON ?= python3
 ARGS ?=
 BIN := .venv/bin
-SLOW := after_resnet against benchmarks campaign detect distillation docs exercises experiments explain families_parity \
-	finetune googlenet ideas imagenet inception kernels measuring parity pipeline_benchmark protocol recompute recording \
-	robustness sabotage segment segmentation site train_cifar vgg
+SLOW := after_resnet against benchmarks campaign compression detect distillation docs exercises experiments explain \
+	families_parity finetune googlenet ideas imagenet inception kernels measuring parity pipeline_benchmark protocol \
+	recompute recording robustness sabotage segment segmentation site train_cifar vgg
 READERS := $(wildcard tests/test_pretrained*.py) \
 	$(addprefix tests/test_,$(addsuffix .py,class_names data_cifar meant networks probe readings))
 

@@ -5,6 +5,8 @@
     python examples/finetune.py --weights FILE --image-folder DIR --labels FILE.csv     classes from a table
     python examples/finetune.py --weights FILE --freeze backbone            the last layer alone ("linear probing")
     python examples/finetune.py --weights FILE --freeze backbone --unfreeze-at 1
+    python examples/finetune.py --weights FILE --keep-zeros                 after compress.py --sparsity: zeros stay
+    python examples/finetune.py --weights FILE --sparsity 0.8               weights become zero while it trains
     python examples/finetune.py --resume runs/NAME                          go on where a run was stopped
 
 Images are prepared as those were that the weights were trained on; what the file does not say is told. The last layer
@@ -37,6 +39,8 @@ from minires.cli.settings import FIRST, LAST, add_arguments, make_loaders
 from minires.cli.snapshots import refuse_idle_cycles
 from minires.cli.together import prepare_device, settle_shards
 from minires.cli.weights import add_weights_arguments, known_of_weights, note_assumed, weights_line
+from minires.compression import PruningSGD, gradual_sparsity, prunable
+from minires.compression.magnitude import check_sparsity
 from minires.data.folders import read_image_folder
 from minires.data.images import Preprocessing
 from minires.models.last_layer import body_of, body_up_to, head_of, stage_names
@@ -58,6 +62,8 @@ DEFAULTS = {
     "head": "auto",
     "from_scratch": False,
     "head_lr_multiplier": 1.0,
+    "keep_zeros": False,
+    "sparsity": None,
     "epochs": 3,
     "iterations": None,
     "batch_size": 128,
@@ -126,6 +132,8 @@ def settings_of(given):
     if settings["image_folder"] is not None:
         settings["image_folder"] = [str(Path(folder).resolve()) for folder in settings["image_folder"]]
     settings["weights"] = str(Path(settings["weights"]).resolve())
+    if settings["sparsity"] is not None:
+        settings["val_split"] = 0  # early epochs have fewer zeros and do better: the last one counts
     return settings
 
 
@@ -142,12 +150,32 @@ def refuse_contradictions(settings, given):
         raise ValueError("--label-columns goes with --labels: give both, or neither")
     if settings["range"] is not None:
         check_range(settings["range"])
+    refuse_what_unmakes_zeros(settings, given)
     if settings["from_scratch"] and settings["freeze"] != "none":
         raise ValueError("--from-scratch: random layers that are frozen learn nothing: leave --freeze out")
     if settings["from_scratch"] and settings["head"] == "keep":
         raise ValueError(
             "--from-scratch takes nothing from the file, --head keep its last layer: leave one of them out"
         )
+
+
+def refuse_what_unmakes_zeros(settings, given):
+    """Raise ValueError for flags beside --sparsity or --keep-zeros with which zeros would not stay zero."""
+    flag = "--keep-zeros" if settings["keep_zeros"] else "--sparsity"
+    if settings["sparsity"] is None and not settings["keep_zeros"]:
+        return
+    if settings["sparsity"] is not None:
+        check_sparsity(settings["sparsity"])
+        if "val_split" in given:
+            raise ValueError("--sparsity: the last epoch counts, which has the most zeros: leave --val-split out")
+        if settings["freeze"] != "none":
+            raise ValueError("--sparsity prunes what is trained: leave --freeze out")
+    if settings["ema"] is not None and settings["sparsity"] is not None:
+        raise ValueError(
+            "--sparsity: an average over steps is not zero where a weight has just become so: leave --ema out"
+        )
+    if settings["from_scratch"]:
+        raise ValueError(f"{flag} is of the file's weights, and --from-scratch takes none: leave one of them out")
 
 
 def load_dataset(settings, network, preprocessing, ranks):
@@ -246,12 +274,23 @@ def frozen_parts(model, freeze):
         raise ValueError(f"--freeze {freeze}: {name} has no such stage: choose one of {known}") from None
 
 
-def make_optimizer(settings, model):
-    """SGD with Nesterov's momentum; the head has a learning rate of its own."""
+def make_optimizer(settings, model, steps):
+    """SGD with Nesterov's momentum; the head has a learning rate of its own. With --keep-zeros and --sparsity one that
+    leaves zeros as they are; with the latter they become more over two thirds of the run's steps.
+    """
     head = head_of(model).parameters()
     body = [parameter for parameter in model.parameters() if parameter not in head]
     groups = [{"params": body}, {"params": head, "lr_multiplier": settings["head_lr_multiplier"]}]
-    return optim.SGD(groups, settings["lr"], momentum=0.9, nesterov=True, weight_decay=settings["weight_decay"])
+    options = {"momentum": 0.9, "nesterov": True, "weight_decay": settings["weight_decay"]}
+    final = settings.get("sparsity")  # older runs had no such flags
+    if final is None and not settings.get("keep_zeros"):
+        return optim.SGD(groups, settings["lr"], **options)
+    length = max(1, 2 * steps // 3)
+    rises = None if final is None else gradual_sparsity(final, length)
+    settings["cuda_graph"] = False  # the zeros change from step to step
+    return PruningSGD(
+        groups, settings["lr"], pruned=prunable(model), sparsity=rises, every=max(1, length // 20), **options
+    )
 
 
 def finetune(settings, dataset, device, state, metadata, preprocessing, ranks, began=None):
@@ -282,7 +321,7 @@ def finetune(settings, dataset, device, state, metadata, preprocessing, ranks, b
         "options": metadata["options"],
         "fingerprint": dataset.fingerprint,
     }
-    optimizer = make_optimizer(settings, model)
+    optimizer = make_optimizer(settings, model, settings["epochs"] * len(loaders[0]))
     return runs.train(settings, dataset, device, model, optimizer, loaders, facts, freeze_or_not, "finetune", ranks)
 
 
@@ -319,6 +358,10 @@ def command_line():
     add("--head", choices=["auto", "keep", "new"], help="the file's last layer, or a new one; default: auto")
     add("--head-lr-multiplier", type=float, metavar="X", help="the head's learning rate over --lr; default: 1")
     add("--from-scratch", action="store_true", help="the same network and settings without the weights, to compare")
+    add("--keep-zeros", action="store_true", help="weights that are zero stay zero")
+    add(
+        "--sparsity", type=float, metavar="S", help="set weights to zero while training, the smallest, up to this share"
+    )
     add("--epochs", type=int, metavar="N", help="default: 3")
     add_arguments(parser, "--batch-size")
     add("--lr", type=float, metavar="X", help="learning rate, the highest of the schedule; default: 0.02")

@@ -38,6 +38,11 @@ def costs(model: Module, input_shape: tuple[int, ...]) -> tuple[int, int]:
     return sizes, sum(row[3] for row in _rows_of(model, input_shape))
 
 
+def multiply_adds(model: Module, input_shape: tuple[int, ...]) -> dict[str, int]:
+    """{path of a layer: its multiply-adds for one image}, in order of use, those that have any; as in `summary`."""
+    return {name: work for name, _, _, work in _rows_of(model, input_shape) if work}
+
+
 def _rows_of(model, input_shape):
     """(name, output shape, parameters, multiply-adds) for each layer, in order of use."""
     leaves = [name for name, module in model.named_modules() if is_layer(module)]

@@ -2,7 +2,7 @@
 
 import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -19,6 +19,7 @@ from minires.models.fold import fold
 from minires.models.googlenet import GoogLeNet, googlenet
 from minires.models.imagenet import ImageNetResNet, resnet18, resnet34, resnet50, resnet101, resnet152
 from minires.models.inception_v3 import InceptionV3, inception_v3
+from minires.models.narrow import narrow
 from minires.models.preact import PreActResNet, preact_resnet110, preact_resnet164, preact_resnet1001
 from minires.models.resnet import (
     ResNet,
@@ -78,6 +79,7 @@ __all__ = [
     "SimpleCNN",
     "build",
     "fold",
+    "narrow",
     "options_of",
     *MODELS,
 ]
@@ -93,12 +95,14 @@ def build(
     maxpool: bool | None = None,
     eps: float | None = None,
     aux_logits: bool = False,
+    widths: Sequence[int] | None = None,
 ) -> Module:
     """The model of this name: one of MODELS, or resnetN for CIFAR with another N = 6n + 2.
 
     shortcut, small_input, variant, maxpool and aux_logits go to the networks whose function takes them;
     `help(MODELS[name])` says which these are.
     eps: of every batch norm; None: the network's own, such as 1e-5 (1.001e-5 of variant "keras").
+    widths: of a network whose filters were pruned, the inner channels of its blocks, as in `narrow`; None: all.
     Raises ValueError with the nearest name for an unknown one.
     """
     given = {"shortcut": shortcut, "small_input": small_input, "variant": variant, "maxpool": maxpool}
@@ -108,7 +112,7 @@ def build(
     for module in model.modules():
         if eps is not None and isinstance(module, (BatchNorm2d, BatchNormReLU2d)):
             module.eps = float(eps)
-    return model
+    return model if widths is None else narrow(model, widths)
 
 
 def options_of(name: str) -> dict[str, Any]:

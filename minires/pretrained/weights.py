@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 
 from minires import checkpoint, models
+from minires.compression.quantization import dequantized_state
 from minires.files import write_atomically
 from minires.models.last_layer import extra_heads, head_name
+from minires.models.narrow import is_as_wide
 from minires.module import Module
 from minires.names import misfits, some
 from minires.pretrained.errors import WeightsError
@@ -22,6 +24,7 @@ from minires.types import Rng
 from minires.wording import shown
 
 MOST_KEYS = 6  # of each kind of misfit
+OF_8_BITS = "its weights are stored in 8 bits: they are multiplied by their scales, and float32 from here on"
 OF_ANOTHER_MODEL = ": build the model that `identify` names, or give head='new' if only the classes differ"
 OF_THE_FILE_ITSELF = ": the file is incomplete, or of a variant that is not known here: check how it was saved"
 
@@ -45,6 +48,7 @@ def read(
         "part", "parts", "head", "left_out"  names in the file: of the network taken and of all, of its last layer (or
                                              None), of what was not taken
         "notes"                              what is to be said of that, a list of sentences
+        "bits"                               8 where the weights were stored as int8 with scales; else there is none
     Raises WeightsError for a file that is missing, damaged, of another kind, or of no network that is known here.
     """
     return _read(path, part, overrides)
@@ -56,9 +60,11 @@ def _read(path, part, overrides, keep=()):
     arrays, info, source = read_file(path)
     try:
         arrays, notes = _of_a_run(arrays, info)
+        arrays, bits = _of_8_bits(arrays)
         found = find_network(arrays, part, _names(info, "not_read"), keep)
         metadata = _metadata(path, found, said(path, info), source, _names(info, "left_out"))
-        metadata["notes"] += notes
+        metadata["notes"] += [*notes, *([OF_8_BITS] if bits else [])]
+        metadata |= bits
         return found.state, overrule(metadata, **(overrides or {}))
     except WeightsError as error:
         text = str(error)
@@ -75,6 +81,15 @@ def _of_a_run(arrays, info):
         raise WeightsError(f"damaged ({error}): give another copy of the file") from error
     arrays = {key: array for key, array in arrays.items() if not key.startswith(checkpoint.BESIDE_THE_MODEL)}
     return arrays, [] if verified else [checkpoint.UNVERIFIED]
+
+
+def _of_8_bits(arrays):
+    """(arrays in float32, {"bits": 8}) of int8 weights with scales beside them; others as they are, and {}."""
+    try:
+        restored = dequantized_state(arrays)
+    except ValueError as error:
+        raise WeightsError(f"{error}: give another copy of the file") from error
+    return (restored, {"bits": 8}) if len(restored) < len(arrays) else (arrays, {})
 
 
 def _metadata(path, found, known, source, objects):
@@ -163,6 +178,10 @@ def load(
     `read`.
     """
     state, metadata = _read(path, part, overrides, [f"{name}." for name in extra_heads(model)])
+    if "widths" in metadata["options"] and not is_as_wide(model, metadata["options"]["widths"]):
+        raise WeightsError(
+            f"{path}: is a {metadata['model']} of pruned blocks, narrower than this: build it by pretrained.build"
+        )
     fill(model, path, state, head, left_out=metadata["left_out"])
     return metadata
 
@@ -203,11 +222,16 @@ def write(path: str | Path, state: Mapping[str, np.ndarray], metadata: Mapping[s
     with its counts, `num_batches_tracked`, which are 0. Raises OSError where it cannot be written; a file that stood
     there before is then as it was.
     """
+    file = serialised(state, metadata)
+    checkpoint.refuse_long_header(path, file, "give its classes shorter names")
+    write_atomically(path, file)
+
+
+def serialised(state: Mapping[str, np.ndarray], metadata: Mapping[str, Any]) -> bytes:
+    """The file that `write` writes."""
     from safetensors.numpy import save
 
     arrays = {key: np.ascontiguousarray(array) for key, array in state.items()}
     means = [key for key in arrays if key.endswith("running_mean")]
     arrays |= {key.replace("running_mean", "num_batches_tracked"): np.array(0, np.int64) for key in means}
-    file = save(arrays, {"format": FORMAT, "minires": written(metadata)})
-    checkpoint.refuse_long_header(path, file, "give its classes shorter names")
-    write_atomically(path, file)
+    return save(arrays, {"format": FORMAT, "minires": written(metadata)})

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from minires.pretrained.families.family import Family, Guess, Misfit, number_of, proven, refuse_other_channels
+from minires.pretrained.families.narrowed import unpruned
 from minires.pretrained.misfits import IMAGENET, likely_resnet, misfit, stands_before
 from minires.pretrained.skeletons import Shapes
 
@@ -35,6 +36,12 @@ class Kin:
 
 
 def _likeliest(shapes: Shapes) -> Guess:
+    whole, widths = unpruned(shapes)
+    model, options = _likeliest_unpruned(whole)
+    return model, options if widths is None else {**options, "widths": widths}
+
+
+def _likeliest_unpruned(shapes):
     blocks = tuple(number_of(shapes, rf"layer{stage}\.(\d{{1,3}})\.") for stage in (1, 2, 3, 4))
     for kin in KIN:
         if kin.sign(shapes, blocks):
