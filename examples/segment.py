@@ -57,6 +57,7 @@ DEFAULTS = {
     "model": "resnet20",
     "weights": None,
     "freeze": "none",
+    "skips": True,
     "images": None,
     "masks": None,
     "colors": None,
@@ -212,7 +213,9 @@ def build_network(settings, train, backbone, facts):
     """The network for the classes of the training images; facts get the normalisation where they have none."""
     if "normalisation" not in facts:
         facts["normalisation"] = dict(zip(("mean", "std"), channel_mean_std(train.images), strict=True))
-    return build(settings["model"], len(train.classes), settings["seed"], backbone, **facts["options"])
+    return build(
+        settings["model"], len(train.classes), settings["seed"], backbone, settings["skips"], **facts["options"]
+    )
 
 
 def train(settings, parts, label, model, facts, device):
@@ -223,6 +226,7 @@ def train(settings, parts, label, model, facts, device):
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = optim.SGD(trained, settings["lr"], momentum=0.9, nesterov=True, weight_decay=settings["weight_decay"])
     settings |= {"notice": None}
+    facts["trained_parameters"] = sum(parameter.size for parameter in trained)
     name = "shapes" if settings["images"] is None else "masks"
     nothing = np.zeros((0, 1, 1, 3), np.uint8), np.zeros(0, np.int64)
     dataset = Dataset(name, label, tuple(parts["train"].classes), *nothing, *nothing)  # the images are the loaders'
@@ -324,6 +328,8 @@ def command_line():
     add("--model", metavar="NAME", help="the backbone, a network with stages; default: resnet20")
     add("--weights", metavar="FILE", help="of a classifier, whose body is the backbone; with --predict a run's")
     add("--freeze", choices=["none", "backbone"], help="default: none")
+    skips = "scores of all stages, or of the last one alone; default: all"
+    add("--skips", action=argparse.BooleanOptionalAction, help=skips)
     add_arguments(parser, "--balance")
     add("--epochs", type=int, metavar="N", help="default: 12")
     add("-b", "--batch-size", type=int, metavar="N", help="default: 32")

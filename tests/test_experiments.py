@@ -122,6 +122,32 @@ def test_detection_quickly(load, tmp_path, monkeypatch, capsys):
     assert code == 1 and "holds a run with another scenes: name another --out" in scripts.one_sentence(err)
 
 
+def test_segmentation_quickly(load, tmp_path, monkeypatch, capsys):
+    """Four networks; what has been done is not done again, and nothing of other settings is taken for it."""
+    save_file(models.resnet8(rng=1).state_dict(), tmp_path / "resnet8.safetensors")
+    script, out = load("segmentation"), tmp_path / "out"
+    flags = ("--quick", "--weights", tmp_path / "resnet8.safetensors", "--seeds", 2, "--out", out)
+    code, printed, err = scripts.call(script, monkeypatch, capsys, *flags)
+    assert code == 0, err
+    rows = table(out / "results.csv")
+    names = ["from scratch", "from scratch, no skips", "CIFAR weights", "CIFAR weights, frozen"]
+    assert [row["run"] for row in rows] == names
+    trained = [int(row["trained_parameters"]) for row in rows]
+    assert trained[0] == trained[2] > trained[1] > trained[3] > 0
+    assert all(0 <= float(row[name]) <= 100 for row in rows for name in ("mean_iou", "pixel_accuracy", "thin"))
+    assert picture(out / "results.png").size > (600, 300)
+    written = {path: path.stat().st_mtime_ns for path in out.rglob("result.json")}
+    code, again, err = scripts.call(script, monkeypatch, capsys, *flags)
+    assert code == 0 and again.splitlines()[-6:] == printed.splitlines()[-6:]
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("result.json")} == written and len(written) == 4
+    (out / "from-scratch-2" / "result.json").unlink()  # as one that was interrupted
+    assert scripts.call(script, monkeypatch, capsys, *flags)[0] == 0
+    assert table(out / "results.csv")[0]["mean_iou"] == rows[0]["mean_iou"]
+    monkeypatch.setattr(script, "QUICK_SIZE", script.QUICK_SIZE | {"limit_test": 9})
+    code, _, err = scripts.call(script, monkeypatch, capsys, *flags)
+    assert code == 1 and "holds a run with another limit_test: name another --out" in err
+
+
 def test_images_needed(quickly, tmp_path):
     rows = quickly("images_needed")
     assert list(dict.fromkeys(row["run"] for row in rows)) == [

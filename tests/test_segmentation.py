@@ -262,6 +262,15 @@ def test_training_lean_gives_the_gradients_of_the_whole_backward_pass():
     assert all((a == b).all() for a, b in zip(*gradients, strict=True))
 
 
+def test_without_skips_the_last_stage_answers_alone():
+    model = build("resnet8", 4, rng=0, skips=False).to(np.float64).eval()
+    x = np.random.default_rng(1).standard_normal((2, 8, 6, 3))
+    maps, _ = model.backbone(x)
+    last = model.score[0](maps[-1])[0]
+    np.testing.assert_allclose(model(x)[0], enlarged(last, (8, 6)), rtol=1e-10, atol=1e-12)
+    gradcheck(model.train(), x, max_elements=3, eps=1e-7, rtol=1e-4, atol=1e-6)
+
+
 def test_networks_without_stages_are_refused():
     with pytest.raises(ValueError, match="and simple_cnn has none: give a resnet"):
         build("simple_cnn", 3, backbone=simple_cnn(rng=0))

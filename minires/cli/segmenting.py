@@ -76,7 +76,7 @@ class Saved(NamedTuple):
 
 
 _CONFIG: dict[str, Any] = {
-    "settings": {"model": str, "size": int},
+    "settings": {"model": str, "size": int, "skips": bool},
     "options": dict,
     "classes": [str],
     "normalisation": {"mean": [float], "std": [float]},
@@ -98,7 +98,8 @@ def load_network(path: str | Path) -> Saved:
     config: Any = loaded.info.get("config")
     try:
         check(config, _CONFIG, "config")
-        model = build(config["settings"]["model"], len(config["classes"]), **config["options"])
+        settings = config["settings"]
+        model = build(settings["model"], len(config["classes"]), skips=settings["skips"], **config["options"])
         model.load_state_dict(loaded.kept)
     except (ValueError, TypeError) as error:
         raise checkpoint.CheckpointError(

@@ -28,7 +28,8 @@ class FCN(Module):
     C_1 .. C_last: what the backbone's stages give. score_k: a convolution 1x1 to num_classes channels, a linear
     classifier at each pixel. up: bilinear upsampling to the size of C_k, at the end to that of x; none where the size
     is the same. backward(dlogits) -> dx.
-    backbone: a network with stages, whose last layer is taken out.   channels: of its maps.
+    backbone: a network with stages, whose last layer is taken out.   channels: of its maps; of the last ones alone,
+    the others have no score.
     Source: Long, Shelhamer, Darrell 2015, section 4.2 and figure 3.
     """
 
@@ -47,7 +48,7 @@ class FCN(Module):
         maps, backbone_backward = self.maps(x, lean)
         s: Any = None
         steps: list[tuple[Backward | None, Backward]] = []  # the deepest first
-        for C, score in zip(reversed(maps), reversed([*self.score]), strict=True):
+        for C, score in zip(reversed(maps), reversed([*self.score]), strict=False):
             up_backward = None
             if s is not None:
                 s, up_backward = resized(s, C)
@@ -61,7 +62,8 @@ class FCN(Module):
             for up_backward, score_backward in reversed(steps):
                 dmaps.append(score_backward(ds))  # the sum hands ds to both that it was made of
                 ds = None if up_backward is None else up_backward(ds)
-            return backbone_backward(tuple(dmaps))  # which adds what each map gets here and from the next stage
+            unused = (None,) * (len(maps) - len(dmaps))
+            return backbone_backward((*unused, *dmaps))  # which adds what each map gets here and from the next stage
 
         return logits, backward
 
@@ -79,16 +81,26 @@ def resized(s: Array, like: Array) -> tuple[Array, Backward]:
     return (s, lambda ds: ds) if s.shape[1:3] == size else upsample_bilinear2d(s, size)
 
 
-def build(name: str, num_classes: int, rng: Rng = None, backbone: Staged | None = None, **options: Any) -> FCN:
-    """An FCN on the network of this name.   options: as in `models.build`.   backbone: given, it is not built.
+def build(
+    name: str,
+    num_classes: int,
+    rng: Rng = None,
+    backbone: Staged | None = None,
+    skips: bool = True,
+    **options: Any,
+) -> FCN:
+    """An FCN on the network of this name.
 
+    backbone: given, it is not built.   skips: whether all stages have scores, or the last alone.   options: as in
+    `models.build`.
     Raises ValueError for a network without stages of maps.
     """
     rng = np.random.default_rng(rng)
     body: Any = models.build(name, 10, rng=rng, **options) if backbone is None else backbone
     if not isinstance(body, Staged):
         raise ValueError(f"segmentation needs a network with stages of maps, and {name} has none: give a resnet")
-    return FCN(body, num_classes, channels_of(body), rng)
+    channels = channels_of(body)
+    return FCN(body, num_classes, channels if skips else channels[-1:], rng)
 
 
 def channels_of(backbone: Staged) -> list[int]:
