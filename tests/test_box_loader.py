@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from minires.detection import BACKGROUND, assign_targets, build, positions
+from minires.detection import BACKGROUND, Targets, assign_targets, build, positions
 from minires.detection.box_loader import BoxLoader, mirrored
 from minires.detection.scenes import BoxedImages, drawn_scenes
 from minires.detection.task import DetectionTask, mean_of
@@ -123,18 +123,18 @@ def test_evaluation_leaves_the_model_as_it_was_and_can_be_stopped():
         DetectionTask().evaluate(model, loader, 1, should_stop=lambda: True)
 
 
-def test_an_image_is_right_if_all_of_its_positions_are():
+def test_positions_with_objects_are_right_or_wrong():
     where = positions(32)
     boxes = np.array([[0.0, 0, 12, 12, 1], [16, 16, 30, 30, 0]])
     labels, distances = assign_targets(boxes, where)
-    from minires.detection import Targets
-
-    targets = Targets(np.stack([labels, labels, np.full_like(labels, BACKGROUND)]), np.stack([distances] * 3))
-    y = np.concatenate([np.eye(2)[np.where(labels < 0, 0, labels)], distances], axis=1)[None].repeat(3, axis=0)
-    assert DetectionTask().count_right(y, targets) == 3
-    first = np.flatnonzero(labels == 1)[0]
-    y[1, first, :2] = 1, 0
-    assert DetectionTask().count_right(y, targets) == 2
+    targets = Targets(np.stack([labels, np.full_like(labels, BACKGROUND)]), np.stack([distances] * 2))
+    y = np.concatenate([np.eye(2)[np.where(labels < 0, 0, labels)], distances], axis=1)[None].repeat(2, axis=0)
+    objects = int((labels >= 0).sum())
+    assert DetectionTask().count_answers(targets) == DetectionTask().count_right(y, targets) == objects > 4
+    y[0, np.flatnonzero(labels == 1)[0], :2] = 1, 0
+    assert DetectionTask().count_right(y, targets) == objects - 1
+    nothing = Targets(targets.labels[1:], targets.distances[1:])
+    assert (DetectionTask().count_answers(nothing), DetectionTask().count_right(y[1:], nothing)) == (1, 0)
 
 
 def test_mean_of_classes_that_have_objects():

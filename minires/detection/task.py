@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from minires.backend import to_numpy
+from minires.backend import array_module, to_numpy
 from minires.detection.average_precision import Detections, average_precision
 from minires.detection.decoding import decode
 from minires.detection.loss import Targets, detection_loss
@@ -31,7 +31,7 @@ class DetectionEvaluation(NamedTuple):
 
 
 class DetectionTask(Task):
-    """`detection_loss`; an image is right if each position with an object rates its class above the others."""
+    """`detection_loss`; each position with an object is an answer, right if it rates the object's class highest."""
 
     measure = "AP"
 
@@ -39,9 +39,11 @@ class DetectionTask(Task):
         return detection_loss(y, targets)
 
     def count_right(self, y: Array, targets: Targets) -> Array:
-        labels = targets.labels
-        right = (y[..., :-4].argmax(axis=-1) == labels) | (labels == BACKGROUND)
-        return right.all(axis=1).sum()
+        return (y[..., :-4].argmax(axis=-1) == targets.labels).sum()
+
+    def count_answers(self, targets: Targets) -> Array:
+        """Never 0: a batch without objects counts as one answer, and a wrong one."""
+        return array_module(targets.labels).maximum((targets.labels != BACKGROUND).sum(), 1)
 
     def evaluate(
         self,
