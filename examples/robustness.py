@@ -9,8 +9,8 @@
     python examples/robustness.py --weights FILE --image-folder DIR         pictures: the part that finetune.py tests on
 
 Every network sees the same images, prepared as its own file says. The first 1,000 test images are taken, --limit-test
-says otherwise. Tables are printed; the new folder --out gets them as CSV and JSON, with pictures of the accuracies and
-of what the corruptions look like. docs/robustness.md has the kinds, the strengths and the derivations.
+says otherwise. Tables are printed; the new folder --out gets them as CSV and JSON, with pictures of the accuracies, the
+corruptions and the attacked images. docs/robustness.md has the kinds, the strengths and the derivations.
 """
 
 import json
@@ -44,12 +44,16 @@ from minires.robustness import (
     corruption_accuracy,
     corruption_table,
     draw_accuracies,
+    draw_adversarial,
     draw_attacks,
     draw_corruptions,
+    fgsm,
+    pgd,
     report,
     summary,
 )
-from minires.robustness.attacks import check_attack
+from minires.robustness.accuracy import answers
+from minires.robustness.attacks import check_attack, generators
 from minires.robustness.balls import NORMS
 from minires.wording import readable
 
@@ -68,17 +72,19 @@ def run(options):
     check_options(options)
     device = backend.resolve_device(options["device"])
     networks = read_networks(options)
-    images, labels, label = labelled_images(options, networks)
+    images, labels, dataset = labelled_images(options, networks)
     models = {name: OnPixels(model, own).to(device) for name, (model, own, _) in networks.items()}
     folder = Path(options["out"] or new_folder("robustness"))
     with claimed(folder):
-        found = {"settings": options, "data": label, "images": len(images)}
+        found = {"settings": options, "data": dataset.label, "images": len(images)}
         found |= count(options, models, images, labels, device)
         found |= {"environment": environment(device)}
         write_atomically(folder / "results.json", (json.dumps(found, indent=1) + "\n").encode())
         write_tables(folder, found)
         draw(folder, found, images, options)
-    print(f"on {len(images):,} images of {readable(label, 300)}; wrote {readable(str(folder), 4096)}")
+        if options["attack"]:
+            draw_examples(folder, next(iter(models.values())), images, labels, dataset.classes, options, device)
+    print(f"on {len(images):,} images of {readable(dataset.label, 300)}; wrote {readable(str(folder), 4096)}")
     return 0 if all(check["passed"] for checks in found["checks"].values() for check in checks) else 1
 
 
@@ -115,14 +121,14 @@ def read_networks(options):
         note_assumed(metadata)
         stem = Path(path).name if Path(path).is_dir() else Path(path).stem
         name = first = readable(stem, 60)
-        while name in networks:
+        while name in (*networks, "ensemble"):
             name = f"{first} ({len(networks) + 1})"
         networks[name] = (model, Preprocessing(**metadata["preprocessing"]), metadata)
     return networks
 
 
 def labelled_images(options, networks):
-    """(uint8 images in RGB, labels, the data's name): CIFAR's test images, or those of a folder of pictures."""
+    """(uint8 images in RGB, labels, the data set): CIFAR's test images, or those of a folder of pictures."""
     path, (_, own, metadata) = options["weights"][0], next(iter(networks.values()))
     for other, (_, theirs, _) in zip(options["weights"], networks.values(), strict=True):
         if theirs.size != own.size:
@@ -148,7 +154,7 @@ def labelled_images(options, networks):
     images, labels = data.limit(dataset.test_images, dataset.test_labels, options["limit_test"])
     if len(labels) == 0:
         raise ValueError(f"{dataset.label}: has no images to test on: give more pictures")
-    return np.asarray(images), labels.astype(np.int64), dataset.label
+    return np.asarray(images), labels.astype(np.int64), dataset
 
 
 def refuse_unfit(path, metadata, dataset):
@@ -217,6 +223,17 @@ def draw(folder, found, images, options):
         models = dict.fromkeys(row["model"] for row in found["attacks"])
         clean = {model: summary(found["corruptions"], model)["none"]["mean"] for model in models}
         write_png(draw_attacks(found["attacks"], clean), folder / "attacks.png")
+
+
+def draw_examples(folder, model, images, labels, classes, options, device):
+    """What the first network says of some images before and after the last attack with the largest eps."""
+    x, y = backend.to_device(images[:6].astype(np.float32), device), backend.to_device(labels[:6], device)
+    eps, norm, rngs = max(options["eps"]), options["norm"], generators(options["seed"], 0, len(x))
+    one = options["attack"][-1] == "fgsm"
+    attacked = fgsm(model, x, y, eps, norm) if one else pgd(model, x, y, eps, options["steps"], norm=norm, rngs=rngs)
+    pictures = [backend.to_numpy(each) for each in (x, attacked)]
+    said = [[readable(classes[n], 60) for n in answers({"": model}, each, device)[""]] for each in pictures]
+    write_png(draw_adversarial(*pictures, *said), folder / "adversarial.png", colours=256)
 
 
 def strength(text):

@@ -559,3 +559,19 @@ def test_robust_training_quickly(quickly, load):
     assert all(0 <= int(row["correct"]) <= int(row["images"]) == 13 for row in rows)
     of_each = {name: tuple(row["correct"] for row in rows if row["model"] == name) for name in script.WAYS}
     assert len(set(of_each.values())) > 1
+
+
+def test_adversarial_training_quickly(load, cifar, tmp_path, monkeypatch, capsys):
+    script, out = load("adversarial_training"), tmp_path / "out"
+    flags = ("--quick", "--data-dir", cifar, "--out", out, "--seeds", 2)
+    code, printed, err = scripts.call(script, monkeypatch, capsys, *flags)
+    assert code == 0, err
+    rows = table(out / "results.csv")
+    assert len(rows) == 3 * 2 * 5 and list(dict.fromkeys(row["model"] for row in rows)) == list(script.WAYS)
+    assert (out / "checks.txt").read_text().count("the input gradient is the derivative") == 3
+    networks = [(out / f"{way.replace(' ', '-')}-2" / "network.safetensors").read_bytes() for way in script.WAYS]
+    assert len(set(networks)) == 3  # trained in three ways
+    written = {path: path.stat().st_mtime_ns for path in out.rglob("result.json")}
+    again = scripts.call(script, monkeypatch, capsys, *flags)[1]
+    assert again.splitlines()[-10:] == printed.splitlines()[-10:]
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("result.json")} == written

@@ -149,6 +149,12 @@ class TestCorruptions:
         assert blurred.mean() == pytest.approx(image.mean(), abs=1.0)
         assert np.abs(np.diff(blurred.astype(int), axis=0)).sum() < np.abs(np.diff(image.astype(int), axis=0)).sum()
 
+    def test_the_page_has_their_numbers(self):
+        page = (scripts.EXAMPLES.parent / "docs" / "robustness.md").read_text(encoding="utf-8")
+        for kind, corruption in CORRUPTIONS.items():
+            row = next(line for line in page.splitlines() if line.startswith(f"| `{kind}` |"))
+            assert tuple(map(float, row.split("|")[3:8])) == corruption.amounts
+
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
@@ -683,8 +689,8 @@ class TestScript:
         assert [len(checks) for checks in found["checks"].values()] == [8, 8]
         assert (code == 0) == all(check["passed"] for checks in found["checks"].values() for check in checks)
         assert len(scripts.table(out / "corruptions.csv")) == 123 and len(scripts.table(out / "attacks.csv")) == 8
-        for name in ("accuracies", "corruptions", "attacks"):
-            assert scripts.picture(out / f"{name}.png").size > (600, 300)
+        for name in ("accuracies", "adversarial", "corruptions", "attacks"):
+            assert scripts.picture(out / f"{name}.png").size > (500, 300)
         assert printed.count("| first | ") == 10 + 2 and "| ensemble | mean | " in printed
         before = (out / "results.json").read_bytes()
         code, _, err = script(*flags, "--out", out)

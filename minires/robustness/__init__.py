@@ -10,7 +10,7 @@ from minires.robustness.corruptions import CORRUPTIONS, STRENGTHS, corrupt
 from minires.robustness.margin import margin
 from minires.robustness.masked import Quantised, Scaled
 from minires.robustness.masking import Check, check_gradients, report
-from minires.robustness.pictures import draw_accuracies, draw_attacks, draw_corruptions
+from minires.robustness.pictures import draw_accuracies, draw_adversarial, draw_attacks, draw_corruptions
 from minires.robustness.pixels import OnPixels, normalize_pixels
 from minires.robustness.tables import attack_table, corruption_table, means_table, summary
 from minires.robustness.training import adversarial_step
@@ -31,6 +31,7 @@ __all__ = [
     "corruption_accuracy",
     "corruption_table",
     "draw_accuracies",
+    "draw_adversarial",
     "draw_attacks",
     "draw_corruptions",
     "fgsm",

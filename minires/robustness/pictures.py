@@ -37,6 +37,26 @@ def draw_corruptions(images: np.ndarray, kinds: Sequence[str] = tuple(CORRUPTION
             if strength:
                 axes.set_xlabel(f"{CORRUPTIONS[kind].amounts[strength - 1]:g}", fontsize=7, labelpad=1)
         row[0].set_ylabel(kind.replace("_", " "), fontsize=8)
+        row[0].set_xlabel(CORRUPTIONS[kind].unit, fontsize=6, labelpad=1)
+    return figure
+
+
+def draw_adversarial(images: np.ndarray, attacked: np.ndarray, before: Sequence[str], after: Sequence[str]) -> Figure:
+    """A column for each image: as it is, the change enlarged until its largest number fills the range, and attacked.
+
+    images, attacked: (N, H, W, 3), RGB, 0 to 255.   before, after: what the network says of each. Returns a Figure.
+    """
+    figure = new_figure(1.35 * len(images) + 0.4, 5.0)
+    grid = figure.subplots(3, len(images), squeeze=False)
+    change = attacked.astype(np.float64) - images
+    largest = np.abs(change).max(axis=(1, 2, 3), keepdims=True)
+    enlarged = 127.5 + 127.5 * change / np.where(largest > 0, largest, 1)
+    titles = (before, [f"times {127.5 / each:.0f}" if each else "no change" for each in largest.ravel()], after)
+    for row, shown, texts in zip(grid, (images, enlarged, attacked), titles, strict=True):
+        for axes, image, text in zip(row, shown, texts, strict=True):
+            axes.imshow(np.rint(image).astype(np.uint8))
+            axes.set_title(cut(text, 20).replace("$", r"\$"), fontsize=8)
+            axes.set_axis_off()
     return figure
 
 
