@@ -271,8 +271,8 @@ def say_what_is_too_small(loader):
     boxes, lost = sum(map(len, loader.boxes)), loader.left_without()
     if lost:
         print(
-            f"note: {lost:,} of {boxes:,} boxes are no position's to find, being too small or narrow to hold one, or "
-            "hidden behind smaller ones: a larger --size helps the former",
+            f"note: boxes that no position is to find, being too small or narrow to hold one, or hidden behind smaller "
+            f"ones: {lost:,} of {boxes:,}; a larger --size helps the former",
             file=sys.stderr,
         )
 

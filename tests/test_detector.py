@@ -1,9 +1,14 @@
 """Detector, Head and detection_loss: differences, a torch definition of all of it, and what is shared."""
 
+import sys
+
+import cupy_double
 import numpy as np
 import pytest
+from device_cases import GPU
 
 from minires import models
+from minires.backend import device_of, to_device, to_numpy
 from minires.calling import call
 from minires.detection import (
     BACKGROUND,
@@ -16,7 +21,10 @@ from minires.detection import (
     detection_loss,
     positions,
 )
+from minires.detection.box_loader import BoxLoader
 from minires.detection.head import exp_distances
+from minires.detection.scenes import drawn_scenes
+from minires.detection.task import DetectionTask
 from minires.gradcheck import gradcheck
 from minires.protocol import check_protocol
 
@@ -240,3 +248,42 @@ def test_boxes_end_at_the_edge_and_only_the_best_stay():
 def test_other_networks_are_refused():
     with pytest.raises(ValueError, match=r"^Detector: the backbone is a SimpleCNN: give a ResNet for CIFAR$"):
         Detector(models.build("simple_cnn"), 2)
+
+
+@pytest.mark.parametrize("device", ["double", GPU])
+def test_a_step_on_the_gpu(device, monkeypatch):
+    """Loss and all gradients as on the CPU, and every array where it belongs."""
+    if device == "double":
+        monkeypatch.setitem(sys.modules, "cupy", cupy_double)
+
+    def run(device):
+        detector = build("resnet8", 2, rng=0).to(np.float64).to(device)
+        wanted = Targets(*(to_device(array, device) for array in targets()))
+        y, backward = call(detector, to_device(images(), device), lean=True)
+        loss, loss_backward = detection_loss(y, wanted)
+        backward(loss_backward())
+        arrays = {"y": y, "loss": loss, **{name: p.grad for name, p in detector.named_parameters()}}
+        arrays |= {name: getattr(DetectionTask(), name)(*given) for name, given in counted(y, wanted).items()}
+        assert {device_of(array) for array in arrays.values()} == {device}
+        return {name: to_numpy(array) for name, array in arrays.items()}
+
+    def counted(y, wanted):
+        return {"count_right": (y, wanted), "count_answers": (wanted,)}
+
+    on_cpu, on_gpu = run("cpu"), run("gpu")
+    for name, array in on_cpu.items():
+        np.testing.assert_allclose(on_gpu[name], array, rtol=1e-8, atol=1e-10, err_msg=name)
+
+
+@pytest.mark.parametrize("device", ["double", GPU])
+def test_an_evaluation_on_the_gpu(device, monkeypatch):
+    if device == "double":
+        monkeypatch.setitem(sys.modules, "cupy", cupy_double)
+    boxed = drawn_scenes(3, 32, 0)
+
+    def run(device):
+        loader = BoxLoader(boxed, 2, (0.5,) * 3, (0.25,) * 3, mirror=True, device=device)
+        return DetectionTask().evaluate(build("resnet8", 5, rng=0).to(device), loader, 5)
+
+    on_cpu, on_gpu = run("cpu"), run("gpu")
+    assert on_gpu.loss == pytest.approx(on_cpu.loss, rel=1e-4)
