@@ -330,7 +330,7 @@ def command_line():
     add("--freeze", choices=["none", "backbone"], help="default: none")
     skips = "scores of all stages, or of the last one alone; default: all"
     add("--skips", action=argparse.BooleanOptionalAction, help=skips)
-    add_arguments(parser, "--balance")
+    add("--balance", choices=["none", "loss"], help="weigh all classes alike in the loss; default: none")
     add("--epochs", type=int, metavar="N", help="default: 12")
     add("-b", "--batch-size", type=int, metavar="N", help="default: 32")
     add("--lr", type=float, metavar="X", help="learning rate of SGD, the highest of the schedule; default: 0.1")

@@ -398,9 +398,7 @@ def test_bottlenecks_too(tmp_path):
 
 def test_no_unpruned_network_takes_it(weights, script, tmp_path):
     assert script("compress", weights, tmp_path / "p.safetensors", "--keep-macs", 0.5)[0] == 0
-    with pytest.raises(
-        pretrained.WeightsError, match=r"is a resnet8 of pruned blocks, narrower than this: build"
-    ):
+    with pytest.raises(pretrained.WeightsError, match=r"is a resnet8 of pruned blocks, narrower than this: build"):
         pretrained.load(models.resnet8(rng=0), tmp_path / "p.safetensors")
     model, metadata = pretrained.build(tmp_path / "p.safetensors")
     pretrained.load(models.build("resnet8", **metadata["options"]), tmp_path / "p.safetensors")
