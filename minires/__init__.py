@@ -5,7 +5,7 @@ An operation is a function x -> (y, backward), and backward(dy) gives dx. Where 
     minires.layers          the operations, each with its backward pass directly below: conv2d, batch_norm, relu, ...
     minires.textbook        the same in plain NumPy, on a few screens
     minires.gradcheck       is a backward pass the derivative of its forward pass? For yours, too
-    minires.losses          cross_entropy, mse_loss
+    minires.losses          cross_entropy, mse_loss, ...
     minires.models          resnet8 to resnet110 for CIFAR, resnet18 to resnet152 for ImageNet; fold(model)
     minires.optim           SGD, Adam, AdamW, RMSprop;  minires.schedules: their learning rates
     minires.training        one step, an evaluation;  minires.trainer: a run
