@@ -575,3 +575,18 @@ def test_adversarial_training_quickly(load, cifar, tmp_path, monkeypatch, capsys
     again = scripts.call(script, monkeypatch, capsys, *flags)[1]
     assert again.splitlines()[-10:] == printed.splitlines()[-10:]
     assert {path: path.stat().st_mtime_ns for path in out.rglob("result.json")} == written
+
+
+def test_compression(quickly):
+    rows = quickly("compression")
+    assert {row["part"] for row in rows} == {"bits", "zeros", "stages", "files"}
+    of = {row["way"]: row for row in rows}
+    assert float(of["half"]["multiply_adds"]) <= 0.5 * float(of["whole"]["multiply_adds"])
+    assert 0.2 < float(of["int8"]["bytes"]) / float(of["whole"]["bytes"]) < 0.3
+    assert float(of["30% zeros, layer"]["zeros"]) == pytest.approx(0.3, abs=1e-3)
+    assert all(0 <= float(row["accuracy"]) <= 1 for row in rows)
+
+
+def test_compression_says_what_is_missing(load, monkeypatch, capsys, tmp_path):
+    code, _, err = scripts.call(load("compression"), monkeypatch, capsys, "--out", tmp_path / "out")
+    assert code == 1 and "--weights is missing" in scripts.one_sentence(err)
