@@ -8,11 +8,13 @@ import pytest
 
 from minires import layers, losses, optim, segmentation
 from minires.backend import DeviceError, array_module, device_of, half, resolve_device, to_device, to_numpy
+from minires.compression import PruningSGD, gradual_sparsity
 from minires.ensemble import log_mean_softmax, view_of
 from minires.losses import cross_entropy, distillation, giou_loss, mse_loss, pixel_cross_entropy, sigmoid_focal_loss
 from minires.models import DenseNet, plain8, resnet8, simple_cnn
 from minires.models.blocks import flatten_channels_first
 from minires.models.googlenet import Inception
+from minires.models.narrow import narrow
 from minires.module import Module, Parameter
 from minires.robustness import margin, normalize_pixels
 from minires.sequential import Sequential, call
@@ -207,6 +209,7 @@ class FlattenChannelsFirst(Module):
 MODELS = {  # name: (what makes it, the shape of its input)
     "resnet8-A": (lambda: resnet8(rng=0, shortcut="A"), (4, 8, 8, 3)),
     "resnet8-B": (lambda: resnet8(rng=0, shortcut="B"), (4, 8, 8, 3)),
+    "resnet8-narrow": (lambda: narrow(resnet8(rng=0), (3, 20, 41)), (4, 8, 8, 3)),
     "plain8": (lambda: plain8(rng=0), (4, 8, 8, 3)),
     "simple_cnn": (lambda: simple_cnn(rng=0, image_size=12), (4, 12, 12, 3)),
     "densenet": (lambda: DenseNet((2, 1), 4, 6, 10, small_input=True, rng=0), (4, 8, 8, 3)),
@@ -220,7 +223,13 @@ OPTIMIZERS = {
     "RMSprop": lambda params: optim.RMSprop(params, 1e-3, momentum=0.9, centered=True),
     "LARS": lambda params: optim.LARS(params, 1.0, weight_decay=1e-3, l1=1e-3),
     "LAMB": lambda params: optim.LAMB(params, 1e-3, weight_decay=1e-3),
+    "PruningSGD": lambda params: _pruning(list(params)),
 }
+
+
+def _pruning(params):
+    weights = [parameter for parameter in params if parameter.data.ndim > 1]
+    return PruningSGD(params, 0.1, momentum=0.9, pruned=weights, sparsity=gradual_sparsity(0.5, 3), every=1)
 
 
 def _why_not():

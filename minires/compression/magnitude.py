@@ -2,7 +2,9 @@
 
 from collections.abc import Iterable
 
-from minires.backend import array_module, to_numpy
+import numpy as np
+
+from minires.backend import array_module, device_of, to_device, to_numpy
 from minires.module import Module
 from minires.parameter import Parameter
 
@@ -33,16 +35,16 @@ def magnitude_prune(weights: Iterable[Parameter], sparsity: float, scope: str = 
 
 
 def _prune_together(weights, sparsity):
-    xp = array_module(*(weight.data for weight in weights))
-    magnitudes = xp.concatenate([xp.abs(weight.data).ravel() for weight in weights])
-    count = round(sparsity * magnitudes.size)
-    keeps = xp.ones(magnitudes.size, bool)
-    keeps[xp.argsort(magnitudes, kind="stable")[:count]] = False
+    magnitudes = np.concatenate([abs(to_numpy(weight.data)).ravel() for weight in weights])
+    keeps = np.ones(magnitudes.size, bool)
+    keeps[np.argsort(magnitudes, kind="stable")[: round(sparsity * magnitudes.size)]] = False
     start = 0
     for weight in weights:
-        mask = keeps[start : start + weight.data.size].reshape(weight.data.shape)
-        weight.data = xp.where(mask, weight.data, xp.zeros_like(weight.data))  # not w * mask: that leaves -0.0
-        start += weight.data.size
+        w, end = weight.data, start + weight.data.size
+        mask = to_device(keeps[start:end].reshape(w.shape), device_of(w))
+        xp = array_module(w)
+        weight.data = xp.where(mask, w, xp.zeros_like(w))  # not w * mask, which leaves -0.0
+        start = end
 
 
 def sparsity_of(weights: Iterable[Parameter]) -> float:

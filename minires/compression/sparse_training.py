@@ -6,6 +6,7 @@ Derivation: docs/compression.md.
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from minires.backend import device_of, to_device
 from minires.compression.magnitude import check_sparsity, magnitude_prune
 from minires.optim import SGD
 from minires.optim.optimizer import Params
@@ -66,9 +67,9 @@ class PruningSGD(SGD):
         if self.sparsity is not None and t % self.every == 0:
             magnitude_prune(self.pruned, self.sparsity(t), self.scope)
         for weight in self.pruned:
-            mask = weight.data != 0
+            mask, state = weight.data != 0, self.state.get(weight, {})
             if weight.grad is not None:
                 weight.grad = weight.grad * mask
-            if "momentum_buffer" in self.state.get(weight, {}):
-                self.state[weight]["momentum_buffer"] = self.state[weight]["momentum_buffer"] * mask
+            if "momentum_buffer" in state:
+                state["momentum_buffer"] = to_device(state["momentum_buffer"], device_of(mask)) * mask
         super().step(where)
