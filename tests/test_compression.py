@@ -12,6 +12,7 @@ from safetensors.numpy import load_file, save_file
 from scripts import one_sentence
 
 from minires import models, no_grad, pretrained
+from minires.cli.weights import weights_line
 from minires.compression import (
     PruningSGD,
     dequantize,
@@ -386,6 +387,15 @@ def test_a_pruned_file_is_read_by_its_shapes_alone(tmp_path):
     read, metadata = pretrained.build(path)
     assert metadata["model"] == "resnet110" and widths_of(read) == tuple(widths) == metadata["options"]["widths"]
     assert (answers(read.eval()) == answers(model.eval())).all()
+
+
+def test_what_is_said_of_it(tmp_path):
+    save_file(
+        models.build("resnet14", rng=0, widths=[4, 4, 20, 32, 7, 7]).state_dict(), path := tmp_path / "r.safetensors"
+    )
+    first = pretrained.identify(path).splitlines()[0]
+    assert first.startswith("model          resnet14, shortcut A, widths 2 of 4, 20, 32, 2 of 7, ")
+    assert weights_line(path, pretrained.read(path)[1]).startswith("weights: resnet14 with pruned blocks, 10 classes")
 
 
 def test_bottlenecks_too(tmp_path):

@@ -59,7 +59,10 @@ def class_names(metadata: Mapping[str, Any], file: str | Path | None) -> list[st
 def weights_line(path: str | Path, metadata: Mapping[str, Any]) -> str:
     """What was read: `weights: densenet121, 1,000 classes, from PyTorch (densenet121.pth)`."""
     classes = "no head" if metadata["num_classes"] is None else f"{metadata['num_classes']:,} classes"
-    return f"weights: {metadata['model']}, {classes}, from {metadata['source']} ({readable(Path(path).name, 300)})"
+    pruned = " with pruned blocks" if "widths" in metadata["options"] else ""
+    return (
+        f"weights: {metadata['model']}{pruned}, {classes}, from {metadata['source']} ({readable(Path(path).name, 300)})"
+    )
 
 
 def note_assumed(metadata: Mapping[str, Any]) -> None:

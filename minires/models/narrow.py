@@ -7,6 +7,7 @@ Only between conv1 and conv2 is a block free to choose; its output is a term of 
 the same channels. A bottleneck has two such places, behind conv1 and behind conv2. Derivation: docs/compression.md.
 """
 
+import itertools
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
@@ -44,6 +45,12 @@ def widths_of(model: Module) -> Widths:
     """How many inner channels there are, place by place."""
     modules = dict(model.named_modules())
     return tuple(modules[convolution].weight.shape[0] for convolution, _, _ in inner_channels(model))  # type: ignore
+
+
+def in_words(widths: Sequence[int]) -> str:
+    """The numbers with equal neighbours together: "9 of 4, 9 of 20, 40"."""
+    runs = [(width, len(list(equal))) for width, equal in itertools.groupby(widths)]
+    return ", ".join(f"{count} of {width}" if count > 1 else f"{width}" for width, count in runs)
 
 
 def is_as_wide(model: Module, widths: Sequence[int]) -> bool:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from minires.data.images import Preprocessing
+from minires.models.narrow import in_words
 from minires.pretrained.readings import ASSUMED, FIELDS, usual_eps
 from minires.pretrained.weights import read
 from minires.wording import shown
@@ -16,7 +17,8 @@ def identify(path: str | Path, part: str | None = None, overrides: Mapping[str, 
     Raises as `read`.
     """
     state, metadata = read(path, part, overrides)
-    options = "".join(f", {name} {value}" for name, value in metadata["options"].items() if value)
+    texts = {name: in_words(value) if name == "widths" else value for name, value in metadata["options"].items()}
+    options = "".join(f", {name} {text}" for name, text in texts.items() if text)
     numbers = sum(array.size for key, array in state.items() if ".running_" not in key)
     heads = "no head" if metadata["num_classes"] is None else f"{metadata['num_classes']:,} classes"
     names = f": {', '.join(shown(name, 40) for name in metadata['classes'][:10])}" if metadata["classes"] else ""
