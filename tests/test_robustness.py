@@ -540,11 +540,22 @@ class TestMasking:
 
         assert not self.verdicts(Zigzag())["many steps are stronger than one"]
 
-    def test_a_step_that_grows_safer(self):
-        """Of more steps, and of a larger ball: each is caught by its own check."""
+    def test_a_slope_that_ends(self):
+        """Further than 9 from x there is none: what starts there stays there, and a larger ball is safer."""
+
+        class Plateau(Brightest):
+            def forward(self, x):
+                y, backward = super().forward(x)
+                near = np.abs(x - coloured()[0][: len(x)]).max(axis=(1, 2, 3), keepdims=True) <= 9
+                return y, lambda dy: near * backward(dy)
+
+        verdicts = self.verdicts(Plateau())
+        assert not verdicts["a larger ball is not safer"] and verdicts["more steps are not weaker"]
+
+    def test_steps_that_lead_back(self):
 
         class Timid(Brightest):
-            """Its slope is turned round on the second call of a batch, and after that is 0."""
+            """Its slope is turned round after some calls, so that later attacks undo what they did."""
 
             calls = 0
 
