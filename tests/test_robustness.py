@@ -201,10 +201,11 @@ class TestPixels:
         logits, backward = model(x)
         np.testing.assert_allclose(logits, network((turned / 255 - own.mean) / own.std)[0])
         dx = backward(np.eye(4)[:2])
-        shift = np.zeros_like(x)
-        shift[0, 3, 4, 1] = 1e-3
-        up, down = (model(x + sign * shift)[0][0, 0] for sign in (1, -1))
-        assert dx[0, 3, 4, 1] == pytest.approx((up - down) / 2e-3, rel=1e-6)
+        for channel in range(3):
+            shift = np.zeros_like(x)
+            shift[0, 3, 4, channel] = 1e-3
+            up, down = (model(x + sign * shift)[0][0, 0] for sign in (1, -1))
+            assert dx[0, 3, 4, channel] == pytest.approx((up - down) / 2e-3, rel=1e-6)
         assert dx.shape == x.shape
 
 
@@ -232,6 +233,15 @@ class TestBalls:
         np.testing.assert_allclose(balls.project(p, eps, norm), p, rtol=1e-12)
         if balls.norms(delta, norm)[0] <= eps:
             np.testing.assert_array_equal(p, delta)
+
+    @pytest.mark.parametrize("norm", balls.NORMS)
+    def test_to_the_edge_and_no_further(self, norm):
+        delta = np.random.default_rng(0).standard_normal((5, 2, 2, 3))
+        delta *= np.array([0.5, 0.99, 1.01, 1.5, 30])[:, None, None, None] / balls.norms(delta, norm).reshape(
+            5, 1, 1, 1
+        )
+        found = balls.norms(balls.project(7 * delta, 7.0, norm), norm)
+        np.testing.assert_allclose(found, [3.5, 6.93, 7, 7, 7])
 
     @pytest.mark.parametrize(("norm", "dual"), [("linf", 1), ("l2", 2)])
     def test_the_steepest_direction(self, norm, dual):
@@ -573,8 +583,8 @@ class TestAccuracy:
         x, labels = coloured()
         images = np.clip(np.rint(x), 0, 255).astype(np.uint8)
         named = {"a": Brightest(), "b": Scaled(Brightest(), -1.0)}  # what a knows, b does not
-        rows = corruption_accuracy(named, images, labels, ["jpeg", "brightness"], [5, 1], ensemble=True, batch_size=7)
-        assert rows == corruption_accuracy(named, images, labels, ["jpeg", "brightness"], [5, 1], ensemble=True)
+        rows = corruption_accuracy(named, images, labels, ["jpeg", "occlusion"], [5, 1], ensemble=True, batch_size=7)
+        assert rows == corruption_accuracy(named, images, labels, ["jpeg", "occlusion"], [5, 1], ensemble=True)
         assert len(rows) == 3 * 5 and rows[0]["corruption"] == "none"
         assert [row["model"] for row in rows[:3]] == ["a", "b", "ensemble"]
         assert rows[0]["correct"] > 55 and rows[1]["correct"] == 0
@@ -618,11 +628,24 @@ class TestAccuracy:
         assert means_table(rows)[2:] == ["| m | 80.0 | 40.0 | 40.0 | 40.0 | 0.50 |"]
         assert corruption_table([row("none", 0, 0), row("jpeg", 1, 0)])[3] == "| m | jpeg | 0.0 | 0.0 | - |"
 
+    def starts(self, images, labels, batch_size):
+        """What a model is shown by an attack of no steps, which is where attacks begin: one checksum an image."""
+        seen = []
+
+        class Seen(Brightest):
+            def forward(self, x):
+                seen.extend(x.sum(axis=(1, 2, 3)).tolist())
+                return super().forward(x)
+
+        attack_accuracy({"m": Seen()}, images, labels, [8.0], ["pgd"], steps=0, batch_size=batch_size)
+        return seen
+
     def test_attacks(self):
         x, labels = coloured()
         images = np.clip(np.rint(x), 0, 255).astype(np.uint8)
         rows = attack_accuracy({"m": Brightest()}, images, labels, [0.0, 8.0, 30.0], steps=5)
         assert rows == attack_accuracy({"m": Brightest()}, images, labels, [0.0, 8.0, 30.0], steps=5, batch_size=7)
+        assert self.starts(images, labels, 60) == self.starts(images, labels, 7)
         for of_one in (rows[:3], rows[3:]):
             first, second, third = (row["correct"] for row in of_one)
             assert first > second > third == 0
