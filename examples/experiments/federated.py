@@ -1,10 +1,10 @@
 """Federated averaging: accuracy against what is sent, with equal and with unequal clients, one and five local epochs.
 
-    python examples/experiments/federated.py --data-dir DIR            half an hour on one core
+    python examples/experiments/federated.py --data-dir DIR            ten minutes on one core
     python examples/experiments/federated.py --data-dir DIR --quick    does it run?
 
 resnet8 on 3,000 photographs of 16x16 pixels, shared out among ten clients: at random, by two shards of one class
-each, or by a Dirichlet draw for each class. In each of 12 rounds half of the clients train by SGD and send weights;
+each, or by a Dirichlet draw for each class. In each of 10 rounds half of the clients train by SGD and send weights;
 beside them data-parallel training, in which all ten send a gradient of 12 images each step. Two more runs have group
 norm in the place of batch norm. Where batch norm is, the last model is also tested with the statistics that each client
 collects of its own images, and with those of all images. Prints who has how many images of which class. A run that has
@@ -54,7 +54,7 @@ class Size:
 
     train: int = 3000
     test: int = 2000
-    rounds: int = 12
+    rounds: int = 10
     batch: int = 50
     steps: int = 240
 
