@@ -14,6 +14,7 @@ from minires.models.last_layer import body_of
 from minires.segmentation import MaskLoader, Segmentation, Segmented, build, evaluate_masks
 from minires.segmentation.fcn import channels_of, resized
 from minires.segmentation.measures import count_pixels
+from minires.trainer import Trainer
 from minires.training import Interrupted, train_step
 
 # The loss ------------------------------------------------------------------------------------------------------------
@@ -462,3 +463,33 @@ def test_channels_are_found_without_a_trace():
     before = [buffer.copy() for buffer in backbone.buffers()]
     assert channels_of(backbone) == [16, 32, 64] and not backbone.return_features
     assert all((a == b).all() for a, b in zip(before, backbone.buffers(), strict=True))
+
+
+def test_a_trainer_counts_pixels_and_chooses_by_mean_iou(tmp_path):
+    """With a learning rate of 0 nothing changes: the accuracy of an epoch is that of the pixels that count."""
+    images, masks = marked()
+    masks[:4, :8] = IGNORE
+    loader = MaskLoader(images, masks, 2, (0.5,) * 3, (0.5,) * 3)
+    model = build("resnet8", 5, rng=0)
+    right = counted = 0
+    for x, labels in loader.epoch(0):
+        said = model.train()(x)[0].argmax(axis=-1)
+        right += int(((said == labels) & (labels != IGNORE)).sum())
+        counted += int((labels != IGNORE).sum())
+    trained = build("resnet8", 5, rng=0)
+    trainer = Trainer(
+        trained,
+        optim.SGD(trained.parameters(), 0.0),
+        lambda iteration: 0.0,
+        loader,
+        loader,
+        epochs=1,
+        num_classes=5,
+        folder=tmp_path,
+        criterion=Segmentation(),
+    )
+    trainer.run()
+    [row] = trainer.position.history
+    assert row["train_acc"] == pytest.approx(right / counted, abs=1e-12)
+    assert row["val_acc"] == trainer.position.best_val_acc == evaluate_masks(trainer.model, loader, 5).mean_iou
+    assert row["images_per_second"] < 6 / trainer.position.seconds * 10  # of images, of which there are six
