@@ -248,6 +248,8 @@ def test_a_frozen_backbone_learns_nothing_and_keeps_nothing():
     moved = {name for name, parameter in model.named_parameters() if (parameter.data != before[name]).any()}
     assert moved == {f"score.{k}.{name}" for k in range(3) for name in ("weight", "bias")}
     assert all((now == then).all() for now, then in zip(model.buffers(), buffers, strict=True))
+    logits, backward = model(x, lean=True)
+    assert backward(np.ones_like(logits)) is None, "the backbone is not gone back through"
 
 
 def test_training_lean_gives_the_gradients_of_the_whole_backward_pass():
