@@ -136,6 +136,7 @@ def train(
     shards=1,
     ingredients=None,
     criterion_of=lambda loader: None,
+    kept=(),
 ):
     """A run: a result with "history", a row for each epoch, and "parameters", the number of them.
 
@@ -144,7 +145,8 @@ def train(
     device: where build puts the model.   scaled: whether float16 has its loss scaled.   shards: of each batch.
     ingredients: settings among OF_IMAGES and OF_TRAINING, as train_cifar.py has them; other ones are kept in the result
     beside them. Where averaged weights are kept, the test error is theirs.
-    criterion_of: training loader -> the criterion of a Trainer.
+    criterion_of: training loader -> the criterion of a Trainer.   kept: epochs at whose end the weights are written,
+    as epoch-N.safetensors.
     """
     ingredients = ingredients or {}
     settings = {**asdict(size), "seed": seed, "augment": augment, "data": dataset.label}
@@ -172,7 +174,7 @@ def train(
             num_classes=len(dataset.classes),
             folder=folder,
             info={"settings": settings},
-            watcher=Lines(folder.name),
+            watcher=Lines(folder.name, kept),
             precision=precision,
             shards=shards,
             cuda_graph=device != "cpu" and (scaled or precision != "float16"),
@@ -185,6 +187,7 @@ def train(
             loaded = checkpoint.load(folder / "last.safetensors")
             _check_settings(folder, loaded.info["settings"], settings)
             trainer.resume(loaded)
+            trainer.watcher.keep(trainer)  # an interrupt may have come before it could
         return {
             "diverged": _run(trainer),
             "history": _rows(trainer.position.history, len(train_loader.images)),
@@ -221,10 +224,10 @@ def _rows(history, images):
 
 
 class Lines:
-    """A Trainer's watcher: a line for each epoch."""
+    """A Trainer's watcher: a line for each epoch, and the weights at the end of those that are kept."""
 
-    def __init__(self, name):
-        self.name = name
+    def __init__(self, name, kept=()):
+        self.name, self.kept = name, kept
 
     def batch(self, trainer):
         pass
@@ -236,6 +239,12 @@ class Lines:
             f"{row['images_per_second']:5,.0f} images/s",
             flush=True,
         )
+        self.keep(trainer)
+
+    def keep(self, trainer):
+        """Write the weights, where an epoch has just ended whose weights are kept."""
+        if trainer.position.batch == 0 and trainer.position.epoch in self.kept:
+            checkpoint.save(trainer.folder / f"epoch-{trainer.position.epoch}.safetensors", trainer.model)
 
 
 # Memory -------------------------------------------------------------------------------------------------------------

@@ -8,11 +8,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minires import pretrained
+from minires.backend import to_numpy
 from minires.checkpoint import digest
 from minires.cli.output import note
 from minires.cli.weights import known_of_weights, note_assumed, weights_line
 from minires.data.images import Preprocessing
 from minires.ensemble import TTA, Ensemble, Views, log_mean_softmax, tta_views
+from minires.models.fold import fold
+from minires.modes import evaluating, no_grad
 from minires.module import Module
 from minires.wording import readable, shown
 
@@ -110,6 +113,17 @@ def combined(
     if tta != "none":
         network = Views(network, tta_views(tta, first.size))
     return network, images, {"mean": mean, "std": std}
+
+
+def answers(network: Module, loader: Any) -> tuple[np.ndarray, np.ndarray]:
+    """(logits (N, classes) in float64, labels (N,)) of all images of a loader, in inference mode, as NumPy arrays."""
+    logits, labels = [], []
+    with evaluating(network), no_grad():
+        folded = fold(network)
+        for x, y in loader.epoch(0):
+            logits.append(to_numpy(folded(x)[0]).astype(np.float64))
+            labels.append(to_numpy(y))
+    return np.concatenate(logits), np.concatenate(labels)
 
 
 def mean_logits(logits: Sequence[np.ndarray]) -> np.ndarray:
