@@ -30,6 +30,7 @@ from minires.cli.ensembles import (
 )
 from minires.cli.pictures import chosen_range, open_and_say, refuse_to_replace
 from minires.cli.settings import add_arguments
+from minires.cli.temperature import add_temperature_argument, temperature_of
 from minires.cli.weights import add_weights_arguments, class_names
 from minires.columns import cut
 from minires.data import normalize
@@ -54,6 +55,7 @@ def run(options):
     if options["plot"]:
         refuse_to_replace(options["plot"], MARK, "--plot")
     members = read_members(options["weights"], options, "--weights")
+    temperature = temperature_of(options["temperature"], members, options["tta"])
     classes = class_names({**members[0].metadata, "classes": known_classes(members)}, options["classes"])
     device = backend.resolve_device(options["device"])
     networks = [network_of(member, options["tta"], device) for member in members]
@@ -69,7 +71,7 @@ def run(options):
             code = fail(error)
             continue
         logits = mean_logits([logits_of(*network, image, device) for network in networks])
-        best = likeliest(logits[0], options["top"])
+        best = likeliest(logits[0] / temperature, options["top"])
         show(name, best, classes, model_names(members) if options["json"] else None)
         if options["plot"]:
             named = [(classes[label], probability) for label, probability in best]
@@ -139,6 +141,7 @@ def command_line():
     add("--json", action="store_true", help="a line of JSON for each picture")
     add("--plot", metavar="FILE", help="draw the picture and its classes, as a PNG or whatever the name says")
     add_tta_argument(parser, default="none")
+    add_temperature_argument(parser)
     add_arguments(parser, "--range")
     add_arguments(parser, "--device", default="auto")
     add_weights_arguments(parser)

@@ -30,12 +30,22 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a fre
 from minires import backend, data, models, optim
 from minires.cli import finding, legs, runs
 from minires.cli.console import Parser, evaluation_table, fail, one_of
-from minires.cli.ensembles import add_tta_argument, combined, known_classes, model_names, read_members, say_members
+from minires.cli.ensembles import (
+    add_tta_argument,
+    combined,
+    dataset_of,
+    known_classes,
+    model_names,
+    read_members,
+    refuse_other_images,
+    say_members,
+)
 from minires.cli.ingredients import flag_text
 from minires.cli.saved import Script
 from minires.cli.segments import recompute_as_asked
 from minires.cli.settings import FIRST, LAST, add_arguments, make_loaders
 from minires.cli.snapshots import refuse_idle_cycles
+from minires.cli.temperature import add_temperature_argument, temperature_of
 from minires.cli.testing import test_figures
 from minires.cli.together import prepare_device, settle_shards
 from minires.cli.weights import KNOWN, add_weights_arguments
@@ -85,7 +95,8 @@ DEFAULT_LR = {"adam": 1e-3, "adamw": 1e-3, "rmsprop": 1e-3, "lars": 2.0, "lamb":
 OF_OPTIMIZERS = {"momentum": ("sgd", "lars"), "nesterov": ("sgd",)}
 CHANGES = ("mixup", "cutmix", "randaugment", "random_erasing")  # what else is done to images, all of it off by default
 OF_EVALUATION = ("device", "dataset", "data_dir", "data_url", "model", "shortcut", "aux_logits", "batch_size")
-OF_EVALUATION += ("precision", "limit_test", "threads", "timeout", "no_progress", "json", "tta", "part", *KNOWN)
+OF_EVALUATION += ("precision", "limit_test", "threads", "timeout", "no_progress", "json", "part", *KNOWN)
+OF_ANSWERS = ("tta", "temperature")
 OF_WHOLE_RUNS = ("ema", "tensorboard", "save_every", "patience", "best", "schedule", "warmup", "cycles")
 OF_RUNS = ("out", "clip_norm", "label_smoothing", "weight_decay", "augment", "cutout", "decay_bias_and_norm")
 NOTHING = (None, False, 0)  # what switches an ingredient off
@@ -103,8 +114,9 @@ def run(given, ranks):
     """Do what the command line asks for; returns the exit code."""
     if "json" in given and "evaluate" not in given:
         raise ValueError("--json goes with --evaluate: a run writes result.json into its folder")
-    if "tta" in given and "evaluate" not in given:
-        raise ValueError("--tta goes with --evaluate: a run trains and tests on single views")
+    for name in OF_ANSWERS:
+        if name in given and "evaluate" not in given:
+            raise ValueError(f"--{name} goes with --evaluate: a run trains and tests on single views")
     refuse_idle_flags(given)
     for name in ("part", *KNOWN):
         if name in given and "evaluate" not in given:
@@ -164,7 +176,7 @@ def refuse_idle_flags(given):
     How long and at which rate the run itself shall train may be said where it is only tried out.
     """
     if "evaluate" in given:
-        does, idle = "--evaluate tests, and trains nothing", set(given) - set(OF_EVALUATION) - {"evaluate"}
+        does, idle = "--evaluate tests, and trains nothing", set(given) - {*OF_EVALUATION, *OF_ANSWERS, "evaluate"}
     elif given.get("overfit_one_batch"):
         does, idle = "--overfit-one-batch learns a batch by heart and keeps nothing", set(OF_RUNS + OF_WHOLE_RUNS)
     elif given.get("find_lr"):
@@ -273,14 +285,9 @@ def evaluation_settings(given):
         refuse_other_network(given, member)
     if given.get("aux_logits"):
         raise ValueError("--aux-logits: the extra heads take no part in an evaluation: leave the flag out")
-    run = next((member.metadata["run"] for member in members if "run" in member.metadata), {})
-    dataset = run.get("dataset", "auto")
-    if dataset not in data.DATASETS and "dataset" not in given:
-        raise ValueError(
-            f"--evaluate {members[0].path}: trained on {shown(run['label'])}: finetune.py --resume tests "
-            "that again, and --dataset names another data set"
-        )
-    return {**DEFAULTS, "json": False, "tta": "none", "dataset": dataset, **given, "weights": members}
+    settings = {**DEFAULTS, "json": False, "tta": "none", "temperature": None, **given}
+    settings["temperature"] = temperature_of(settings["temperature"], members, settings["tta"])
+    return {**settings, "dataset": dataset_of(members, given, "--evaluate"), "weights": members}
 
 
 def refuse_other_network(given, member):
@@ -295,7 +302,7 @@ def evaluate_weights(settings, dataset, device, ranks):
     """--evaluate: test loss, accuracy and the table of classes for a file of weights, or for several together."""
     members = settings["weights"]
     for member in members:
-        refuse_other_images(member, dataset)
+        refuse_other_images(member, dataset, "--evaluate")
     say_members(members, (lambda line: None) if settings["json"] else partial(print, flush=True))
     if (classes := known_classes(members)) is None:
         print(f"note: the file does not name its classes: taken in the order of {dataset.label}", file=sys.stderr)
@@ -303,7 +310,7 @@ def evaluate_weights(settings, dataset, device, ranks):
     images, labels = data.limit(dataset.test_images, dataset.test_labels, settings["limit_test"])
     for text in dict.fromkeys(text for member in members for text in other_data(member, dataset, images)):
         print(f"note: {text}", file=sys.stderr)
-    network, images, normalisation = combined(members, images, settings["tta"])
+    network, images, normalisation = combined(members, images, settings["tta"], settings["temperature"])
     loader = data.Loader(images, labels, min(500, settings["batch_size"]), **normalisation, device=device)
     evaluation = evaluate(network.to(device), loader, len(classes), ranks=ranks)
     if settings["json"]:
@@ -312,16 +319,6 @@ def evaluate_weights(settings, dataset, device, ranks):
     for line in evaluation_table(evaluation, classes, dataset.label):
         print(line)
     return 0
-
-
-def refuse_other_images(member, dataset):
-    """Raise ValueError for weights that are not for the data set's classes and images."""
-    metadata, size = member.metadata, member.preprocessing.size
-    if metadata["num_classes"] != len(dataset.classes) or size != 32:
-        raise ValueError(
-            f"--evaluate {member.path}: {metadata['model']} for {metadata['num_classes']} classes and "
-            f"{size}x{size} pixels cannot be tested on {dataset.label}: predict.py takes it"
-        )
 
 
 def other_data(member, dataset, images):
@@ -379,6 +376,7 @@ def command_line():
         help="test a run's checkpoint, or weights from elsewhere, instead; of several the mean of their probabilities",
     )
     add_tta_argument(parser)
+    add_temperature_argument(parser)
     parser.add_argument(
         "--json", action="store_true", help="with --evaluate: the result as a line of JSON, and nothing else"
     )

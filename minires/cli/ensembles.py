@@ -9,9 +9,11 @@ import numpy as np
 
 from minires import pretrained
 from minires.backend import to_numpy
+from minires.calibration import TemperatureScaling
 from minires.checkpoint import digest
 from minires.cli.output import note
 from minires.cli.weights import known_of_weights, note_assumed, weights_line
+from minires.data import DATASETS, Dataset
 from minires.data.images import Preprocessing
 from minires.ensemble import TTA, Ensemble, Views, log_mean_softmax, tta_views
 from minires.models.fold import fold
@@ -89,6 +91,35 @@ def known_classes(members: Sequence[Member]) -> list[str] | None:
     return next((member.metadata["classes"] for member in members if member.metadata["classes"] is not None), None)
 
 
+def dataset_of(members: Sequence[Member], given: Mapping[str, Any], flag: str) -> str:
+    """The name of the data set to try weights on: --dataset, else the one that a run's file was trained on, or auto.
+
+    Raises ValueError where that was no data set of the library, such as a folder of pictures.
+    """
+    if "dataset" in given:
+        return given["dataset"]
+    trained = next((member for member in members if "run" in member.metadata), None)
+    if trained is None:
+        return "auto"
+    run = trained.metadata["run"]
+    if run["dataset"] not in DATASETS:
+        raise ValueError(
+            f"{flag} {trained.path}: trained on {shown(run['label'])}: finetune.py --resume tests that again, and "
+            "--dataset names another data set"
+        )
+    return run["dataset"]
+
+
+def refuse_other_images(member: Member, dataset: Dataset, flag: str) -> None:
+    """Raise ValueError for weights that are not for the data set's classes and images."""
+    metadata, size = member.metadata, member.preprocessing.size
+    if metadata["num_classes"] != len(dataset.classes) or size != 32:
+        raise ValueError(
+            f"{flag} {member.path}: {metadata['model']} for {metadata['num_classes']} classes and "
+            f"{size}x{size} pixels cannot be tested on {dataset.label}: predict.py takes it"
+        )
+
+
 def add_tta_argument(parser: ArgumentParser | _ArgumentGroup, **more: Any) -> None:
     """Add --tta to a parser."""
     text = "the mean of several views: of the image and its mirror image, or of these moved by some pixels, too"
@@ -96,7 +127,7 @@ def add_tta_argument(parser: ArgumentParser | _ArgumentGroup, **more: Any) -> No
 
 
 def combined(
-    members: Sequence[Member], images: np.ndarray, tta: str = "none"
+    members: Sequence[Member], images: np.ndarray, tta: str = "none", temperature: float = 1.0
 ) -> tuple[Module, np.ndarray, dict[str, tuple[float, ...]]]:
     """(network, images, {"mean", "std"}): what a Loader of the images is to be given, for the network that answers.
 
@@ -112,6 +143,8 @@ def combined(
         network = Ensemble([(member.model, member.preprocessing) for member in members], mean, std)
     if tta != "none":
         network = Views(network, tta_views(tta, first.size))
+    if temperature != 1:
+        network = TemperatureScaling(network, temperature)
     return network, images, {"mean": mean, "std": std}
 
 

@@ -15,6 +15,7 @@ from minires.wording import shown
 FORMAT = "minires-weights-1"
 CLASSES = ("classes", "class_names", "class_to_idx", "CLASSES")  # what checkpoints call them
 
+_TRAINED_ON = {"seed": (None, int), "val_split": (None, int), "limit_train": (None, int)}
 _CONFIG = {"dataset": {"name": str, "label": str}, "sizes": {"test": int}, "settings": dict}
 
 
@@ -72,8 +73,16 @@ def _of_a_run(header):
     dataset, test_images = config["dataset"], config["sizes"]["test"]
     run = {"dataset": dataset["name"], "label": dataset["label"], "test_images": test_images}
     run["range"] = _range(config["settings"].get("range"))
+    run["trained_on"] = _trained_on(config["settings"])
     known = {"model": config["settings"]["model"], "classes": config["classes"], "preprocessing": preprocessing}
     return {**known, "options": config.get("options", {}), "source": "minires", "run": run, "open": ()}
+
+
+def _trained_on(settings):
+    """Which of a data set's training images a run learned from: what `minires.cli.held_out` asks for."""
+    its = {name: settings.get(name) for name in _TRAINED_ON}
+    check(its, _TRAINED_ON, "settings")
+    return {**its, "fine_tuned": "weights" in settings and settings.get("from_scratch") is not True}
 
 
 def _range(value):
