@@ -12,6 +12,7 @@ docs/ensembles.md explains it.
 """
 
 import argparse
+import statistics
 import sys
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from minires.cli.ensembles import (
     answers,
     combined,
     dataset_of,
+    mean_logits,
     read_members,
     refuse_other_images,
     say_members,
@@ -77,7 +79,10 @@ def run(given):
     for member in members:
         refuse_other_images(member, dataset, "--weights")
     say_members(members, print)
-    kept, test = [answers_to(part, members, settings, device) for part in parts_of(dataset, members, settings)]
+    parts = parts_of(dataset, members, settings)
+    kept, test = together(
+        [[answers_to(part, member, settings, device) for member in members] for part in parts], settings
+    )
     T = fit_temperature(*kept)
     print(f"temperature {T:.4f}: {what(members)} {temperature.said(T)}")
     found, panels = {}, {}
@@ -103,12 +108,28 @@ def parts_of(dataset, members, settings):
     return kept, data.limit(dataset.test_images, dataset.test_labels, settings["limit_test"])
 
 
-def answers_to(part, members, settings, device):
-    """(logits, labels) of all images of a part."""
+def answers_to(part, member, settings, device):
+    """(logits, labels) that a file gives for all images of a part."""
     images, labels = part
-    network, images, normalisation = combined(members, images, settings["tta"])
+    network, images, normalisation = combined([member], images, settings["tta"])
     loader = data.Loader(images, labels, settings["batch_size"], **normalisation, device=device)
     return answers(network.to(device), loader)
+
+
+def together(parts, settings):
+    """[(logits, labels)] of each part, in which all members answer together; of several what each says of the test."""
+    test = [figures(logits, labels, 1.0, settings["bins"]) for logits, labels in parts[1]]
+    if len(test) > 1:
+        for number, found in enumerate(test, 1):
+            print(f"member {number}: {line(found)}")
+        print(f"the members' mean: {line(mean_of(test))}")
+    return [(mean_logits([logits for logits, _ in part]), part[0][1]) for part in parts]
+
+
+def mean_of(found):
+    """The mean of what `figures` measured of several."""
+    before = {name: statistics.mean(one["before"][name] for one in found) for name in ("nll", "ece")}
+    return {"accuracy": statistics.mean(one["accuracy"] for one in found), "before": before, "after": before}
 
 
 def figures(logits, labels, T, bins):
@@ -123,9 +144,10 @@ def figures(logits, labels, T, bins):
 def line(found):
     """The same, for a person."""
     before, after = found["before"], found["after"]
+    nll, ece = ([one[name] for one in ((before, after) if before != after else (before,))] for name in ("nll", "ece"))
     return (
-        f"accuracy {found['accuracy']:.2%}, negative log likelihood {before['nll']:.4f} -> {after['nll']:.4f}, "
-        f"calibration error {before['ece']:.2%} -> {after['ece']:.2%}"
+        f"accuracy {found['accuracy']:.2%}, negative log likelihood {' -> '.join(f'{value:.4f}' for value in nll)}, "
+        f"calibration error {' -> '.join(f'{value:.2%}' for value in ece)}"
     )
 
 

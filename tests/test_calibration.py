@@ -250,7 +250,10 @@ def test_an_ensemble_has_a_temperature_of_its_own(calibrate, script, runs, tmp_p
     out = tmp_path / "both.json"
     code, printed, err = calibrate("--weights", runs[0], runs[1], "--tta", "mirror", "--out", out)
     assert code == 0, err
-    assert "the ensemble of 2" in printed
+    assert "the ensemble of 2" in printed and "the members' mean: accuracy" in printed
+    losses = [float(line.split("likelihood ")[1].split(",")[0]) for line in printed.splitlines() if "member" in line]
+    tested = next(value for name, value in json.loads(out.read_text())["figures"].items() if "test" in name)
+    assert tested["before"]["nll"] <= losses[2] + 1e-4 and sum(losses[:2]) / 2 == pytest.approx(losses[2], abs=2e-4)
     evaluate = ("--evaluate", runs[1], runs[0], "--limit-test", 200, "--device", "cpu", "--temperature", out)
     assert script("train_cifar", *evaluate, "--tta", "mirror")[0] == 0
     code, _, err = script("train_cifar", *evaluate)

@@ -457,6 +457,33 @@ def test_recomputing(tmp_path):
     assert picture(tmp_path / "results.png").size > (600, 300)
 
 
+def test_ensembles(quickly):
+    """Every network alone and together, on one view and on two, the means of the members among them."""
+    rows = quickly("ensembles", "--seeds", 3, 4)
+    alone = ["seed 3", "seed 4", "one run", "cycle 1", "cycle 2", "cycle 3", "mean of the seeds", "mean of the cycles"]
+    names = [*alone, "ensemble of 2 seeds", "ensemble of 3 cycles"]
+    assert [(row["network"], row["views"]) for row in rows] == [(n, v) for v in ("none", "mirror") for n in names]
+    figures = {
+        (row["network"], row["views"]): {key: float(row[key]) for key in ("error", "nll", "ece")} for row in rows
+    }
+    for views in ("none", "mirror"):
+        mean = figures["mean of the cycles", views]["nll"]
+        assert mean == pytest.approx(sum(figures[f"cycle {n}", views]["nll"] for n in (1, 2, 3)) / 3)
+        assert figures["ensemble of 3 cycles", views]["nll"] <= mean
+    assert len({row["nll"] for row in rows}) == len(rows)
+
+
+def test_retrieval(load, cifar, tmp_path, monkeypatch, capsys):
+    save_file(models.resnet8(rng=0).state_dict(), tmp_path / "a.safetensors")
+    flags = ("--quick", "--data-dir", cifar, "--weights", tmp_path / "a.safetensors", "--out", tmp_path / "out")
+    code, printed, err = scripts.call(load("retrieval"), monkeypatch, capsys, *flags)
+    assert code == 0, err
+    rows = table(tmp_path / "out" / "results.csv")
+    assert [row["numbers"] for row in rows] == ["64", "64", "3072", "3072"]
+    assert all(0 <= float(row[f"precision at {k}"]) <= 1 for row in rows for k in (1, 5, 10, 50))
+    assert "search among 1,000 x 64" in printed and picture(tmp_path / "out" / "results.png").size > (600, 300)
+
+
 @pytest.mark.parametrize(
     ("name", "flags", "message"),
     [
@@ -465,6 +492,9 @@ def test_recomputing(tmp_path):
         ("distillation", ["--data-dir", "a file"], "a file"),
         ("distillation", ["--data-dir", "cifar"], "--teacher is missing: name a file of weights"),
         ("distillation", ["--data-dir", "cifar", "--quick", "--teacher", "nowhere.th"], "nowhere.th"),
+        ("ensembles", ["--data-dir", "a file"], "a file"),
+        ("ensembles", ["--data-dir", "cifar", "--seeds", 1], "--seeds 1: an ensemble has two networks or more"),
+        ("retrieval", ["--data-dir", "cifar", "--weights", "nowhere.th"], "nowhere.th"),
         ("federated", ["--data-dir", "a file"], "a file"),
         ("finetuning", ["shapes", "--weights", "nowhere.th", "--quick"], "nowhere.th"),
         ("finetuning", ["cifar", "--weights", "nowhere.th", "--data-dir", "cifar"], "nowhere.th"),

@@ -94,7 +94,11 @@ def test_what_cannot_be(call, words):
 # Vectors ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("build", [models.resnet8, models.simple_cnn, lambda rng: models.build("vgg11", 5, rng=rng)])
+def densenet(rng):
+    return models.DenseNet((2, 1), 4, 6, 10, small_input=True, rng=rng)
+
+
+@pytest.mark.parametrize("build", [models.resnet8, models.simple_cnn, densenet])
 def test_the_vector_is_what_the_last_layer_is_given(build):
     """With the last layer put behind it, the logits come back."""
     model, bodied = (build(rng=0).eval() for _ in range(2))

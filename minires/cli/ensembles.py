@@ -160,5 +160,5 @@ def answers(network: Module, loader: Any) -> tuple[np.ndarray, np.ndarray]:
 
 
 def mean_logits(logits: Sequence[np.ndarray]) -> np.ndarray:
-    """Of each network's logits (1, classes) for one picture those of the mean probabilities; of one network its own."""
+    """Of each network's logits (N, classes) those of their mean probabilities; of one network its own."""
     return logits[0] if len(logits) == 1 else log_mean_softmax(np.stack(logits))[0]
