@@ -8,6 +8,7 @@ import pytest
 
 from minires import layers, losses, optim, segmentation
 from minires.backend import DeviceError, array_module, device_of, half, resolve_device, to_device, to_numpy
+from minires.calibration import temperature_scaling
 from minires.compression import PruningSGD, gradual_sparsity
 from minires.ensemble import log_mean_softmax, view_of
 from minires.losses import cross_entropy, distillation, giou_loss, mse_loss, pixel_cross_entropy, sigmoid_focal_loss
@@ -154,6 +155,7 @@ OPERATIONS = [
     Case(_weighted_cross_entropy, ((5, 6), (6,)), (np.full((5, 6), 1 / 6, np.float32),)),
     Case(distillation, ((5, 6),), (_LABELS, np.full((5, 6), 1 / 6, np.float32)), {"temperature": 4.0, "alpha": 0.9}),
     Case(log_mean_softmax, ((3, 5, 6),)),
+    Case(temperature_scaling, ((5, 6), ())),
     Case(view_of, (_X,), options={"mirrored": True, "down": 1, "right": -2}),
     Case(mse_loss, (_X, _X)),
     Case(pixel_cross_entropy, ((2, 3, 2, 4),), (_MASKS,), {"label_smoothing": 0.1}),
@@ -245,7 +247,7 @@ _REASON = _why_not()
 GPU = pytest.param("gpu", marks=[pytest.mark.gpu, pytest.mark.skipif(bool(_REASON), reason=_REASON)])  # of a fixture
 LOSSES = {"cross_entropy", "distillation", "_weighted_cross_entropy", "mse_loss", "sigmoid_focal_loss", "_giou_loss"}
 LOSSES |= {"pixel_cross_entropy", "margin"}
-LOSSES |= {"log_mean_softmax"}  # which sums in float32 or wider, too
+LOSSES |= {"log_mean_softmax", "temperature_scaling"}  # which sum in float32 or wider, too
 WITH_PARAMETERS = {
     "conv2d",
     "conv_transpose2d",

@@ -3,6 +3,7 @@
 import importlib
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -184,23 +185,43 @@ def script(monkeypatch, capsys):
 
 @pytest.fixture(scope="module")
 def few():
-    """1,000 shapes, and 200 to test, in place of ten times as many."""
+    """In place of the shapes images of one colour each, by their class, of which one in six has another class's."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 10, 1200)
+    seen = np.where(rng.random(1200) < 1 / 6, rng.integers(0, 10, 1200), labels)
+    colours = rng.integers(0, 256, (10, 1, 1, 3))
+    images = np.clip(colours[seen] + rng.integers(-20, 21, (1200, 32, 32, 3)), 0, 255).astype(np.uint8)
+    dataset = data.make_synthetic(1, 1)
+    parts = {"train_images": images[:1000], "train_labels": labels[:1000]}
+    dataset = replace(dataset, **parts, test_images=images[1000:], test_labels=labels[1000:])
     with pytest.MonkeyPatch.context() as patch:
-        dataset = data.make_synthetic(1000, 200)
         patch.setattr(importlib.import_module("minires.data.load"), "make_synthetic", lambda seed: dataset)
         yield dataset
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory, few):
-    """{seed: the folder of a run} on the shapes drawn by code, whose last images none has seen."""
+    """{seed: the folder of a run} on these images, the last of which none has seen."""
     out = tmp_path_factory.mktemp("runs")
     script = scripts.load("train_cifar")
-    flags = ("--dataset", "synthetic", "--model", "simple_cnn", "--epochs", 2, "--limit-train", 600, "--device", "cpu")
+    flags = ("--dataset", "synthetic", "--model", "simple_cnn", "--epochs", 4, "--limit-train", 600)
     with pytest.MonkeyPatch.context() as context:
         context.setattr(script.runs.Recorder, "picture", lambda self, name, draw: None)  # slower than a run
         for seed in (0, 1):
-            flags_of_one = [*flags, "--limit-test", 50, "--seed", seed, "--out", out / str(seed), "--no-progress"]
+            flags_of_one = [
+                *flags,
+                "--batch-size",
+                32,
+                "--device",
+                "cpu",
+                "--limit-test",
+                50,
+                "--seed",
+                seed,
+                "--out",
+                out / str(seed),
+                "--no-progress",
+            ]
             context.setattr("sys.argv", ["train_cifar.py", *map(str, flags_of_one)])
             assert script.main() == 0
     return {seed: out / str(seed) for seed in (0, 1)}

@@ -13,6 +13,7 @@ from device_cases import GPU, LOSSES, MODELS, OPERATIONS, half_inputs
 
 from minires import models, optim
 from minires.backend import half, matmul, to_device, to_numpy
+from minires.calibration import temperature_scaling
 from minires.ensemble import log_mean_softmax
 from minires.layers import Conv2d, Linear, conv2d, linear
 from minires.losses import cross_entropy, distillation, giou_loss, mse_loss, pixel_cross_entropy, sigmoid_focal_loss
@@ -94,6 +95,7 @@ def test_parameters_stay_in_float32():
         lambda z, t: pixel_cross_entropy(z[None, None], np.array([[[0, 1]]])),
         lambda z, t: margin(z, np.array([0, 1])),
         lambda z, t: log_mean_softmax(z[None]),
+        lambda z, t: temperature_scaling(z, z[0, 0]),
     ],
 )
 @pytest.mark.parametrize("name", ["float16", "bfloat16"])

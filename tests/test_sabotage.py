@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from minires.backend import col2im
+from minires.calibration import temperature_scaling
 from minires.ensemble import log_mean_softmax, view_of
 from minires.gradcheck import GradcheckError, gradcheck
 from minires.layers import (
@@ -965,6 +966,17 @@ mistakes_in(
     mean_not_divided=lambda p: through_softmax(of_mean(p)[0], p.dy / of_mean(p)[1]),
     logarithm_forgotten=lambda p: through_softmax(of_mean(p)[0], p.dy / 3),
     one_network_for_all=lambda p: np.broadcast_to(p.dx[:1], p.x.shape),
+)
+mistakes_in(
+    "temperature_scaling",
+    temperature_scaling,
+    normal(3, 4),
+    np.array(1.7),
+    multiplied=lambda p: p.but(0, p.dy * 1.7),
+    sign_of_the_temperature=lambda p: p.but(1, -p.gradients[1]),
+    square_forgotten=lambda p: p.but(1, -(p.dy * p.x).sum() / 1.7),
+    mean_for_sum=lambda p: p.but(1, p.gradients[1] / 12),
+    logits_forgotten=lambda p: p.but(1, -p.dy.sum() / 1.7**2),
 )
 mistakes_in(
     "view_of",
