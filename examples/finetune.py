@@ -39,7 +39,7 @@ from minires.cli.settings import FIRST, LAST, add_arguments, make_loaders
 from minires.cli.snapshots import refuse_idle_cycles
 from minires.cli.together import prepare_device, settle_shards
 from minires.cli.weights import add_weights_arguments, known_of_weights, note_assumed, weights_line
-from minires.compression import PruningSGD, gradual_sparsity, prunable
+from minires.compression import PruningSGD, gradual_sparsity, prunable, sparsity_of
 from minires.compression.magnitude import check_sparsity
 from minires.data.folders import read_image_folder
 from minires.data.images import Preprocessing
@@ -285,7 +285,12 @@ def make_optimizer(settings, model, steps):
     final = settings.get("sparsity")  # older runs had no such flags
     if final is None and not settings.get("keep_zeros"):
         return optim.SGD(groups, settings["lr"], **options)
-    length = max(1, 2 * steps // 3)
+    length, zeros = max(1, 2 * steps // 3), sparsity_of(prunable(model))
+    if final is None and zeros == 0:
+        raise ValueError(
+            "--keep-zeros: none of the file's weights is zero: make some so by compress.py --sparsity, or leave it out"
+        )
+    print(f"zeros: {zeros:.1%} of the weights" + ("" if final is None else f", {final:.1%} from step {length} on"))
     rises = None if final is None else gradual_sparsity(final, length)
     settings["cuda_graph"] = False  # the zeros change from step to step
     return PruningSGD(

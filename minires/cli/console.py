@@ -34,6 +34,10 @@ FLAGS = {  # what the library's errors advise, and the flag that does it
     "label_columns": "--label-columns",
     "balance='loss' or 'sampling'": "--balance loss or sampling",
     "part=NAME": "--part NAME",
+    "keep_macs": "--keep-macs",
+    "sparsity must be": "--sparsity must be",
+    "stages: [": "--stages: [",
+    "multiple must be": "--multiple must be",
     "head='new'": "--head new of finetune.py",
 }
 
