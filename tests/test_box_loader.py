@@ -49,6 +49,17 @@ def test_boxes_go_with_their_images(mirror):
     assert (len(set(sides)) > 7) == mirror  # some were seen both ways
 
 
+def test_which_images_are_mirrored_is_drawn_for_each_batch():
+    loader = BoxLoader(squares(8), 4, MEAN, STD, mirror=True)
+    before = [tuple(box[0, :4]) for box in loader.boxes]
+    drawn = {
+        tuple(seen(image) != its for image, its in zip(x, before[4 * b :], strict=False))
+        for epoch in range(2)
+        for b, (x, _) in enumerate(loader.epoch(epoch))
+    }
+    assert len(drawn) == 4
+
+
 def test_mirrored_by_hand():
     boxes = np.array([[2.0, 3, 10, 7, 1]])
     np.testing.assert_array_equal(mirrored(boxes, 32), [[22, 3, 30, 7, 1]])

@@ -1,6 +1,6 @@
 """What weights that were trained on photographs of CIFAR bring a detector of drawn shapes: none, all, all but frozen.
 
-    python examples/experiments/detection.py --weights resnet20.th             half an hour on one core
+    python examples/experiments/detection.py --weights resnet20.th             twenty minutes on one core
     python examples/experiments/detection.py --weights resnet20.th --quick     does it run?
 
 Each run is `detect.py` with the network of these weights as its backbone: from scratch, from the weights, and from the
@@ -22,7 +22,7 @@ import detect
 from minires import pretrained
 from minires.cli import runs
 
-SIZE = {"scenes": 500, "test_scenes": 500, "epochs": 16}
+SIZE = {"scenes": 300, "test_scenes": 500, "epochs": 20}
 QUICK_SIZE = {"scenes": 24, "test_scenes": 4, "epochs": 2, "val_split": 4}
 HEAD = {"trained_parameters": "trained parameters", "ap50": "AP50, %", "ap75": "AP75, %", "seconds": "training, s"}
 
