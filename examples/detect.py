@@ -376,7 +376,7 @@ def command_line():
     add("--evaluate", metavar="FILE", help="test the detector of this run and do nothing else")
     add("--predict", nargs="+", metavar="IMAGE", help="pictures to look at")
     add("--detector", metavar="FILE", help="the run of the detector that looks")
-    add("--least-score", type=float, metavar="P", help="of the boxes that are shown; default: 0.3")
+    add("--least-score", type=float, metavar="P", help="of the boxes that are shown; default: 0.5")
     return parser
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minires.detection import Detections, average_precision
-from minires.detection.average_precision import area, match
+from minires.detection.average_precision import area, match, precision_and_recall
 
 
 def overlap(a, b):
@@ -126,6 +126,14 @@ def test_an_iou_of_exactly_the_threshold_counts():
 
 def test_a_box_finds_objects_of_its_own_image_only():
     assert average_precision([image([BOX], [0.9]), image([], [])], [objects(), objects(BOX)], 1)[0] == 0
+
+
+def test_precision_and_recall_by_hand():
+    found = [image([BOX, BOX, AWAY], [0.9, 0.8, 0.3]), image([BOX], [0.7])]
+    true = [objects(BOX, AWAY), objects()]
+    assert precision_and_recall(found, true, 0.5) == (1 / 3, 1 / 2)  # one of three boxes, one of two objects
+    assert precision_and_recall(found, true, 0.1) == (2 / 4, 2 / 2)
+    assert precision_and_recall(found, true, 0.95) == (0, 0)
 
 
 def test_a_class_without_objects_has_none():

@@ -15,6 +15,7 @@ from minires.cli.recording import Recorder
 from minires.cli.testing import load_best
 from minires.columns import padded
 from minires.detection import Detector, build
+from minires.detection.average_precision import precision_and_recall
 from minires.detection.box_loader import BoxLoader
 from minires.detection.task import DetectionEvaluation
 from minires.inspection.pictures.detections import draw_detections
@@ -23,7 +24,7 @@ from minires.trainer import Trainer
 from minires.wording import readable
 
 GIVE = "give a run of detect.py, or its best.safetensors"
-CONFIDENT = 0.3  # the least score of a box that is drawn or printed
+CONFIDENT = 0.5  # the least score of a box that is drawn or printed
 
 
 def test(
@@ -83,7 +84,15 @@ def table(evaluation: DetectionEvaluation, loader: BoxLoader, classes: Sequence[
     ap75 = evaluation.class_ap75[~np.isnan(evaluation.class_ap75)]
     mean75 = f"{ap75.mean():.4f}" if len(ap75) else "-"
     images = f"{len(loader.boxes):,} test images of {label}"
-    return [*lines, f"AP50 {evaluation.accuracy:.4f}, AP75 {mean75}, test loss {evaluation.loss:.4f}, on {images}"]
+    precision, recall = precision_and_recall(evaluation.found, loader.boxes, CONFIDENT)
+    sure = (
+        f"of scores from {CONFIDENT} up: {precision:.1%} of the boxes are right, {recall:.1%} of the objects are found"
+    )
+    return [
+        *lines,
+        sure,
+        f"AP50 {evaluation.accuracy:.4f}, AP75 {mean75}, test loss {evaluation.loss:.4f}, on {images}",
+    ]
 
 
 def picture(evaluation: DetectionEvaluation, loader: BoxLoader, classes: Sequence[str], number: int = 12) -> Any:

@@ -57,6 +57,21 @@ def _of_class(found, true, label, iou_threshold, points):
     return area(np.concatenate(right)[order], objects, points)
 
 
+def precision_and_recall(
+    found: Sequence[Detections], true: Sequence[np.ndarray], least_score: float, iou_threshold: float = 0.5
+) -> tuple[float, float]:
+    """(share of the boxes of at least this score that are right, share of the objects that they find), all classes."""
+    right = boxes = 0
+    for of_image, objects in zip(found, true, strict=True):
+        sure = of_image.above(least_score)
+        for label in np.unique(sure.labels):
+            own = sure.labels == label
+            its = objects[objects[:, 4] == label, :4]
+            right += int(match(sure.boxes[own], sure.scores[own], its, iou_threshold).sum())
+        boxes += len(sure.labels)
+    return right / max(boxes, 1), right / max(sum(map(len, true)), 1)
+
+
 def match(boxes: np.ndarray, scores: np.ndarray, objects: np.ndarray, iou_threshold: float) -> np.ndarray:
     """(n,) bool: which of an image's boxes (n, 4) of a class are right, in their order; objects (k, 4)."""
     right, left = np.zeros(len(boxes), bool), box_iou(boxes, objects)
