@@ -47,6 +47,7 @@ from minires.robustness import (
     draw_adversarial,
     draw_attacks,
     draw_corruptions,
+    ensemble_on_pixels,
     fgsm,
     pgd,
     report,
@@ -74,10 +75,12 @@ def run(options):
     networks = read_networks(options)
     images, labels, dataset = labelled_images(options, networks)
     models = {name: OnPixels(model, own).to(device) for name, (model, own, _) in networks.items()}
+    together = {"ensemble": ensemble_on_pixels([each[:2] for each in networks.values()]).to(device)}
+    attacked = {**models, **together} if options["ensemble"] else models
     folder = Path(options["out"] or new_folder("robustness"))
     with claimed(folder):
         found = {"settings": options, "data": dataset.label, "images": len(images)}
-        found |= count(options, models, images, labels, device)
+        found |= count(options, models, attacked, images, labels, device)
         found |= {"environment": environment(device)}
         write_atomically(folder / "results.json", (json.dumps(found, indent=1) + "\n").encode())
         write_tables(folder, found)
@@ -172,16 +175,19 @@ def refuse_unfit(path, metadata, dataset):
             )
 
 
-def count(options, models, images, labels, device):
-    """{"corruptions": rows, "attacks": rows, "checks": {model: checks}} of what is asked for."""
+def count(options, models, attacked, images, labels, device):
+    """{"corruptions": rows, "attacks": rows, "checks": {model: checks}} of what is asked for.
+
+    attacked: the models, and the ensemble where it is one of them: attacked by its own gradient.
+    """
     show = lambda line: print(line, file=sys.stderr, flush=True)  # noqa: E731
     common = {"seed": options["seed"], "batch_size": options["batch_size"], "device": device, "tell": show}
     several = {"kinds": options["kinds"], "strengths": options["strengths"], "ensemble": options["ensemble"]}
     attacks = {"attacks": options["attack"], "norm": options["norm"], "steps": options["steps"]}
     return {
         "corruptions": corruption_accuracy(models, images, labels, **several, **common),
-        "attacks": attack_accuracy(models, images, labels, options["eps"], **attacks, **common),
-        "checks": check(options, models, images, labels, device) if options["check"] else {},
+        "attacks": attack_accuracy(attacked, images, labels, options["eps"], **attacks, **common),
+        "checks": check(options, attacked, images, labels, device) if options["check"] else {},
     }
 
 

@@ -17,7 +17,7 @@ from minires.models.blocks import flatten_channels_first
 from minires.models.googlenet import Inception
 from minires.models.narrow import narrow
 from minires.module import Module, Parameter
-from minires.robustness import margin, normalize_pixels
+from minires.robustness import margin
 from minires.sequential import Sequential, call
 
 
@@ -163,7 +163,6 @@ OPERATIONS = [
     Case(sigmoid_focal_loss, ((5, 6),), (np.arange(30).reshape(5, 6) % 3 == 0,), {"alpha": None, "divisor": 3}),
     Case(_giou_loss, ((5, 2, 4), (5, 2, 4), (5, 2))),
     Case(margin, ((5, 6),), (_LABELS,)),
-    Case(normalize_pixels, (_X,), options={"mean": (0.5, 0.4, 0.3, 0.2), "std": (0.2, 0.3, 0.4, 0.5)}),
 ]
 
 MODULES = {  # name: (what makes it, the shape of its input)

@@ -37,17 +37,18 @@ from minires.robustness import (
     corruption_accuracy,
     corruption_table,
     corruptions,
+    ensemble_on_pixels,
     fgsm,
     loss_gradient,
     margin,
     means_table,
-    normalize_pixels,
     pgd,
     report,
     summary,
 )
 from minires.robustness.attacks import generators
 from minires.sequential import Sequential
+from minires.textbook import softmax
 
 
 def photographs(number=6, side=32, seed=0):
@@ -175,31 +176,16 @@ PREPARED = Preprocessing((0.5, 0.4, 0.3), (0.2, 0.25, 0.5), size=8, resize=8)
 
 
 class TestPixels:
-    def test_normalize_pixels(self, check_operation):
-        x = np.random.default_rng(0).uniform(0, 255, (2, 3, 4, 3))
-        check_operation(lambda x: normalize_pixels(x, PREPARED.mean, PREPARED.std), x)
-        y, backward = normalize_pixels(x, PREPARED.mean, PREPARED.std)
-        np.testing.assert_allclose(y, normalize(x, PREPARED.mean, PREPARED.std), rtol=1e-6, atol=1e-6)
-        np.testing.assert_allclose(backward(np.ones_like(x))[0, 0, 0], [1 / 51, 1 / 63.75, 1 / 127.5])
-
-    def test_errors(self):
-        x = np.zeros((1, 2, 2, 3), np.float32)
-        for arguments, message in (
-            ((x, (0.5,) * 4, (0.5,) * 4), "3 channels, got 4 means"),
-            ((x, (0.5,) * 3, (0.5, 0.5, 0)), "expected positive"),
-            ((x[0], (0.5,) * 3, (0.5,) * 3), "normalize_pixels: x"),
-            ((x.astype(np.uint8), (0.5,) * 3, (0.5,) * 3), "uint8"),
-        ):
-            with pytest.raises(ValueError, match=message):
-                normalize_pixels(*arguments)
-
     @pytest.mark.parametrize("order", ["RGB", "BGR"])
-    def test_a_network_on_pixels(self, check_operation, order):
+    def test_a_network_on_pixels(self, order):
         network, own = small().eval(), Preprocessing(PREPARED.mean, PREPARED.std, order, 8, 8)
         model, x = OnPixels(network, own), np.random.default_rng(0).uniform(0, 255, (2, 8, 8, 3))
         turned = x if order == "RGB" else x[..., ::-1]
         logits, backward = model(x)
-        np.testing.assert_allclose(logits, network((turned / 255 - own.mean) / own.std)[0])
+        np.testing.assert_allclose(logits, network((turned / 255 - own.mean) / own.std)[0], rtol=1e-5)
+        bytes_ = np.rint(x).astype(np.uint8)
+        prepared = normalize(np.rint(turned).astype(np.uint8), own.mean, own.std)  # as in training
+        np.testing.assert_allclose(model(bytes_.astype(float))[0], network(prepared.astype(float))[0], rtol=1e-4)
         dx = backward(np.eye(4)[:2])
         for channel in range(3):
             shift = np.zeros_like(x)
@@ -207,6 +193,19 @@ class TestPixels:
             up, down = (model(x + sign * shift)[0][0, 0] for sign in (1, -1))
             assert dx[0, 3, 4, channel] == pytest.approx((up - down) / 2e-3, rel=1e-6)
         assert dx.shape == x.shape
+
+    def test_an_ensemble_is_attacked_together(self):
+        """By the gradient of its mean, which misleads it; of one member alone it is that member."""
+        networks = [(models.resnet8(rng=seed).eval(), PREPARED) for seed in range(3)]
+        model, x = ensemble_on_pixels(networks), photographs(4).astype(np.float32)
+        probabilities = [softmax(OnPixels(*network)(x)[0])[0] for network in networks]
+        np.testing.assert_allclose(softmax(model(x)[0])[0], np.mean(probabilities, axis=0), rtol=1e-4)
+        labels = model(x)[0].argmax(axis=1)
+        attacked = pgd(model, x, labels, 8.0, 4)
+        assert cross_entropy(model(attacked)[0], labels)[0] > cross_entropy(model(x)[0], labels)[0]
+        alone = ensemble_on_pixels(networks[:1])
+        dx, expected = (loss_gradient(one, x, labels)[0] for one in (alone, OnPixels(*networks[0])))
+        np.testing.assert_allclose(dx, expected, rtol=1e-3, atol=1e-7)
 
 
 def small():
@@ -719,10 +718,10 @@ class TestScript:
         found = json.loads((out / "results.json").read_text())
         assert found["images"] == 4 and found["data"].startswith("CIFAR-10")
         assert {row["model"] for row in found["corruptions"]} == {"first", "second", "ensemble"}
-        assert len(found["corruptions"]) == 3 * 41 and len(found["attacks"]) == 8
-        assert [len(checks) for checks in found["checks"].values()] == [8, 8]
+        assert len(found["corruptions"]) == 3 * 41 and len(found["attacks"]) == 12
+        assert [len(checks) for checks in found["checks"].values()] == [8, 8, 8]
         assert (code == 0) == all(check["passed"] for checks in found["checks"].values() for check in checks)
-        assert len(scripts.table(out / "corruptions.csv")) == 123 and len(scripts.table(out / "attacks.csv")) == 8
+        assert len(scripts.table(out / "corruptions.csv")) == 123 and len(scripts.table(out / "attacks.csv")) == 12
         for name in ("accuracies", "adversarial", "corruptions", "attacks"):
             assert scripts.picture(out / f"{name}.png").size > (500, 300)
         assert printed.count("| first | ") == 10 + 2 and "| ensemble | mean | " in printed

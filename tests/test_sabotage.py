@@ -44,7 +44,7 @@ from minires.losses import cross_entropy, distillation, giou_loss, mse_loss, pix
 from minires.models.blocks import flatten_channels_first
 from minires.models.branches import side_by_side
 from minires.models.densenet import DenseLayer
-from minires.robustness import margin, normalize_pixels
+from minires.robustness import margin
 
 
 def normal(*shape, seed=0):
@@ -931,17 +931,6 @@ mistakes_in(
     sign=lambda p: -p.dx,
     not_divided_by_N=lambda p: p.dx * 3,
     likeliest_of_all=lambda p: (np.eye(4)[p.x.argmax(axis=1)] - np.eye(4)[LABELS]) * p.dy / 3,
-)
-MEAN_OF_PIXELS, STD_OF_PIXELS = (0.5, 0.4, 0.3), np.array([0.2, 0.25, 0.5])
-mistakes_in(
-    "normalize_pixels",
-    lambda x: normalize_pixels(x, MEAN_OF_PIXELS, STD_OF_PIXELS),
-    normal(2, 3, 2, 3),
-    bytes_forgotten=lambda p: p.dy / STD_OF_PIXELS,
-    std_forgotten=lambda p: p.dy / 255,
-    multiplied=lambda p: p.dy * STD_OF_PIXELS / 255,
-    mean_subtracted=lambda p: (p.dy / 255 - MEAN_OF_PIXELS) / STD_OF_PIXELS,
-    channels_turned=lambda p: p.dy / (255 * STD_OF_PIXELS[::-1]),
 )
 
 

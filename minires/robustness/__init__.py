@@ -11,7 +11,7 @@ from minires.robustness.margin import margin
 from minires.robustness.masked import Quantised, Scaled
 from minires.robustness.masking import Check, check_gradients, report
 from minires.robustness.pictures import draw_accuracies, draw_adversarial, draw_attacks, draw_corruptions
-from minires.robustness.pixels import OnPixels, normalize_pixels
+from minires.robustness.pixels import OnPixels, ensemble_on_pixels
 from minires.robustness.tables import attack_table, corruption_table, means_table, summary
 from minires.robustness.training import adversarial_step
 
@@ -34,11 +34,11 @@ __all__ = [
     "draw_adversarial",
     "draw_attacks",
     "draw_corruptions",
+    "ensemble_on_pixels",
     "fgsm",
     "loss_gradient",
     "margin",
     "means_table",
-    "normalize_pixels",
     "pgd",
     "report",
     "summary",

@@ -5,54 +5,25 @@ Derivation: docs/robustness.md.
 
 from collections.abc import Sequence
 
-import numpy as np
-
-from minires.backend import array_module, device_of, to_device
 from minires.data.images import Preprocessing
-from minires.layers.checks import check_float, check_image
+from minires.ensemble import Ensemble, Prepared
 from minires.module import Module
-from minires.types import Array, Backward
+
+BYTES = {"mean": (0.0, 0.0, 0.0), "std": (1 / 255, 1 / 255, 1 / 255)}  # that numbers from 0 to 255 are normalised with
 
 
-def normalize_pixels(x: Array, mean: Sequence[float], std: Sequence[float]) -> tuple[Array, Backward]:
-    """y[..., c] = (x[..., c] / 255 - mean[c]) / std[c];   backward: dy -> dx = dy / (255 * std)
-
-    x (N, H, W, C), floating-point, from 0 to 255.   mean, std: C numbers, in units where a pixel is 0..1.
-    Returns y of x's shape and dtype, and backward(dy) -> dx. Raises ValueError for an x that is no batch of images, for
-    numbers of another count than the channels, and where a std is not positive.
-    """
-    check_image("normalize_pixels", x)
-    check_float("normalize_pixels", x)
-    if not len(mean) == len(std) == x.shape[3]:
-        raise ValueError(f"normalize_pixels: {x.shape[3]} channels, got {len(mean)} means and {len(std)} deviations")
-    if not min(std) > 0:
-        raise ValueError(f"normalize_pixels: std is {tuple(std)}, expected positive numbers")
-    m, s = (to_device(np.array(numbers, x.dtype), device_of(x)) for numbers in (mean, std))
-    y = (x / 255 - m) / s
-
-    def backward(dy):
-        return dy / (255 * s)
-
-    return y, backward
-
-
-class OnPixels(Module):
+class OnPixels(Prepared):
     """x (N, H, W, 3) in RGB, floats from 0 to 255 -> the network's logits of it, normalised as the network wants it.
+
+        z = (x / 255 - mean) / std,   dx = dz / (255 * std)
 
     preprocessing: the network's; where its order is BGR the channels are turned round first.
     """
 
     def __init__(self, network: Module, preprocessing: Preprocessing) -> None:
-        self.network, self.preprocessing = network, preprocessing
+        super().__init__(network, preprocessing, **BYTES)
 
-    def forward(self, x: Array) -> tuple[Array, Backward]:
-        own = self.preprocessing
-        turn = -1 if own.order == "BGR" else 1
-        contiguous = array_module(x).ascontiguousarray
-        z, normalize_backward = normalize_pixels(contiguous(x[..., ::turn]), own.mean, own.std)
-        logits, network_backward = self.network(z)
 
-        def backward(dlogits):
-            return normalize_backward(network_backward(dlogits))[..., ::turn]
-
-        return logits, backward
+def ensemble_on_pixels(networks: Sequence[tuple[Module, Preprocessing]]) -> Ensemble:
+    """x, as `OnPixels` takes it -> logits whose softmax is the mean of the networks' probabilities."""
+    return Ensemble(networks, **BYTES)
