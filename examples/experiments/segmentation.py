@@ -21,7 +21,7 @@ import segment
 from minires import pretrained
 from minires.cli import runs
 
-SIZE = {"limit_train": 500, "limit_test": 500, "epochs": 16}
+SIZE = {"limit_train": 500, "limit_test": 300, "epochs": 10}
 QUICK_SIZE = {"limit_train": 24, "limit_test": 8, "epochs": 2, "size": 32, "batch_size": 8}
 HEAD = {
     "trained_parameters": "trained parameters",
