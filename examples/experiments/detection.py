@@ -1,11 +1,11 @@
 """What weights that were trained on photographs of CIFAR bring a detector of drawn shapes: none, all, all but frozen.
 
-    python examples/experiments/detection.py --weights resnet20.th             twenty minutes on one core
+    python examples/experiments/detection.py --weights resnet20.th             ten minutes on one core
     python examples/experiments/detection.py --weights resnet20.th --quick     does it run?
 
 Each run is `detect.py` with the network of these weights as its backbone: from scratch, from the weights, and from the
-weights with nothing of the backbone trained. All see the same scenes in the same order for each seed, and are tested on
-the same others. A run that has come to its end is not done again, one that was interrupted goes on. Writes results.csv
+weights with nothing of the backbone trained. All see the same scenes, of 32x32 pixels, in the same order for each seed,
+and are tested on the same others. A run that has come to its end is not done again, one that was interrupted goes on. Writes results.csv
 and results.png into --out.
 """
 
@@ -22,8 +22,8 @@ import detect
 from minires import pretrained
 from minires.cli import runs
 
-SIZE = {"scenes": 300, "test_scenes": 500, "epochs": 20}
-QUICK_SIZE = {"scenes": 24, "test_scenes": 4, "epochs": 2, "val_split": 4}
+SIZE = {"scenes": 500, "test_scenes": 500, "size": 32, "epochs": 20}
+QUICK_SIZE = {"scenes": 24, "test_scenes": 4, "size": 32, "epochs": 2, "val_split": 4}
 HEAD = {"trained_parameters": "trained parameters", "ap50": "AP50, %", "ap75": "AP75, %", "seconds": "training, s"}
 
 
