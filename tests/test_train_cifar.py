@@ -19,6 +19,7 @@ from test_data_cifar import make_batches, write_binary
 
 from minires import checkpoint, data, models
 from minires.cli import legs
+from minires.cli.ensembles import Member
 from minires.cli.recording import FILES
 from minires.training import evaluate
 
@@ -405,8 +406,8 @@ def test_a_network_for_larger_images_is_refused_before_there_is_data_or_a_folder
 
 
 def test_weights_for_larger_images_are_not_evaluated(main, example, tmp_path, monkeypatch):
-    metadata = {"model": "inception_v3", "options": {}}
-    monkeypatch.setattr(example.pretrained, "build", lambda *_, **__: (None, metadata))
+    member = Member("x.pth", None, {"model": "inception_v3", "options": {}}, "")
+    monkeypatch.setattr(example, "read_members", lambda *_: [member])
     code, printed, err = main("--evaluate", "x.pth", "--size", 32, data_dir=tmp_path / "none")
     assert code == 1 and not printed
     assert "--evaluate x.pth: holds inception_v3, which needs 75x75 pixels or more" in one_sentence(err)
