@@ -270,10 +270,10 @@ def draw(path, results, seeds):
                     marker=".",
                     label=label,
                 )
-        axes.set_xscale("log")
+        axes.set_xscale("log" if PARALLEL in names else "linear")
         axes.set_title(title, fontsize=10)
         axes.grid(alpha=0.3)
-        axes.legend(fontsize=8)
+        axes.legend(fontsize=8, loc="lower right")
     figure.supxlabel("megabytes sent, both ways", fontsize=10)
     figure.supylabel("test accuracy, %", fontsize=10)
     write_png(figure, path)
