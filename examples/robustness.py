@@ -239,7 +239,7 @@ def draw_examples(folder, model, images, labels, classes, options, device):
     attacked = fgsm(model, x, y, eps, norm) if one else pgd(model, x, y, eps, options["steps"], norm=norm, rngs=rngs)
     pictures = [backend.to_numpy(each) for each in (x, attacked)]
     said = [[readable(classes[n], 60) for n in answers({"": model}, each, device)[""]] for each in pictures]
-    write_png(draw_adversarial(*pictures, *said), folder / "adversarial.png", colours=256)
+    write_png(draw_adversarial(*pictures, *said), folder / "adversarial.png")
 
 
 def strength(text):

@@ -29,7 +29,7 @@ def draw_corruptions(images: np.ndarray, kinds: Sequence[str] = tuple(CORRUPTION
     for number, (kind, row) in enumerate(zip(kinds, grid, strict=True)):
         image = number % len(images)
         for strength, axes in zip((0, *STRENGTHS), row, strict=True):
-            axes.imshow(corrupt(images[image : image + 1], kind, strength, seed, image)[0])
+            axes.imshow(corrupt(images[image : image + 1], kind, strength, seed, image)[0], interpolation="nearest")
             axes.set_xticks([], [])
             axes.set_yticks([], [])
             if number == 0:
@@ -54,7 +54,7 @@ def draw_adversarial(images: np.ndarray, attacked: np.ndarray, before: Sequence[
     titles = (before, [f"times {127.5 / each:.0f}" if each else "no change" for each in largest.ravel()], after)
     for row, shown, texts in zip(grid, (images, enlarged, attacked), titles, strict=True):
         for axes, image, text in zip(row, shown, texts, strict=True):
-            axes.imshow(np.rint(image).astype(np.uint8))
+            axes.imshow(np.rint(image).astype(np.uint8), interpolation="nearest")
             axes.set_title(cut(text, 20).replace("$", r"\$"), fontsize=8)
             axes.set_axis_off()
     return figure
