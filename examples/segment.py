@@ -1,6 +1,6 @@
 """What each pixel shows: train a fully convolutional network (Long, Shelhamer, Darrell 2015), test it, let it look.
 
-    python examples/segment.py                                          drawn scenes, some minutes on one core
+    python examples/segment.py                                          drawn scenes, a quarter of an hour on one core
     python examples/segment.py --weights resnet20.th                    on a backbone that was trained on CIFAR
     python examples/segment.py --weights resnet20.th --freeze backbone  of which nothing is changed
     python examples/segment.py --images DIR --masks DIR                 your own pictures, and masks of their names
@@ -54,7 +54,7 @@ DEFAULTS = {
     **FIRST,
     "dataset": "shapes",
     "recipe": "segmentation",
-    "model": "resnet14",
+    "model": "resnet20",
     "weights": None,
     "freeze": "none",
     "skips": True,
@@ -64,7 +64,7 @@ DEFAULTS = {
     "classes": None,
     "size": 64,
     "balance": "none",
-    "epochs": 10,
+    "epochs": 12,
     "iterations": None,
     "batch_size": 32,
     "optimizer": "sgd",
@@ -325,13 +325,13 @@ def command_line():
     add("--colors", metavar="FILE", help='what the colours of the masks mean: a line "R G B name" for each')
     add("--classes", metavar="FILE", help="names of the classes 0, 1, ..., one a line")
     add("--size", type=int, metavar="N", help="side of the squares that the network sees; default: 64")
-    add("--model", metavar="NAME", help="the backbone, a network with stages; default: resnet14")
+    add("--model", metavar="NAME", help="the backbone, a network with stages; default: resnet20")
     add("--weights", metavar="FILE", help="of a classifier, whose body is the backbone; with --predict a run's")
     add("--freeze", choices=["none", "backbone"], help="default: none")
     skips = "scores of all stages, or of the last one alone; default: all"
     add("--skips", action=argparse.BooleanOptionalAction, help=skips)
     add("--balance", choices=["none", "loss"], help="weigh all classes alike in the loss; default: none")
-    add("--epochs", type=int, metavar="N", help="default: 10")
+    add("--epochs", type=int, metavar="N", help="default: 12")
     add("-b", "--batch-size", type=int, metavar="N", help="default: 32")
     add("--lr", type=float, metavar="X", help="learning rate of SGD, the highest of the schedule; default: 0.1")
     add("--schedule", choices=legs.KINDS, help="default: one-cycle")
