@@ -5,8 +5,8 @@
 
 Each run is `detect.py` with the network of these weights as its backbone: from scratch, from the weights, and from the
 weights with nothing of the backbone trained. All see the same scenes, of 32x32 pixels, in the same order for each seed,
-and are tested on the same others. A run that has come to its end is not done again, one that was interrupted goes on. Writes results.csv
-and results.png into --out.
+and are tested on the same others. A run that has come to its end is not done again, one that was interrupted goes on.
+Writes results.csv and results.png into --out.
 """
 
 import statistics
