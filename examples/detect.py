@@ -74,7 +74,7 @@ DEFAULTS = {
     "augment": True,
     **LAST,
     "shards": 1,
-    "clip_norm": None,
+    "cuda_graph": False,  # a batch's targets are two arrays, and a recorded step takes one
 }
 OF_ANNOTATIONS = ("images", "test_annotations", "test_images", "skip_broken")
 OF_SCENES = ("scenes", "test_scenes")

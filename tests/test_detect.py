@@ -1,7 +1,9 @@
 """examples/detect.py as its user meets it: trained, stopped, gone on with, tested, and looking at pictures."""
 
 import json
+import sys
 
+import cupy_double
 import numpy as np
 import pytest
 import scripts
@@ -132,6 +134,16 @@ def test_boxes_are_scaled_back_to_the_picture(detect_script):
     found = detect_script.look(saved, np.zeros((40, 80, 3), np.uint8), "cpu")
     np.testing.assert_allclose(found.boxes, [[20, 0, 60, 40]])
     assert found.labels.tolist() == [1]
+
+
+def test_on_a_gpu(detect, detect_script, monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "cupy", cupy_double)
+    monkeypatch.setattr(detect_script.runs.Recorder, "picture", lambda self, name, draw: None)
+    code, out, err = detect(*TINY, "--epochs", 1, "--out", tmp_path / "run", "--device", "gpu", "--no-progress")
+    assert code == 0, err
+    assert "device: gpu" in out and "AP50 " in out
+    code, again, err = detect("--evaluate", tmp_path / "run", "--device", "gpu")
+    assert code == 0 and next(line for line in out.splitlines() if line.startswith("AP50 ")) in again
 
 
 class Signalled:
