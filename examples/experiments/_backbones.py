@@ -1,8 +1,10 @@
 """What the experiments share that train a network of several settings by one of the scripts, a run for each seed."""
 
+import contextlib
 import csv
 import json
 import statistics
+import sys
 from pathlib import Path
 
 import _shared
@@ -33,11 +35,33 @@ def results_of(script, out, ways, seeds, size):
         for name, way in ways.items():
             settings = {**way, **size, "seed": seed}
             folder = out / f"{name.replace(', ', '-').replace(' ', '-')}-{seed}"
-            code = _finish(script, folder, settings)
+            _refuse_others(folder, {**size, "seed": seed})
+            with _called(script):
+                code = _finish(script, folder, settings)
             if code:
                 return code
-            results[name, seed] = _read(folder, {**size, "seed": seed})
+            results[name, seed] = _read(folder)
     return results
+
+
+def _refuse_others(folder, wanted):
+    """Raise ValueError where the folder holds a run of other settings."""
+    if (folder / "config.json").exists():
+        found = json.loads((folder / "config.json").read_text(encoding="utf-8"))["settings"]
+        for name, value in wanted.items():
+            if found[name] != value:
+                raise ValueError(f"{folder} holds a run with another {name}: name another --out")
+
+
+@contextlib.contextmanager
+def _called(script):
+    """Within this block the command line is the script's, by which a run that is stopped says how it goes on."""
+    before = sys.argv
+    sys.argv = [script.__file__]
+    try:
+        yield
+    finally:
+        sys.argv = before
 
 
 def _finish(script, folder, settings):
@@ -50,14 +74,11 @@ def _finish(script, folder, settings):
     return script.run({**settings, "out": str(folder), "no_progress": True})
 
 
-def _read(folder, wanted):
-    """What a finished run's files say. Raises ValueError where they are of other settings."""
+def _read(folder):
+    """What a finished run's files say."""
     result, config = (
         json.loads((folder / f"{name}.json").read_text(encoding="utf-8")) for name in ("result", "config")
     )
-    for name, value in wanted.items():
-        if config["settings"][name] != value:
-            raise ValueError(f"{folder} holds a run with another {name}: name another --out")
     with open(folder / "log.csv", newline="", encoding="utf-8") as file:
         return result, config, list(csv.DictReader(file))
 
