@@ -143,6 +143,19 @@ def test_no_temperature_is_better(seed, scale):
     assert all(nll_by_inverse_temperature(scale * logits, labels, k / T)[0] >= least for k in (0.3, 0.9, 1.1, 1.5, 4))
 
 
+def test_newton_is_quick(monkeypatch):
+    """Halving alone would take some fifty evaluations to the last digit."""
+    asked = []
+
+    def counted(*given):
+        asked.append(given)
+        return nll_by_inverse_temperature(*given)
+
+    monkeypatch.setattr("minires.calibration.nll_by_inverse_temperature", counted)
+    fit_temperature(*drawn(0, N=500))
+    assert len(asked) <= 15
+
+
 def test_pytorchs_lbfgs_finds_the_same(torch):
     """As the authors' own code fits it: LBFGS on the temperature."""
     logits, labels = drawn(3, N=500)
