@@ -1,6 +1,6 @@
 """Does a small network learn more from a teacher's probabilities than from labels alone? And at which temperature?
 
-    python examples/experiments/distillation.py --data-dir DIR --teacher FILE             an hour on one core
+    python examples/experiments/distillation.py --data-dir DIR --teacher FILE             half an hour on one core
     python examples/experiments/distillation.py --data-dir DIR --teacher FILE --only "T 4, alpha 0.9"
     python examples/experiments/distillation.py --data-dir DIR --quick                    does it run?
 
