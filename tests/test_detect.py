@@ -123,14 +123,14 @@ def test_goes_on_with_the_same_bits(train, tmp_path, monkeypatch, detect_script)
 
 def test_boxes_are_scaled_back_to_the_picture(detect_script):
     """A detector that says of one position: an object of class 1, from 8 to 24 across and over the whole height."""
-    from minires.cli.detecting import Saved
+    from minires.cli.trained import Trained
     from minires.detection import positions
 
     where = positions(32)
     y = np.concatenate([np.full((84, 2), -9.0), np.ones((84, 4))], axis=1)
     m = int(np.flatnonzero((where.stride == 16) & (where.x == 8) & (where.y == 8))[0])
     y[m] = -9, 9, 0, 99, 16, 99
-    saved = Saved(lambda x: (y[None], None), 32, (0.5,) * 3, (0.25,) * 3, ("a", "b"), {})
+    saved = Trained(lambda x: (y[None], None), 32, (0.5,) * 3, (0.25,) * 3, ("a", "b"), {})
     found = detect_script.look(saved, np.zeros((40, 80, 3), np.uint8), "cpu")
     np.testing.assert_allclose(found.boxes, [[20, 0, 60, 40]])
     assert found.labels.tolist() == [1]

@@ -1,29 +1,25 @@
 """What detect.py's runs have of their own: the test of the best detector, and detectors that were saved."""
 
-import json
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from minires import backend, checkpoint
+from minires import backend
 from minires.cli.console import none_for_nan
-from minires.cli.output import note
 from minires.cli.recording import Recorder
-from minires.cli.testing import load_best
+from minires.cli.testing import conclude, load_best
+from minires.cli.trained import Trained, load_trained
 from minires.columns import padded
-from minires.detection import Detector, build
+from minires.detection import build
 from minires.detection.average_precision import precision_and_recall
 from minires.detection.box_loader import BoxLoader
 from minires.detection.task import DetectionEvaluation
 from minires.inspection.pictures.detections import draw_detections
-from minires.plain import check
 from minires.trainer import Trainer
 from minires.wording import readable
 
-GIVE = "give a run of detect.py, or its best.safetensors"
 CONFIDENT = 0.5  # the least score of a box that is drawn or printed
 
 
@@ -35,30 +31,11 @@ def test(
     trained, and the exit code: as `minires.cli.testing.test`.
     """
     epoch = load_best(trainer, trained)
-    classes, position, label = config["classes"], trainer.position, config["dataset"]["label"]
+    classes, label = config["classes"], config["dataset"]["label"]
     evaluation = trainer.evaluate(test_loader)
-    result = {
-        "run": config["run"],
-        **figures(evaluation, classes, label),
-        "model_of_epoch": epoch,
-        "best_val_ap": position.best_val_acc,
-        "epochs": position.epoch,
-        "iterations": position.iteration,
-        "seconds": position.seconds,
-        "peak_memory_mb": backend.memory_peak(config["device"]) / 1e6,
-    }
-    tell = trainer.watcher.tell
-    for line in table(evaluation, test_loader, classes, label):
-        tell(line)
-    written = recorder.result(result)
-    if not written:
-        tell(f"the result, to keep: {json.dumps(result)}")
-    recorder.picture("found.png", lambda: picture(evaluation, test_loader, classes))
-    for error in trainer.unsaved.values():
-        note(f"{error}: the result stands; --resume {trainer.folder} makes up for it")
-    chosen = "best on the validation images" if trainer.val_loader else "the last, as there are no validation images"
-    tell(f"model of epoch {epoch} ({chosen}); {position.seconds:,.0f} s; results in {trainer.folder}")
-    return 0 if written or getattr(sys.stdout, "lost", None) is None else 1
+    lines = table(evaluation, test_loader, classes, label)
+    pictures = {"found.png": lambda: picture(evaluation, test_loader, classes)}
+    return conclude(trainer, recorder, config, epoch, figures(evaluation, classes, label), lines, pictures)
 
 
 def figures(evaluation: DetectionEvaluation, classes: Sequence[str], label: str) -> dict[str, Any]:
@@ -102,45 +79,14 @@ def picture(evaluation: DetectionEvaluation, loader: BoxLoader, classes: Sequenc
     return draw_detections(images, found, classes, loader.boxes[:number])
 
 
-class Saved(NamedTuple):
-    """A detector that a run has saved; how its images are prepared (side, mean, standard deviation), its classes."""
-
-    model: Detector
-    size: int
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    classes: tuple[str, ...]
-    config: dict[str, Any]
-
-
-_CONFIG: dict[str, Any] = {
-    "settings": {"model": str, "size": int, "shortcut": str},
-    "classes": [str],
-    "normalisation": {"mean": [float], "std": [float]},
-    "dataset": {"label": str},
-}
-
-
-def load_detector(path: str | Path) -> Saved:
+def load_detector(path: str | Path) -> Trained:
     """The detector in a run's checkpoint, or in the best.safetensors of its folder.
 
     Raises CheckpointError for anything else.
     """
-    path = Path(path)
-    path = path / "best.safetensors" if path.is_dir() else path
-    try:
-        loaded = checkpoint.load(path)
-    except checkpoint.DamagedError as error:
-        raise checkpoint.CheckpointError(f"{error.trouble}: {GIVE}") from error
-    config: Any = loaded.info.get("config")
-    try:
-        check(config, _CONFIG, "config")
-        settings, normalisation = config["settings"], config["normalisation"]
-        model = build(settings["model"], len(config["classes"]), settings["shortcut"])
-        model.load_state_dict(loaded.kept)
-    except (ValueError, TypeError) as error:
-        raise checkpoint.CheckpointError(
-            f"{readable(str(path), 300)}: holds no detector ({readable(str(error), 200)}): {GIVE}"
-        ) from error
-    mean, std = (tuple(normalisation[name]) for name in ("mean", "std"))
-    return Saved(model.eval(), settings["size"], mean, std, tuple(config["classes"]), config)
+    wanted = {"settings": {"model": str, "shortcut": str}, "dataset": {"label": str}}
+
+    def make(config):
+        return build(config["settings"]["model"], len(config["classes"]), config["settings"]["shortcut"])
+
+    return load_trained(path, wanted, make, "detector", "detect.py")

@@ -2,22 +2,21 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from minires import backend, checkpoint
+from minires import backend
 from minires.cli.console import none_for_nan
 from minires.cli.recording import Recorder
 from minires.cli.testing import conclude, load_best
+from minires.cli.trained import Trained, load_trained
 from minires.columns import padded
 from minires.inspection.pictures.masks import draw_masks
-from minires.plain import check
-from minires.segmentation import FCN, MaskLoader, Segmented, build
+from minires.segmentation import MaskLoader, Segmented, build
 from minires.trainer import Trainer
 from minires.wording import readable
 
-GIVE = "give a run of segment.py, or its best.safetensors"
 SHOWN = 6  # images in overlays.png
 
 
@@ -65,45 +64,15 @@ def table(found: Segmented, classes: Sequence[str], label: str, images: int) -> 
     return [*lines, f"{means}, on {images:,} test images of {label}"]
 
 
-class Saved(NamedTuple):
-    """A network that a run has saved; how its images are prepared (side, mean, standard deviation), its classes."""
-
-    model: FCN
-    size: int
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    classes: tuple[str, ...]
-
-
-_CONFIG: dict[str, Any] = {
-    "settings": {"model": str, "size": int, "skips": bool},
-    "options": dict,
-    "classes": [str],
-    "normalisation": {"mean": [float], "std": [float]},
-    "measure": str,
-}
-
-
-def load_network(path: str | Path) -> Saved:
+def load_network(path: str | Path) -> Trained:
     """The network in a run's checkpoint, or in the best.safetensors of its folder.
 
     Raises CheckpointError for anything else.
     """
-    path = Path(path)
-    path = path / "best.safetensors" if path.is_dir() else path
-    try:
-        loaded = checkpoint.load(path)
-    except checkpoint.DamagedError as error:
-        raise checkpoint.CheckpointError(f"{error.trouble}: {GIVE}") from error
-    config: Any = loaded.info.get("config")
-    try:
-        check(config, _CONFIG, "config")
+    wanted = {"settings": {"model": str, "skips": bool}, "options": dict, "measure": str}
+
+    def make(config):
         settings = config["settings"]
-        model = build(settings["model"], len(config["classes"]), skips=settings["skips"], **config["options"])
-        model.load_state_dict(loaded.kept)
-    except (ValueError, TypeError) as error:
-        raise checkpoint.CheckpointError(
-            f"{readable(str(path), 300)}: holds no network of segment.py ({readable(str(error), 200)}): {GIVE}"
-        ) from error
-    mean, std = (tuple(config["normalisation"][name]) for name in ("mean", "std"))
-    return Saved(model.eval(), config["settings"]["size"], mean, std, tuple(config["classes"]))
+        return build(settings["model"], len(config["classes"]), skips=settings["skips"], **config["options"])
+
+    return load_trained(path, wanted, make, "network of segment.py", "segment.py")
