@@ -22,8 +22,6 @@ from minires.models.blocks import Identity
 from minires.models.last_layer import replace_head
 from minires.module import Module
 from minires.plain import check, read_json
-from minires.pretrained.errors import WeightsError
-from minires.pretrained.safetensors_file import read_safetensors
 
 FORMAT = "minires-index-1"
 MOST_VECTORS, MOST_BYTES = 1_000_000, 2**32  # of an index; all of it is in memory, and a search reads all of it
@@ -177,11 +175,15 @@ def save(path: str | Path, index: Index) -> None:
 
 def load(path: str | Path) -> Index:
     """The Index in a file. Raises IndexFileError for a file that is damaged, cut short or no index."""
+    from safetensors import SafetensorError, safe_open
+
     cure = "remove it, and it is made anew"
     try:
-        arrays, info = read_safetensors(path)
-        if info.get("format") != FORMAT:
-            raise IndexFileError(f"{path}: is no index of pictures: name another file with --index")
+        with safe_open(path, framework="numpy") as file:
+            info = file.metadata() or {}
+            if info.get("format") != FORMAT:
+                raise IndexFileError(f"{path}: is no index of pictures: name another file with --index")
+            arrays = {key: file.get_tensor(key) for key in ("vectors", "stamps", "names")}
         metadata = {key: info[key] for key in ("format", "made_with")}
         if info.get("sha256") != digest(arrays, metadata):
             raise ValueError("its checksum is another")
@@ -195,7 +197,7 @@ def load(path: str | Path) -> Index:
             raise ValueError("its arrays do not fit together")
     except IndexFileError:
         raise
-    except (KeyError, WeightsError, ValueError, OSError) as error:
+    except (KeyError, SafetensorError, ValueError, OSError) as error:
         why = str(error).removeprefix(f"{path}: ")
         raise IndexFileError(f"{path}: damaged, or no index ({why}): {cure}") from error
     return Index(vectors, tuple(names), stamps, made_with)

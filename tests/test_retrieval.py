@@ -118,8 +118,8 @@ def an_index():
 
 
 def test_an_index_comes_back_as_it_was(tmp_path):
-    retrieval.save(tmp_path / "i", an_index())
-    found = retrieval.load(tmp_path / "i")
+    retrieval.save(tmp_path / "photos.index", an_index())
+    found = retrieval.load(tmp_path / "photos.index")
     np.testing.assert_array_equal(found.vectors, an_index().vectors)
     np.testing.assert_array_equal(found.stamps, an_index().stamps)
     assert (found.names, found.made_with) == (an_index().names, MADE_WITH)
