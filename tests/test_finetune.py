@@ -283,7 +283,7 @@ class TestResume:
         assert finetune(*flags, "--out", tmp_path / "parts")[0] == 130
         mine.unlink()  # the run holds all it needs
         monkeypatch.undo()
-        monkeypatch.setattr(finetune_script.runs.Recorder, "curves", lambda self, history, title: None)
+        monkeypatch.setattr(finetune_script.runs.Recorder, "curves", lambda self, *of_picture: None)
         code, printed, err = finetune("--resume", tmp_path / "parts")
         assert code == 0, err
         whole, parts = state_of(tmp_path / "whole", "last"), state_of(tmp_path / "parts", "last")

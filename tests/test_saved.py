@@ -52,7 +52,8 @@ def resume(examples, finished, tmp_path, monkeypatch, capsys):
         change(loaded.info["config"])
         example = examples[name]
         model = models.simple_cnn(rng=0)
-        optimizer = example.make_optimizer(OF_OPTIMIZER, model)
+        steps = (1,) if name == "finetune" else ()  # of its run, over which zeros would become more
+        optimizer = example.make_optimizer(OF_OPTIMIZER, model, *steps)
         optimizer.load_state_dict(loaded.optimizer)
         model.load_state_dict(loaded.model)
         checkpoint.save(path, model, optimizer, loaded.position, loaded.info)

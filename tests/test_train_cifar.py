@@ -220,7 +220,7 @@ def test_without_data_it_trains_on_synthetic_shapes_and_nobody_can_miss_it(examp
     monkeypatch.setattr(sys.modules["minires.data.load"], "find_cifar10", nothing)
     small = data.make_synthetic(train=60, test=20)
     monkeypatch.setattr(sys.modules["minires.data.load"], "make_synthetic", lambda **options: small)
-    monkeypatch.setattr(example.runs.Recorder, "curves", lambda self, history, title: titles.append(title))
+    monkeypatch.setattr(example.runs.Recorder, "curves", lambda self, history, title, measure: titles.append(title))
     out = tmp_path / "run"
     code, printed, err = main(*FAST, "--out", out, data_dir=None)
     assert code == 0
