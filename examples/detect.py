@@ -306,7 +306,7 @@ def predict(given):
         raise ValueError(f"--predict looks at pictures, and trains nothing: leave --{idle[0].replace('_', '-')} out")
     out, least_score = given.get("out", "detected.png"), given.get("least_score", detecting.CONFIDENT)
     if not 0 < least_score <= 1:
-        raise ValueError(f"--least-score must be a probability above 0, got {least_score}")
+        raise ValueError(f"--least-score {least_score}: give a probability, above 0 and at most 1")
     refuse_to_replace(out, MARK, "--out")
     saved = detecting.load_detector(given["detector"])
     device = backend.resolve_device(given.get("device", "auto"))

@@ -104,17 +104,18 @@ def read_teacher(path, settings):
 
 def refuse_unfit(path, metadata, dataset):
     """Raise ValueError for a teacher of other classes than the data's, or of other images."""
+    cure = f"python examples/finetune.py --weights {path}, with this run's --dataset and --data-dir"
     classes, size = metadata["num_classes"], metadata["preprocessing"]["size"]
     if classes != len(dataset.classes):
         raise ValueError(
             f"--teacher {path}: {metadata['model']} for {classes:,} classes, and {dataset.label} has "
-            f"{len(dataset.classes)}: fine-tune it on this data first, finetune.py --weights {Path(path).name}"
+            f"{len(dataset.classes)}: fine-tune it on this data first, {cure}"
         )
     for theirs, ours in zip(metadata["classes"] or [], dataset.classes, strict=False):
         if theirs != ours:
             raise ValueError(
                 f"--teacher {path}: its classes are not those of {dataset.label}, in order ({theirs!r:.80} where that "
-                f"has {ours!r}): fine-tune it on this data first, finetune.py --weights {Path(path).name}"
+                f"has {ours!r}): fine-tune it on this data first, {cure}"
             )
     if size != 32:
         raise ValueError(

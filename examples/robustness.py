@@ -273,7 +273,11 @@ def command_line():
     add("--eps", type=float, nargs="+", default=[1.0, 2.0, 4.0, 8.0], metavar="E", help="of 255; default: 1 2 4 8")
     add("--norm", choices=NORMS, default="linf", help="of the ball of radius eps; default: linf")
     add("--steps", type=int, default=10, metavar="N", help="of pgd; default: 10")
-    add("--check", action="store_true", help=f"seven checks of the gradients, on {CHECKED} images at the largest eps")
+    add(
+        "--check",
+        action="store_true",
+        help=f"seven checks of the gradients (an eighth takes a second network), on {CHECKED} images at the largest eps",
+    )
     add("--out", metavar="DIR", help="a new folder; default: runs/<time>-robustness")
     add("--seed", type=int, default=0, metavar="N", help="of what is drawn; default: 0")
     add("--batch-size", "-b", type=int, default=100, metavar="N", help="changes no figure; default: 100")

@@ -177,7 +177,7 @@ def load(path: str | Path) -> Index:
     """The Index in a file. Raises IndexFileError for a file that is damaged, cut short or no index."""
     from safetensors import SafetensorError, safe_open
 
-    cure = "remove it, and it is made anew"
+    cure = "if it was an index, remove it, and it is made anew; else name another file with --index"
     try:
         with safe_open(path, framework="numpy") as file:
             info = file.metadata() or {}
@@ -198,7 +198,7 @@ def load(path: str | Path) -> Index:
     except IndexFileError:
         raise
     except (KeyError, SafetensorError, ValueError, OSError) as error:
-        why = str(error).removeprefix(f"{path}: ")
+        why = str(error).removeprefix(f"{path}: ").removesuffix("; name a file of weights")
         raise IndexFileError(f"{path}: damaged, or no index ({why}): {cure}") from error
     return Index(vectors, tuple(names), stamps, made_with)
 

@@ -387,7 +387,7 @@ def written(path, network, **metadata):
         (lambda path: path.write_bytes(b"no weights") and path, "error: "),
         (
             lambda path: written(path, models.resnet8(7, rng=0)),
-            "has 10: fine-tune it on this data first, finetune.py --weights teacher.safetensors",
+            "has 10: fine-tune it on this data first, python examples/finetune.py --weights ",
         ),
         (
             lambda path: written(path, models.resnet8(rng=0), classes=[f"thing {n}" for n in range(10)]),

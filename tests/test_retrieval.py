@@ -132,7 +132,10 @@ def test_an_index_of_which_anything_is_another_is_refused(tmp_path):
     broken = [content[:-1], content[:40], b"", content[:-5] + bytes([content[-5] ^ 1]) + content[-4:], b"hello"]
     for one in broken:
         path.write_bytes(one)
-        with pytest.raises(IndexFileError, match=r"i: damaged, or no index .*: remove it, and it is made anew"):
+        with pytest.raises(
+            IndexFileError,
+            match=r"i: damaged, or no index .*: if it was an index, remove it, and it is made anew; else name",
+        ):
             retrieval.load(path)
     save_file({"a": np.ones(2)}, path)
     with pytest.raises(IndexFileError, match="is no index of pictures: name another file with --index"):

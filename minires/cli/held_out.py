@@ -16,6 +16,11 @@ from minires.cli.output import note
 
 LEAST, MOST = 100, 5000  # images that are worth fitting one number on, and that are enough for it
 
+TOO_EASY = (
+    "fine-tuned weights: what they began from may have been trained on the held-out images, too; then these look "
+    "easier than they are, and the temperature comes out too low"
+)
+
 
 def held_out(
     dataset: data.Dataset, members: Sequence[Member], last: int | None = None
@@ -31,6 +36,8 @@ def held_out(
             raise ValueError(
                 f"--held-out {last}: give {LEAST} or more, and less than the {len(labels):,} images there are"
             )
+        if any(_fine_tuned(member) for member in members):
+            note(TOO_EASY)
         return images[-last:], labels[-last:]
     unseen = np.ones(len(labels), bool)
     for member in members:
@@ -41,13 +48,16 @@ def held_out(
             "runs of different seeds set different images aside, so train them with --limit-train 45000, and all hold "
             "the last 5,000 out"
         )
-    if any(member.metadata["run"]["trained_on"]["fine_tuned"] for member in members):
-        note(
-            "fine-tuned weights: what they began from may have been trained on the held-out images, too; then these "
-            "look easier than they are, and the temperature comes out too low"
-        )
+    if any(_fine_tuned(member) for member in members):
+        note(TOO_EASY)
     unseen &= np.cumsum(unseen[::-1])[::-1] <= MOST
     return images[unseen], labels[unseen]
+
+
+def _fine_tuned(member):
+    """Whether a run's file says that it began from other weights."""
+    run = member.metadata.get("run")
+    return run is not None and run["trained_on"]["fine_tuned"]
 
 
 def _seen_by(dataset, member):
