@@ -276,7 +276,7 @@ def command_line():
     add(
         "--check",
         action="store_true",
-        help=f"seven checks of the gradients (an eighth takes a second network), on {CHECKED} images at the largest eps",
+        help=f"seven checks of the gradients, eight with two networks, on {CHECKED} images at the largest eps",
     )
     add("--out", metavar="DIR", help="a new folder; default: runs/<time>-robustness")
     add("--seed", type=int, default=0, metavar="N", help="of what is drawn; default: 0")

@@ -265,7 +265,7 @@ BAD_FLAGS = {
         "r",
         "--least-score",
         0,
-    ): "--least-score 0.0: give a probability, above 0 and at most 1",
+    ): "--least-score 0.0: give a probability, above 0",
     ("--least-score", 0.5): "--least-score is of --predict",
     ("--evaluate", "r", "--epochs", 3): "--evaluate tests, and trains nothing: leave --epochs out",
     ("--resume", "none"): "--resume none: no run there",

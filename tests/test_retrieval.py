@@ -134,7 +134,7 @@ def test_an_index_of_which_anything_is_another_is_refused(tmp_path):
         path.write_bytes(one)
         with pytest.raises(
             IndexFileError,
-            match=r"i: damaged, or no index .*: if it was an index, remove it, and it is made anew; else name",
+            match=r"i: damaged, or no index .*: if it was an index, remove it, .*; else name",
         ):
             retrieval.load(path)
     save_file({"a": np.ones(2)}, path)
