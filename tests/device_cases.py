@@ -68,6 +68,8 @@ def _weighted_cross_entropy(logits, weight, labels, **options):
 
 def _giou_loss(distances, targets, weight):
     """`giou_loss` of distances and weights that are positive."""
+    if distances.dtype.kind != "f" or not distances.dtype.isnative:  # refused, but what makes them positive converts
+        return giou_loss(distances, targets, weight)
     xp, signs = array_module(distances), array_module(distances).sign(distances)
     loss, backward = giou_loss(abs(distances), xp.square(targets) + 0.1, xp.square(weight), divisor=2)
     return loss, lambda dloss=1: backward(dloss) * signs

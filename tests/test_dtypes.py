@@ -7,7 +7,7 @@ import pytest
 from device_cases import LOSSES, OPERATIONS, WITH_PARAMETERS
 
 CASES = {str(case): case for case in OPERATIONS}
-LOSS = re.compile("loss|cross_entropy|distillation")
+LOSS = re.compile("loss|cross_entropy|distillation|margin")
 IN_PLACE = "_batch_norm"  # the table's own wrappers prepare running_var in place
 
 

@@ -42,7 +42,7 @@ def sigmoid_focal_loss(
     p, q = xp.where(s >= 0, 1, small) / (1 + small), xp.where(s >= 0, small, 1) / (1 + small)
     modulation = q**gamma
     if alpha is not None:
-        modulation = modulation * xp.where(true, alpha, 1 - alpha)
+        modulation = modulation * xp.where(true, alpha, 1 - alpha).astype(logits.dtype)
     loss, dtype = ((modulation * cost).sum() / divisor).astype(logits.dtype), logits.dtype
 
     def backward(dloss=1):
