@@ -24,7 +24,7 @@ from minires.calibration import (
     temperature_scaling,
 )
 from minires.cli import held_out
-from minires.cli.ensembles import read_members
+from minires.cli.ensembles import Member, read_members
 from minires.gradcheck import gradcheck
 from minires.losses import cross_entropy
 from minires.losses.distillation import softened
@@ -329,7 +329,10 @@ def test_weights_of_unknown_training(calibrate, runs, tmp_path, cifar):
     code, _, err = calibrate(*where, "--held-out", 5)
     assert code == 1 and "--held-out 5: give 100 or more" in one_sentence(err)
     code, _, err = calibrate("--weights", runs[0], "--dataset", "cifar10", "--data-dir", cifar)
-    assert code == 1 and "was trained on" in one_sentence(err)
+    assert code == 1 and "none of which is a class of CIFAR-10" in one_sentence(err)
+    other = Member("a", None, {"run": {"label": "other photographs"}}, "")
+    with pytest.raises(ValueError, match="a: was trained on other photographs: fine-tune it on"):
+        held_out.held_out(data.make_synthetic(train=200, test=5), [other])
     code, _, err = calibrate("--weights", runs[0], "--bins", 0)
     assert code == 1 and "--bins must be at least 1" in one_sentence(err)
     assert not list(tmp_path.glob("*.json"))

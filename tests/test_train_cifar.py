@@ -406,6 +406,14 @@ def test_a_network_for_larger_images_is_refused_before_there_is_data_or_a_folder
     assert "--size" not in sentence and "finetune.py" in sentence
 
 
+def test_weights_of_other_classes_are_not_evaluated(main, tmp_path):
+    """As many classes are not enough: a disc is no aeroplane."""
+    assert main(*FAST, "--out", tmp_path / "run")[0] == 0
+    code, printed, err = main("--evaluate", tmp_path / "run", "--dataset", "synthetic", "--device", "cpu")
+    assert code == 1 and "accuracy" not in printed
+    assert "and 9 others, none of which is a class of" in one_sentence(err) and "name its own --dataset" in err
+
+
 def test_weights_for_larger_images_are_not_evaluated(main, example, tmp_path, monkeypatch):
     member = Member("x.pth", None, {"model": "inception_v3", "options": {}}, "")
     monkeypatch.setattr(example, "read_members", lambda *_: [member])

@@ -118,6 +118,12 @@ def refuse_other_images(member: Member, dataset: Dataset, flag: str) -> None:
             f"{flag} {member.path}: {metadata['model']} for {metadata['num_classes']} classes and "
             f"{size}x{size} pixels cannot be tested on {dataset.label}: predict.py takes it"
         )
+    theirs, ours = metadata["classes"] or dataset.classes, dataset.classes
+    if not set(theirs) & set(ours):
+        raise ValueError(
+            f"{flag} {member.path}: knows {readable(theirs[0], 40)!r} and {len(theirs) - 1} others, none of which is a "
+            f"class of {dataset.label} ({readable(ours[0], 40)!r}, ...): name its own --dataset"
+        )
 
 
 def add_tta_argument(parser: ArgumentParser | _ArgumentGroup, **more: Any) -> None:
