@@ -292,3 +292,11 @@ def test_random_streams_go_on_from_round_to_round():
         federated_round(model, [5, 3, 8], [0, 1, 2], one_step(given))
         states.append(model[1].rng.bit_generator.state)
     assert states[0] != states[1] != states[2]
+
+
+def test_each_client_draws_from_a_stream_of_its_own():
+    """Else all would drop the same numbers, and errors that ought to cancel in the mean would add up."""
+    model, drawn = Sequential(layers.Dropout(0.5, rng=7)), []
+    federated_round(model, [5, 3, 8], [0, 1, 2], lambda model, client: drawn.append(model[0].rng.random()))
+    assert len(set(drawn)) == 3
+    assert drawn[0] == np.random.default_rng(7).random()  # the first has the model's, as one shard alone would
