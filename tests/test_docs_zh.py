@@ -35,9 +35,10 @@ def levels(text):
 
 
 def formulas(text):
-    """How often each formula stands on a page; in which order is a matter of the language."""
+    """How often each formula stands on a page, but for its words; in which order is a matter of the language."""
     text = re.sub(r"`[^`\n]+`", "", FENCE.sub("", text))
-    return Counter(" ".join((display or inline).split()) for display, inline in MATH.findall(text))
+    found = (re.sub(r"\s*\\text\{[^{}]*\}\s*", " ", display or inline) for display, inline in MATH.findall(text))
+    return Counter(" ".join(formula.split()) for formula in found)
 
 
 def check(page, text, english_page, english_text):
