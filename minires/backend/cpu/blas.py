@@ -5,6 +5,8 @@ import contextvars
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from minires.backend.cpu.machine import can_start_threads
+
 _one_thread = contextvars.ContextVar("minires_one_blas_thread", default=False)
 
 
@@ -25,6 +27,15 @@ def one_blas_thread(one: bool = True) -> Iterator[None]:
 def has_one_thread() -> bool:
     """Whether that holds."""
     return _one_thread.get()
+
+
+def libraries() -> list[Any]:
+    """Those in this process whose threads can be counted and set; none where a process has one thread anyway."""
+    if not can_start_threads():
+        return []
+    import threadpoolctl
+
+    return threadpoolctl.ThreadpoolController().select(user_api="blas").lib_controllers
 
 
 def setter(library: Any) -> Callable[[int], Any]:

@@ -10,12 +10,19 @@ from pathlib import Path
 VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
+def can_start_threads() -> bool:
+    """Whether a process may have more than one thread here: in a browser, under WebAssembly, it may not."""
+    return sys.platform not in ("emscripten", "wasi")
+
+
 def default_threads(environment: Mapping[str, str] | None = None, root: Path | str = "/") -> int:
     """The least of: physical cores among those this process may use, its share of them, what VARIABLES ask for.
 
     Two threads of one core share the arithmetic both need. A share is a container's CPU quota, rounded up. What is
     not a whole number from 1 on in a variable counts for nothing.   root: where the system's files are.
     """
+    if not can_start_threads():
+        return 1
     environment = os.environ if environment is None else environment
     asked = (environment.get(name, "").split(",")[0].strip() for name in VARIABLES)
     limits = [int(number) for number in asked if number.isascii() and number.isdigit() and int(number) > 0]

@@ -20,8 +20,8 @@ from typing import Any
 
 import numpy as np
 
-from minires.backend.cpu.blas import has_one_thread, setter
-from minires.backend.cpu.machine import default_threads
+from minires.backend.cpu.blas import has_one_thread, libraries, setter
+from minires.backend.cpu.machine import can_start_threads, default_threads
 from minires.forks import FIRST, Locked
 
 FORKED = (
@@ -67,17 +67,15 @@ class _Workers(Locked):
     def __init__(self):
         super().__init__("computing", FIRST)  # who has the lock has its turn
         self.threads = default_threads()
-        self.blas: Any = None  # its libraries
+        self.blas: list | None = None  # its libraries
         self.found: list | None = None  # (setter, threads) of each while they are held to one
         self.pool: list[_Worker] = []
         self.in_use = False
         self.running: int | None = None  # the thread whose turn it is
 
     def start(self):
-        import threadpoolctl
-
         self.in_use = True  # until all are there
-        self.blas = threadpoolctl.ThreadpoolController().select(user_api="blas")
+        self.blas = libraries()
         while len(self.pool) < self.threads - 1:
             self.pool.append(_Worker())
             self.pool[-1].start()
@@ -130,7 +128,7 @@ class _Workers(Locked):
 
     def one_blas_thread_each(self, function, pieces):
         try:
-            self.found = [(setter(library), library.num_threads) for library in self.blas.lib_controllers]
+            self.found = [(setter(library), library.num_threads) for library in self.blas or ()]
             for set_count, _ in self.found:
                 set_count(1)
             return self.share(function, pieces)
@@ -215,7 +213,7 @@ def get_threads() -> int:
 
 
 def set_threads(count: int) -> None:
-    """Run blocks, and BLAS where there is one block only, on `count` threads (at least 1).
+    """Run blocks, and BLAS where there is one block only, on `count` threads (at least 1; in a browser always on one).
 
     Results of several blocks do not depend on it at all; BLAS's own may in the last digits. Waits until no other thread
     of the program computes. Raises ValueError for less than 1, and RuntimeError within a block.
@@ -226,14 +224,12 @@ def set_threads(count: int) -> None:
         raise RuntimeError(
             f"set_threads({count}) was called within a block, whose threads it would end: call it outside"
         )
-    import threadpoolctl
-
     with _workers.lock:
         _workers.let_blas_go()
         _workers.stop()
-        for library in threadpoolctl.ThreadpoolController().select(user_api="blas").lib_controllers:
+        for library in libraries():
             setter(library)(int(count))
-        _workers.threads = int(count)
+        _workers.threads = int(count) if can_start_threads() else 1
 
 
 def run(function: Callable[[Any], Any], pieces: Sequence[Any]) -> list[Any]:
