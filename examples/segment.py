@@ -1,6 +1,6 @@
 """What each pixel shows: train a fully convolutional network (Long, Shelhamer, Darrell 2015), test it, let it look.
 
-    python examples/segment.py                                          drawn scenes, a quarter of an hour on one core
+    python examples/segment.py                                          drawn scenes, eight minutes on two cores
     python examples/segment.py --weights resnet20.th                    on a backbone that was trained on CIFAR
     python examples/segment.py --weights resnet20.th --freeze backbone  of which nothing is changed
     python examples/segment.py --images DIR --masks DIR                 your own pictures, and masks of their names
