@@ -20,6 +20,7 @@ extensions = [
     "sphinx-mathjax-offline",  # MathJax in the site itself: equations are typeset without a network
     "docstrings",  # this and the next are in docs/_ext
     "source_pages",
+    "live_blocks",
 ]
 source_suffix = {".md": "markdown"}
 exclude_patterns = ["_build"]

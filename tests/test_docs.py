@@ -1,12 +1,8 @@
 """The pages are run: their examples, what those print, the source they show, their links and their formulas.
 
-In docs/**/*.md
-
-    ```{literalinclude} ../minires/module.py  source: the file, the object and the lines that its options name exist
-    ```python                                 a python block is run, a page's blocks in order in one namespace
-    ```text                                   right after a python block: what the block prints, where "..." is anything
-
-Numbers that are printed may differ by a thousandth, or by 1e-6 where that is more: rounding differs between machines.
+docs/_ext/blocks.py says which blocks those are: source that is included must exist, a python block is run, and prints
+what the text block after it says. Numbers that are printed may differ by a thousandth, or by 1e-6 where that is more:
+rounding differs between machines.
 """
 
 import ast
@@ -16,8 +12,8 @@ import io
 import pkgutil
 import re
 import string
+import sys
 import textwrap
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -25,35 +21,17 @@ import pytest
 import minires
 
 ROOT = Path(__file__).parent.parent
+sys.path.append(str(ROOT / "docs" / "_ext"))
+
+from blocks import FENCE, INCLUDE, OPTION, Block, blocks_of, python_blocks  # noqa: E402
+
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
 LINKED = [*PAGES, *(page for page in [ROOT / "README.md"] if page.exists())]
 TRANSLATED = [page for page in PAGES if "zh" in page.parts]  # the blocks are the English ones: tests/test_docs_zh.py
 
-FENCE = re.compile(r"^```(?P<language>\S*)[^\n]*\n(?P<code>.*?)^```$", re.M | re.S)
-INCLUDE = re.compile(r"^( *)```\{literalinclude\} (?P<file>\S+)\n(?P<options>.*?)^\1```$", re.M | re.S)
 NUMBER = re.compile(r"(?<![\w.])-?\d+(?:\.\d*)?(?:e[+-]?\d+)?(?![\w])")
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 MATH = re.compile(r"\$\$(.+?)\$\$|\$((?:[^$\n]|\n(?!\n))+)\$", re.S)  # a formula may go on in the next line
-
-
-@dataclass
-class Block:
-    language: str
-    code: str
-    line: int  # of the block's first line of code
-    prints: str | None = None
-
-
-def blocks_of(text):
-    """The fenced blocks of a page in order, each python block with what stands around it."""
-    found, end = [], 0
-    for match in FENCE.finditer(text):
-        between, end = text[end : match.start()], match.end()
-        block = Block(match["language"], match["code"], text[: match.start()].count("\n") + 2)
-        if block.language == "text" and found and found[-1].language == "python" and not between.strip():
-            found[-1].prints = block.code
-        found.append(block)
-    return found
 
 
 def lines_of(source, qualified_name):
@@ -78,7 +56,7 @@ CUTS = {  # option of a literalinclude: what is left of the lines where line num
 def included(page, file, options):
     """The text that a literalinclude shows, as Sphinx makes it from these options."""
     source = (page.parent / file).read_text(encoding="utf-8")
-    options = dict(re.findall(r"^ *:([\w-]+):[ \t]*(.*?)[ \t]*$", options, re.M))
+    options = dict(OPTION.findall(options))
     unknown = options.keys() - {"language", "caption", "name", "class", "emphasize-lines", "pyobject", "dedent", *CUTS}
     assert not unknown, f"options that this test cannot follow: {unknown}"
     lines = lines_of(source, options["pyobject"]) if "pyobject" in options else source.splitlines()
@@ -164,8 +142,7 @@ def name(page):
 @pytest.mark.parametrize("page", [page for page in LINKED if page not in TRANSLATED], ids=name)
 def test_examples(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # where they may write
-    blocks = [block for block in blocks_of(page.read_text(encoding="utf-8")) if block.language == "python"]
-    run(page, blocks)
+    run(page, python_blocks(page.read_text(encoding="utf-8")))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)
