@@ -1,139 +1,249 @@
-// The Python blocks of a page: each with Run, its output below, and one session for all of them, in order.
+// The Python blocks of a page: each with Run, its output below, and one session for all of them, in order. Source that
+// the page shows by inclusion can be edited: the change takes its place in the session, and gradcheck looks at it.
 
 import { session } from "./session.js";
 import { texts } from "./texts.js";
 
-const MEGABYTE = 1e6;
-
 function element(name, attributes = {}, ...children) {
     const made = document.createElement(name);
     for (const [key, value] of Object.entries(attributes)) {
-        if (key.startsWith("on")) made.addEventListener(key.slice(2), value);
-        else if (value === true) made.setAttribute(key, "");
-        else if (value !== false && value != null) made.setAttribute(key, value);
+        if (key === "onclick" || key === "onload") made.addEventListener(key.slice(2), value);
+        else made.setAttribute(key, value);
     }
     made.append(...children);
     return made;
 }
 
-function button(text, onclick, more = {}) {
-    return element("button", { type: "button", onclick, ...more }, text);
-}
+// A piece of code on the page with a line of buttons, a place for output and, after the first "Edit", an editor.
 
-class Block {
-    constructor(around, place) {
+class Piece {
+    constructor(around, number, title) {
         this.around = around;
-        this.number = place + 1;
-        this.shown = around.querySelector("pre");
-        this.original = this.shown.textContent;
-        this.ran = false; // in the present session
-        const reason = around.dataset.needs;
-        this.status = element("span", { class: "live-status", role: "status" }, reason ? texts.needs[reason] : "");
-        this.bar = element("div", { class: "live-bar", role: "group", "aria-label": texts.block(this.number) });
-        if (!reason) {
-            this.runButton = button(texts.run, () => runAll([this]), { class: "live-run" });
-            this.upToButton = button(texts.upTo, () => runAll(runnable.slice(0, runnable.indexOf(this) + 1)));
-            this.stopButton = button(texts.stop, () => session.stop(), { hidden: true, class: "live-stop" });
-            this.bar.append(this.runButton, this.stopButton);
-            if (place > 0) this.bar.append(this.upToButton);
-        }
-        this.bar.append(this.status);
-        around.append(this.bar);
-    }
-
-    get code() {
-        return this.original;
-    }
-
-    // Output below the block: text and pictures in the order in which they come.
-
-    clear() {
-        this.output?.remove();
-        this.output = element("div", { class: "live-output", role: "region", tabindex: 0,
-            "aria-label": texts.output(this.number) });
+        this.number = number;
+        this.title = title;
+        this.highlighted = around.firstElementChild;
+        this.original = around.querySelector("pre").textContent;
+        this.status = element("span", { class: "live-status", role: "status" });
+        this.bar = element("div", { class: "live-bar", role: "group", "aria-label": title });
+        this.output = element("div", { class: "live-output", role: "region", "aria-label": texts.output(title) });
         this.output.hidden = true;
-        this.around.append(this.output);
+        around.append(this.bar, this.output);
     }
 
-    print(text, kind) {
-        this.output.hidden = false;
-        const last = this.output.lastElementChild;
-        if (last?.matches(`pre.live-${kind}`)) last.append(text);
-        else this.output.append(element("pre", { class: `live-${kind}` }, text));
-    }
-
-    picture(bytes, name) {
-        this.output.hidden = false;
-        const address = URL.createObjectURL(new Blob([bytes], { type: "image/png" }));
-        const image = element("img", { src: address, alt: texts.picture(name), onload: () => URL.revokeObjectURL(address) });
-        this.output.append(image);
+    add(name, onclick) {
+        const button = element("button", { type: "button", class: `live-${name}`, onclick }, texts[name]);
+        this.bar.append(button);
+        return button;
     }
 
     say(text) {
         this.status.textContent = text;
     }
 
-    async run() {
+    clear() {
+        this.output.replaceChildren();
+        this.output.hidden = true;
+    }
+
+    print(text, kind) {
+        this.output.hidden = false;
+        const last = this.output.lastElementChild;
+        if (last?.matches(`pre.live-${kind}`)) last.append(text);
+        else this.output.append(element("pre", { class: `live-${kind}`, tabindex: 0 }, text));
+    }
+
+    picture(bytes, name) {
+        this.output.hidden = false;
+        const address = URL.createObjectURL(new Blob([bytes], { type: "image/png" }));
+        const onload = () => URL.revokeObjectURL(address);
+        this.output.append(element("img", { src: address, alt: texts.picture(name), onload }));
+    }
+
+    get code() {
+        return this.editor?.text ?? this.original;
+    }
+
+    async edit() {
+        if (this.editor) return this.editor.focus();
+        const { editor } = await import("../vendor/codemirror.js");
+        const parent = element("div", { class: "live-editor" });
+        this.highlighted.after(parent);
+        this.highlighted.hidden = true;
+        const onRun = () => this.run.click();
+        this.editor = editor({ parent, text: this.original, label: texts.editor(this.title), onRun });
+        this.editor.focus();
+        this.putBack.hidden = false;
+        this.editButton.hidden = true;
+    }
+
+    reset() {
+        this.editor?.close();
+        this.editor = null;
+        this.around.querySelector(".live-editor")?.remove();
+        this.highlighted.hidden = false;
+        this.editButton.hidden = false;
+        this.putBack.hidden = true;
+        this.editButton.focus();
+        this.clear();
+        this.say("");
+    }
+
+    // Runs code in the session, with the output below. -> did it run to its end?
+
+    async running(code, options) {
         this.clear();
         this.say(texts.running);
-        this.around.classList.add("live-busy");
         const began = performance.now();
-        const { ok, error } = await session.run(this.code, {
-            name: texts.block(this.number).toLowerCase(),
+        const { ok, error } = await session.run(code, {
+            ...options,
             onText: (text, kind) => this.print(text, kind),
             onPicture: (bytes, name) => this.picture(bytes, name),
         });
-        this.around.classList.remove("live-busy");
         const seconds = ((performance.now() - began) / 1000).toFixed(1);
-        this.ran = ok;
         this.around.dataset.result = ok ? "ok" : error.kind;
-        if (ok) this.say(this.output.hidden ? `${texts.done(seconds)}. ${texts.silent}` : texts.done(seconds));
-        else if (error.kind === "python") this.sayError(error);
-        else this.say(texts[error.kind] ?? error.message);
+        if (ok) this.say(this.output.hidden ? texts.silent(seconds) : texts.done(seconds));
+        else this.fail(error);
         return ok;
     }
 
-    sayError(error) {
-        this.print(error.traceback, "error");
-        const above = runnable.slice(0, runnable.indexOf(this)).some((block) => !block.ran);
-        this.say(above ? `${texts.failed}: ${error.type}. ${texts.earlier}` : `${texts.failed}: ${error.type}`);
+    fail(error) {
+        if (error.traceback) this.print(error.traceback, "error");
+        this.say(error.kind === "python" ? texts.failed(error.type) : texts[error.kind] ?? error.message);
+        this.around.dataset.result = error.kind;
     }
 }
 
-// Several blocks, one after the other, until one fails.
+class CodeBlock extends Piece {
+    constructor(around, place) {
+        super(around, place + 1, texts.block(place + 1));
+        const reason = around.dataset.needs;
+        this.ran = false; // in the present session
+        if (reason) this.say(texts.needs[reason]);
+        else {
+            this.run = this.add("run", () => work([this]));
+            this.stop = this.add("stop", () => session.stop());
+            this.upTo = this.add("upTo", () => work(runnable.slice(0, runnable.indexOf(this) + 1)));
+            this.upTo.hidden = !runnable.length;
+            this.editButton = this.add("edit", () => this.edit());
+            this.putBack = this.add("putBack", () => this.reset());
+            this.stop.hidden = this.putBack.hidden = true;
+            runnable.push(this);
+        }
+        this.bar.append(this.status);
+    }
+
+    async work() {
+        this.ran = await this.running(this.code, { name: this.title.toLowerCase() });
+        return this.ran;
+    }
+
+    fail(error) {
+        super.fail(error);
+        const above = runnable.slice(0, runnable.indexOf(this));
+        if (error.kind === "python" && above.some((block) => !block.ran)) this.say(`${this.status.textContent} ${texts.earlier}`);
+    }
+}
+
+// Shown source: "Try a change" opens it in an editor; "Check" puts it into the session and runs the gradient checks.
+
+class Source extends Piece {
+    constructor(around, place) {
+        const path = around.dataset.object;
+        super(around, place + 1, path.split(":")[1]);
+        this.path = path;
+        this.whole = !("cut" in around.dataset);
+        this.editButton = this.add("change", () => this.edit());
+        this.run = this.add("check", () => work([this]));
+        this.stop = this.add("stop", () => session.stop());
+        this.putBack = this.add("putBack", () => this.reset());
+        this.run.hidden = this.stop.hidden = this.putBack.hidden = true;
+        this.bar.append(this.status);
+    }
+
+    // Of a part, the editor shows the whole: only that can take its place.
+
+    async edit() {
+        if (!this.whole) {
+            if (!(await started(this))) return;
+            this.original = await session.call("live.changes:source", [this.path]);
+            this.whole = true;
+            this.say("");
+        }
+        await super.edit();
+        this.run.hidden = false;
+    }
+
+    async reset() {
+        super.reset();
+        this.run.hidden = true;
+        if (this.placed) await session.call("live.changes:put_back", [this.path]);
+        this.placed = false;
+    }
+
+    async place() {
+        try {
+            await session.call("live.changes:put", [this.path, this.code]);
+            this.placed = true;
+        } catch (error) {
+            this.clear();
+            this.fail(error);
+        }
+        return this.placed;
+    }
+
+    async work() {
+        this.placed = false;
+        if (!(await this.place())) return false;
+        const code = `from live.changes import check\n\ncheck(${JSON.stringify(this.path)}, ${JSON.stringify(texts.unchecked)})`;
+        return this.running(code, { name: "check", namespace: "check" });
+    }
+}
+
+// Work on several pieces, one after the other, until one fails.
 
 let busy = false;
 
-async function runAll(list) {
-    if (busy) return;
-    busy = true;
-    showBusy();
-    const last = list.at(-1);
+async function started(piece) {
+    const megabytes = (bytes) => (bytes / 1e6).toFixed(1);
     try {
-        last.say(texts.starting);
-        await session.start(({ stage, loaded, total }) => {
-            const megabytes = (bytes) => (bytes / MEGABYTE).toFixed(1);
-            last.say(stage === "load" ? texts.loading(megabytes(loaded), megabytes(total)) : texts.starting);
-        });
-        for (const block of list) if (!(await block.run())) break;
+        if (session.state === "none") piece.say(texts.starting);
+        await session.start(({ stage, loaded, total }) =>
+            piece.say(stage === "load" ? texts.loading(megabytes(loaded), megabytes(total)) : texts.starting));
+        return true;
     } catch (error) {
-        last.say(texts[error.kind] ?? error.message);
-        last.around.dataset.result = error.kind;
-    }
-    busy = false;
-    showBusy();
-}
-
-function showBusy() {
-    for (const block of runnable) {
-        block.stopButton.hidden = !busy;
-        block.runButton.hidden = busy;
-        block.upToButton.disabled = busy;
+        piece.fail(error);
+        return false;
     }
 }
 
-session.addEventListener("lost", () => runnable.forEach((block) => (block.ran = false)));
+async function work(pieces) {
+    if (busy) return;
+    show((busy = true));
+    if (await started(pieces.at(-1))) {
+        const lost = sources.filter((source) => source.editor && source.placed === null && !pieces.includes(source));
+        for (const source of lost) await source.place();
+        for (const piece of pieces) if (!(await piece.work())) break;
+    }
+    show((busy = false));
+}
 
-const blocks = [...document.querySelectorAll(".live[data-block]")].map((around, place) => new Block(around, place));
-const runnable = blocks.filter((block) => block.runButton);
+function show(busy) {
+    for (const piece of [...runnable, ...sources]) {
+        piece.stop.hidden = !busy;
+        piece.run.disabled = busy;
+        if (piece.upTo) piece.upTo.disabled = busy;
+        piece.putBack.disabled = busy;
+    }
+}
+
+// A session that was ended has no names, and the library's own functions: changes are put in again before the next run.
+
+session.addEventListener("lost", () => {
+    for (const block of runnable) block.ran = false;
+    for (const source of sources) if (source.placed) source.placed = null;
+});
+
+const runnable = [];
+document.querySelectorAll(".live[data-block]").forEach((around, place) => new CodeBlock(around, place));
+const sources = [...document.querySelectorAll(".live[data-object]")].map((around, place) => new Source(around, place));
 document.documentElement.classList.add("live-ready");
