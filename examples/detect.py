@@ -6,7 +6,7 @@
     python examples/detect.py --annotations boxes.json --images DIR     your own pictures, annotated as COCO's are
     python examples/detect.py --resume runs/NAME                        go on where a run was stopped
     python examples/detect.py --evaluate runs/NAME                      average precision on the test images once more
-    python examples/detect.py --predict cat.jpg --detector runs/NAME    boxes, drawn into detected.png and printed
+    python examples/detect.py --predict cat.jpg --weights runs/NAME     boxes, drawn into detected.png and printed
 
 Of annotated pictures a fifth, drawn by --seed, is for the test unless --test-annotations are given; a tenth of the
 others, or --val-split, is to validate. Pictures are scaled to squares of --size pixels, and their boxes with them. What
@@ -27,15 +27,15 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a fre
 
 import numpy as np
 
-from minires import backend, models, no_grad, optim, pretrained
-from minires.cli import detecting, legs, runs
+from minires import backend, models, no_grad, optim
+from minires.cli import backbones, detecting, legs, runs
+from minires.cli.backbones import data_of_loaders, normalisation_of, read_backbone, refuse_idle, settings_to_test
 from minires.cli.console import Parser, fail
 from minires.cli.pictures import open_and_say, refuse_to_replace
 from minires.cli.saved import Script
 from minires.cli.settings import FIRST, LAST, add_arguments
 from minires.cli.together import prepare_device
-from minires.cli.weights import note_assumed, weights_line
-from minires.data import Dataset, channel_mean_std, normalize
+from minires.data import normalize
 from minires.data.dataset import DatasetError
 from minires.detection import Detector, build, decode, positions
 from minires.detection.box_loader import BoxLoader
@@ -52,7 +52,6 @@ DEFAULTS = {
     **FIRST,
     "recipe": "detection",
     "model": "resnet8",
-    "shortcut": "A",
     "weights": None,
     "freeze": "none",
     "annotations": None,
@@ -78,7 +77,7 @@ DEFAULTS = {
 }
 OF_ANNOTATIONS = ("images", "test_annotations", "test_images", "skip_broken")
 OF_SCENES = ("scenes", "test_scenes")
-OF_LOOKING = {"predict", "detector", "out", "least_score", "device"}
+OF_LOOKING = {"predict", "weights", "out", "least_score", "device"}
 OF_EVALUATION = {"evaluate", "device", "threads", *OF_ANNOTATIONS, "annotations", "seed", "scenes", "test_scenes"}
 
 
@@ -89,24 +88,27 @@ def main():
 
 def run(given):
     """Do what the command line asks for; returns the exit code."""
-    if "predict" in given or "detector" in given:
+    if "predict" in given:
         return predict(given)
     if "least_score" in given:
         raise ValueError("--least-score is of --predict: give both, or neither")
     if "evaluate" in given:
         return evaluate(given)
-    resumes = "resume" in given
-    settings = (
-        legs.resumed_settings(given, Script(command_line(), DEFAULTS, "detect.py")) if resumes else settings_of(given)
-    )
+    settings = legs.resumed_settings(given, script()) if "resume" in given else settings_of(given)
     device = prepare_device(settings, given)
-    backbone = None if resumes else read_backbone(settings)
+    backbone, facts = read_backbone(settings)
+    refuse_other_networks(settings)
     parts, label = load_parts(settings)
-    detector, normalisation = build_detector(settings, backbone, parts[0])
+    detector = build_detector(settings, parts[0], backbone, facts)
     try:
-        return train(settings, parts, label, detector.to(device), normalisation, device)
+        return train(settings, parts, label, detector.to(device), facts, device)
     except backend.out_of_memory() as error:
         raise runs.out_of_memory(settings, given, error) from error
+
+
+def script():
+    """This script, as a run of it knows it."""
+    return Script(command_line(), DEFAULTS, "detect.py")
 
 
 def settings_of(given):
@@ -133,12 +135,7 @@ def refuse_contradictions(settings, given):
                 raise ValueError(f"--{name.replace('_', '-')} is of drawn scenes: leave it or --annotations out")
     if "test_images" in given and settings["test_annotations"] is None:
         raise ValueError("--test-images goes with --test-annotations: give both, or neither")
-    if settings["freeze"] == "backbone" and settings["weights"] is None:
-        raise ValueError("--freeze backbone: random layers that are frozen learn nothing: give --weights as well")
-    if "model" in given and settings["weights"] is not None:
-        raise ValueError(f"--model {given['model']}: --weights says which network it is: leave it out")
-    if not is_cifar_resnet(settings["model"]):
-        raise ValueError(f"--model {settings['model']}: give a ResNet for CIFAR, such as resnet8 or resnet20")
+    backbones.refuse_contradictions(settings, given)
     for name, least in (("scenes", 20), ("test_scenes", 1)):
         if settings[name] < least:
             raise ValueError(f"--{name.replace('_', '-')} must be at least {least}, got {settings[name]}")
@@ -198,60 +195,38 @@ def set_aside(boxed, settings):
     return boxed.part(np.sort(order[count:])), boxed.part(np.sort(order[:count]))
 
 
-def read_backbone(settings):
-    """(network, mean and standard deviation of its images) of --weights; None without them."""
-    if settings["weights"] is None:
-        return None
-    state, metadata = pretrained.read(settings["weights"])
-    name, options = metadata["model"], metadata["options"]
-    if not is_cifar_resnet(name):
-        raise ValueError(f"--weights {settings['weights']}: holds {name}: give a ResNet for CIFAR, such as resnet20")
-    print(weights_line(settings["weights"], metadata), flush=True)
-    note_assumed(metadata)
-    network = models.build(name, metadata["num_classes"] or 10, rng=settings["seed"], **options)
-    pretrained.fill(network, settings["weights"], state, "new", left_out=metadata["left_out"])
-    settings |= {"model": name, "shortcut": options["shortcut"]}
-    return network, {key: metadata["preprocessing"][key] for key in ("mean", "std")}
+def refuse_other_networks(settings):
+    """Raise ValueError for a backbone of which `Detector` makes none."""
+    name, weights = settings["model"], settings["weights"]
+    if not (name.startswith("resnet") and "shortcut" in models.options_of(name)):
+        what = f"--model {name}" if weights is None else f"--weights {weights}: holds {name}"
+        raise ValueError(f"{what}: give a ResNet for CIFAR, such as resnet8 or resnet20")
 
 
-def is_cifar_resnet(name):
-    """Whether a network is one of those ResNets of which `Detector` makes its backbone."""
-    return name.startswith("resnet") and "shortcut" in models.options_of(name)
-
-
-def build_detector(settings, backbone, train):
-    """(detector, normalisation): over a backbone that was read, or a new one."""
+def build_detector(settings, train, backbone, facts):
+    """The detector for the classes of the training images; facts get the normalisation where they have none."""
+    if "normalisation" not in facts:
+        facts["normalisation"] = normalisation_of(train.images)
     rng = np.random.default_rng(settings["seed"])
     if backbone is not None:
-        network, normalisation = backbone
-        return Detector(network, len(train.classes), rng), normalisation
-    detector = build(settings["model"], len(train.classes), settings["shortcut"], rng)
-    return detector, dict(zip(("mean", "std"), channel_mean_std(train.images), strict=True))
+        return Detector(backbone, len(train.classes), rng)
+    return build(settings["model"], len(train.classes), rng, **facts["options"])
 
 
-def train(settings, parts, label, detector, normalisation, device):
+def train(settings, parts, label, detector, facts, device):
     """Train, or go on training, and test the best detector; returns the exit code."""
-    if "found" in settings:
-        normalisation = settings["found"].checkpoint.info["config"]["normalisation"]
     if settings["freeze"] == "backbone":
         detector.backbone.freeze()
-    loaders = make_loaders(parts, settings, normalisation, device)
+    loaders = make_loaders(parts, settings, facts["normalisation"], device)
     say_what_is_too_small(loaders[0])
     trained = [parameter for parameter in detector.parameters() if parameter.requires_grad]
     optimizer = optim.AdamW(trained, settings["lr"], weight_decay=settings["weight_decay"], decay_bias_and_norm=False)
     settings |= {"notice": None}
     number = sum(parameter.size for parameter in trained)
-    facts = {"normalisation": normalisation, "measure": DetectionTask.measure, "trained_parameters": number}
-    name = f"{settings['model']}-detector"
-    dataset = dataset_of(parts[0], label)
-    options = {"criterion": DetectionTask(), "test": detecting.test, "name": name}
+    facts |= {"measure": DetectionTask.measure, "trained_parameters": number}
+    dataset = data_of_loaders("boxes", label, parts[0].classes)
+    options = {"criterion": DetectionTask(), "test": detecting.test, "name": f"{settings['model']}-detector"}
     return runs.train(settings, dataset, device, detector, optimizer, loaders, facts, **options)
-
-
-def dataset_of(boxed, label):
-    """What a run says of its data; the images are the loaders'."""
-    nothing = np.zeros((0, 1, 1, 3), np.uint8), np.zeros(0, np.int64)
-    return Dataset("boxes", label, tuple(boxed.classes), *nothing, *nothing)
 
 
 def make_loaders(parts, settings, normalisation, device):
@@ -279,13 +254,12 @@ def say_what_is_too_small(loader):
 
 def evaluate(given):
     """--evaluate: average precision of a saved detector on the test images, its run's or others."""
-    if idle := sorted(set(given) - OF_EVALUATION):
-        raise ValueError(f"--evaluate tests, and trains nothing: leave --{idle[0].replace('_', '-')} out")
+    refuse_idle(given, OF_EVALUATION, "--evaluate tests")
     saved = detecting.load_detector(given["evaluate"])
-    its = {name: value for name, value in saved.config["settings"].items() if name in DEFAULTS}
-    of_data = {name: value for name, value in given.items() if name in DEFAULTS}
-    settings = {**DEFAULTS, **its, "threads": None, "device": "auto", **of_data}
-    refuse_contradictions({**settings, "freeze": "none", "weights": None}, {})
+    settings = settings_to_test(saved, script(), given)
+    refuse_contradictions(settings, given)
+    if settings["seed"] != saved.config["settings"]["seed"] and settings["annotations"] is not None and settings["test_annotations"] is None:
+        raise ValueError("--seed: another draws other pictures to test on, which were trained on: leave it out")
     device = prepare_device(settings, given)
     parts, label = load_parts(settings)
     if tuple(parts[2].classes) != saved.classes:
@@ -300,15 +274,14 @@ def evaluate(given):
 
 def predict(given):
     """--predict: the boxes that a saved detector finds in pictures, drawn and printed; 1 if one could not be read."""
-    if not {"predict", "detector"} <= set(given):
-        raise ValueError("--predict IMAGE goes with --detector, a run of detect.py: give both")
-    if idle := sorted(set(given) - OF_LOOKING):
-        raise ValueError(f"--predict looks at pictures, and trains nothing: leave --{idle[0].replace('_', '-')} out")
+    if "weights" not in given:
+        raise ValueError("--predict IMAGE goes with --weights, a run of detect.py: give both")
+    refuse_idle(given, OF_LOOKING, "--predict looks at pictures")
     out, least_score = given.get("out", "detected.png"), given.get("least_score", detecting.CONFIDENT)
     if not 0 < least_score <= 1:
         raise ValueError(f"--least-score {least_score}: give a probability, above 0 and at most 1")
     refuse_to_replace(out, MARK, "--out")
-    saved = detecting.load_detector(given["detector"])
+    saved = detecting.load_detector(given["weights"])
     device = backend.resolve_device(given.get("device", "auto"))
     saved.model.to(device)
     code, images, found = 0, [], []
@@ -353,7 +326,7 @@ def command_line():
     parser = Parser(description=__doc__, argument_default=argparse.SUPPRESS)
     add = parser.add_argument
     add("--model", metavar="NAME", help="the backbone, a ResNet for CIFAR; default: resnet8")
-    add("--weights", metavar="FILE", help="of a ResNet for CIFAR, in place of a new backbone")
+    add("--weights", metavar="FILE", help="of a ResNet for CIFAR, which is the backbone; with --predict a run's")
     add("--freeze", choices=["none", "backbone"], help="default: none")
     add("--annotations", metavar="FILE.json", help="boxes as COCO has them; default: drawn scenes")
     add("--images", metavar="DIR", help="the folder that the annotated pictures are in")
@@ -375,7 +348,6 @@ def command_line():
     add("--resume", metavar="DIR", help="go on with the run in this folder; longer with more --epochs and --lr")
     add("--evaluate", metavar="FILE", help="test the detector of this run and do nothing else")
     add("--predict", nargs="+", metavar="IMAGE", help="pictures to look at")
-    add("--detector", metavar="FILE", help="the run of the detector that looks")
     add("--least-score", type=float, metavar="P", help="of the boxes that are shown; default: 0.5")
     return parser
 

@@ -36,6 +36,7 @@ from minires.wording import readable
 MARK = "minires, examples/retrieve.py"  # in its pictures, which alone it replaces
 INDEX = ".minires-index.safetensors"
 BATCH = 64  # pictures that the network sees at once
+SAID = 1000  # pictures after which it is said how far it has come
 THUMBNAIL = 128  # pixels of the longer side, in the picture of what was found
 
 
@@ -109,19 +110,24 @@ def index_of(folder, path, eye, skip_broken):
     if before is not None:
         retrieval.refuse_other_weights(path, before, eye.made_with)
     stamps = np.array([stamp_of(folder / name) for name in names], np.int64).reshape(-1, 2)
-    same, what = retrieval.changes(before, names, stamps)
-    missing = [name for name in names if name not in same]
+    same, unreadable, what = retrieval.changes(before, names, stamps)
+    known = {*same, *(unreadable if skip_broken else [])}
+    missing = [name for name in names if name not in known]
     if before is None:
         print(f"index: {len(names):,} pictures to look at", flush=True)
     elif missing or what["gone"]:
-        print(f"index: {len(same):,} pictures as they were, {counted(what)}", flush=True)
-    fresh = look_at(folder, missing, eye, skip_broken)
-    kept = [row for row, name in enumerate(names) if name in same or name in fresh]
+        print(f"index: {len(same):,} pictures as they were{counted(what)}", flush=True)
+    fresh, broken = look_at(folder, missing, eye, skip_broken)
+    say_left_out([*broken.values(), *(f"{folder / name}, as before" for name in unreadable if name in known)])
+    vectors = {**{name: before.vectors[row] for name, row in same.items()}, **fresh}
+    kept = [row for row, name in enumerate(names) if name in vectors]
     if not kept:
         raise ValueError(f"--folder {folder}: none of its {len(names)} pictures can be read: name another folder")
-    vectors = np.stack([before.vectors[same[names[row]]] if names[row] in same else fresh[names[row]] for row in kept])
-    index = retrieval.Index(vectors, tuple(names[row] for row in kept), stamps[kept], eye.made_with)
-    if before is None or fresh or what["gone"]:
+    left_out = {name: tuple(stamps[row].tolist()) for row, name in enumerate(names) if name not in vectors}
+    names = tuple(names[row] for row in kept)
+    rows = np.stack([vectors[name] for name in names])
+    index = retrieval.Index(rows, names, stamps[kept], eye.made_with, left_out)
+    if before is None or missing or what["gone"]:
         retrieval.save(path, index)
         print(f"wrote {path}", file=sys.stderr)
     return index
@@ -149,32 +155,39 @@ def stamp_of(path):
 
 
 def counted(what):
-    """{"new": 2, ...} in words; what is 0 is left out."""
-    return ", ".join(f"{number:,} {name}" for name, number in what.items() if number)
+    """{"new": 2, ...} in words, each after a comma; what is 0 is left out."""
+    return "".join(f", {number:,} {name}" for name, number in what.items() if number)
 
 
 def look_at(folder, names, eye, skip_broken):
-    """{name: vector} of pictures. Raises DatasetError for one that cannot be read, unless those shall be skipped."""
-    found, waiting, broken = {}, {}, []
-    for name in names:
+    """({name: vector} of pictures, {name: what is wrong with it}).
+
+    Raises DatasetError for one that cannot be read, unless those shall be skipped.
+    """
+    found, waiting, broken = {}, {}, {}
+    for number, name in enumerate(names, 1):
         try:
             waiting[name] = eye.preprocessing.pixels(open_image(folder / name, eye.value_range))
         except DatasetError as error:
             if not skip_broken:
                 raise DatasetError(f"{error}: mend or remove it, or leave such out with --skip-broken") from error
-            broken.append(error)
-        if len(waiting) == BATCH:
+            broken[name] = error
+        if len(waiting) == BATCH or (waiting and number == len(names)):
             found |= dict(zip(waiting, eye.vectors(list(waiting.values())), strict=True))
             waiting = {}
-    if waiting:
-        found |= dict(zip(waiting, eye.vectors(list(waiting.values())), strict=True))
+        if number % SAID == 0:
+            print(f"looked at {number:,} of {len(names):,}", file=sys.stderr, flush=True)
+    if found:
+        retrieval.check_size(len(found), len(next(iter(found.values()))))
+    return found, broken
+
+
+def say_left_out(broken):
+    """Which pictures cannot be read, the first three of them."""
     for error in broken[:3]:
         note(f"left out: {error}")
     if len(broken) > 3:
         note(f"left out: {len(broken) - 3:,} more pictures that cannot be read")
-    if found:
-        retrieval.check_size(len(found), len(next(iter(found.values()))))
-    return found
 
 
 # What was found -----------------------------------------------------------------------------------------------------

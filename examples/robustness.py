@@ -197,9 +197,9 @@ def check(options, models, images, labels, device):
     y, found = backend.to_device(labels[:CHECKED], device), {}
     for name, model in models.items():
         other = next((other for of, other in models.items() if of != name), None)
-        checks = check_gradients(
-            model, x, y, max(options["eps"]), options["norm"], options["steps"], options["seed"], other
-        )
+        show = lambda line, name=name: print(f"{name}, {line}", file=sys.stderr, flush=True)  # noqa: E731
+        attack = max(options["eps"]), options["norm"], options["steps"], options["seed"]
+        checks = check_gradients(model, x, y, *attack, other, tell=show)
         found[name] = [each._asdict() for each in checks]
         print(
             f"\n{name}: can PGD's answer be believed? {len(x)} images, eps {max(options['eps']):g}, {options['norm']}"

@@ -6,6 +6,7 @@
     python examples/segment.py --images DIR --masks DIR                 your own pictures, and masks of their names
     python examples/segment.py --images DIR --masks DIR --colors FILE   of colours: a line "R G B name" for each
     python examples/segment.py --resume runs/NAME                       go on where a run was stopped
+    python examples/segment.py --evaluate runs/NAME                     mean IoU on the test images once more
     python examples/segment.py --predict cat.jpg --weights runs/NAME    segmented/cat-mask.png and cat-overlay.png
 
 A mask is a PNG of its picture's size whose pixels are numbers of classes, 255 where none counts; its colours, if it has
@@ -28,16 +29,16 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a fre
 
 import numpy as np
 
-from minires import backend, models, no_grad, optim, pretrained
-from minires.cli import legs, runs, segmenting
+from minires import backend, no_grad, optim
+from minires.cli import backbones, legs, runs, segmenting
+from minires.cli.backbones import data_of_loaders, normalisation_of, read_backbone, refuse_idle, settings_to_test
 from minires.cli.console import Parser, fail
 from minires.cli.pictures import open_and_say, refuse_to_replace
 from minires.cli.saved import Script
 from minires.cli.settings import FIRST, LAST, add_arguments
 from minires.cli.together import prepare_device
-from minires.cli.weights import note_assumed, weights_line
 from minires.columns import cut
-from minires.data import Augment, Dataset, channel_mean_std, normalize
+from minires.data import Augment, normalize
 from minires.data.class_names import read_class_names
 from minires.data.dataset import DatasetError
 from minires.data.scenes import SCENE_CLASSES, draw_scenes
@@ -80,6 +81,7 @@ DEFAULTS = {
 SCENES = {"train": 2000, "val": 200, "test": 500}  # drawn, where --limit-train and --limit-test do not say
 OF_FOLDERS = ("masks", "colors", "classes")
 OF_LOOKING = {"predict", "weights", "out", "device"}
+OF_EVALUATION = {"evaluate", "device", "threads", "dataset", "images", *OF_FOLDERS, "seed", "limit_test"}
 LONGEST = 16  # sides of a picture to look at, the longer one in shorter ones
 
 
@@ -92,9 +94,9 @@ def run(given):
     """Do what the command line asks for; returns the exit code."""
     if "predict" in given:
         return predict(given)
-    resumes = "resume" in given
-    script = Script(command_line(), DEFAULTS, "segment.py")
-    settings = legs.resumed_settings(given, script) if resumes else settings_of(given)
+    if "evaluate" in given:
+        return evaluate(given)
+    settings = legs.resumed_settings(given, script()) if "resume" in given else settings_of(given)
     device = prepare_device(settings, given)
     backbone, facts = read_backbone(settings)
     parts, label = load_parts(settings)
@@ -103,6 +105,11 @@ def run(given):
         return train(settings, parts, label, model.to(device), facts, device)
     except backend.out_of_memory() as error:
         raise runs.out_of_memory(settings, given, error) from error
+
+
+def script():
+    """This script, as a run of it knows it."""
+    return Script(command_line(), DEFAULTS, "segment.py")
 
 
 def settings_of(given):
@@ -126,31 +133,9 @@ def refuse_contradictions(settings, given):
         raise ValueError(f"--images and --dataset {given['dataset']} name two data sets: leave one of them out")
     if settings["colors"] is not None and settings["classes"] is not None:
         raise ValueError("--colors and --classes both name the classes: leave --classes out")
-    if settings["freeze"] == "backbone" and settings["weights"] is None:
-        raise ValueError("--freeze backbone: random layers that are frozen learn nothing: give --weights as well")
-    if "model" in given and settings["weights"] is not None:
-        raise ValueError(f"--model {given['model']}: --weights says which network it is: leave it out")
+    backbones.refuse_contradictions(settings, given)
     if settings["size"] < 32:
         raise ValueError(f"--size must be at least 32, got {settings['size']}")
-
-
-def read_backbone(settings):
-    """(backbone, facts for config.json), of a file of weights; (None, facts) where there is none."""
-    if "found" in settings:  # a run that goes on has weights of its own
-        config = settings["found"].checkpoint.info["config"]
-        return None, {name: config[name] for name in ("options", "normalisation", "measure")}
-    if settings["weights"] is None:
-        models.options_of(settings["model"])  # or what is wrong with its name
-        return None, {"options": {}, "measure": Segmentation.measure}
-    backbone, metadata = pretrained.build(settings["weights"], settings["seed"])
-    print(weights_line(settings["weights"], metadata), flush=True)
-    note_assumed(metadata)
-    preprocessing = metadata["preprocessing"]
-    if preprocessing["order"] != "RGB":
-        raise ValueError(f"--weights {settings['weights']}: sees blue, green, red: give weights that see RGB")
-    settings["model"] = metadata["model"]
-    normalisation = {name: preprocessing[name] for name in ("mean", "std")}
-    return backbone, {"options": metadata["options"], "normalisation": normalisation, "measure": Segmentation.measure}
 
 
 def load_parts(settings):
@@ -212,7 +197,7 @@ def divided(masked, settings):
 def build_network(settings, train, backbone, facts):
     """The network for the classes of the training images; facts get the normalisation where they have none."""
     if "normalisation" not in facts:
-        facts["normalisation"] = dict(zip(("mean", "std"), channel_mean_std(train.images), strict=True))
+        facts["normalisation"] = normalisation_of(train.images)
     return build(
         settings["model"], len(train.classes), settings["seed"], backbone, settings["skips"], **facts["options"]
     )
@@ -226,10 +211,10 @@ def train(settings, parts, label, model, facts, device):
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = optim.SGD(trained, settings["lr"], momentum=0.9, nesterov=True, weight_decay=settings["weight_decay"])
     settings |= {"notice": None}
-    facts["trained_parameters"] = sum(parameter.size for parameter in trained)
+    number = sum(parameter.size for parameter in trained)
+    facts |= {"measure": Segmentation.measure, "trained_parameters": number}
     name = "shapes" if settings["images"] is None else "masks"
-    nothing = np.zeros((0, 1, 1, 3), np.uint8), np.zeros(0, np.int64)
-    dataset = Dataset(name, label, tuple(parts["train"].classes), *nothing, *nothing)  # the images are the loaders'
+    dataset = data_of_loaders(name, label, parts["train"].classes)
     options = {"criterion": Segmentation(), "test": segmenting.test, "name": f"{settings['model']}-segmentation"}
     return runs.train(settings, dataset, device, model, optimizer, loaders, facts, **options)
 
@@ -247,12 +232,31 @@ def make_loaders(parts, settings, normalisation, device):
     )
 
 
+def evaluate(given):
+    """--evaluate: mean IoU of a saved network on the test images, its run's or others; returns the exit code."""
+    refuse_idle(given, OF_EVALUATION, "--evaluate tests")
+    saved = segmenting.load_network(given["evaluate"])
+    settings = settings_to_test(saved, script(), given)
+    refuse_contradictions(settings, given)
+    if settings["seed"] != saved.config["settings"]["seed"] and settings["images"] is not None:
+        raise ValueError("--seed: another draws other pictures to test on, which were trained on: leave it out")
+    device = prepare_device(settings, given)
+    parts, label = load_parts(settings)
+    if tuple(parts["test"].classes) != saved.classes:
+        raise ValueError(
+            f"--evaluate {given['evaluate']}: its classes are not the data's: give it its own --images and --masks"
+        )
+    loader = MaskLoader(parts["test"].images, parts["test"].masks, 50, saved.mean, saved.std, device=device)
+    found = Segmentation().evaluate(saved.model.to(device), loader, len(saved.classes))
+    print("\n".join(segmenting.table(found, saved.classes, label, len(loader.images))), flush=True)
+    return 0
+
+
 def predict(given):
     """--predict: masks and overlays of pictures; the exit code is 1 if one could not be read."""
     if "weights" not in given:
         raise ValueError("--predict IMAGE goes with --weights, a run of segment.py: give both")
-    if idle := sorted(set(given) - OF_LOOKING):
-        raise ValueError(f"--predict looks at pictures, and trains nothing: leave --{idle[0].replace('_', '-')} out")
+    refuse_idle(given, OF_LOOKING, "--predict looks at pictures")
     out = Path(given.get("out", "segmented"))
     files = {name: [out / f"{Path(name).stem}-{kind}.png" for kind in ("mask", "overlay")] for name in given["predict"]}
     if len({mask for mask, _ in files.values()}) < len(given["predict"]):
@@ -342,6 +346,7 @@ def command_line():
     add_arguments(parser, "--patience", "--clip-norm", "--ema", "--save-every", "--no-progress")
     add("--out", metavar="DIR", help="folder of the run, default: runs/<time>-NAME; or of what --predict writes")
     add("--resume", metavar="DIR", help="go on with the run in this folder; longer with more --epochs and --lr")
+    add("--evaluate", metavar="FILE", help="test the network of this run and do nothing else")
     add("--predict", nargs="+", metavar="IMAGE", help="pictures to look at")
     return parser
 

@@ -10,7 +10,7 @@ Explained: docs/retrieval.md.
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -140,27 +140,36 @@ class Index:
     vectors (M, C): float32, rows of length 1.   names: M paths within the folder, in order.
     stamps (M, 2): int64, each file's size in bytes and time of change in nanoseconds.
     made_with: {"model", "weights": SHA-256 of the weights' arrays, "preprocessing"}.
+    unreadable: {name: (size, time)} of pictures that could not be read and so have no vector.
     """
 
     vectors: np.ndarray
     names: tuple[str, ...]
     stamps: np.ndarray
     made_with: Mapping[str, Any]
+    unreadable: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+
+    @property
+    def stamp_of(self) -> dict[str, tuple[int, int]]:
+        """{name: (size, time)} of all that were looked at."""
+        return {**dict(zip(self.names, map(tuple, self.stamps.tolist()), strict=True)), **self.unreadable}
 
 
-def changes(index: Index | None, names: Sequence[str], stamps: np.ndarray) -> tuple[dict[str, int], dict[str, int]]:
-    """({name: its row in the index} of pictures that are as they were, {"new", "changed", "gone": how many}).
+def changes(
+    index: Index | None, names: Sequence[str], stamps: np.ndarray
+) -> tuple[dict[str, int], list[str], dict[str, int]]:
+    """({name: its row in the index}, names that have none, {"new", "changed", "gone": how many}).
 
+    The rows and names are of pictures that are as they were; those without a row could not be read.
     names, stamps: of the pictures that are there now, as in an Index.
     """
+    known = {} if index is None else index.stamp_of
+    as_they_were = [name for name, stamp in zip(names, stamps.tolist(), strict=True) if known.get(name) == tuple(stamp)]
     rows = {} if index is None else {name: row for row, name in enumerate(index.names)}
-    same = {
-        name: rows[name]
-        for name, stamp in zip(names, stamps, strict=True)
-        if index is not None and name in rows and (index.stamps[rows[name]] == stamp).all()
-    }
-    there = sum(name in rows for name in names)
-    return same, {"new": len(names) - there, "changed": there - len(same), "gone": len(rows) - there}
+    same = {name: rows[name] for name in as_they_were if name in rows}
+    there = sum(name in known for name in names)
+    what = {"new": len(names) - there, "changed": there - len(as_they_were), "gone": len(known) - there}
+    return same, [name for name in as_they_were if name not in rows], what
 
 
 def save(path: str | Path, index: Index) -> None:
@@ -170,6 +179,8 @@ def save(path: str | Path, index: Index) -> None:
     names = np.frombuffer(json.dumps(list(index.names)).encode(), np.uint8)
     arrays = {"vectors": np.ascontiguousarray(index.vectors), "stamps": index.stamps.astype(np.int64), "names": names}
     metadata = {"format": FORMAT, "made_with": json.dumps(dict(index.made_with))}
+    if index.unreadable:
+        metadata["unreadable"] = json.dumps({name: list(stamp) for name, stamp in index.unreadable.items()})
     write_atomically(path, serialise(arrays, metadata | {"sha256": digest(arrays, metadata)}))
 
 
@@ -184,11 +195,13 @@ def load(path: str | Path) -> Index:
             if info.get("format") != FORMAT:
                 raise IndexFileError(f"{path}: is no index of pictures: name another file with --index")
             arrays = {key: file.get_tensor(key) for key in ("vectors", "stamps", "names")}
-        metadata = {key: info[key] for key in ("format", "made_with")}
+        metadata = {key: info[key] for key in ("format", "made_with", "unreadable") if key in info}
         if info.get("sha256") != digest(arrays, metadata):
             raise ValueError("its checksum is another")
         made_with = read_json(info["made_with"])
         check(made_with, {"model": str, "weights": str, "preprocessing": dict}, "made_with")
+        unreadable = read_json(info.get("unreadable", "{}"))
+        check(unreadable, {str: [int]}, "unreadable")
         names = read_json(arrays["names"].tobytes())
         check(names, [str], "names")
         vectors, stamps = arrays["vectors"], arrays["stamps"]
@@ -200,7 +213,7 @@ def load(path: str | Path) -> Index:
     except (KeyError, SafetensorError, ValueError, OSError) as error:
         why = str(error).removeprefix(f"{path}: ").removesuffix("; name a file of weights")
         raise IndexFileError(f"{path}: damaged, or no index ({why}): {cure}") from error
-    return Index(vectors, tuple(names), stamps, made_with)
+    return Index(vectors, tuple(names), stamps, made_with, {name: tuple(pair) for name, pair in unreadable.items()})
 
 
 def refuse_other_weights(path: str | Path, index: Index, made_with: Mapping[str, Any]) -> None:

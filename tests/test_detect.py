@@ -12,6 +12,7 @@ from safetensors.numpy import load_file, save_file
 from scripts import one_sentence
 
 from minires import checkpoint, models
+from minires.compression import prune_filters
 from minires.data.scenes import SCENE_CLASSES
 
 TINY = ("--scenes", 20, "--test-scenes", 3, "--size", 32, "--batch-size", 8, "--seed", 3)
@@ -78,7 +79,7 @@ def test_a_run_from_scenes_to_boxes_in_a_picture(detect, tmp_path):
 
     picture, drawn = tmp_path / "wide.png", tmp_path / "detected.png"
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 90, 3)).astype(np.uint8)).save(picture)
-    flags = ("--detector", run, "--device", "cpu", "--out", drawn, "--least-score", 1e-6)
+    flags = ("--weights", run, "--device", "cpu", "--out", drawn, "--least-score", 1e-6)
     code, out, err = detect("--predict", picture, tmp_path / "none.png", *flags)
     assert code == 1 and err.count("error:") == 1 and "none.png: no such file" in err
     first, *boxes = out.splitlines()
@@ -91,7 +92,7 @@ def test_a_run_from_scenes_to_boxes_in_a_picture(detect, tmp_path):
     assert code == 0, err
     code, out, err = detect("--predict", picture, *flags[:-1], 1)
     assert code == 0 and out.endswith("wide.png: no boxes\n")
-    code, _, err = detect("--predict", picture, "--detector", run, "--device", "cpu", "--out", picture)
+    code, _, err = detect("--predict", picture, "--weights", run, "--device", "cpu", "--out", picture)
     assert "is there, and not a picture of this script: name another file with --out" in one_sentence(err)
 
 
@@ -177,6 +178,35 @@ def test_backbones_from_weights(train, weights, tmp_path):
     assert (after["backbone.conv1.weight"] != before["conv1.weight"]).any()
 
 
+def test_a_backbone_whose_filters_were_pruned(train, detect, tmp_path):
+    """Its detector is built of its widths again wherever it is read."""
+    pruned, _ = prune_filters(models.resnet8(rng=5), 0.5, (32, 32, 3))
+    save_file(pruned.state_dict(), tmp_path / "pruned.safetensors")
+    run = tmp_path / "run"
+    code, _, err = train(*TINY, "--epochs", 1, "--weights", tmp_path / "pruned.safetensors", "--out", run)
+    assert code == 0, err
+    for flags in (("--evaluate", run), ("--resume", run, "--epochs", 2, "--lr", 0.001)):
+        code, _, err = detect(*flags, "--device", "cpu")
+        assert code == 0, err
+
+
+def test_a_detector_of_an_earlier_version(train, detect, tmp_path):
+    """Its config has no options, but the shortcut's kind among the settings; drawn scenes are not pictures' folders."""
+    run = tmp_path / "run"
+    code, _, err = train(*TINY, "--epochs", 1, "--out", run)
+    assert code == 0, err
+    for name in ("best.safetensors", "last.safetensors"):
+        saved = checkpoint.load(run / name)
+        del saved.info["config"]["options"]
+        saved.info["config"]["settings"]["shortcut"] = "A"
+        checkpoint.write(run / name, saved)
+    for flags in (("--evaluate", run), ("--resume", run, "--epochs", 2, "--lr", 0.001)):
+        code, _, err = detect(*flags, "--device", "cpu")
+        assert code == 0, err
+    code, _, err = detect("--evaluate", run, "--device", "cpu", "--images", tmp_path)
+    assert code == 1 and "--images goes with --annotations" in one_sentence(err)
+
+
 def test_pictures_of_ones_own(train, detect, annotated, tmp_path):
     flags = ("--annotations", annotated / "boxes.json", "--images", annotated, "--size", 32, "--batch-size", 4)
     code, out, err = train(*flags, "--epochs", 1, "--out", tmp_path / "run")
@@ -187,6 +217,8 @@ def test_pictures_of_ones_own(train, detect, annotated, tmp_path):
     code, again, err = detect("--evaluate", tmp_path / "run", "--device", "cpu")
     assert code == 0, err
     assert next(line for line in out.splitlines() if line.startswith("AP50 ")) in again
+    code, _, err = detect("--evaluate", tmp_path / "run", "--device", "cpu", "--seed", 1)
+    assert code == 1 and "pictures to test on, which were trained on: leave it out" in one_sentence(err)
     code, _, err = train("--resume", tmp_path / "run", "--epochs", 2, "--schedule", "constant", "--lr", 0.001)
     assert code == 0, err
     code, out, err = train(
@@ -247,13 +279,12 @@ BAD_FLAGS = {
     ("--lr", "nan"): "--lr must be a number from 0 up, got nan",
     ("--scenes", 20, "--val-split", 19): "--val-split 19: of 20 images at least two must be left to train on",
     ("--scenes", 20, "--val-split", -1): "--val-split must be at least 0, got -1",
-    ("--predict", "x.png"): "--predict IMAGE goes with --detector, a run of detect.py: give both",
-    ("--detector", "x"): "--predict IMAGE goes with --detector",
-    ("--predict", "x.png", "--detector", "none"): "none: no such checkpoint",
+    ("--predict", "x.png"): "--predict IMAGE goes with --weights, a run of detect.py: give both",
+    ("--predict", "x.png", "--weights", "none"): "none: no such checkpoint",
     (
         "--predict",
         "x.png",
-        "--detector",
+        "--weights",
         "r",
         "--epochs",
         3,
@@ -261,7 +292,7 @@ BAD_FLAGS = {
     (
         "--predict",
         "x.png",
-        "--detector",
+        "--weights",
         "r",
         "--least-score",
         0,
@@ -284,8 +315,8 @@ def test_weights_of_other_networks(train, detect, weights, tmp_path):
     plain = tmp_path / "vgg.safetensors"
     save_file(models.build("simple_cnn", rng=0).state_dict(), plain)
     code, _, err = train(*TINY, "--weights", plain)
-    assert code == 1 and "give a ResNet for CIFAR, such as resnet20" in one_sentence(err)
-    code, _, err = detect("--predict", "x.png", "--detector", weights)
+    assert code == 1 and "give a ResNet for CIFAR, such as resnet8" in one_sentence(err)
+    code, _, err = detect("--predict", "x.png", "--weights", weights)
     assert code == 1 and "resnet8.safetensors: " in one_sentence(err) and "give " in err
     model = models.resnet8(rng=0)
     checkpoint.save(tmp_path / "best.safetensors", model, info={"config": {"classes": ["a"]}})

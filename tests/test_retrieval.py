@@ -1,6 +1,7 @@
 """Retrieval: exact search against a naive sort, an index that knows what has changed, and retrieve.py."""
 
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -122,7 +123,10 @@ def test_an_index_comes_back_as_it_was(tmp_path):
     found = retrieval.load(tmp_path / "photos.index")
     np.testing.assert_array_equal(found.vectors, an_index().vectors)
     np.testing.assert_array_equal(found.stamps, an_index().stamps)
-    assert (found.names, found.made_with) == (an_index().names, MADE_WITH)
+    assert (found.names, found.made_with, found.unreadable) == (an_index().names, MADE_WITH, {})
+    unreadable = {"d/ç.png": (5, 6)}
+    retrieval.save(tmp_path / "photos.index", replace(an_index(), unreadable=unreadable))
+    assert retrieval.load(tmp_path / "photos.index").unreadable == unreadable
 
 
 def test_an_index_of_which_anything_is_another_is_refused(tmp_path):
@@ -148,9 +152,13 @@ def test_an_index_of_which_anything_is_another_is_refused(tmp_path):
 def test_what_has_changed():
     """By name, size and time; nothing else is looked at."""
     stamps = np.array([[10, 1], [21, 2], [5, 5]])
-    same, what = changes(an_index(), ["a.png", "b/ç.png", "new.png"], stamps)
-    assert same == {"a.png": 0} and what == {"new": 1, "changed": 1, "gone": 1}
-    assert changes(None, ["a.png"], stamps[:1]) == ({}, {"new": 1, "changed": 0, "gone": 0})
+    same, unreadable, what = changes(an_index(), ["a.png", "b/ç.png", "new.png"], stamps)
+    assert same == {"a.png": 0} and not unreadable and what == {"new": 1, "changed": 1, "gone": 1}
+    assert changes(None, ["a.png"], stamps[:1]) == ({}, [], {"new": 1, "changed": 0, "gone": 0})
+    index = replace(an_index(), unreadable={"new.png": (5, 5), "b.png": (5, 5), "lost.png": (1, 1)})
+    same, unreadable, what = changes(index, ["a.png", "b.png", "new.png"], stamps)
+    assert same == {"a.png": 0} and unreadable == ["new.png"]
+    assert what == {"new": 0, "changed": 1, "gone": len(index.names)}  # all but a.png, and lost.png
 
 
 # The script ---------------------------------------------------------------------------------------------------------
@@ -251,8 +259,21 @@ def test_broken_pictures(retrieve, folder):
     assert not (folder / ".minires-index.safetensors").exists()
     code, printed, err = retrieve(folder / "0.png", "--skip-broken")
     assert code == 0 and "note: left out: " in err and "broken.png" in err and "broken.png" not in printed
+    index = folder / ".minires-index.safetensors"
+    before = os.stat(index).st_mtime_ns
     code, printed, err = retrieve(folder / "broken.png", folder / "0.png", "--skip-broken")
     assert code == 1 and "error: " in err and found(printed)[0] == (1.0, "0.png")
+    assert "broken.png, as before" in err and "index:" not in printed and os.stat(index).st_mtime_ns == before
+    code, _, err = retrieve(folder / "0.png")
+    assert code == 1 and "broken.png" in one_sentence(err), "who does not skip it is told again"
+    (folder / "broken.png").write_bytes((folder / "0.png").read_bytes()[:70])
+    code, printed, err = retrieve(folder / "0.png", "--skip-broken")
+    assert code == 0 and "7 pictures as they were, 1 changed" in printed and "as before" not in err
+    (folder / "broken.png").write_bytes((folder / "twin.png").read_bytes())
+    code, printed, err = retrieve(folder / "2.png")
+    assert code == 0 and ("7 pictures as they were, 1 changed" in printed) and (1.0, "broken.png") in found(printed)
+    code, printed, err = retrieve(folder / "2.png", "--skip-broken")
+    assert code == 0 and "broken.png" not in err and "index:" not in printed
 
 
 def test_what_a_user_may_ask_for_that_is_not_there(retrieve, folder, tmp_path):

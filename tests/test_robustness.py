@@ -488,6 +488,18 @@ class TestMasking:
         assert len(report(checks)) == len(checks)
         return {check.name: check.passed for check in checks}
 
+    def test_each_check_is_told_when_it_is_done(self):
+        told, calls = [], []
+
+        class Tiring(Brightest):
+            def forward(self, x):
+                calls.append(len(told))
+                return super().forward(x)
+
+        checks = check_gradients(Tiring(), *coloured(), 8.0, surrogate=Brightest(), tell=told.append)
+        assert told == [f"{check.name}: {'passed' if check.passed else 'FAILED'}" for check in checks]
+        assert set(calls) == set(range(len(checks)))  # between any two of them there is work
+
     def test_an_honest_model_passes(self):
         model = Brightest()
         verdicts = self.verdicts(model, surrogate=Brightest())
@@ -720,6 +732,7 @@ class TestScript:
         assert {row["model"] for row in found["corruptions"]} == {"first", "second", "ensemble"}
         assert len(found["corruptions"]) == 3 * 41 and len(found["attacks"]) == 12
         assert [len(checks) for checks in found["checks"].values()] == [8, 8, 8]
+        assert err.count(", the input gradient is the derivative: passed") == 3  # it is said while it works
         assert (code == 0) == all(check["passed"] for checks in found["checks"].values() for check in checks)
         assert len(scripts.table(out / "corruptions.csv")) == 123 and len(scripts.table(out / "attacks.csv")) == 12
         for name in ("accuracies", "adversarial", "corruptions", "attacks"):

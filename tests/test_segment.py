@@ -71,6 +71,12 @@ def test_a_run_on_drawn_scenes_and_what_it_says_of_a_picture(segment, tmp_path):
     for name in ("overlays.png", "curves.png"):
         picture(out / name)
 
+    code, again, stderr = segment("--evaluate", out, "--device", "cpu")
+    assert code == 0, stderr
+    assert stdout.splitlines()[-len(SCENE_CLASSES) - 3 : -1] == again.splitlines()[-len(SCENE_CLASSES) - 2 :]
+    code, fewer, _ = segment("--evaluate", out / "last.safetensors", "--limit-test", 3)
+    assert code == 0 and "on 3 test images of scenes drawn by code" in fewer
+
     photo = tmp_path / "photo.png"
     Image.fromarray(draw_scenes(1, 96, rng=5).images[0][:80]).save(photo)
     code, stdout, stderr = segment(
@@ -117,11 +123,27 @@ def test_own_pictures_are_learnt(segment, folders):
     assert code == 0 and "pictures in images, 3 classes, 8 to train, 0 to validate, 2 to test" in stdout
     result = json.loads((folders / "run" / "result.json").read_text())
     assert result["mean_iou"] > 0.7 and [name for name, _ in result["class_iou"]] == ["background", "red", "blue"]
+    code, again, stderr = segment("--evaluate", folders / "run")
+    assert code == 0, stderr
+    assert next(line for line in stdout.splitlines() if line.startswith("mean IoU ")) in again
+    assert "which were trained on: leave it out" in refused(segment, "--evaluate", folders / "run", "--seed", 1)
+    code, elsewhere, _ = segment("--evaluate", folders / "run", *own(folders))
+    assert code == 0 and elsewhere == again
+    names.write_text("background\nred\ngreen\n")
+    assert "its classes are not the data's" in refused(segment, "--evaluate", folders / "run")
+    names.write_text("background\nred\nblue\n")
     mask = folders / "masks" / "photo3.png"
     changed = np.asarray(picture(mask)).copy()
     changed[10, 10] = 2
     Image.fromarray(changed).save(mask)
     assert "images or their labels are not those" in one_sentence(segment("--resume", folders / "run")[2])
+
+
+def refused(segment, *arguments):
+    """The sentence by which it ends."""
+    code, _, stderr = segment(*arguments)
+    assert code == 1
+    return one_sentence(stderr)
 
 
 @pytest.mark.parametrize("freeze", [False, True])
@@ -247,6 +269,8 @@ def test_a_value_beyond_the_named_classes_is_refused(segment, folders):
         (("--weights", "nowhere.pth"), "nowhere.pth"),
         (("--predict", "x.png"), "--predict IMAGE goes with --weights"),
         (("--predict", "x.png", "--weights", "y", "--lr", "1"), "leave --lr out"),
+        (("--evaluate", "x", "--lr", "1"), "--evaluate tests, and trains nothing: leave --lr out"),
+        (("--evaluate", "nowhere"), "nowhere: no such checkpoint"),
         (("--resume", "nowhere"), "no run there"),
     ],
 )

@@ -37,8 +37,9 @@ def run(args):
     out = args.out or Path("runs") / f"experiment-detection{'-quick' if args.quick else ''}"
     out.mkdir(parents=True, exist_ok=True)
     _, metadata = pretrained.read(args.weights)
+    new = {"model": metadata["model"], "options": metadata["options"]}
     ways = {
-        "from scratch": {"model": metadata["model"], "shortcut": metadata["options"].get("shortcut", "A")},
+        "from scratch": new,
         "CIFAR weights": {"weights": args.weights},
         "CIFAR weights, frozen": {"weights": args.weights, "freeze": "backbone"},
     }

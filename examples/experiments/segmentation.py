@@ -42,9 +42,10 @@ def run(args):
     out = args.out or Path("runs") / f"experiment-segmentation{'-quick' if args.quick else ''}"
     out.mkdir(parents=True, exist_ok=True)
     _, metadata = pretrained.read(args.weights)
+    new = {"model": metadata["model"], "options": metadata["options"]}
     ways = {
-        "from scratch": {"model": metadata["model"]},
-        "from scratch, no skips": {"model": metadata["model"], "skips": False},
+        "from scratch": new,
+        "from scratch, no skips": {**new, "skips": False},
         "CIFAR weights": {"weights": args.weights},
         "CIFAR weights, frozen": {"weights": args.weights, "freeze": "backbone"},
     }

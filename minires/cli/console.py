@@ -39,6 +39,8 @@ FLAGS = {  # what the library's errors advise, and the flag that does it
     "stages: [": "--stages: [",
     "multiple must be": "--multiple must be",
     "head='new'": "--head new of finetune.py",
+    "minires.segmentation": "segment.py",
+    "minires.detection": "detect.py",
 }
 
 

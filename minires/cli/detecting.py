@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from minires import backend
+from minires.cli.backbones import options_in
 from minires.cli.console import none_for_nan
 from minires.cli.recording import Recorder
 from minires.cli.testing import conclude, load_best
@@ -84,9 +85,9 @@ def load_detector(path: str | Path) -> Trained:
 
     Raises CheckpointError for anything else.
     """
-    wanted = {"settings": {"model": str, "shortcut": str}, "dataset": {"label": str}}
+    wanted = {"settings": {"model": str}, "dataset": {"label": str}}
 
     def make(config):
-        return build(config["settings"]["model"], len(config["classes"]), config["settings"]["shortcut"])
+        return build(config["settings"]["model"], len(config["classes"]), **options_in(config))
 
-    return load_trained(path, wanted, make, "detector", "detect.py")
+    return load_trained(path, wanted, make, "detection")

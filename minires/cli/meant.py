@@ -44,6 +44,7 @@ MEANINGS = {  # what other programs call it: what does it here; of several the f
     "net": ["--model", "--weights"],
     "network": ["--model", "--weights"],
     "backbone": ["--model", "--weights"],
+    "detector": ["--weights"],
     "depth": ["--model"],
     "wd": ["--weight-decay"],
     "l2": ["--weight-decay"],

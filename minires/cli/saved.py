@@ -20,10 +20,12 @@ from minires.cli.snapshots import CYCLES
 from minires.data import DATASETS
 from minires.data.cifar_kinds import CIFAR10, KINDS, find_layout
 from minires.plain import check, is_number
+from minires.pretrained.metadata import task_of
 from minires.wording import readable
 
 LARGEST = 10**9  # of whole numbers: beyond all that a run has
 MOST_THREADS = 1024
+SCRIPTS = {"segmentation": "segment.py", "detection": "detect.py"}  # who trains for it
 # Settings that runs of earlier versions lack
 SINCE_THEN = {
     "best": "accuracy",
@@ -74,10 +76,8 @@ def begun_by(settings: Mapping[str, Any]) -> str:
     """The script whose settings these are."""
     if "teacher" in settings:
         return "distill.py"
-    if "masks" in settings:
-        return "segment.py"
-    if "annotations" in settings:
-        return "detect.py"
+    if (task := task_of(settings)) in SCRIPTS:
+        return SCRIPTS[task]
     return "finetune.py" if settings["recipe"] == "fine-tuning" else "train_cifar.py"
 
 

@@ -75,4 +75,4 @@ def load_network(path: str | Path) -> Trained:
         settings = config["settings"]
         return build(settings["model"], len(config["classes"]), skips=settings["skips"], **config["options"])
 
-    return load_trained(path, wanted, make, "network of segment.py", "segment.py")
+    return load_trained(path, wanted, make, "segmentation")

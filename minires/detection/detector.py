@@ -3,6 +3,8 @@
 Derivation: docs/detection.md.
 """
 
+from typing import Any
+
 import numpy as np
 
 from minires import models
@@ -88,11 +90,14 @@ class Detector(Module):
         return y, backward
 
 
-def build(name: str, num_classes: int, shortcut: str = "A", rng: Rng = None) -> Detector:
-    """A Detector over the CIFAR ResNet of this name. Raises ValueError for another network."""
+def build(name: str, num_classes: int, rng: Rng = None, **options: Any) -> Detector:
+    """A Detector over the CIFAR ResNet of this name. Raises ValueError for another network.
+
+    options: as in `models.build`.
+    """
     rng = np.random.default_rng(rng)
-    backbone = models.build(name, shortcut=shortcut, rng=rng)
-    return Detector(backbone, num_classes, rng)  # type: ignore[arg-type]
+    backbone: Any = models.build(name, rng=rng, **options)
+    return Detector(backbone, num_classes, rng)
 
 
 def _stage(rng):

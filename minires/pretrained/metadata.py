@@ -13,6 +13,8 @@ from minires.pretrained.readings import ASSUMED, FIELDS, IMAGENET
 from minires.wording import shown
 
 FORMAT = "minires-weights-1"
+CLASSIFICATION = "classification"
+TASKS = {"masks": "segmentation", "annotations": "detection"}  # by a setting that no other run has
 CLASSES = ("classes", "class_names", "class_to_idx", "CLASSES")  # what checkpoints call them
 
 _TRAINED_ON = {"seed": (None, int), "val_split": (None, int), "limit_train": (None, int)}
@@ -72,10 +74,22 @@ def _of_a_run(header):
     preprocessing = {"order": "RGB", "interpolation": "bilinear", **preprocessing}
     dataset, test_images = config["dataset"], config["sizes"]["test"]
     run = {"dataset": dataset["name"], "label": dataset["label"], "test_images": test_images}
+    run["task"] = task_of(config["settings"])
     run["range"] = _range(config["settings"].get("range"))
     run["trained_on"] = _trained_on(config["settings"])
     known = {"model": config["settings"]["model"], "classes": config["classes"], "preprocessing": preprocessing}
     return {**known, "options": config.get("options", {}), "source": "minires", "run": run, "open": ()}
+
+
+def task_of(settings: Mapping[str, Any]) -> str:
+    """What a run with these settings trains for: classification, segmentation or detection."""
+    return next((task for name, task in TASKS.items() if name in settings), CLASSIFICATION)
+
+
+def other_task(known: Mapping[str, Any]) -> str | None:
+    """What a run's network was trained for, of what its file says; None for classes, and for no run's file."""
+    task = known.get("run", {}).get("task", CLASSIFICATION)
+    return None if task == CLASSIFICATION else task
 
 
 def _trained_on(settings):

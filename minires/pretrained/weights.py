@@ -16,7 +16,7 @@ from minires.module import Module
 from minires.names import misfits, some
 from minires.pretrained.errors import WeightsError
 from minires.pretrained.formats import read_file
-from minires.pretrained.metadata import FORMAT, said, written
+from minires.pretrained.metadata import FORMAT, other_task, said, written
 from minires.pretrained.networks import find_network
 from minires.pretrained.readings import FIELDS, check_options, open_questions, overrule, usual_preprocessing
 from minires.pretrained.skeletons import without_numbers
@@ -25,6 +25,7 @@ from minires.wording import shown
 
 MOST_KEYS = 6  # of each kind of misfit
 OF_8_BITS = "its weights are stored in 8 bits: they are multiplied by their scales, and float32 from here on"
+OF_ANOTHER_TASK = "a network of minires.{}, of which the backbone is taken"
 OF_ANOTHER_MODEL = ": build the model that `identify` names, or give head='new' if only the classes differ"
 OF_THE_FILE_ITSELF = ": the file is incomplete, or of a variant that is not known here: check how it was saved"
 
@@ -114,7 +115,8 @@ def _metadata(path, found, known, source, objects):
     assumptions += [name for name in still_open if name != "classes"]
     assumptions += ["classes"] if names is None and number is not None else []
     left_out = [*found.left_out, *known.get("left_out", [])]
-    notes = list(found.notes)
+    task = other_task(known)
+    notes = [OF_ANOTHER_TASK.format(task)] if task else list(found.notes)
     if dropped:
         notes.append(dropped)
     if objects:
@@ -153,6 +155,11 @@ def build(
     """(model, metadata): the network that a file belongs to, with the file's weights. Raises as `read` and `load`."""
     state, metadata = read(path, part, overrides)
     classes = metadata["num_classes"]
+    if task := other_task(metadata):
+        raise WeightsError(
+            f"{path}: holds a network of minires.{task}, no classifier: use it there, or load its backbone with "
+            "head='new'"
+        )
     if classes is None:
         why = "".join(f" ({note})" for note in metadata["notes"] if " head " in note)
         raise WeightsError(

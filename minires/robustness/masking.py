@@ -8,7 +8,7 @@ section 3.1. Page: docs/robustness.md.
 import copy
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -43,14 +43,25 @@ def check_gradients(
     surrogate: Module | None = None,
     loss: Loss = cross_entropy,
     tries: int = 20,
+    tell: Callable[[str], None] = lambda line: None,
 ) -> list[Check]:
     """Seven checks of a model of pixels (an eighth with a surrogate), on images whose labels are known.
 
     x (N, H, W, 3), 0 to 255; a hundred images tell enough.   eps, norm, steps, loss: of the attack that is to be
     believed, `pgd`.   surrogate: another model of the same classes, whose adversarial examples are tried on this one.
-    tries: how many points of the ball are tried blindly for each image.
+    tries: how many points of the ball are tried blindly for each image.   tell: is called with a line when a check is
+    done.
     A share may be off by one image, or by 2 % of them, since attacks draw their starts.
     """
+    checks = []
+    for check in _checks(model, x, labels, eps, norm, steps, seed, surrogate, loss, tries):
+        checks.append(check)
+        tell(f"{check.name}: {'passed' if check.passed else 'FAILED'}")
+    return checks
+
+
+def _checks(model, x, labels, eps, norm, steps, seed, surrogate, loss, tries):
+    """Yields the checks of `check_gradients`, each when it is done."""
     N = len(labels)
     slack = max(1, round(0.02 * N))
 
@@ -61,34 +72,24 @@ def check_gradients(
         rngs = generators(seed, 0, N)
         return right(pgd(target, x, labels, eps, steps, step, norm, loss=loss, rngs=rngs))
 
+    yield _derivative(model, x, labels, seed, loss)
+    yield _not_zero(model, x, labels, loss)
     once, often = right(fgsm(model, x, labels, eps, norm, loss=loss)), after(eps, steps)
-    by_steps = [after(eps, max(1, steps // 2)), often, after(eps, 2 * steps)]
-    by_eps = [after(eps / 2, steps), often, after(2 * eps, steps)]
+    yield Check("many steps are stronger than one", often <= once + slack, _of(N, once=once, many=often))
+    by_steps = {"half": after(eps, max(1, steps // 2)), "as_many": often, "twice": after(eps, 2 * steps)}
+    yield Check("more steps are not weaker", _falls(by_steps, slack), _of(N, **by_steps))
+    by_eps = {"half": after(eps / 2, steps), "as_large": often, "twice": after(2 * eps, steps)}
+    yield Check("a larger ball is not safer", _falls(by_eps, slack), _of(N, **by_eps))
     everything = _everything(x, norm)
     unbounded = after(everything, 10 * steps, step=everything / 20)
+    yield Check("without a bound no image is left", unbounded == 0, _of(N, left=unbounded))
     blind = int(_after_tries(model, x, labels, eps, norm, seed, tries).sum())
-    checks = [
-        _derivative(model, x, labels, seed, loss),
-        _not_zero(model, x, labels, loss),
-        Check("many steps are stronger than one", often <= once + slack, _of(N, once=once, many=often)),
-        Check(
-            "more steps are not weaker",
-            _falls(by_steps, slack),
-            _of(N, **dict(zip(("half", "as many", "twice"), by_steps, strict=True))),
-        ),
-        Check(
-            "a larger ball is not safer",
-            _falls(by_eps, slack),
-            _of(N, **dict(zip(("half", "as large", "twice"), by_eps, strict=True))),
-        ),
-        Check("without a bound no image is left", unbounded == 0, _of(N, left=unbounded)),
-        Check("blind tries are not stronger", often <= blind + slack, _of(N, blindly=blind, by_gradient=often)),
-    ]
+    found = _of(N, blindly=blind, by_gradient=often)
+    yield Check("blind tries are not stronger", often <= blind + slack, found)
     if surrogate is not None:
         other = after(eps, steps, surrogate)
         found = _of(N, by_the_other=other, by_its_own=often)
-        checks.append(Check("another network's gradients are not stronger", often <= other + slack, found))
-    return checks
+        yield Check("another network's gradients are not stronger", often <= other + slack, found)
 
 
 def report(checks: Sequence[Check]) -> list[str]:
@@ -147,7 +148,7 @@ def _everything(x, norm):
 
 
 def _falls(counts, slack):
-    return all(later <= earlier + slack for earlier, later in itertools.pairwise(counts))
+    return all(later <= earlier + slack for earlier, later in itertools.pairwise(counts.values()))
 
 
 def _of(N, **counts):
