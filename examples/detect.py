@@ -258,7 +258,8 @@ def evaluate(given):
     saved = detecting.load_detector(given["evaluate"])
     settings = settings_to_test(saved, script(), given)
     refuse_contradictions(settings, given)
-    if settings["seed"] != saved.config["settings"]["seed"] and settings["annotations"] is not None and settings["test_annotations"] is None:
+    divided = settings["annotations"] is not None and settings["test_annotations"] is None
+    if divided and settings["seed"] != saved.config["settings"]["seed"]:
         raise ValueError("--seed: another draws other pictures to test on, which were trained on: leave it out")
     device = prepare_device(settings, given)
     parts, label = load_parts(settings)
