@@ -15,17 +15,30 @@ def unknown(what: str, name: object, names: Collection[str]) -> str:
     Of more than 40 those that begin with what was given come first, then those that are near.
     Nearest is the most similar; of equals, the one that begins alike for longest: resnet21 means resnet20.
     """
+    likeness = _likeness(name)
+    near = nearest(name, names)
+    meant = f"did you mean {near!r}? " if near else ""
+    if len(names) > MOST:
+        given = str(name).lower()
+        names = sorted(names, key=lambda other: (not other.lower().startswith(given), likeness(other)[0] <= 0.6))
+    return f"unknown {what} {name!r}: {meant}choose one of {some(names, MOST)}"
+
+
+def nearest(name: object, names: Collection[str]) -> str | None:
+    """The one of `names` that is most like it, or None where none is near."""
+    likeness = _likeness(name)
+    most = max(names, key=likeness)
+    return most if likeness(most)[0] > 0.4 else None
+
+
+def _likeness(name):
     given = str(name).lower()
 
     def likeness(other):
         same = takewhile(lambda letters: letters[0] == letters[1], zip(given, other, strict=False))
         return SequenceMatcher(None, given, other).ratio(), len(list(same))
 
-    nearest = max(names, key=likeness)
-    meant = f"did you mean {nearest!r}? " if likeness(nearest)[0] > 0.4 else ""
-    if len(names) > MOST:
-        names = sorted(names, key=lambda other: (not other.lower().startswith(given), likeness(other)[0] <= 0.6))
-    return f"unknown {what} {name!r}: {meant}choose one of {some(names, MOST)}"
+    return likeness
 
 
 def misfits(found: dict, expected: dict, what: str, most: int | None = None) -> str:

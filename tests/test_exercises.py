@@ -20,8 +20,9 @@ from minires.exercises import folder
 from minires.exercises.catalogue import EXERCISES
 from minires.exercises.finding import Finding
 from minires.exercises.generate import backward_body, exercise_file, source, with_backward
-from minires.exercises.judge import judge
+from minires.exercises.judge import judge as judge_source
 from minires.exercises.mistakes import MISTAKES, wrong_body
+from minires.exercises.reading import Source
 from minires.exercises.run import Run
 from minires.exercises.structure import check_dtypes
 
@@ -32,6 +33,12 @@ PAGE = ROOT / "docs" / "exercises.md"
 @pytest.fixture(autouse=True)
 def in_a_folder_of_its_own(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LC_ALL", "C")
+
+
+def judge(exercise, path, more=False):
+    """What the judge says of a file."""
+    return judge_source(exercise, Source(str(path), Path(path).read_bytes()), more)
 
 
 def answer(name, body, path="answer.py", more=False):
@@ -252,7 +259,7 @@ def test_no_other_brackets_have_the_bits():
     for case in exercise.cases:
         if case.sizes["S"] > 7:  # more than 132 ways
             continue
-        run = Run(exercise.function, exercise, case, "", np.float32)
+        run = Run(exercise.function, exercise, case, Source("", ""), np.float32)
         sums = list(every_sum(list(zip(map(str, range(len(run.dy))), run.dy, strict=True))))
         alike = [said for said, value in sums if np.array_equal(value, run.right()[0])]
         assert len(sums) == {6: 42, 7: 132}[len(run.dy)]
@@ -669,8 +676,8 @@ def test_list_start_check(capsys):
 
 def test_what_comes_next_after_a_pass(capsys, monkeypatch):
     """One that is started is to be checked, one that is done is behind."""
-    passes = {"state": "passed", "lines": [], "printed": ""}
-    monkeypatch.setattr("minires.exercises.__main__.judge_in_process", lambda *_: passes)
+    passes = {"state": "passed", "verdict": "passed", "lines": [], "printed": ""}
+    monkeypatch.setattr("minires.exercises.__main__.check_in_process", lambda *_: passes)
     last, but_last = [*EXERCISES][-1:-3:-1]
     write("relu", solution("relu"))
     write("sigmoid", "return dy")

@@ -1,109 +1,128 @@
 """python -m minires.exercises [list | start NAME | check [--more] [NAME or FILE ...]]: see docs/exercises.md."""
 
-import argparse
 import os
 import sys
-import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
-from minires.cli.console import Parser
+from minires.columns import display_width, padded
 from minires.exercises import folder
 from minires.exercises.catalogue import EXERCISES, after
-from minires.exercises.runner import judge_in_process
-from minires.names import unknown
+from minires.exercises.generate import page
+from minires.exercises.language import Text, in_language
+from minires.exercises.parser import COMMAND, language_from, parser
+from minires.exercises.runner import check_in_process
+from minires.exercises.shown import body, wrapped
+from minires.names import nearest
 
-COMMAND = "python -m minires.exercises"
 STYLES = {"passed": "32", "done": "32", "started": "33", "unwritten": "33", "wrong": "31"}
+STATES = {"not started": "not started", "started": "started", "done": "done"}
+HEADING = "Exercises: the forward pass is given, the backward pass is yours to write."
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """-> 0, 1 where a check found something, 2 where nothing could be done."""
-    options = _parser().parse_args(arguments)
+    arguments = sys.argv[1:] if arguments is None else arguments
+    language = language_from(arguments)
+    options = parser(language).parse_args(arguments)
     try:
-        code = _answer(options)
+        code = _Answers(language).to(options)
         sys.stdout.flush()
         return code
     except BrokenPipeError:  # whoever reads has read enough, as head does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the flush at the end fails once more
         return 1
     except folder.FolderError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(in_language(Text("error: {said}", said=error.said), language), file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130
 
 
-def _answer(options):
-    if options.command == "start":
-        return start(options.name, options.again)
-    if options.command == "check":
-        return check(options.names, options.seconds, options.more)
-    return show()
+class _Answers:
+    """The commands, in one language."""
 
+    def __init__(self, language: str) -> None:
+        self.language = language
 
-def show() -> int:
-    """The list of exercises and how far the reader has come."""
-    print("Exercises: the forward pass is given, the backward pass is yours to write.\n")
-    states = {name: folder.state(name) for name in EXERCISES}
-    for number, (name, exercise) in enumerate(EXERCISES.items(), 1):
-        print(f"{number:3}  {name:<21}{_styled(states[name], 13)}{exercise.line:<42}docs/{exercise.page}")
-    done = list(states.values()).count("done")
-    following = next((name for name in EXERCISES if states[name] != "done"), None)
-    print(f"\n{done} of {len(EXERCISES)} done.", end=" ")
-    if following is None:
-        print("That is a residual network by hand, and its batch in shards.")
-    else:
-        print(f"Next: {_command(following)}")
-    return 0
+    def to(self, options):
+        if options.command == "start":
+            return self.start(options.name, options.again)
+        if options.command == "check":
+            return self.check(options.names, options.seconds, options.more)
+        return self.show()
 
+    def say(self, template, end="\n", **values):
+        print(in_language(Text(template, **values), self.language), end=end)
 
-def start(name: str, again: bool) -> int:
-    path, kept = folder.start(EXERCISES[_known(name)], again)
-    if kept:
-        print(f"Your {path} is now {kept}.")
-    print(f"Wrote {path}: write the backward pass in it, then:\n  {COMMAND} check {name}")
-    return 0
+    def show(self) -> int:
+        """The list of exercises and how far the reader has come."""
+        self.say(HEADING, end="\n\n")
+        states = {name: folder.state(name) for name in EXERCISES}
+        for number, (name, exercise) in enumerate(EXERCISES.items(), 1):
+            state = self._styled(in_language(Text(STATES[states[name]]), self.language), states[name], 13)
+            line = padded(in_language(Text(exercise.line), self.language), 42)
+            print(f"{number:3}  {name:<21}{state}{line}docs/{page(exercise, self.language)}")
+        done = list(states.values()).count("done")
+        following = next((name for name in EXERCISES if states[name] != "done"), None)
+        self.say("\n{done} of {all} done.", end=" ", done=done, all=len(EXERCISES))
+        if following is None:
+            self.say("That is a residual network by hand, and its batch in shards.")
+        else:
+            self.say("Next: {command}", command=_command(following))
+        return 0
 
+    def start(self, name: str, again: bool) -> int:
+        path, kept = folder.start(EXERCISES[_known(name)], again, self.language)
+        if kept:
+            self.say("Your {path} is now {kept}.", path=path, kept=kept)
+        self.say("Wrote {path}: write the backward pass in it, then:", path=path)
+        print(f"  {COMMAND} check {name}")
+        return 0
 
-def check(wanted: Sequence[str], seconds: float, more: bool = False) -> int:
-    """One answer after the other. 0 if all pass.   more: each with the second hint."""
-    files = [_name_and_file(item) for item in wanted]
-    files = files or [(name, folder.file_of(name)) for name in folder.started(EXERCISES)]
-    if not files:
-        raise folder.FolderError(f"nothing is started in {folder.FOLDER}: begin with {COMMAND} start relu")
-    answers = []
-    for name, path in files:
-        answers.append(judge_in_process(name, path, seconds, more))
-        _say(name, path, answers[-1], more)
-    return 0 if all(answer["state"] == "passed" for answer in answers) else 1
+    def check(self, wanted: Sequence[str], seconds: float, more: bool = False) -> int:
+        """One answer after the other. 0 if all pass.   more: each with the second hint."""
+        files = [_name_and_file(item) for item in wanted]
+        files = files or [(name, folder.file_of(name)) for name in folder.started(EXERCISES)]
+        if not files:
+            said = "nothing is started in {folder}: begin with {command} start relu"
+            raise folder.FolderError(Text(said, folder=folder.FOLDER, command=COMMAND))
+        answers = []
+        for name, path in files:
+            answers.append(check_in_process(name, path, seconds, self.language, more))
+            self._say_answer(name, path, answers[-1], more)
+        return 0 if all(answer["state"] == "passed" for answer in answers) else 1
 
+    def _say_answer(self, name, path, answer, more):
+        print(f"{name}: {self._styled(answer['verdict'], answer['state'])}")
+        if said := body(answer, self.language):
+            print(said)
+        if answer["state"] == "wrong" and not more:
+            file = path if path != folder.file_of(name) else name
+            self.say("  One hint further: {command}", command=f"{COMMAND} check {file} --more")
+        if answer["state"] == "passed":
+            self._say_passed(name, path)
 
-def _say(name, path, answer, more):
-    state = answer["state"]
-    verdict = {"passed": "passed", "unwritten": "not written yet", "wrong": "not right yet"}[state]
-    print(f"{name}: {_styled(verdict, style=state)}")
-    for line in answer["lines"]:
-        indent = "  " + " " * (len(line) - len(line.lstrip()))
-        print(textwrap.fill(line, 88, initial_indent="  ", subsequent_indent=indent, break_on_hyphens=False))
-    if answer["printed"]:
-        lines = answer["printed"].splitlines()
-        print("  The file printed:")
-        print("\n".join(f"    | {line[:84]}" for line in lines[:10]))
-        if len(lines) > 10:
-            print("    | ...")
-    if state == "wrong" and not more:
-        print(f"  One hint further: {COMMAND} check {path if path != folder.file_of(name) else name} --more")
-    if state == "passed":
+    def _say_passed(self, name, path):
         if not folder.passed(name, path):
-            print(f"  ({folder.PASSED} cannot be written: the list will not show it as done.)")
+            said = "({file} cannot be written: the list will not show it as done.)"
+            print(wrapped(in_language(Text(said, file=folder.PASSED), self.language)))
         following = next((each for each in after(name) if folder.state(each) != "done"), None)
         if following:
-            print(f"  Next: {_command(following)} (docs/{EXERCISES[following].page})")
+            where = page(EXERCISES[following], self.language)
+            self.say("  Next: {command} (docs/{page})", command=_command(following), page=where)
         elif after(name):
-            print(f"  All that follow are done, too: {COMMAND} list shows what is left.")
+            self.say("  All that follow are done, too: {command} list shows what is left.", command=COMMAND)
         else:
-            print("  That was the last one: a residual network by hand, and its batch in shards.")
+            self.say("  That was the last one: a residual network by hand, and its batch in shards.")
+
+    def _styled(self, text, style, width=0):
+        """The text in its colour, on a terminal that shows colours, filled up to a width."""
+        filled = " " * (width - display_width(text))
+        code = STYLES.get(style)
+        if code and sys.stdout.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb":
+            return f"\033[{code}m{text}\033[0m{filled}"
+        return text + filled
 
 
 def _command(name):
@@ -111,9 +130,15 @@ def _command(name):
     return f"{COMMAND} {'start' if folder.state(name) == 'not started' else 'check'} {name}"
 
 
+UNKNOWN = "unknown exercise {name!r}: choose one of {all}"
+UNKNOWN_NEAR = "unknown exercise {name!r}: did you mean {meant!r}? choose one of {all}"
+
+
 def _known(name):
     if name not in EXERCISES:
-        raise folder.FolderError(unknown("exercise", name, EXERCISES))
+        meant = nearest(name, EXERCISES)
+        said = UNKNOWN_NEAR if meant else UNKNOWN
+        raise folder.FolderError(Text(said, name=name, meant=meant, all=", ".join(EXERCISES)))
     return name
 
 
@@ -122,43 +147,14 @@ def _name_and_file(item):
     path = Path(item)
     if path.suffix == ".py":
         if not path.is_file():
-            raise folder.FolderError(f"there is no file {path}")
-        name = _known(path.name.split(".")[0])
-    else:
-        name, path = _known(item), folder.file_of(item)
-        if not path.is_file():
-            raise folder.FolderError(f"{path} is not there: {COMMAND} start {name} writes it")
+            raise folder.FolderError(Text("there is no file {path}", path=path))
+        return _known(path.name.split(".")[0]), path
+    name, path = _known(item), folder.file_of(item)
+    if not path.is_file():
+        raise folder.FolderError(
+            Text("{path} is not there: {command} start {name} writes it", path=path, command=COMMAND, name=name)
+        )
     return name, path
-
-
-def _styled(text, width=0, style=None):
-    """The text in its colour, on a terminal that shows colours, padded to a width."""
-    code = STYLES.get(style or text)
-    if code and sys.stdout.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb":
-        return f"\033[{code}m{text}\033[0m{' ' * (width - len(text))}"
-    return f"{text:<{width}}"
-
-
-def _seconds(text):
-    if not 0 < float(text) < 1e6:
-        raise argparse.ArgumentTypeError(f"{text} seconds: give a number above 0, and below a million")
-    return float(text)
-
-
-def _parser():
-    parser = Parser(prog=COMMAND, description="Write backward passes, and have them checked. See docs/exercises.md.")
-    commands = parser.add_subparsers(dest="command", title="commands", metavar="{list,start,check}")
-    commands.add_parser("list", help="the exercises in order, and how far you are (the same as no command)")
-    starting = commands.add_parser("start", help="write exercises/NAME.py into the current folder")
-    starting.add_argument("name", help="one of the list")
-    starting.add_argument("--again", action="store_true", help="begin anew; the old file is kept as NAME.old1.py")
-    checking = commands.add_parser("check", help="is it right? If not, a hint")
-    checking.add_argument(
-        "names", nargs="*", metavar="NAME", help="a name or a file; without one, all that are started"
-    )
-    checking.add_argument("--more", action="store_true", help="a second hint, and a small case to do by hand")
-    checking.add_argument("--seconds", type=_seconds, default=20, help="time limit for each (20)")
-    return parser
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import numpy as np
 
 from minires.exercises.diagnose import known_mistakes
 from minires.exercises.finding import Finding
+from minires.exercises.language import Text
 from minires.exercises.run import Run
 
 UNKNOWN = (
@@ -44,9 +45,15 @@ def _made(runs):
 def _said(run, name, given, right, mistake):
     worst = np.unravel_index(np.argmax(np.abs(given.astype(np.float64) - right)), right.shape)
     yield mistake.key if mistake else "bits"
-    yield f"With {run}, in float32:"
-    yield (
-        f"{name} has other bits in {np.sum(given != right)} of {right.size} elements, the furthest off is "
-        f"{name}{[int(i) for i in worst]}: {given[worst]!s} where {right[worst]!s} is right."
+    yield Text("With {arrays}, in float32:", arrays=run.said())
+    yield Text(
+        "{name} has other bits in {wrong} of {all} elements, the furthest off is {name}{where}: {given} where {right} "
+        "is right.",
+        name=name,
+        wrong=np.sum(given != right),
+        all=right.size,
+        where=[int(i) for i in worst],
+        given=str(given[worst]),
+        right=str(right[worst]),
     )
-    yield f"  Hint: {mistake.hint if mistake else UNKNOWN}"
+    yield Text("  Hint: {hint}", hint=Text(mistake.hint if mistake else UNKNOWN))

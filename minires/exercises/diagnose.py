@@ -12,10 +12,28 @@ from typing import Any
 import numpy as np
 
 from minires.exercises.exercise import Exercise
+from minires.exercises.language import Several, Text
 from minires.exercises.mistakes import MISTAKES, wrong_gradients
 from minires.exercises.mistakes.mistake import Mistake
 from minires.exercises.structure import is_an_input
 from minires.exercises.wording import constants, fraction_text, plain_factor
+
+FACTOR = {
+    ("large", False): "{name} is right but for a factor: it comes {number} times too large everywhere.",
+    ("small", False): "{name} is right but for a factor: it comes {number} times too small everywhere.",
+    ("large", True): "{name} is right but for a factor: it comes with the wrong sign, and {number} times too large "
+    "everywhere.",
+    ("small", True): "{name} is right but for a factor: it comes with the wrong sign, and {number} times too small "
+    "everywhere.",
+}
+NAMED_FACTOR = {
+    "large": "{what} {number} is {factor} here: a sum where there should be a mean?",
+    "small": "{what} {number} is {factor} here: a mean where there should be a sum?",
+    "/": "{what} {number} is {factor} here: a factor forgotten, one too many, or another number than the one to divide "
+    "by?",
+}
+FIRST_IMAGE = "{name} counts the first image of the batch alone: {array} serves all N, and their gradients add up."
+LAST_IMAGE = "{name} counts the last image of the batch alone: {array} serves all N, and their gradients add up."
 
 
 class Question:
@@ -59,7 +77,7 @@ def known_mistakes(exercise: Exercise, run: Any) -> list[tuple[Mistake, list[np.
     return found
 
 
-def diagnose(question: Question) -> tuple[str, str]:
+def diagnose(question: Question) -> tuple[str, Text]:
     """-> (key, sentence) for a gradient that is wrong."""
     for ask in (
         _known,
@@ -79,7 +97,7 @@ def diagnose(question: Question) -> tuple[str, str]:
         answer = ask(question)
         if answer:
             return answer
-    return "unknown", f"No mistake known here gives these numbers. {question.exercise.by_hand}"
+    return "unknown", Text("No mistake known here gives these numbers. {cure}", cure=question.exercise.by_hand)
 
 
 def _known(question):
@@ -98,13 +116,13 @@ def _known(question):
 
 def _zero(question):
     if not question.given.any():
-        return "zero", f"{question.name} is 0 everywhere: has it been filled in?"
+        return "zero", Text("{name} is 0 everywhere: has it been filled in?", name=question.name)
     return None
 
 
 def _sign(question):
     if same(question.given, -question.right):
-        return "sign", f"{question.name} has the wrong sign everywhere."
+        return "sign", Text("{name} has the wrong sign everywhere.", name=question.name)
     return None
 
 
@@ -116,8 +134,8 @@ def _input(question):
 def _without_dy(question):
     other, _ = question.of(question.run, question.run.dy * 3 + 1)
     if np.array_equal(other, question.given):
-        dy = question.dy
-        return "without_dy", f"{question.name} is the same for any {dy}: by the chain rule it is a slope times {dy}."
+        said = "{name} is the same for any {dy}: by the chain rule it is a slope times {dy}."
+        return "without_dy", Text(said, name=question.name, dy=question.dy)
     return None
 
 
@@ -130,9 +148,11 @@ def _ratio(given, right):
 def _nearly(question):
     off = float(np.linalg.norm(question.given - question.right) / np.linalg.norm(question.right))
     if off < 1e-3:
-        return "nearly", (
-            f"{question.name} is off by {off:.1g} of its size only: the formula is right but for something small, such "
-            "as eps left out or put in another place than in the forward pass, or a constant that has been rounded."
+        return "nearly", Text(
+            "{name} is off by {off:.1g} of its size only: the formula is right but for something small, such as eps "
+            "left out or put in another place than in the forward pass, or a constant that has been rounded.",
+            name=question.name,
+            off=off,
         )
     return None
 
@@ -141,10 +161,9 @@ def _constant(question):
     c = _ratio(question.given, question.right)
     if c is None:
         return None
-    sign = " with the wrong sign, and" if c < 0 else ""
     size, way = (abs(c), "large") if abs(c) > 1 else (1 / abs(c), "small")
     number = fraction_text(size)
-    what = f"{question.name} is right but for a factor: it comes{sign} {number} times too {way} everywhere."
+    what = Text(FACTOR[way, c < 0], name=question.name, number=number)
     names, there = constants(size, question.run.case), size
     if question.elsewhere:
         there = abs(_ratio(*question.of(question.elsewhere)) or 0)
@@ -152,17 +171,16 @@ def _constant(question):
         names = [name for name in names if name in constants(there, question.elsewhere.case)]
     if not names:
         plain = abs(there - size) < 1e-6 * size and abs(size - round(size)) < 1e-6 * size and size < 20
-        return "constant", f"{what} {plain_factor(round(size), way)}" if plain else what
-    hint = "a sum where there should be a mean?" if way == "large" else "a mean where there should be a sum?"
-    if "/" in names[0]:
-        hint = "a factor forgotten, one too many, or another number than the one to divide by?"
-    return "constant", f"{what} {number} is {names[0]} here: {hint}"
+        return "constant", Text("{what} {hint}", what=what, hint=plain_factor(round(size), way)) if plain else what
+    hint = NAMED_FACTOR["/" if "/" in names[0] else way]
+    return "constant", Text(hint, what=what, number=number, factor=names[0])
 
 
 def _another(question):
     for name, right in zip(question.exercise.gradients, question.run.right(), strict=True):
         if name != question.name and same(question.given, np.asarray(right, np.float64)):
-            return "order", f"These are the numbers of {name}: are the gradients returned in the right order?"
+            said = "These are the numbers of {name}: are the gradients returned in the right order?"
+            return "order", Text(said, name=name)
     return None
 
 
@@ -174,9 +192,11 @@ def _turned(question):
             turned = moved[tuple(slice(None, None, step) for step in flips)]
             if (moved is not right or -1 in flips) and same(question.given, turned):
                 if list(order) != sorted(order):
-                    return "transposed", f"{question.name} holds the right numbers with its axes in another order."
-                axes = " and ".join(str(axis) for axis, step in enumerate(flips) if step < 0)
-                return "turned", f"{question.name} holds the right numbers turned round along axis {axes}."
+                    said = "{name} holds the right numbers with its axes in another order."
+                    return "transposed", Text(said, name=question.name)
+                axes = Several([str(axis) for axis, step in enumerate(flips) if step < 0])
+                said = "{name} holds the right numbers turned round along axis {axes}."
+                return "turned", Text(said, name=question.name, axes=axes)
     return None
 
 
@@ -184,23 +204,22 @@ def _first_image(question):
     dy = question.run.dy
     if np.ndim(dy) < 2 or len(dy) < 2 or question.exercise.axes(question.name)[0] == "N":
         return None
-    for image, which in ((0, "first"), (-1, "last")):
+    for image, said in ((0, FIRST_IMAGE), (-1, LAST_IMAGE)):
         only = np.zeros_like(dy)
         only[image] = dy[image]
         if same(question.given, question.of(question.run, only)[1]):
-            return "one_image", (
-                f"{question.name} counts the {which} image of the batch alone: {question.name[1:]} serves all N, and "
-                "their gradients add up."
-            )
+            return "one_image", Text(said, name=question.name, array=question.name[1:])
     return None
 
 
 def _not_linear(question):
     other, _ = question.of(question.run, -2 * question.run.dy)
     if not same(other, -2 * question.given):
-        return "not_linear", (
-            f"-2 times {question.dy} does not give -2 times {question.name}, but a backward pass is linear: is "
-            f"{question.dy} squared or compared somewhere, or a number added that does not depend on it?"
+        return "not_linear", Text(
+            "-2 times {dy} does not give -2 times {name}, but a backward pass is linear: is {dy} squared or compared "
+            "somewhere, or a number added that does not depend on it?",
+            dy=question.dy,
+            name=question.name,
         )
     return None
 
@@ -208,9 +227,11 @@ def _not_linear(question):
 def _constant_dy(question):
     given, right = question.of(question.run, np.ones_like(question.run.dy))
     if same(given, right) and np.ndim(question.run.dy):
-        return "constant_dy", (
-            f"With {question.dy} = 1 everywhere {question.name} is right. So the slopes are, and {question.dy} is "
-            "read at the wrong places: another axis, an offset, or a mean of it?"
+        return "constant_dy", Text(
+            "With {dy} = 1 everywhere {name} is right. So the slopes are, and {dy} is read at the wrong places: "
+            "another axis, an offset, or a mean of it?",
+            dy=question.dy,
+            name=question.name,
         )
     return None
 
@@ -220,5 +241,6 @@ def _partly(question):
     right = np.isclose(question.given, question.right, rtol=1e-6, atol=1e-9)
     if 0 < right.sum() < right.size and right.mean() > 0.05:
         first = [int(i) for i in np.argwhere(~right)[0]]
-        return "partly", f"It is right in {right.sum()} of {right.size} elements; the first wrong one is {first}."
+        said = "It is right in {right} of {all} elements; the first wrong one is {first}."
+        return "partly", Text(said, right=right.sum(), all=right.size, first=first)
     return None

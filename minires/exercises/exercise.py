@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from minires import textbook
+from minires.exercises.language import Text
 
 
 class Case:
@@ -51,11 +52,13 @@ class Exercise:
         return tuple((self._signature()[2] or self._signature()[3]).split(", "))
 
     @property
-    def by_hand(self) -> str:
+    def by_hand(self) -> Text:
         """What to do where no mistake is known."""
-        return (
-            f"docs/{self.page} has an example by hand: put its numbers into your function and see where they part. "
-            f"`check {self.name} --more` prints a small one, with what you give and what is right."
+        return Text(
+            "docs/{page} has an example by hand: put its numbers into your function and see where they part. `check "
+            "{name} --more` prints a small one, with what you give and what is right.",
+            page=self.page,
+            name=self.name,
         )
 
     def axes(self, gradient: str) -> list[str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from minires.exercises.exercise import Exercise
 from minires.exercises.generate import exercise_file
+from minires.exercises.language import Text
 from minires.files import write_atomically
 
 FOLDER = Path("exercises")
@@ -14,7 +15,11 @@ PASSED = FOLDER / "passed.json"  # name: SHA-256 of the file that passed
 
 
 class FolderError(Exception):
-    """Something stands in the way; the message says what, and what to do."""
+    """Something stands in the way; `said`, a Text, says what, and what to do."""
+
+    def __init__(self, said: Text) -> None:
+        super().__init__(said)
+        self.said = said
 
 
 def file_of(name: str) -> Path:
@@ -35,14 +40,15 @@ def state(name: str) -> str:
         return "started"
 
 
-def start(exercise: Exercise, again: bool = False) -> tuple[Path, Path | None]:
+def start(exercise: Exercise, again: bool = False, language: str = "en") -> tuple[Path, Path | None]:
     """Write the exercise's file. -> (its path, the path of the old one or None)
 
     A file that is there stays: this raises FolderError, or with `again` gives it a name of its own, NAME.old1.py.
     """
     path, kept = file_of(exercise.name), None
     if not FOLDER.exists() and Path(path.name).is_file():
-        raise FolderError(f"this is the folder with the exercises itself, {path.name} is here: go one folder up, cd ..")
+        said = "this is the folder with the exercises itself, {name} is here: go one folder up, cd .."
+        raise FolderError(Text(said, name=path.name))
     try:
         FOLDER.mkdir(exist_ok=True)
         if again and path.exists():
@@ -51,16 +57,19 @@ def start(exercise: Exercise, again: bool = False) -> tuple[Path, Path | None]:
                 number += 1
             kept = path.rename(old)
         with open(path, "x", encoding="utf-8") as file:
-            file.write(exercise_file(exercise))
+            file.write(exercise_file(exercise, language))
     except FileExistsError:
         if not FOLDER.is_dir():
-            raise FolderError(f"{FOLDER} is a file, and a folder is needed: move it, or work elsewhere") from None
-        raise FolderError(
-            f"{path} is there already and stays as it is: check it, or add --again to begin anew "
-            f"(yours is kept, as {exercise.name}.old1.py or the next free number)"
-        ) from None
+            said = "{folder} is a file, and a folder is needed: move it, or work elsewhere"
+            raise FolderError(Text(said, folder=FOLDER)) from None
+        said = (
+            "{path} is there already and stays as it is: check it, or add --again to begin anew (yours is kept, as "
+            "{name}.old1.py or the next free number)"
+        )
+        raise FolderError(Text(said, path=path, name=exercise.name)) from None
     except OSError as error:
-        raise FolderError(f"cannot write {path}: {error.strerror}: go to a folder that you may write in") from None
+        said = "cannot write {path}: {reason}: go to a folder that you may write in"
+        raise FolderError(Text(said, path=path, reason=error.strerror)) from None
     return path, kept
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from minires.exercises.exercise import Case, Exercise
 from minires.exercises.finding import Finding
+from minires.exercises.language import Text
 
 _PIXELS = {
     "dweight": "weight[c] multiplies the normalised x at every pixel of every image, so dweight[c] is a sum over "
@@ -199,7 +200,7 @@ SMALL = {  # arrays so small that one can do them by hand
 }
 
 
-def further(exercise: Exercise, wrong: Sequence[str], run: Any) -> list[str]:
+def further(exercise: Exercise, wrong: Sequence[str], run: Any) -> list[Text]:
     """The lines of the second hint.
 
     wrong: names of the gradients it is about.   run: the reader's pass at SMALL's case, or None where it cannot be.
@@ -207,22 +208,26 @@ def further(exercise: Exercise, wrong: Sequence[str], run: Any) -> list[str]:
     hints: dict[str, list[str]] = {}
     for name in wrong:
         hints.setdefault(DEPENDENCE[exercise.name][name], []).append(name)
-    lines = ["One hint further."]
-    lines += [f"  {', '.join(names)}: {hint}" for hint, names in hints.items()]
+    lines = [Text("One hint further.")]
+    lines += [Text("  {names}: {hint}", names=", ".join(names), hint=Text(hint)) for hint, names in hints.items()]
     return [*lines, *(_small_case(wrong, run) if run else [])]
 
 
 def _small_case(wrong, run):
     digits = 17 if run.exercise.exact else 4
     given = [*run.inputs.items(), ("y", run.y), (run.exercise.upstream, run.dy)]
-    yield "  A small case: " + "; ".join(f"{name} = {_text(value)}" for name, value in given)
+    yield Text("  A small case: {arrays}", arrays="; ".join(f"{name} = {_text(value)}" for name, value in given))
     try:
         yours = dict(zip(run.exercise.gradients, run.gradients(), strict=True))
     except Finding:
         yours = {}
     for name in wrong:
-        right = f"right is {_text(run.expected()[name], digits)}"
-        yield f"  {name}: {right}, yours {_text(yours[name], digits)}" if name in yours else f"  {name}: {right}"
+        right = _text(run.expected()[name], digits)
+        if name in yours:
+            given = _text(yours[name], digits)
+            yield Text("  {name}: right is {right}, yours {given}", name=name, right=right, given=given)
+        else:
+            yield Text("  {name}: right is {right}", name=name, right=right)
 
 
 def _text(value, digits=4):
@@ -232,5 +237,5 @@ def _text(value, digits=4):
     try:
         rounded = [float(f"{number:.{digits}g}") + 0.0 for number in np.ravel(np.asarray(value, np.float64))]
     except (TypeError, ValueError):
-        return "no array of numbers"
+        return Text("no array of numbers")
     return str(np.reshape(rounded, np.squeeze(value).shape).tolist())

@@ -7,6 +7,7 @@ import textwrap
 from minires import textbook
 from minires.exercises.exercise import Exercise
 from minires.exercises.finding import shape_text
+from minires.exercises.language import Text, in_language
 
 
 def source(exercise: Exercise) -> str:
@@ -35,27 +36,38 @@ def _backward(text):
     return next(node for node in found if isinstance(node, ast.FunctionDef) and node.name == "backward")
 
 
-def exercise_file(exercise: Exercise) -> str:
+def exercise_file(exercise: Exercise, language: str = "en") -> str:
     """The text of exercises/NAME.py: what to do, the imports, the forward pass and a backward pass to be written."""
-    needed = sorted(_names(source(exercise)) & _functions())
+    needed = parts(exercise)
     imports = f"\nfrom minires.textbook import {', '.join(needed)}\n" if needed else ""
-    return (
-        f'"""Exercise {exercise.name}: write its backward pass. The derivation is in docs/{exercise.page}.\n\n'
-        f"Is it right?   python -m minires.exercises check {exercise.name}\n"
-        f'"""\n\nimport numpy as np\n{imports}\n\n'
-        f"{with_backward(source(exercise), _todo(exercise))}"
-    )
+    head = [Text(HEAD, name=exercise.name, page=page(exercise, language)), Text(CHECK, name=exercise.name)]
+    said = "\n\n".join(in_language(line, language) for line in head)
+    todo = "\n".join(in_language(line, language) for line in _todo(exercise))
+    return f'"""{said}\n"""\n\nimport numpy as np\n{imports}\n\n{with_backward(source(exercise), todo)}'
+
+
+def parts(exercise: Exercise) -> list[str]:
+    """The textbook's functions that its forward pass is put together from."""
+    return sorted(_names(source(exercise)) & _functions())
+
+
+def page(exercise: Exercise, language: str) -> str:
+    """The page with the derivation, in docs/."""
+    return exercise.page if language == "en" else f"{language}/{exercise.page}"
+
+
+HEAD = "Exercise {name}: write its backward pass. The derivation is in docs/{page}."
+CHECK = "Is it right?   python -m minires.exercises check {name}"
+TO_RETURN = "# To return:"
+TO_RETURN_IN_ORDER = "# To return, in this order:"
+RAISE = 'raise NotImplementedError("the backward pass is not written yet: write it in the place of this line")'
 
 
 def _todo(exercise):
-    shapes = [f"{name}, shaped as {name[1:]} {shape_text(exercise.axes(name))}" for name in exercise.gradients]
-    return "\n".join(
-        [
-            "# To return, in this order:" if len(shapes) > 1 else "# To return:",
-            *(f"#   {shape}" for shape in shapes),
-            'raise NotImplementedError("the backward pass is not written yet: write it in the place of this line")',
-        ]
-    )
+    names = exercise.gradients
+    said = "#   {name}, shaped as {array} {shape}"
+    shapes = [Text(said, name=name, array=name[1:], shape=shape_text(exercise.axes(name))) for name in names]
+    return [Text(TO_RETURN_IN_ORDER if names[1:] else TO_RETURN), *shapes, Text(RAISE)]
 
 
 def _names(text):

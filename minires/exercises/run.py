@@ -1,18 +1,18 @@
 """The reader's pass at one case, beside the right one."""
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from minires.exercises.exercise import Case, Exercise
 from minires.exercises.finding import Finding, shape_text
-from minires.exercises.reading import reading
+from minires.exercises.language import Text
+from minires.exercises.reading import BACKWARD_FAILED, FORWARD_FAILED, Source, reading
 from minires.exercises.structure import gradients_of
 from minires.types import Backward
 
-_SAID = {"ties": "many equal pixels", "far": "gradients of very different sizes"}  # of a case's values
+VALUES = {"ties": "many equal pixels", "far": "gradients of very different sizes"}  # of a case
 
 
 class Run:
@@ -23,20 +23,22 @@ class Run:
         function: Callable[..., Any],
         exercise: Exercise,
         case: Case,
-        path: str | Path,
+        source: Source,
         dtype: type[np.floating] = np.float64,
     ) -> None:
-        self.function, self.exercise, self.case, self.path, self.dtype = function, exercise, case, path, dtype
+        self.function, self.exercise, self.case, self.source, self.dtype = function, exercise, case, source, dtype
         self.inputs = exercise.inputs(case, dtype)
         y, self._right_backward = exercise.function(**self.inputs)
         self.dy = np.asarray(_upstream(exercise, case, np.shape(y)), np.asarray(y).dtype)[()]
         self.y = np.asarray(y)
 
-    def __str__(self) -> str:
+    def said(self) -> Text:
+        """The arrays and settings of this case."""
         arrays = [f"{name} {shape_text(x.shape)}" for name, x in self.inputs.items() if isinstance(x, np.ndarray)]
         options = [f"{name} = {x}" for name, x in self.inputs.items() if not isinstance(x, np.ndarray)]
-        values = [_SAID[self.case.values]] if self.case.values in _SAID else []
-        return ", ".join(arrays + options + values)
+        text = Text("{given}", given=", ".join(arrays + options))
+        values = VALUES.get(self.case.values)
+        return Text("{given}, {values}", given=text, values=Text(values)) if values else text
 
     def right(self, dy: np.ndarray | np.floating | None = None) -> list[np.ndarray]:
         gradients = self._right_backward(self.dy if dy is None else dy)
@@ -50,18 +52,22 @@ class Run:
         """The reader's gradients, of a pass of its own."""
         inputs = self.exercise.inputs(self.case, self.dtype)
         _, backward = self.forward(inputs)
-        with reading(self.path, "the backward pass ended with an error"):
+        with reading(self.source, BACKWARD_FAILED):
             returned = backward(np.array(self.dy if dy is None else dy)[()])
         return gradients_of(returned, self.exercise.gradients)
 
     def forward(self, inputs: Mapping[str, Any]) -> tuple[Any, Backward]:
-        with reading(self.path, "the forward pass ended with an error"):
+        with reading(self.source, FORWARD_FAILED):
             result = self.function(**inputs)
         if not isinstance(result, tuple) or len(result) != 2 or not callable(result[1]):
             raise Finding(
                 "not_y_backward",
-                f"{self.exercise.name} must return two things, its result and backward (the function, not called): "
-                f"it returned a {type(result).__name__}.",
+                Text(
+                    "{name} must return two things, its result and backward (the function, not called): it returned a "
+                    "{type}.",
+                    name=self.exercise.name,
+                    type=type(result).__name__,
+                ),
             )
         return result
 
@@ -74,6 +80,7 @@ def _upstream(exercise, case, shape):
     return np.round(dy, 1) if case.values == "short" else dy
 
 
-def afresh(exercise: Exercise) -> str:
+def afresh(exercise: Exercise) -> Text:
     """How to get the exercise's file back."""
-    return f"python -m minires.exercises start {exercise.name} --again writes the file anew and keeps yours beside it."
+    said = "python -m minires.exercises start {name} --again writes the file anew and keeps yours beside it."
+    return Text(said, name=exercise.name)

@@ -10,14 +10,23 @@ from pathlib import Path
 from typing import Any
 
 import minires
+from minires.exercises.interface import OUT_OF_TIME, answer
+from minires.exercises.language import Text
+from minires.exercises.reading import Source
+
+WITH_SECONDS = "{late} (--seconds sets the limit.)"
+IN_LINE = "It was in line {line}:"
+NO_ANSWER = "The process ended without an answer: did the file end it, or crash?"
 
 
-def judge_in_process(name: str, path: str | Path, seconds: float, more: bool = False) -> dict[str, Any]:
-    """The judge's answer, with what the file printed as "printed".   more: with the second hint."""
+def check_in_process(
+    name: str, path: str | Path, seconds: float, language: str = "en", more: bool = False
+) -> dict[str, Any]:
+    """minires.exercises.check of the file, stopped after so many seconds.   more: with the second hint."""
     with tempfile.TemporaryDirectory() as folder:
-        answer = Path(folder) / "answer"
-        command = [sys.executable, "-m", "minires.exercises.judge", name, str(path), str(answer), str(seconds)]
-        command += ["more"] if more else []
+        file = Path(folder) / "answer"
+        command = [sys.executable, "-m", "minires.exercises.process", name, str(path), str(file), str(seconds)]
+        command += [language, *(["more"] if more else [])]
         try:
             done = subprocess.run(
                 command,
@@ -30,26 +39,23 @@ def judge_in_process(name: str, path: str | Path, seconds: float, more: bool = F
             printed = done.stdout
         except subprocess.TimeoutExpired as error:
             printed = error.stdout or b""
-        text = answer.read_text(encoding="utf-8", errors="replace") if answer.exists() else ""
+        text = file.read_text(encoding="utf-8", errors="replace") if file.exists() else ""
     try:
         found = json.loads(text)
     except ValueError:
         found = {"state": "wrong", **_no_answer(text, path, seconds)}
-    return found | {"printed": printed.decode(errors="replace").rstrip()}
+    return answer(name, found, language, printed.decode(errors="replace"))
 
 
 def _no_answer(text, path, seconds):
     if not text:
-        return {"key": "ended", "lines": ["The process ended without an answer: did the file end it, or crash?"]}
+        return {"key": "ended", "lines": [Text(NO_ANSWER)]}
     line = re.search(rf'File "[^"]*{re.escape(Path(path).name)}", line (\d+)', text)  # the innermost comes first
-    where = [f"It was in line {line[1]}:", f"  {_line(path, int(line[1]))}"] if line else []
-    limit = f"Not finished after {seconds:g} s: is there a loop without an end? (--seconds sets the limit.)"
-    return {"key": "time", "lines": [limit, *where]}
-
-
-def _line(path, number):
-    lines = Path(path).read_text(encoding="utf-8", errors="replace").splitlines()
-    return lines[number - 1].strip() if number <= len(lines) else ""
+    where = []
+    if line:
+        where = [Text(IN_LINE, line=line[1]), f"  {Source(str(path), Path(path).read_bytes()).line(int(line[1]))}"]
+    late = Text(WITH_SECONDS, late=Text(OUT_OF_TIME, seconds=seconds))
+    return {"key": "time", "lines": [late, *where]}
 
 
 def _environment():

@@ -7,6 +7,7 @@ from itertools import combinations
 from math import prod
 
 from minires.exercises.exercise import Case
+from minires.exercises.language import Several, Text
 
 
 def together(hints: Sequence[tuple[str, str]]) -> list[tuple[str, list[str]]]:
@@ -22,7 +23,7 @@ def together(hints: Sequence[tuple[str, str]]) -> list[tuple[str, list[str]]]:
 def _of_all(hint, names):
     if len(names) == 1 or not re.search(rf"\b{names[0]}\b", hint):
         return hint
-    return f"{hint} The same holds for {' and '.join(filter(None, [', '.join(names[1:-1]), names[-1]]))}."
+    return Text("{hint} The same holds for {names}.", hint=hint, names=Several(names[1:]))
 
 
 def fraction_text(number: float) -> str:
@@ -33,12 +34,15 @@ def fraction_text(number: float) -> str:
     return f"{number:.6g}"
 
 
-def plain_factor(k: int, way: str) -> str:
+def plain_factor(k: int, way: str) -> Text:
     """What may be missing where a gradient is k times too large or small, whatever the shapes are."""
     if way == "large":
-        inner = ", the derivative of an inner function perhaps" if k == 2 else ""
-        return f"Is a 1/{k} missing{inner}?"
-    return f"Is a factor of {k} missing{', the derivative of a square perhaps' if k == 2 else ''}?"
+        if k == 2:
+            return Text("Is a 1/2 missing, the derivative of an inner function perhaps?")
+        return Text("Is a 1/{k} missing?", k=k)
+    if k == 2:
+        return Text("Is a factor of 2 missing, the derivative of a square perhaps?")
+    return Text("Is a factor of {k} missing?", k=k)
 
 
 def constants(size: float, case: Case) -> list[str]:

@@ -1,0 +1,138 @@
+"""The exercises for a page or a program: what there is, is this right, and the solution, as values that JSON has.
+
+The command line uses the same functions, so that both say the same. Nothing here needs files, processes or signals. A
+loop without an end is not stopped here: whoever calls `check` sees to that, and may then say `out_of_time`.
+"""
+
+import contextlib
+import io
+import warnings
+from typing import Any, TextIO
+
+import numpy as np
+
+from minires.exercises.catalogue import EXERCISES
+from minires.exercises.explained import EXPLAINED
+from minires.exercises.generate import backward_body, exercise_file, page, source, with_backward
+from minires.exercises.judge import judge
+from minires.exercises.language import LANGUAGES, Several, Text, in_language
+from minires.exercises.needs import needed
+from minires.exercises.reading import Source
+from minires.exercises.shown import body, verdict
+from minires.names import unknown
+
+MOST_PRINTED = 4000  # letters of what a file prints
+TASK = "The forward pass of {name} is there: {line}. Write its backward pass, which returns {gradients}."
+OUT_OF_TIME = "Not finished after {seconds:g} s: is there a loop without an end?"
+
+
+def exercises(language: str = "en") -> list[dict[str, Any]]:
+    """All exercises in order: name, kind, title, place (from 1), needs (names of others), page, text, start.
+
+    page: in docs/, with the derivation.   text: what is to be done.   start: the file to begin with.
+    """
+    _known_language(language)
+    return [_described(exercise, place, language) for place, exercise in enumerate(EXERCISES.values(), 1)]
+
+
+def check(
+    name: str, source: str | bytes, language: str = "en", more: bool = False, path: str = "", capture: bool = True
+) -> dict[str, Any]:
+    """Is it right? -> name, state, verdict, key, lines, printed, text.
+
+    source: the whole file.   more: with the second hint.   path: what the file is called in what is said
+    (exercises/NAME.py).   capture: what the file prints goes into `printed`, and not to standard output.
+    state: "passed", "unwritten" or "wrong"; verdict: that in words.   key: what was found, in a word.
+    lines: what is said; text: all of it as `python -m minires.exercises check NAME` prints it.
+    """
+    _known_language(language)
+    exercise, printed = _known(name), io.StringIO()
+    with contextlib.ExitStack() as stack:
+        if capture:
+            quiet = Quiet(printed, MOST_PRINTED)
+            stack.enter_context(contextlib.redirect_stdout(quiet))
+            stack.enter_context(contextlib.redirect_stderr(quiet))
+        stack.enter_context(warnings.catch_warnings())
+        stack.enter_context(np.errstate())
+        warnings.simplefilter("ignore")
+        found = judge(exercise, Source(path or f"exercises/{name}.py", source), more)
+    return answer(name, found, language, printed.getvalue())
+
+
+def out_of_time(name: str, seconds: float, language: str = "en") -> dict[str, Any]:
+    """What is said of a file that was stopped after so many seconds, as `check` has it."""
+    _known_language(language)
+    found = {"state": "wrong", "key": "time", "lines": [Text(OUT_OF_TIME, seconds=seconds)]}
+    return answer(_known(name).name, found, language)
+
+
+def solution(name: str, language: str = "en") -> dict[str, Any]:
+    """The solution, explained: name, source (the whole file), backward (its backward pass alone), explanation.
+
+    explanation: paragraphs, of text with code in backquotes.
+    """
+    _known_language(language)
+    exercise = _known(name)
+    right = backward_body(source(exercise))
+    return {
+        "name": name,
+        "source": with_backward(exercise_file(exercise, language), right),
+        "backward": right,
+        "explanation": [in_language(Text(paragraph), language) for paragraph in EXPLAINED[name]],
+    }
+
+
+def answer(name: str, found: dict[str, Any], language: str, printed: str = "") -> dict[str, Any]:
+    """What was found, in words: `found` as the judge has it."""
+    said: dict[str, Any] = {
+        "name": name,
+        "state": found["state"],
+        "verdict": in_language(verdict(found["state"]), language),
+        "key": found["key"],
+        "lines": [in_language(line, language) for line in found["lines"]],
+        "printed": printed.rstrip(),
+    }
+    return said | {"text": f"{name}: {said['verdict']}\n{body(said, language)}"}
+
+
+class Quiet:
+    """Standard output that takes the first letters only, so that an endless loop that prints fills no disk."""
+
+    def __init__(self, stream: TextIO, most: int) -> None:
+        self.stream, self.left = stream, most
+
+    def write(self, text: str) -> int:
+        if self.left > 0:
+            self.stream.write(text[: self.left])
+            self.stream.flush()  # the process may end at once
+            self.left -= len(text)
+        return len(text)
+
+    def flush(self) -> None:
+        self.stream.flush()
+
+
+def _described(exercise, place, language):
+    line = Text(exercise.line)
+    gradients = Several(exercise.gradients)
+    return {
+        "name": exercise.name,
+        "kind": "write",
+        "title": in_language(line, language),
+        "place": place,
+        "needs": needed(exercise.name),
+        "page": page(exercise, language),
+        "text": in_language(Text(TASK, name=exercise.name, line=line, gradients=gradients), language),
+        "start": exercise_file(exercise, language),
+    }
+
+
+def _known(name):
+    if name not in EXERCISES:
+        raise ValueError(unknown("exercise", name, EXERCISES))
+    return EXERCISES[name]
+
+
+def _known_language(language):
+    if language not in LANGUAGES:
+        raise ValueError(unknown("language", language, LANGUAGES))

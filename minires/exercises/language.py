@@ -1,0 +1,69 @@
+"""What is said, in English and in Chinese.
+
+A Text is its English sentence, and remembers how it was made: `in_language(text, "zh")` says the same in Chinese, as
+zh.po has it. So whoever finds a mistake need not know in which language it will be read.
+"""
+
+import json
+import os
+import re
+from collections.abc import Mapping, Sequence
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+LANGUAGES = ("en", "zh")
+_AND = {"en": (", ", " and "), "zh": ("、", " 和 ")}
+
+
+class Text(str):
+    """`Text("{name} is None", name="dx")`: a sentence with its template, and what stands in it (Texts, too)."""
+
+    template: str
+    values: dict[str, Any]
+
+    def __new__(cls, template: str, **values: Any) -> "Text":
+        text = super().__new__(cls, template.format(**values) if values else template)
+        text.template, text.values = template, values
+        return text
+
+
+class Several(str):
+    """`Several(["a", "b", "c"])`: "a, b and c"."""
+
+    items: list[str]
+
+    def __new__(cls, items: Sequence[str]) -> "Several":
+        text = super().__new__(cls, _joined(items, "en"))
+        text.items = list(items)
+        return text
+
+
+def in_language(text: Any, language: str) -> Any:
+    """A Text in one of LANGUAGES, as a plain str; what is no Text as it is."""
+    if isinstance(text, Several):
+        return _joined([in_language(item, language) for item in text.items], language)
+    if not isinstance(text, Text) or language == "en":
+        return str(text) if isinstance(text, str) else text
+    template = table(language).get(text.template, text.template)
+    values = {name: in_language(value, language) for name, value in text.values.items()}
+    return template.format(**values) if values else template
+
+
+@cache
+def table(language: str) -> dict[str, str]:
+    """A language's templates by the English ones: its file in gettext's format, each text in one line."""
+    written = (files("minires.exercises") / f"{language}.po").read_text(encoding="utf-8")
+    entries = re.findall(r'^msgid (".+")\nmsgstr (".+")$', written, re.MULTILINE)
+    return {json.loads(english): json.loads(other) for english, other in entries}
+
+
+def language_of(environment: Mapping[str, str] = os.environ) -> str:
+    """The reader's language as the system has it: the first of LC_ALL, LC_MESSAGES and LANG that says something."""
+    named = next(filter(None, map(environment.get, ("LC_ALL", "LC_MESSAGES", "LANG"))), "")
+    return "zh" if named.lower().startswith("zh") else "en"
+
+
+def _joined(items, language):
+    comma, last = _AND[language]
+    return last.join(filter(None, [comma.join(items[:-1]), *items[-1:]]))

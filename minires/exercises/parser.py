@@ -1,0 +1,119 @@
+"""The command line's arguments, and what is said of wrong ones, in the reader's language."""
+
+import argparse
+import re
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from minires.cli.console import Parser
+from minires.exercises.language import LANGUAGES, Text, in_language, language_of
+
+COMMAND = "python -m minires.exercises"
+SEE_HELP = "error: {said} (see --help)"
+HELP = "show this help message and exit"
+HEADINGS = ("positional arguments", "options")
+USAGE = "usage: "
+ERRORS = {  # what argparse says: what to say, with the words that it found
+    r"unrecognized argument: (?P<given>.*?): did you mean (?P<meant>.*)\?": "unrecognized argument: {given}: did you "
+    "mean {meant}?",
+    r"unrecognized arguments?: (?P<given>.*)": "unrecognized argument: {given}",
+    r"the following arguments are required: (?P<names>.*)": "the following arguments are required: {names}",
+    r"argument (?P<flag>\S+): expected one argument": "{flag} needs a value behind it",
+    r"argument (?P<flag>\S+): invalid (?P<type>\w+) value: '(?P<given>.*)'": "{flag} {given}: that is no number",
+    r"argument (?P<flag>--lang): invalid choice: '?(?P<given>.*?)'? \(.*": "{flag} {given}: choose en or zh",
+    r"argument \S+: invalid choice: '?(?P<given>.*?)'? \(.*": "there is no command {given}: choose from {commands}",
+    r"argument (?P<flag>--seconds): (?P<given>.*) seconds: .*": "{flag} {given}: give a number of seconds above 0, and "
+    "below a million",
+}
+COMMANDS = {
+    "list": "the exercises in order, and how far you are (the same as no command)",
+    "start": "write exercises/NAME.py into the current folder",
+    "check": "is it right? If not, a hint",
+}
+ARGUMENTS = {
+    "description": "Write backward passes, and have them checked. See docs/exercises.md.",
+    "commands": "commands",
+    "--lang": "the language, en or zh; without it that of the environment",
+    "name": "one of the list",
+    "--again": "begin anew; the old file is kept as NAME.old1.py",
+    "names": "a name or a file; without one, all that are started",
+    "--more": "a second hint, and a small case to do by hand",
+    "--seconds": "time limit for each (20)",
+}
+
+
+class _Parser(Parser):
+    """Says what it has to say in one language."""
+
+    def __init__(self, language: str = "en", **options: Any) -> None:
+        super().__init__(add_help=False, **options)
+        self.language = language
+        self.add_argument("-h", "--help", action="help", help=in_language(Text(HELP), language))
+        for group, heading in zip((self._positionals, self._optionals), HEADINGS, strict=True):
+            group.title = in_language(Text(heading), language)
+
+    def format_help(self) -> str:
+        return super().format_help().replace(USAGE, in_language(Text(USAGE), self.language), 1)
+
+    def error(self, message: str) -> NoReturn:
+        try:
+            super().error(message)
+        except _Said as said:
+            text = _in_words(str(said).removeprefix("error: ").removesuffix(" (see --help)\n"))
+            super().exit(2, in_language(Text(SEE_HELP, said=text), self.language) + "\n")
+
+    def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
+        if status and message:
+            raise _Said(message)
+        super().exit(status, message)
+
+
+class _Said(Exception):
+    """What the parser says of wrong arguments, before it is put into the reader's language."""
+
+
+def _in_words(message):
+    for pattern, said in ERRORS.items():
+        if found := re.fullmatch(pattern, message):
+            return Text(said, **found.groupdict(), commands=", ".join(COMMANDS))
+    return message
+
+
+def language_from(arguments: Sequence[str]) -> str:
+    """What --lang says, wherever it stands, or the environment where it says nothing that is known."""
+    for number, argument in enumerate(arguments):
+        flag, _, value = argument.partition("=")
+        if flag == "--lang":
+            value = value or "".join(arguments[number + 1 : number + 2])
+            return value if value in LANGUAGES else language_of()
+    return language_of()
+
+
+def parser(language: str) -> argparse.ArgumentParser:
+    def said(key):
+        return in_language(Text((COMMANDS | ARGUMENTS)[key]), language)
+
+    whole = _Parser(language, prog=COMMAND, description=said("description"))
+    _language_flag(whole, said)
+    commands = whole.add_subparsers(
+        dest="command", title=said("commands"), metavar=f"{{{','.join(COMMANDS)}}}", parser_class=_Parser
+    )
+    of = {name: commands.add_parser(name, help=said(name), language=language) for name in COMMANDS}
+    for command in of.values():
+        _language_flag(command, said)
+    of["start"].add_argument("name", help=said("name"))
+    of["start"].add_argument("--again", action="store_true", help=said("--again"))
+    of["check"].add_argument("names", nargs="*", metavar="NAME", help=said("names"))
+    of["check"].add_argument("--more", action="store_true", help=said("--more"))
+    of["check"].add_argument("--seconds", type=_seconds, default=20, help=said("--seconds"))
+    return whole
+
+
+def _language_flag(parser, said):
+    parser.add_argument("--lang", choices=LANGUAGES, default=argparse.SUPPRESS, help=said("--lang"))
+
+
+def _seconds(text):
+    if not 0 < float(text) < 1e6:
+        raise argparse.ArgumentTypeError(f"{text} seconds: give a number above 0, and below a million")
+    return float(text)
