@@ -3,8 +3,9 @@
     python examples/compare.py runs/*
     python examples/compare.py runs/first runs/second --out both.png
 
-The best by validation accuracy stands first. The picture is comparison.png beside the runs, unless --out names another
-file; only a picture that this script has made is replaced.
+The best on validation images stands first. Runs of segment.py are compared with each other, and so are those of
+detect.py. The picture is comparison.png beside the runs, unless --out names another file; only a picture that this
+script has made is replaced.
 """
 
 import signal
@@ -40,7 +41,7 @@ def run(options):
     folders = list(dict.fromkeys(run_folder(name) if name.suffix == ".safetensors" else name for name in names))
     found = ordered(runs_of(folders))
     if not found:
-        raise ValueError(f"no run in {listed(map(str, folders), 200)}: name folders that train_cifar.py has written")
+        raise ValueError(f"no run in {listed(map(str, folders), 200)}: name folders that a training has written")
     for line in table(found):
         print(line)
     for number, line in enumerate(differences(found)):

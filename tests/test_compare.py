@@ -12,6 +12,7 @@ from minires.columns import cut, display_width, listed, padded
 from minires.position import HistoryRow
 from minires.wording import readable
 
+TESTED = {None: "test_acc", "IoU": "mean_iou", "AP": "test_ap50"}  # in result.json
 COLUMNS = tuple(HistoryRow.__annotations__)
 
 
@@ -20,11 +21,15 @@ def compare(monkeypatch, capsys):
     return lambda *arguments: scripts.call(scripts.load("compare"), monkeypatch, capsys, *arguments)
 
 
-def make(folder, accuracies, test=None, label="shapes", **settings):
-    """A run's folder as train_cifar.py would leave it, with these validation accuracies (None: no such images)."""
+def make(folder, accuracies, test=None, label="shapes", measure=None, **settings):
+    """A run's folder as train_cifar.py would leave it, with these validation accuracies (None: no such images).
+
+    measure: of a run of another task's script.
+    """
     folder.mkdir(parents=True)
     settings = {"model": "resnet8", "epochs": 3, "lr": 0.1, **settings}
-    (folder / "config.json").write_text(json.dumps({"settings": settings, "dataset": {"label": label}}))
+    config = {"settings": settings, "dataset": {"label": label}, **({"measure": measure} if measure else {})}
+    (folder / "config.json").write_text(json.dumps(config))
     rows = []
     for epoch, accuracy in enumerate(accuracies, 1):
         loss = None if accuracy is None else 1 - accuracy
@@ -32,7 +37,7 @@ def make(folder, accuracies, test=None, label="shapes", **settings):
     write_csv(folder / "log.csv", COLUMNS, rows)
     if test is not None:
         best = max(range(len(accuracies)), key=lambda n: accuracies[n] or n) + 1
-        (folder / "result.json").write_text(json.dumps({"test_acc": test, "model_of_epoch": best}))
+        (folder / "result.json").write_text(json.dumps({TESTED[measure]: test, "model_of_epoch": best}))
 
 
 def test_a_table_of_the_best_first_by_validation_images(compare, tmp_path):
@@ -51,6 +56,28 @@ def test_a_table_of_the_best_first_by_validation_images(compare, tmp_path):
     assert "lr: 0.2, 0.1, 0.1" in out and f"wrote {tmp_path / 'comparison.png'}" in out
     drawn = picture(tmp_path / "comparison.png")
     assert drawn.format == "PNG" and len(drawn.convert("RGB").getcolors(10**6)) > 50
+
+
+@pytest.mark.parametrize("measure", ["IoU", "AP"])
+def test_runs_of_other_tasks_by_their_own_measure(compare, tmp_path, measure):
+    make(tmp_path / "a", (0.2, 0.5, 0.4), test=0.9, measure=measure)
+    make(tmp_path / "b", (0.3, 0.6), measure=measure)
+    code, out, err = compare(tmp_path / "a", tmp_path / "b")
+    assert (code, err) == (0, "")
+    lines = [line.split() for line in out.splitlines()]
+    assert lines[0] == ["run", "model", "epochs", "val", "loss", "val", measure, "test", measure, "time"]
+    assert lines[1][:5] == ["b", "resnet8", "2/3", "0.4000", "60.00%"]
+    assert lines[2][3:6] == ["0.5000", "50.00%", "90.00%"]
+
+
+def test_runs_of_several_tasks_are_not_compared(compare, tmp_path):
+    make(tmp_path / "a", (0.2,), test=0.9, measure="IoU")
+    make(tmp_path / "b", (0.3,), test=0.9)
+    make(tmp_path / "c", (0.3,), test=0.9, measure="AP")
+    make(tmp_path / "d", (0.3,), test=0.9)
+    code, out, err = compare(*(tmp_path / name for name in "abcd"))
+    assert code == 1 and not out and not (tmp_path / "comparison.png").exists()
+    assert "(mean IoU: a; accuracy: b, d; AP50: c): name those of one kind" in one_sentence(err)
 
 
 def test_where_weights_were_averaged_the_average_counts(compare, tmp_path):
@@ -104,6 +131,7 @@ def test_only_its_own_picture_is_replaced(compare, tmp_path):
         ("log.csv", f"{','.join(COLUMNS)}\n" + "1,2,3,4,5,6,7,8,9\n" * 100_001),
         ("log.csv", f"{','.join(COLUMNS)}\n1,2,3,4,5,6,7,1e300,9\n"),
         ("result.json", "null"),
+        ("config.json", '{"settings": {"epochs": 1}, "dataset": {"label": "x"}, "measure": "beauty"}'),
         ("config.json", '{"settings": {"epochs": Infinity}, "dataset": {"label": "x"}}'),
         ("config.json", '{"settings": {"epochs": 1e300}, "dataset": {"label": "x"}}'),
         ("config.json", f'{{"settings": {{"epochs": {"9" * 5000}}}, "dataset": {{"label": "x"}}}}'),

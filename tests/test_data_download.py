@@ -232,9 +232,13 @@ def test_a_good_host_fills_the_cache_once(server, tmp_path, capsys, page, layout
     assert server.requests == [page]
 
 
-def test_data_dir_is_downloaded_into(server, tmp_path):
+def test_data_dir_is_downloaded_into(server, tmp_path, capsys):
     server.use("binary")
     folder = find_cifar10(data_dir=tmp_path / "mine", progress=False)
+    first, second, third, *_ = capsys.readouterr().err.splitlines()
+    assert first == f"no CIFAR-10 in {tmp_path / 'mine'}: there is no such folder"
+    assert second == f"CIFAR-10 is to be downloaded into {tmp_path / 'mine'}, which is made"
+    assert third.startswith("downloading http")
     assert folder == tmp_path / "mine" and holds_the_images(folder)
     assert not (tmp_path / "cache").exists()
 
@@ -254,7 +258,12 @@ def test_a_named_folder_without_data_gives_way_to_the_next_place(server, tmp_pat
     write_python(tmp_path / "named", BATCHES)
     monkeypatch.setenv("MINIRES_DATA", str(tmp_path / "named"))
     assert find_cifar10(data_dir=tmp_path / "typo") == tmp_path / "named"
-    assert f"no CIFAR-10 in {tmp_path / 'typo'}" in capsys.readouterr().err
+    assert capsys.readouterr().err.splitlines() == [
+        f"no CIFAR-10 in {tmp_path / 'typo'}: there is no such folder",
+        f"CIFAR-10 is taken from {tmp_path / 'named'}",
+    ]
+    find_cifar10(data_dir=tmp_path / "named")
+    assert capsys.readouterr().err == ""
     assert not (tmp_path / "typo").exists()
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from minires.cli.legs import described
 from minires.cli.progress import clock
-from minires.columns import cut, display_width, padded
+from minires.columns import cut, display_width, listed, padded
 from minires.data.regular import read_regular
 from minires.inspection.pictures.figures import new_figure
 from minires.plain import read_json
@@ -30,14 +30,18 @@ DAMAGED = (
 )  # fmt: skip
 NOT_COMPARED = {"out", "dataset", "data_dir", "data_url", "threads", "save_every", "no_progress", "cuda_graph"}
 NOT_COMPARED |= {"device", "model", "epochs", "recompute", "tensorboard"}
-COLUMNS = ("run", "model", "epochs", "val loss", "val acc", "test acc", "time")
+MEASURES = {"acc": ("accuracy", "test_acc"), "IoU": ("mean IoU", "mean_iou"), "AP": ("AP50", "test_ap50")}
+COLUMNS = ("run", "model", "epochs", "val loss", "val {}", "test {}", "time")
 WIDTHS = (0, 12, 7, 8, 7, 8, 8)  # of all but the first, which takes what is left
 MOST_DRAWN = 10
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run: its name, settings as text, data, planned epochs, the rows of log.csv, and result.json or {}."""
+    """A run: its name, settings as text, data, planned epochs, the rows of log.csv, and result.json or {}.
+
+    measure: what its images to validate and to test are measured by, of MEASURES; in log.csv it is always `val_acc`.
+    """
 
     name: str
     settings: Mapping[str, str]
@@ -45,10 +49,11 @@ class Run:
     planned: int
     history: Sequence[Mapping[str, float | None]]
     result: Mapping[str, Any]
+    measure: str = "acc"
 
     @property
     def best(self) -> Mapping[str, float | None]:
-        """The epoch that was tested; without a test, the one with the highest validation accuracy; {} before any."""
+        """The epoch that was tested; without a test, the one that did best on validation images; {} before any."""
         for row in self.history:
             if self.result and row["epoch"] == self.result.get("model_of_epoch"):
                 return row
@@ -56,8 +61,13 @@ class Run:
 
     @property
     def validation(self) -> tuple[float | None, float | None]:
-        """Its validation loss and accuracy; None before any."""
+        """Its validation loss and measure; None before any."""
         return validation(self.best) if self.best else (None, None)
+
+    @property
+    def tested(self) -> Any:
+        """What the test found; None before it."""
+        return self.result.get(MEASURES[self.measure][1])
 
 
 def _or_lowest(value):
@@ -77,6 +87,8 @@ def read_run(folder: str | Path) -> Run:
         label, planned = str(config["dataset"]["label"]), int(legs[-1]["to_epoch"] if legs else settings["epochs"])
         if not 0 <= planned <= MOST_EPOCHS:
             raise ValueError(f"{planned:.3g} epochs, {MOST_EPOCHS:,} is the limit")
+        if (measure := str(config.get("measure", "acc"))) not in MEASURES:
+            raise ValueError(f"measured by {measure}, of which nothing is known")
         settings = {name: str(value) for name, value in settings.items()}
         history = list(_history(_text(folder / "log.csv"))) if (folder / "log.csv").exists() else []
         result = {}
@@ -84,7 +96,7 @@ def read_run(folder: str | Path) -> Run:
             result = dict(read_json(_text(folder / "result.json"), finite=False))
     except DAMAGED as error:
         raise ValueError(f"is damaged ({type(error).__name__}: {cut(_word(error), 60)})") from error
-    return Run(_word(folder.resolve().name), settings, _word(label), planned, history, result)
+    return Run(_word(folder.resolve().name), settings, _word(label), planned, history, result, measure)
 
 
 def _word(value):
@@ -121,7 +133,17 @@ def _text(path):
 
 
 def ordered(runs: Iterable[Run]) -> list[Run]:
-    """The best by validation accuracy first: the test images choose nothing."""
+    """The best on validation images first: the test images choose nothing.
+
+    Raises ValueError for runs that are measured by different things.
+    """
+    runs = list(runs)
+    kinds: dict[str, list[str]] = {}
+    for run in runs:
+        kinds.setdefault(MEASURES[run.measure][0], []).append(run.name)
+    if len(kinds) > 1:
+        those = "; ".join(f"{kind}: {listed(names, 200)}" for kind, names in kinds.items())
+        raise ValueError(f"these runs are not measured by the same ({those}): name those of one kind")
     return sorted(runs, key=lambda run: -_or_lowest(run.validation[1]))
 
 
@@ -130,7 +152,8 @@ def table(runs: Sequence[Run]) -> list[str]:
     rows = [_cells(run) for run in runs]
     widest = max(display_width(row[0]) for row in rows)
     first = min(max(widest, 3), 80 - sum(WIDTHS) - len(WIDTHS) + 1)
-    return [_line(COLUMNS, first), *(_line(row, first) for row in rows)]
+    columns = [column.format(runs[0].measure) for column in COLUMNS]
+    return [_line(columns, first), *(_line(row, first) for row in rows)]
 
 
 def _line(cells, first):
@@ -139,7 +162,7 @@ def _line(cells, first):
 
 
 def _cells(run):
-    (loss, accuracy), done = run.validation, len(run.history)
+    (loss, measured), done = run.validation, len(run.history)
     epochs = str(done) if run.result or done == run.planned else f"{done}/{run.planned}"
     seconds = run.history[-1].get("seconds") if run.history else None
     return (
@@ -147,8 +170,8 @@ def _cells(run):
         _word(run.settings.get("model", "-")),
         epochs,
         _number(loss, ".4f"),
-        _number(accuracy, ".2%"),
-        _number(run.result.get("test_acc"), ".2%"),
+        _number(measured, ".2%"),
+        _number(run.tested, ".2%"),
         "-" if seconds is None else clock(seconds),
     )
 
@@ -168,7 +191,7 @@ def differences(runs: Sequence[Run]) -> list[str]:
     if lines:
         lines.insert(0, "settings that differ, in the order of the table:")
     if len({run.data for run in runs}) > 1:
-        lines.append("not the same data, so the accuracies cannot be compared:")
+        lines.append("not the same data, so the figures cannot be compared:")
         lines += [cut(f"  {run.name}: {run.data}", 80) for run in runs]
     return lines
 
@@ -178,17 +201,18 @@ def _of_training(run, kind):
 
 
 def draw_comparison(runs: Sequence[Run]) -> Figure:
-    """Validation loss and accuracy by epoch, a line for each of the first ten runs; else those of training."""
+    """Validation loss and measure by epoch, a line for each of the first ten runs; else those of training."""
     from matplotlib.ticker import MaxNLocator
 
     figure = new_figure(10, 4.6)
-    panels = figure.subplots(1, 2)
-    for axes, kind, scale, label in zip(panels, ("loss", "acc"), (1, 100), ("loss", "accuracy, %"), strict=True):
+    panels, measure = figure.subplots(1, 2), MEASURES[runs[0].measure][0]
+    of_training = "training" if measure == "accuracy" else "training accuracy"  # of pixels, or positions
+    for axes, kind, scale, label in zip(panels, ("loss", "acc"), (1, 100), ("loss", f"{measure}, %"), strict=True):
         for number, run in enumerate(runs[:MOST_DRAWN]):
             found = [validation(row)[kind == "acc"] for row in run.history]
             validated = None not in found
             values = [scale * (value or 0) for value in (found if validated else _of_training(run, kind))]
-            name = cut(run.name, 40) + ("" if validated else " (training)")
+            name = cut(run.name, 40) + ("" if validated else f" ({of_training})")
             epochs = [row["epoch"] for row in run.history]
             axes.plot(epochs, values, f"C{number}", marker="o", markersize=3, label=name.replace("$", r"\$"))
         axes.set_xlabel("epoch")

@@ -76,9 +76,10 @@ def find_cifar10(
     for place in places:
         clear(place)
         # a damaged archive in the cache is replaced, not reported
-        if find_layout(place, kind) is not None:
-            return place
-        if archives.unpack_archive_in(place, kind, known, replaceable=place == cache and download):
+        there = find_layout(place, kind) is not None
+        if there or archives.unpack_archive_in(place, kind, known, replaceable=place == cache and download):
+            if place != places[0]:
+                _say(f"{name} is taken from {place}")
             return place
         if place != cache:
             _say(f"no {name} in {place}{'' if place.exists() else ': there is no such folder'}")
@@ -89,6 +90,8 @@ def find_cifar10(
     try:
         _pooch()
         target = cast(Path, target)  # with pooch there is a cache
+        if data_dir is not None:
+            _say(f"{name} is to be downloaded into {target}{'' if target.exists() else ', which is made'}")
         target.mkdir(parents=True, exist_ok=True)
         with scratch(target, "downloading") as folder:
             archive = _download(folder, sources, progress, patient, known, name)
