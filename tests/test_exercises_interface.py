@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import sys
 import warnings
 from pathlib import Path
@@ -16,7 +17,7 @@ from minires.exercises import process, runner
 from minires.exercises.catalogue import EXERCISES
 from minires.exercises.generate import backward_body, exercise_file, source, with_backward
 from minires.exercises.interface import MOST_PRINTED
-from minires.exercises.language import LANGUAGES
+from minires.exercises.language import LANGUAGES, table
 from minires.exercises.mistakes import MISTAKES, wrong_body
 
 EVERY_MISTAKE = [(name, mistake) for name in MISTAKES for mistake in MISTAKES[name]]
@@ -91,6 +92,9 @@ def test_the_page_says_what_the_command_line_says(capsys, name, mistake, languag
     assert code == 1 and found["state"] == "wrong"
     assert "\n".join(printed[:-1]) == found["text"]
     assert printed[-1].endswith(f"check {name} --more")
+    if language == "zh":
+        assert not re.search(r"\b(the|is|are|has|where|its)\b", found["text"])
+        assert table("zh")[mistake.hint] in "\n".join(found["lines"]) or found["key"] == "shape"
 
 
 def test_in_a_process_of_its_own(capsys):

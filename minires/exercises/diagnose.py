@@ -32,8 +32,10 @@ NAMED_FACTOR = {
     "/": "{what} {number} is {factor} here: a factor forgotten, one too many, or another number than the one to divide "
     "by?",
 }
-FIRST_IMAGE = "{name} counts the first image of the batch alone: {array} serves all N, and their gradients add up."
-LAST_IMAGE = "{name} counts the last image of the batch alone: {array} serves all N, and their gradients add up."
+ONE_IMAGE = {
+    "first": "{name} counts the first image of the batch alone: {array} serves all N, and their gradients add up.",
+    "last": "{name} counts the last image of the batch alone: {array} serves all N, and their gradients add up.",
+}
 
 
 class Question:
@@ -127,8 +129,8 @@ def _sign(question):
 
 
 def _input(question):
-    said = is_an_input(question.name, question.given, question.exercise, question.run.case)
-    return said and ("input", said)
+    input_itself = is_an_input(question.name, question.given, question.exercise, question.run.case)
+    return input_itself and ("input", input_itself)
 
 
 def _without_dy(question):
@@ -204,11 +206,11 @@ def _first_image(question):
     dy = question.run.dy
     if np.ndim(dy) < 2 or len(dy) < 2 or question.exercise.axes(question.name)[0] == "N":
         return None
-    for image, said in ((0, FIRST_IMAGE), (-1, LAST_IMAGE)):
+    for image, which in ((0, "first"), (-1, "last")):
         only = np.zeros_like(dy)
         only[image] = dy[image]
         if same(question.given, question.of(question.run, only)[1]):
-            return "one_image", Text(said, name=question.name, array=question.name[1:])
+            return "one_image", Text(ONE_IMAGE[which], name=question.name, array=question.name[1:])
     return None
 
 

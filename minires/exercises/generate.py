@@ -41,9 +41,9 @@ def exercise_file(exercise: Exercise, language: str = "en") -> str:
     needed = parts(exercise)
     imports = f"\nfrom minires.textbook import {', '.join(needed)}\n" if needed else ""
     head = [Text(HEAD, name=exercise.name, page=page(exercise, language)), Text(CHECK, name=exercise.name)]
-    said = "\n\n".join(in_language(line, language) for line in head)
+    above = "\n\n".join(in_language(line, language) for line in head)
     todo = "\n".join(in_language(line, language) for line in _todo(exercise))
-    return f'"""{said}\n"""\n\nimport numpy as np\n{imports}\n\n{with_backward(source(exercise), todo)}'
+    return f'"""{above}\n"""\n\nimport numpy as np\n{imports}\n\n{with_backward(source(exercise), todo)}'
 
 
 def parts(exercise: Exercise) -> list[str]:

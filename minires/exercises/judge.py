@@ -22,6 +22,11 @@ ALL_RIGHT = (
     "forward pass, shapes, dtypes, {cases} sets of shapes, nothing changed in place, gradcheck of {elements} elements"
 )
 
+CHANGED = {
+    "forward": "The forward pass has changed {name} in place, which others may still use: make a new array.",
+    "backward": "The backward pass has changed {name} in place, which others may still use: make a new array.",
+}
+
 
 def judge(exercise: Exercise, source: Source, more: bool = False) -> dict[str, Any]:
     """What is said of it, as {"state": "passed", "unwritten" or "wrong", "key": ..., "lines": [...]}.
@@ -76,11 +81,7 @@ def _check_forward(run):
     if y.dtype.kind != "f" or y.shape != run.y.shape or not np.allclose(y, run.y, rtol=1e-9, atol=1e-12):
         said = "The forward pass does not give what it gave: only the backward pass is to be written."
         raise Finding("forward", Text(said), afresh(run.exercise))
-    _unchanged(inputs, run.inputs, FORWARD_CHANGED)
-
-
-FORWARD_CHANGED = "The forward pass has changed {name} in place, which others may still use: make a new array."
-BACKWARD_CHANGED = "The backward pass has changed {name} in place, which others may still use: make a new array."
+    _unchanged(inputs, run.inputs, "forward")
 
 
 def _check_purity(run):
@@ -97,7 +98,7 @@ def _check_purity(run):
                 "one. Look for +=, *= or [...] = on it, or on a view of it."
             )
             raise Finding("dy_changed", Text(said, dy=run.exercise.upstream))
-        _unchanged(inputs, run.inputs, BACKWARD_CHANGED)
+        _unchanged(inputs, run.inputs, "backward")
         if not np.array_equal(y, run.y) and not same(np.asarray(y), run.y):
             raise Finding("y_changed", Text("The backward pass has changed the forward pass's result in place."))
         second = gradients_of(backward(np.array(run.dy)[()]), names)
@@ -110,10 +111,10 @@ def _check_purity(run):
             )
 
 
-def _unchanged(inputs, before, said):
+def _unchanged(inputs, before, which):
     for name, x in inputs.items():
         if isinstance(x, np.ndarray) and not np.array_equal(x, before[name]):
-            raise Finding("input_changed", Text(said, name=name))
+            raise Finding("input_changed", Text(CHANGED[which], name=name))
 
 
 def _with_square_matrices(finding, function, exercise, source):
@@ -199,5 +200,5 @@ def _gradcheck(function, exercise, source):
             except GradcheckError as error:
                 raise Finding("gradcheck", *str(error).splitlines()) from None
         elements += report.checked
-    said = Text(ALL_RIGHT, cases=len(exercise.cases), elements=elements)
-    return Text("{all}, every bit", all=said) if exercise.exact else said
+    checked = Text(ALL_RIGHT, cases=len(exercise.cases), elements=elements)
+    return Text("{all}, every bit", all=checked) if exercise.exact else checked

@@ -49,8 +49,8 @@ class _Parser(Parser):
         super().__init__(add_help=False, **options)
         self.language = language
         self.add_argument("-h", "--help", action="help", help=in_language(Text(HELP), language))
-        for group, heading in zip((self._positionals, self._optionals), HEADINGS, strict=True):
-            group.title = in_language(Text(heading), language)
+        for number, group in enumerate((self._positionals, self._optionals)):
+            group.title = in_language(Text(HEADINGS[number]), language)
 
     def format_help(self) -> str:
         return super().format_help().replace(USAGE, in_language(Text(USAGE), self.language), 1)
@@ -73,9 +73,9 @@ class _Said(Exception):
 
 
 def _in_words(message):
-    for pattern, said in ERRORS.items():
+    for pattern in ERRORS:
         if found := re.fullmatch(pattern, message):
-            return Text(said, **found.groupdict(), commands=", ".join(COMMANDS))
+            return Text(ERRORS[pattern], **found.groupdict(), commands=", ".join(COMMANDS))
     return message
 
 

@@ -94,9 +94,9 @@ def reading(source: Source, what: str) -> Iterator[None]:
 
 def _meaning(message, source):
     name = PurePath(source.path).name.split(".")[0]
-    known = next((said for part, said in MEANINGS.items() if part in message), None)
+    known = next((part for part in MEANINGS if part in message), None)
     if known:
-        yield Text(known)
+        yield Text(MEANINGS[known])
     elif name in source.called():
         said = "{name}(...) gives two things, its result and backward: is that meant? The result is there already."
         yield Text(said, name=name)

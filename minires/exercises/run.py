@@ -37,8 +37,9 @@ class Run:
         arrays = [f"{name} {shape_text(x.shape)}" for name, x in self.inputs.items() if isinstance(x, np.ndarray)]
         options = [f"{name} = {x}" for name, x in self.inputs.items() if not isinstance(x, np.ndarray)]
         text = Text("{given}", given=", ".join(arrays + options))
-        values = VALUES.get(self.case.values)
-        return Text("{given}, {values}", given=text, values=Text(values)) if values else text
+        if self.case.values not in VALUES:
+            return text
+        return Text("{given}, {values}", given=text, values=Text(VALUES[self.case.values]))
 
     def right(self, dy: np.ndarray | np.floating | None = None) -> list[np.ndarray]:
         gradients = self._right_backward(self.dy if dy is None else dy)
