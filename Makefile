@@ -5,10 +5,12 @@
 # make test-oldest   the fast tests with every package in the oldest version that setup.cfg allows
 # make campaign   attacks on what is promised, hours of them; an hour: make campaign ARGS="--minutes 60"
 # make fuzz    files made by what they reach in the readers, ten minutes a reader; make fuzz ARGS="npz --minutes 60"
+# make test-live   every Python block of the pages, run in a browser by Pyodide; its files: PYODIDE=DIR
 # make coverage   which lines and branches of the readers of weights their tests reach, twenty minutes
 # make parity   the networks under names of torchvision and timm against the real ones, half an hour; installs both, 5 GB
 # make kernels    every kernel of the GPU's path, compiled for five kinds of GPUs, and checked on this machine's processor
 # make docs    the documentation as a site, in docs/_build/html; make docs-serve also shows it in a browser
+# make docs PYODIDE=DIR   the same, with the files of Pyodide that run its code in the site, not from their public CDN
 # Each builds its environment, .venv, .venv-oldest or .venv-parity, by itself.
 # Another Python: make test PYTHON=python3.12. More flags: make train ARGS="--epochs 10"
 
@@ -16,13 +18,13 @@ PYTHON ?= python3
 ARGS ?=
 BIN := .venv/bin
 SLOW := after_resnet against benchmarks calibration campaign compression detect distillation docs ensemble exercises \
-	exercises_interface experiments explain families_parity finetune googlenet ideas imagenet inception kernels measuring \
-	other_tasks parity pipeline_benchmark protocol recompute recording retrieval robustness sabotage segment segmentation \
-	site snapshots train_cifar vgg
+	exercises_interface experiments explain families_parity finetune googlenet ideas imagenet inception kernels live \
+	measuring other_tasks parity pipeline_benchmark protocol recompute recording retrieval robustness sabotage segment \
+	segmentation site snapshots train_cifar vgg
 READERS := $(wildcard tests/test_pretrained*.py) \
 	$(addprefix tests/test_,$(addsuffix .py,class_names data_cifar meant networks probe readings))
 
-.PHONY: train test test-oldest check lint docs docs-serve campaign fuzz coverage kernels parity clean
+.PHONY: train test test-oldest test-live check lint docs docs-serve campaign fuzz coverage kernels parity clean
 
 ifeq ($(RANKS),)
 train: .venv/ready
@@ -38,6 +40,9 @@ test: .venv/ready-dev
 # Packages this old, beside newer ones that they depend on, may call what has been deprecated since.
 test-oldest: .venv-oldest/ready
 	.venv-oldest/bin/python -m pytest -W default::DeprecationWarning $(addprefix --ignore=tests/test_,$(addsuffix .py,$(SLOW))) $(ARGS)
+
+test-live: .venv/ready-docs .venv/ready-dev
+	LIVE_PAGES=all $(BIN)/python -m pytest tests/test_live.py $(ARGS)
 
 check: lint test
 
@@ -67,7 +72,7 @@ coverage: .venv/ready-campaign
 	$(BIN)/python -m coverage report
 
 docs: .venv/ready-docs
-	$(BIN)/python -m sphinx -q -W --keep-going -j auto -b html docs docs/_build/html
+	$(BIN)/python -m sphinx -q -W --keep-going -j auto $(if $(PYODIDE),-D live_pyodide=$(PYODIDE)) -b html docs docs/_build/html
 	@echo "The site is in docs/_build/html, its first page is index.html. To read it: make docs-serve"
 
 docs-serve: docs

@@ -8,27 +8,21 @@ import importlib
 import inspect
 import pkgutil
 import re
-import runpy
-import shutil
 import subprocess
 import sys
-import threading
 import zlib
 from html.parser import HTMLParser
-from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
+from browsing import DOCS, PHONE, WIDER, chromium, served, set_width
 
 import minires
 
 for package in ("sphinx", "myst_parser", "furo", "sphinx-mathjax-offline"):
     pytest.importorskip(package, reason=f'the site is built with {package}: pip install -e ".[docs]"')
 
-ROOT = Path(__file__).parent.parent
-DOCS = ROOT / "docs"
 PAGES = sorted(page.relative_to(DOCS).with_suffix("").as_posix() for page in DOCS.rglob("*.md"))
-PHONE = 390  # pixels
 
 
 @pytest.fixture(scope="session")
@@ -171,48 +165,14 @@ def test_docstrings_stand_as_written(site):
 @pytest.fixture(scope="session")
 def address(site):
     """The site behind a server of its own."""
-    with runpy.run_path(str(DOCS / "serve.py"))["server"](site, port=0) as server:
-
-        def serve_for_all_tests(*request):  # by a thread of this name, since a browser's connection outlasts the test
-            threading.Thread(target=server.process_request_thread, args=request, name="minires", daemon=True).start()
-
-        server.process_request = serve_for_all_tests
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}/"
-        server.shutdown()
+    with served(site) as address:
+        yield address
 
 
 @pytest.fixture(scope="session")
 def browser(tmp_path_factory):
-    """Chromium, with no network but this machine."""
-    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium drives the browser: pip install selenium")
-    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    driver = shutil.which("chromedriver")
-    if not (chromium and driver):
-        pytest.skip("Chromium or its chromedriver is missing: apt-get install chromium chromium-driver")
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    quiet = ("background-networking", "component-update", "sync", "gpu", "dev-shm-usage")
-    options.add_argument("--headless=new")
-    options.add_argument("--no-sandbox")
-    options.add_argument("--no-first-run")
-    options.add_argument(f"--user-data-dir={tmp_path_factory.mktemp('chromium')}")
-    options.add_argument("--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1")
-    for feature in quiet:
-        options.add_argument(f"--disable-{feature}")
-    try:
-        started = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
-    except pytest.importorskip("selenium.common.exceptions").WebDriverException as error:
-        pytest.skip(f"Chromium does not start here: {error.msg}")
-    with started as browser:
-        browser.set_script_timeout(120)
+    with chromium(tmp_path_factory.mktemp("chromium")) as browser:
         yield browser
-
-
-def set_width(browser, width):
-    metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
 
 
 READY = """
@@ -231,15 +191,6 @@ return {
     missing: [...document.images].filter(picture => !picture.naturalWidth).map(picture => picture.src),
     loaded: performance.getEntriesByType("resource").map(entry => entry.name),
 };
-"""
-WIDER = """
-const boxes = [document.documentElement, document.querySelector(".content")];  // the latter scrolls by itself in furo
-if (!boxes.some(box => box && box.scrollWidth > box.clientWidth)) return [];
-const scrolls = part => part && (getComputedStyle(part).overflowX == "auto" && !part.matches(".content")
-    || scrolls(part.parentElement));
-return [...document.querySelectorAll("article *")]
-    .filter(part => part.getBoundingClientRect().right > arguments[0] && !scrolls(part.parentElement))
-    .map(part => part.outerHTML.slice(0, 200)).slice(0, 5).concat("the page");
 """
 
 

@@ -33,12 +33,12 @@ def put(path, text, namespace="page"):
     source(path)
     module, old = _found(path)
     name = path.rpartition(":")[2].rpartition(".")[2]
-    names = dict(vars(module))
+    names = {known: value for known, value in vars(module).items() if known != name}
     exec(compile(text, f"{name}, edited", "exec"), names)
     new = names.get(name)
     if type(new) is not type(old):
         raise NameError(f"the text no longer defines {name}, which is to take the place of the library's")
-    for helper in names.keys() - vars(module).keys() - {"__builtins__"}:
+    for helper in names.keys() - vars(module).keys() - {name}:
         setattr(module, helper, names[helper])
     exchange(old, new)
     if "." not in path.rpartition(":")[2]:

@@ -113,20 +113,23 @@ def show(picture, name=""):
 
 
 class OnThePage(ImageShow.Viewer):
+    """What `image.show()` does in a session."""
+
     def show_image(self, image, **options):
         show(image)
         return 1
 
 
-ImageShow.register(OnThePage(), order=0)
+def begin():
+    ImageShow.register(OnThePage(), order=0)
 
 
 def call(path, arguments):
     """Calls "package.module:function" with JSON: a list of arguments, or an object of named ones. -> JSON."""
     module, _, name = path.partition(":")
-    function = getattr(importlib.import_module(module), name)
     arguments = json.loads(arguments)
     try:
+        function = getattr(importlib.import_module(module), name)
         value = function(**arguments) if isinstance(arguments, dict) else function(*arguments)
         return json.dumps({"ok": True, "value": value}, default=plain)
     except Exception as error:

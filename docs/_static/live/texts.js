@@ -24,7 +24,6 @@ export const TEXTS = {
         crash: "Python itself ended. All names of this page are gone: run up to here.",
         load: "Python could not be loaded: there is no network, or the server does not answer. The page can be read without it.",
         browser: "This browser cannot run Python here: it takes one with WebAssembly and module workers, of 2023 or later.",
-        file: "Code runs where a server shows this page, not from a file: make docs-serve.",
         earlier: "Code above has not been run in this session.",
         picture: (name) => name || "Picture that the code shows",
         needs: {
@@ -58,7 +57,6 @@ export const TEXTS = {
         crash: "Python 自身已终止。本页定义的名称都已丢失：请“运行到这里”。",
         load: "无法加载 Python：没有网络，或服务器没有响应。页面照常可以阅读。",
         browser: "这个浏览器不能在此运行 Python：需要支持 WebAssembly 和模块 Worker 的浏览器（2023 年或更新）。",
-        file: "从文件打开的页面不能运行代码，需要由服务器提供：make docs-serve。",
         earlier: "上面的代码在本次会话中还没有运行。",
         picture: (name) => name || "代码显示的图片",
         needs: {

@@ -73,6 +73,7 @@ async function start({ id }) {
     progress("start");
     pyodide.unpackArchive(await file(settings.wheel), "wheel", { extractDir: SITE_PACKAGES });
     running = pyodide.pyimport("live.running");
+    running.begin();
 }
 
 function run({ id, code, name, namespace }) {

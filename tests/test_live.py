@@ -1,0 +1,488 @@
+"""Pages that run: their Python blocks in a browser's Pyodide, as a reader runs them, print what the page says.
+
+A few pages in the suite; all of them by `make test-live`. Pyodide's files are looked for in the folder that PYODIDE
+names, or in ../shared/pyodide; skipped where they, Sphinx, Selenium or Chromium are missing.
+"""
+
+import contextlib
+import http.server
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import threading
+import time
+
+import pytest
+from browsing import DOCS, PHONE, WIDER, chromium, served, set_width
+from test_docs import ROOT, python_blocks, same_text
+
+for package in ("sphinx", "myst_parser", "furo", "sphinx-mathjax-offline"):
+    pytest.importorskip(package, reason=f'the site is built with {package}: pip install -e ".[docs]"')
+
+PYODIDE = os.environ.get("PYODIDE") or ROOT.parent / "shared" / "pyodide"
+if not os.path.isfile(f"{PYODIDE}/pyodide.asm.wasm"):
+    pytest.skip(f"Pyodide's files are not in {PYODIDE}: name their folder by PYODIDE", allow_module_level=True)
+
+QUICK = ["layers/batch_norm", "protocol", "start", "zh/layers/upsample"]
+BLOCKS = {
+    page.relative_to(DOCS).with_suffix("").as_posix(): python_blocks(page.read_text(encoding="utf-8"))
+    for page in sorted(DOCS.rglob("*.md"))
+}
+ALL = [page for page, blocks in BLOCKS.items() if blocks]
+PAGES = ALL if os.environ.get("LIVE_PAGES") == "all" else QUICK
+HOME = "layers/batch_norm"  # where everything but the blocks themselves is tried
+AXE = "axe-core@4.14.1"
+
+
+def build(folder, pages, *options):
+    """A site of some pages of docs/, by docs/conf.py. -> the folder of its files."""
+    source = folder / "docs"
+    for page in pages:
+        (source / page).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(DOCS / f"{page}.md", source / f"{page}.md")
+    (source / "index.md").write_text("# Pages\n\n```{toctree}\n" + "\n".join(pages) + "\n```\n", encoding="utf-8")
+    for name in ("_static", "images"):
+        (source / name).symlink_to(DOCS / name)
+    for name in ("minires", "examples", "benchmarks", "tests"):  # what pages include
+        (folder / name).symlink_to(ROOT / name)
+    command = [sys.executable, "-m", "sphinx", "-q", "-b", "html", "-c", str(DOCS), *options]
+    done = subprocess.run([*command, source, folder / "html"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return folder / "html"
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    return build(tmp_path_factory.mktemp("live"), PAGES, "-D", f"live_pyodide={PYODIDE}")
+
+
+@pytest.fixture(scope="module")
+def address(site):
+    with served(site) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    with chromium(tmp_path_factory.mktemp("chromium")) as browser:
+        yield browser
+
+
+# What a reader does ---------------------------------------------------------------------------------------------------
+
+
+def opened(browser, address, page=HOME):
+    set_width(browser, 1200)
+    browser.get(f"{address}{page}.html")
+    wait(lambda: browser.execute_script("return document.documentElement.classList.contains('live-ready')"))
+    browser.get_log("browser")
+
+
+def wait(found, seconds=180):
+    until = time.monotonic() + seconds
+    while not (result := found()):
+        assert time.monotonic() < until, "waited in vain"
+        time.sleep(0.05)
+    return result
+
+
+class Piece:
+    """A block of the page, or a source that it shows."""
+
+    def __init__(self, browser, number, kind="block"):
+        self.browser, self.number, self.kind = browser, number, kind
+
+    def ask(self, script, *arguments):
+        found = f"const piece = document.querySelectorAll('.live[data-{self.kind}]')[{self.number}];"
+        return self.browser.execute_script(f"{found} {script}", *arguments)
+
+    def press(self, button):
+        """As a mouse does: a button that is hidden or disabled cannot be pressed."""
+        wait(lambda: self.ask(f"const found = piece.querySelector('.live-{button}'); return !found.disabled;"), 10)
+        self.ask("delete piece.dataset.result;")
+        self.element(f".live-{button}").click()
+
+    def element(self, selector):
+        self.ask("piece.scrollIntoView({block: 'center', behavior: 'instant'});")
+        return self.ask(f"return piece.querySelector('{selector}');")
+
+    @property
+    def status(self):
+        return self.ask("return piece.querySelector('.live-status').textContent;")
+
+    @property
+    def result(self):
+        return self.ask("return piece.dataset.result;")
+
+    @property
+    def printed(self):
+        return self.ask("return [...piece.querySelectorAll('.live-text')].map(part => part.textContent).join('');")
+
+    @property
+    def output(self):
+        return self.ask("return piece.querySelector('.live-output').innerText;")
+
+    def finish(self):
+        wait(lambda: self.result)
+        wait(lambda: self.ask("return !piece.querySelector('.live-run, .live-check').disabled;"))
+        return self
+
+    def run(self):
+        self.press("run")
+        return self.finish()
+
+    def write(self, text):
+        """Types into the editor, which indents by itself."""
+        if not self.ask("return piece.querySelector('.cm-content');"):
+            self.press("edit" if self.kind == "block" else "change")
+            wait(lambda: self.ask("return piece.querySelector('.cm-content');"))
+        keys = pytest.importorskip("selenium.webdriver.common.keys").Keys
+        self.element(".cm-content").send_keys(keys.CONTROL, "a", keys.NULL, keys.DELETE, text)
+
+
+def session(browser, script, *arguments):
+    """What an async function of the page's session returns."""
+    return browser.execute_async_script(
+        f"""const [given, done] = [[...arguments].slice(0, -1), arguments[arguments.length - 1]];
+        import("/_static/live/session.js").then(async ({{ session }}) => {{ {script} }})
+            .then(done, error => done({{ thrown: error.kind, type: error.type, message: error.message }}));""",
+        *arguments,
+    )
+
+
+# The blocks -----------------------------------------------------------------------------------------------------------
+
+
+def test_pages():
+    assert set(PAGES) <= set(ALL) and len(ALL) > 70
+    assert sum(len(blocks) for blocks in BLOCKS.values()) > 500
+    needs = [block.needs for blocks in BLOCKS.values() for block in blocks if block.needs]
+    assert len(needs) < 60, "most of the blocks run in a browser"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_blocks_print_what_the_page_says(page, browser, address):
+    opened(browser, address, page)
+    blocks = BLOCKS[page]
+    runs = [number for number, block in enumerate(blocks) if not block.needs]
+    if runs:
+        last = Piece(browser, runs[-1])
+        last.press("upTo" if len(runs) > 1 else "run")
+        wait(lambda: last.result or any(Piece(browser, number).result not in (None, "ok") for number in runs), 600)
+    wrong = []
+    for number, block in enumerate(blocks):
+        piece = Piece(browser, number)
+        if block.needs:
+            assert piece.status and not piece.ask("return piece.querySelector('button')")
+        elif piece.result != "ok":
+            wrong.append(f"{page}, block {number}, line {block.line}: {piece.status}\n{piece.output}")
+        elif block.prints is not None and not same_text(piece.printed, block.prints):
+            wrong.append(f"{page}, block {number}, line {block.line} prints\n{piece.printed}\nnot\n{block.prints}")
+    assert not wrong, "\n".join(wrong)
+    severe = [entry["message"] for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
+    assert not severe
+
+
+# One block ------------------------------------------------------------------------------------------------------------
+
+
+def test_nothing_is_loaded_before_the_first_click(browser, address):
+    opened(browser, address)
+    loaded = "return performance.getEntriesByType('resource').map(entry => [entry.name, entry.encodedBodySize])"
+    files = {name.removeprefix(address): size for name, size in browser.execute_script(loaded)}
+    ours = {name: size for name, size in files.items() if name.startswith("_static/live/")}
+    assert len(ours) == 5 and all(ours.values()), ours
+    assert not [name for name in files if re.search("pyodide|vendor|whl", name)]
+    page = browser.page_source.split("Content-Security-Policy")[1].split(">")[0]
+    marks = browser.execute_script("return document.querySelectorAll('.live').length") * 100
+    assert sum(ours.values()) + len(page) + marks < 60_000, ours
+
+
+def test_edit_and_put_back(browser, address):
+    opened(browser, address)
+    block = Piece(browser, 0)
+    before = block.ask("return piece.querySelector('pre').textContent")
+    block.write("print(6 * 7)\nfor i in range(2):\nprint(i)")  # the editor indents the last line
+    assert block.run().printed == "42\n0\n1\n"
+    assert "Done" in block.status
+    block.press("putBack")
+    assert block.ask("return piece.querySelector('pre').textContent") == before
+    assert not block.ask("return piece.querySelector('.cm-content')") and not block.output
+    assert block.run().result == "ok"
+
+
+def test_an_error_is_shown_without_the_machinery(browser, address):
+    opened(browser, address)
+    first, second = Piece(browser, 0), Piece(browser, 2)
+    assert second.run().result == "python"
+    assert "NameError" in second.status and "above" in second.status  # what it needs has not been run
+    first.write("import numpy as np\nnp.zeros(3) @ np.zeros(4)")
+    first.run()
+    assert "ValueError" in first.output and 'File "code 1", line 2' in first.output
+    assert "running.py" not in first.output and first.output.count("File") == 1
+
+
+def test_pictures(browser, address):
+    opened(browser, address)
+    block = Piece(browser, 0)
+    block.write("from PIL import Image\nImage.new('RGB', (30, 20)).save('saved.png')\nImage.new('L', (7, 5))")
+    block.run()
+    size = (
+        "return [...piece.querySelectorAll('img')].map(image => [image.naturalWidth, image.naturalHeight, image.alt])"
+    )
+    wait(lambda: block.ask(size + ".every(size => size[0])"))
+    sizes = block.ask(size)
+    assert [size[:2] for size in sizes] == [[7, 5], [30, 20]] and all(size[2] for size in sizes)
+
+
+def test_an_endless_loop_is_stopped(browser, address):
+    opened(browser, address)
+    block = Piece(browser, 0)
+    block.write("kept = 1\nwhile True: print('again')")
+    block.press("run")
+    wait(lambda: "again" in block.printed)
+    assert browser.execute_script("return 1 + 1") == 2  # the page goes on
+    block.press("stop")
+    wait(lambda: block.result == "stopped")
+    assert "run up to here" in block.status and len(block.printed) < 1_000_000
+    block.press("putBack")
+    assert block.run().result == "ok"
+    assert session(browser, "return await session.run('kept')")["error"]["type"] == "NameError"
+
+
+def test_a_time_limit(browser, address):
+    opened(browser, address)
+    answer = session(browser, "return await session.run('while True: pass', { limit: 500 })")
+    assert not answer["ok"] and answer["error"]["kind"] == "time"
+    assert session(browser, "return [session.state, (await session.run('1', { limit: 60000 })).ok]") == ["none", True]
+
+
+def test_what_the_session_offers(browser, address):
+    opened(browser, address)
+    assert session(browser, "return session.state") == "none"
+    assert session(browser, "return await session.call('math:hypot', [3, 4])") == 5
+    assert session(browser, "return await session.call('builtins:dict', { a: 1 })") == {"a": 1}
+    thrown = session(browser, "return await session.call('math:sqrt', [-1])")
+    assert (thrown["thrown"], thrown["type"]) == ("python", "ValueError")
+    put = "await session.put('a.txt', new TextEncoder().encode('text').buffer)"
+    read = "await session.run('print(open(\"a.txt\").read())', { onText: text => heard.push(text) })"
+    assert session(browser, f"const heard = []; {put}; {read}; return heard.join('')") == "text\n"
+    other = "await session.run('mine = 1', { namespace: 'other' })"
+    assert session(browser, f"{other}; return (await session.run('mine')).error.type") == "NameError"
+    assert session(browser, "return (await session.run('mine', { namespace: 'other' })).ok")
+    gone = "await session.forget('other'); return (await session.run('mine', { namespace: 'other' })).ok"
+    assert session(browser, gone) is False
+    down = "const crash = await session.run('import ctypes; ctypes.string_at(-8)'); return crash.error.kind"
+    assert session(browser, down) in ("crash", "python")
+
+
+def test_two_tabs(browser, address):
+    opened(browser, address)
+    first = browser.current_window_handle
+    assert session(browser, "return (await session.run('here = 1')).ok")
+    browser.switch_to.new_window("tab")
+    try:
+        opened(browser, address, "protocol")
+        assert Piece(browser, 0).run().result == "ok"
+        assert session(browser, "return (await session.run('here')).error.type") == "NameError"
+    finally:
+        browser.close()
+        browser.switch_to.window(first)
+    assert session(browser, "return (await session.run('here')).ok")
+
+
+def test_keyboard(browser, address):
+    """Tab indents in the editor; Escape, then Tab, leaves it; Control and Enter run."""
+    keys = pytest.importorskip("selenium.webdriver.common.keys").Keys
+    opened(browser, address)
+    block = Piece(browser, 0)
+    block.write("if True:")
+    active = browser.switch_to.active_element
+    active.send_keys(keys.ENTER, "print(1)", keys.HOME, keys.TAB)
+    assert block.ask("return piece.querySelector('.cm-content').innerText") == "if True:\n        print(1)"
+    active.send_keys(keys.CONTROL, keys.ENTER)
+    assert block.finish().printed == "1\n"
+    active.send_keys(keys.ESCAPE, keys.TAB)
+    assert not block.ask("return document.activeElement.matches('.cm-content')")
+    assert block.ask("return piece.contains(document.activeElement)")
+
+
+# Source that the page shows -------------------------------------------------------------------------------------------
+
+
+def sources(browser):
+    shown = browser.execute_script(
+        "return [...document.querySelectorAll('.live[data-object]')].map(piece => piece.dataset.object)"
+    )
+    return {path: Piece(browser, number, "object") for number, path in reversed([*enumerate(shown)])}
+
+
+def test_a_change_is_checked_and_put_back(browser, address):
+    opened(browser, address)
+    found = sources(browser)
+    textbook = found["minires.textbook:batch_norm"]
+    textbook.press("change")
+    wait(lambda: textbook.ask("return piece.querySelector('.cm-content')"))
+    textbook.press("check")
+    assert textbook.finish().output.count("gradcheck passed") == 2
+    source = textbook.ask("return piece.querySelector('pre').textContent")
+    wrong = source.replace("dx = weight / std *", "dx = weight *")
+    assert wrong != source
+    textbook.write(wrong.replace("\n    ", "\n"))  # indented by the editor, as far as it goes
+    textbook.press("check")
+    assert textbook.finish().result == "python"  # and where it does not fit, Python says so
+    path = json.dumps("minires.textbook:batch_norm")
+    session(browser, f"await session.call('live.changes:put', [{path}, given[0]])", wrong)
+    check = "const heard = []; await session.run(given[0], { onText: text => heard.push(text) }); return heard.join('')"
+    run = f"from live.changes import check; check({path})"
+    assert session(browser, check, run).count("GradcheckError") == 2
+    later = Piece(browser, 3)
+    assert later.ask("piece.querySelector('.live-upTo').click()") is None
+    wait(lambda: later.result)
+    assert later.result == "python" and "AssertionError" in later.status  # the page's own check finds it as well
+    textbook.write(source)
+    textbook.press("putBack")
+    session(browser, f"await session.call('live.changes:put_back', [{path}])")
+    assert session(browser, check, run).count("gradcheck passed") == 2
+
+
+def test_a_part_is_changed_as_a_whole(browser, address):
+    opened(browser, address)
+    part = sources(browser)["minires.layers.batch_norm:gradient_sums"]
+    part.press("change")
+    wait(lambda: part.ask("return piece.querySelector('.cm-content')"))
+    assert part.ask("return piece.querySelector('.cm-content').innerText").startswith("def gradient_sums(")
+    part.press("check")
+    assert "gradcheck passed" in part.finish().output
+    session(browser, "session.stop()")
+    assert Piece(browser, 0).run().result == "ok"
+    assert session(browser, "return await session.call('live.changes:source', ['minires.layers.batch_norm:move'])")
+
+
+# Where something is missing, or slow ----------------------------------------------------------------------------------
+
+
+def test_without_the_network(browser, tmp_path):
+    with served(build(tmp_path, [HOME])) as address:
+        opened(browser, address)
+        browser.execute_script("document.body.append('as before')")
+        block = Piece(browser, 0)
+        block.press("run")
+        wait(lambda: block.result == "load", 60)
+        assert "network" in block.status
+        assert browser.execute_script("return document.querySelectorAll('mjx-container').length") > 20
+        assert session(browser, "return session.state") == "none"
+        assert block.run().result == "load"  # once more: it is tried again
+
+
+def test_a_file_that_is_not_the_expected_one_is_not_used(browser, site, tmp_path):
+    other = tmp_path / "html"
+    shutil.copytree(site, other)
+    (wheel,) = other.glob("_static/live/minires-*.whl")
+    content = bytearray(wheel.read_bytes())
+    content[len(content) // 2] ^= 1
+    wheel.write_bytes(content)
+    with served(other) as address:
+        opened(browser, address)
+        assert Piece(browser, 0).run().result == "load"
+
+
+def test_progress_of_a_slow_start(browser, site):
+    with served(site, speed=4_000_000) as address:
+        browser.execute_cdp_cmd("Network.setCacheDisabled", {"cacheDisabled": True})
+        opened(browser, address)
+        block, said = Piece(browser, 0), []
+        block.press("run")
+        while not block.result:
+            said.append(block.status)
+            time.sleep(0.05)
+        browser.execute_cdp_cmd("Network.setCacheDisabled", {"cacheDisabled": False})
+    assert block.result == "ok"
+    megabytes = [float(found[1]) for text in said if (found := re.search(r"([\d.]+) of 18\.\d MB", text))]
+    assert len(set(megabytes)) > 5 and megabytes == sorted(megabytes)
+
+
+def test_opened_as_a_file(browser, site):
+    browser.get((site / f"{HOME}.html").as_uri())
+    wait(lambda: browser.execute_script("return document.querySelector('p.live-status')?.textContent"))
+    assert not browser.execute_script("return document.querySelectorAll('.live-bar').length")
+    wait(lambda: browser.execute_script("return document.querySelectorAll('mjx-container').length > 20"))
+
+
+@contextlib.contextmanager
+def listening():
+    """Another server of this machine, which lets every page ask. -> (its address, what it was asked)"""
+    asked = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.append(self.path)
+            self.send_response(200)
+            self.send_header("Access-Control-Allow-Origin", "*")
+            self.end_headers()
+
+        def log_message(self, *args):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True, name="minires").start()
+        yield f"http://127.0.0.1:{server.server_port}/", asked
+        server.shutdown()
+
+
+def test_code_reaches_nothing_but_the_site(browser, address):
+    """What runs in a session cannot send anything away: the page's policy holds in the worker as well."""
+    opened(browser, address)
+    code = "import js\nrequest = js.XMLHttpRequest.new()\nrequest.open('GET', {!r}, False)\nrequest.send()\n"
+    with listening() as (elsewhere, asked):
+        away = session(browser, "return await session.run(given[0])", code.format(elsewhere))
+        assert not away["ok"] and not asked
+        home = session(browser, "return await session.run(given[0])", code.format(f"{address}index.html"))
+        assert home["ok"]
+
+
+# How it looks ---------------------------------------------------------------------------------------------------------
+
+
+def test_phone(browser, address):
+    opened(browser, address)
+    set_width(browser, PHONE)
+    Piece(browser, 0).write(
+        "print('wide ' * 200)\nx = 'a line that goes on' + ' and on' * 3 + ' until it is wider than a phone'"
+    )
+    Piece(browser, 0).run()
+    Piece(browser, 1).press("edit")
+    wait(lambda: Piece(browser, 1).ask("return piece.querySelector('.cm-content')"))
+    assert not browser.execute_script(WIDER, PHONE)
+    low = "return Math.min(...[...piece.querySelectorAll('button')].filter(b => !b.hidden).map(b => b.offsetHeight))"
+    assert Piece(browser, 1).ask(low) >= 24  # WCAG 2.2, 2.5.8
+
+
+@pytest.fixture(scope="module")
+def axe(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("axe")
+    npm = shutil.which("npm")
+    command = [npm, "pack", AXE, "--pack-destination", str(folder), "--silent"]
+    if not npm or subprocess.run(command, capture_output=True, check=False, timeout=120).returncode:
+        pytest.skip(f"npm or {AXE} cannot be had")
+    (package,) = folder.glob("*.tgz")
+    with tarfile.open(package) as files:
+        return files.extractfile("package/axe.min.js").read().decode()
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("page", [HOME, "zh/layers/upsample"])
+def test_accessible(browser, address, axe, theme, page):
+    opened(browser, address, page)
+    browser.execute_script("document.body.dataset.theme = arguments[0]", theme)
+    Piece(browser, 0).write("import sys\nprint(1)\nprint(2, file=sys.stderr)  # what\ndef f(): return 'a', 1 / 0\nf()")
+    Piece(browser, 0).run()
+    browser.execute_script(axe)
+    found = browser.execute_async_script("axe.run('.live').then(arguments[0])")
+    assert len(found["passes"]) > 5
+    faults = [(fault["id"], [node["html"][:200] for node in fault["nodes"][:3]]) for fault in found["violations"]]
+    assert not faults

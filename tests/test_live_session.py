@@ -1,0 +1,220 @@
+"""The Python side of pages that run, without a browser, and what the site's extension makes of blocks and files."""
+
+import json
+import sys
+import zipfile
+from io import BytesIO
+
+import numpy as np
+import pytest
+from PIL import Image
+from test_docs import ROOT, blocks_of
+
+sys.path.append(str(ROOT / "docs" / "_static"))
+
+from live import changes, checks, running, show
+
+from minires import layers, textbook
+from minires.layers import batch_norm as library_batch_norm
+from minires.textbook import relu as textbook_relu
+
+
+@pytest.fixture
+def page(tmp_path, monkeypatch):
+    """page(code) -> (answer, what was sent) of a session of its own."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(running, "NAMESPACES", {})
+    monkeypatch.setattr(running, "EVERY", 0)
+
+    def run(code, name="code 1", namespace="page"):
+        sent = []
+        answer = json.loads(running.run(code, name, namespace, lambda *message: sent.append(message)))
+        return answer, sent
+
+    return run
+
+
+def printed(sent, kind="text"):
+    return "".join(message[1] for message in sent if message[0] == kind)
+
+
+def test_what_is_printed(page):
+    answer, sent = page("import sys\nprint(1)\nprint('aside', file=sys.stderr)\nx = 2\nx + 1")
+    assert answer == {"ok": True, "error": None}
+    assert printed(sent) == "1\n3\n" and printed(sent, "warning") == "aside\n"
+    assert printed(page("x")[1]) == "2\n"  # one namespace for all blocks
+    assert page("x", namespace="other")[0]["error"]["type"] == "NameError"
+    assert printed(page("None")[1]) == "" and printed(page("")[1]) == ""
+
+
+def test_what_is_printed_has_an_end(page):
+    _, sent = page("for _ in range(100_000): print('again and again')")
+    assert len(printed(sent)) <= running.MOST + 10 and printed(sent).endswith("...\n")
+
+
+def test_errors(page):
+    page("def f(x):\n    return 1 / x\n", name="code 1")
+    answer, sent = page("print('before')\nf(0)", name="code 2")
+    error = answer["error"]
+    assert not answer["ok"] and printed(sent) == "before\n"
+    assert (error["kind"], error["type"], error["message"]) == ("python", "ZeroDivisionError", "division by zero")
+    lines = error["traceback"].splitlines()
+    assert [line.strip() for line in lines if "File" in line] == [
+        'File "code 2", line 2, in <module>',
+        'File "code 1", line 2, in f',
+    ]
+    assert "    return 1 / x" in lines and "running.py" not in error["traceback"]
+    broken = page("x = (", name="code 3")[0]["error"]
+    assert broken["type"] == "SyntaxError" and 'File "code 3", line 1' in broken["traceback"]
+    assert "ast.py" not in broken["traceback"]
+    assert page("raise SystemExit(3)")[0]["error"]["type"] == "SystemExit"
+    chained = page("try:\n    1 / 0\nexcept ZeroDivisionError as error:\n    raise ValueError('b') from error")[0]
+    assert "running.py" not in chained["error"]["traceback"]
+
+
+def test_an_error_within_the_library_ends_where_it_was_raised(page):
+    answer, _ = page("import numpy as np\nfrom minires.layers import linear\nlinear(np.ones((2, 3)), np.ones((4, 5)))")
+    assert answer["error"]["traceback"].rstrip().splitlines()[-1].startswith("ValueError: linear")
+
+
+def pictures(sent):
+    return [(np.asarray(Image.open(BytesIO(message[1]))), message[2]) for message in sent if message[0] == "picture"]
+
+
+def test_pictures(page):
+    _, sent = page(
+        "from PIL import Image\nImage.new('RGB', (3, 2), (1, 2, 3)).save('b.png')\nImage.new('L', (5, 4), 7)"
+    )
+    (value, saved) = pictures(sent)
+    assert value[0].shape == (4, 5) and (value[0] == 7).all()
+    assert saved[0].shape == (2, 3, 3) and saved[1] == "b.png"
+    assert not pictures(page("1")[1])  # once
+    _, sent = page("import numpy as np\nfrom live import show\nshow(np.array([[-1.0, 0.0, 1.0]]), 'a line')")
+    assert pictures(sent)[0][0].tolist() == [[0, 128, 255]] and pictures(sent)[0][1] == "a line"
+    assert pictures(page("show(np.full((2, 2, 3), 9, np.uint8))")[1])[0][0].tolist() == [[[9] * 3] * 2] * 2
+    assert pictures(page("show(np.zeros((2, 2)))")[1])[0][0].max() == 0
+    assert show is running.show
+
+
+def test_calls():
+    def call(path, arguments):
+        return json.loads(running.call(path, json.dumps(arguments)))
+
+    assert call("math:hypot", [3, 4]) == {"ok": True, "value": 5.0}
+    assert call("numpy:arange", {"start": 1, "stop": 4})["value"] == [1, 2, 3]
+    assert call("numpy:float32", [0.5])["value"] == 0.5
+    assert call("math:sqrt", [-1])["error"]["type"] == "ValueError"
+    assert call("builtins:object", [])["error"]["type"] == "TypeError"  # no form in JSON
+    assert call("math:nothing", [])["error"]["type"] == "AttributeError"
+    assert call("nothing:nothing", [])["error"]["type"] == "ModuleNotFoundError"
+
+
+# Changes --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def put(monkeypatch):
+    """changes.put, after which the library is put back."""
+    monkeypatch.setattr(running, "NAMESPACES", names := {})
+    monkeypatch.setattr(changes, "NAMESPACES", names)
+    changed = []
+
+    def put(path, *wrong):
+        changed.append(path)
+        text = changes.source(path)
+        assert text.count(wrong[0]) == 1
+        changes.put(path, text.replace(*wrong))
+        return names["page"]
+
+    yield put
+    for path in changed:
+        changes.put_back(path)
+
+
+def report(capsys, path):
+    changes.check(path)
+    return capsys.readouterr().out
+
+
+def test_a_changed_function_is_used_everywhere(put, capsys):
+    path = "minires.textbook:relu"
+    assert report(capsys, path).count("gradcheck passed") == 2
+    names = put(path, "return y, backward", "return y + 1, backward")
+    assert textbook.relu(np.zeros(1))[0] == textbook_relu(np.zeros(1))[0] == names["relu"](np.zeros(1))[0] == 1
+    changes.put_back(path)
+    assert textbook_relu(np.zeros(1))[0] == 0
+
+
+def test_gradcheck_sees_a_wrong_change(put, capsys):
+    path = "minires.layers.batch_norm:gradient_sums"
+    assert "GradcheckError" not in report(capsys, path)
+    put(path, "b = -inverse_std", "b = inverse_std")
+    assert library_batch_norm is layers.batch_norm
+    assert "GradcheckError" in report(capsys, path)
+
+
+def test_a_method_and_a_class(put):
+    put(
+        "minires.layers.scale:Scale",
+        "class Scale(Module):",
+        "class Scale(Module):\n    def more(self):\n        return 5\n",
+    )
+    assert layers.Scale(0.5).more() == 5
+    del layers.Scale.more
+    put("minires.models.blocks:BasicBlock.forward", "def backward(dy):", "def backward(dy, more=3):")
+
+
+def test_a_change_that_cannot_take_its_place():
+    with pytest.raises(NameError, match="no longer defines relu"):
+        changes.put("minires.textbook:relu", "def other(x):\n    return x")
+    with pytest.raises(SyntaxError):
+        changes.put("minires.textbook:relu", "def relu(x:")
+    assert textbook.relu(np.zeros(1))[0] == 0
+
+
+def test_every_operation_has_its_check():
+    covered = {title.partition(",")[0] for title, *_ in checks.LIBRARY}
+    from minires import losses
+
+    assert covered == {*(name for name in layers.__all__ if name.islower()), *losses.__all__}
+
+
+def test_checks_of_shown_source(capsys):
+    assert "nothing to check" in report(capsys, "minires.schedules:OneCycleLR.__call__")
+    for path in ("minires.textbook:cross_entropy", "minires.models.preact:PreActBlock.forward"):
+        assert "gradcheck passed" in report(capsys, path)
+    everything = checks.checks_of("minires.backend.primitives.channels:channel_moments")
+    assert len(everything) == len(checks.LIBRARY)
+
+
+# The site -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def extension():
+    pytest.importorskip("sphinx", reason='pip install -e ".[docs]"')
+    import live_blocks
+
+    return live_blocks
+
+
+def test_the_wheel_is_the_package(extension):
+    wheel = extension.packed(extension.contents(ROOT / "minires", "minires"))
+    assert wheel == extension.packed(extension.contents(ROOT / "minires", "minires"))
+    with zipfile.ZipFile(BytesIO(wheel)) as files:
+        assert files.testzip() is None
+        for path in (ROOT / "minires").rglob("*.py"):
+            assert files.read(path.relative_to(ROOT).as_posix()) == path.read_bytes()
+        assert files.read("minires/data/names/cifar10.txt") == (ROOT / "minires/data/names/cifar10.txt").read_bytes()
+
+
+def test_the_policy_names_inline_scripts(extension):
+    page = '<script>one()</script><script src="a.js"></script><script>two()</script>'
+    policy = extension.policy(page, "https://cdn.example/")
+    assert policy.count("'sha256-") == 2 and "connect-src 'self' https://cdn.example/;" in policy
+    assert "unsafe-eval'" not in policy.replace("wasm-unsafe-eval", "") and "default-src 'none'" in policy
+
+
+def test_blocks_that_need_more_than_a_browser():
+    plain, other = blocks_of("```python\nx\n```\n\n```python needs=files\ny\n```\n\n```text\nz\n```\n")[:2]
+    assert plain.needs is None and (other.needs, other.prints, other.code) == ("files", "z\n", "y\n")
