@@ -5,7 +5,8 @@
 
 Every test image is the query once, and all other test images are searched, none of which the weights were trained on.
 Precision at k: the share of the k nearest that are of the query's class, the mean over all queries. Then the time of an
-exact search among 1,000,000 random vectors of 64 numbers. Writes results.csv and results.png into --out.
+exact search among 1,000,000 random vectors of 64 numbers. Writes results.csv, results.png and pictures/ into --out: the
+first 1,000 test images as files, in which retrieve.py can look.
 """
 
 import sys
@@ -26,6 +27,7 @@ from minires.inspection.pictures.figures import new_figure, write_png
 from minires.retrieval import precision_at, search, unit, without_head
 
 TEST, QUICK_TEST = 10_000, 20
+PICTURES = 1000
 MANY, QUICK_MANY, WIDTH = 1_000_000, 1000, 64
 KS, QUERIES = (1, 5, 10, 50), (1, 10, 100)
 COLUMNS = ("vectors", "numbers", *(f"precision at {k}" for k in KS))
@@ -65,8 +67,9 @@ def run(args):
     write_csv(out / "results.csv", COLUMNS, rows)
     print_table(rows, metadata, dataset, len(images))
     write_png(draw(rows), out / "results.png")
+    write_pictures(out / "pictures", images[:PICTURES], labels, dataset.classes)
     print_times(QUICK_MANY if args.quick else MANY)
-    print(f"wrote {out}/results.*")
+    print(f"wrote {out}/results.* and {out}/pictures")
     return 0
 
 
@@ -101,6 +104,15 @@ def print_table(rows, metadata, dataset, count):
     for row in rows:
         figures = " | ".join(f"{100 * row[f'precision at {k}']:.1f}" for k in KS)
         print(f"| {row['vectors']} | {row['numbers']:,} | {figures} |")
+
+
+def write_pictures(folder, images, labels, classes):
+    """Each image as a PNG file, `cat-028.png`, with its class and its number."""
+    from PIL import Image
+
+    folder.mkdir(exist_ok=True)
+    for number, (pixels, label) in enumerate(zip(images, labels, strict=False)):
+        Image.fromarray(np.asarray(pixels)).save(folder / f"{classes[label]}-{number:03}.png")
 
 
 def print_times(count):
