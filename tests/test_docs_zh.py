@@ -61,6 +61,20 @@ def test_translation(page):
     assert re.search(r"[\u4e00-\u9fff]", text), f"{name(page)}: not in Chinese"
 
 
+@pytest.mark.parametrize("page", [*PAGES, CHINESE / "index.md"], ids=name)
+def test_links_lead_to_the_chinese_page_where_there_is_one(page):
+    """And none of these is called English. zh/index.md alone leads to the English start page."""
+    text = FENCE.sub("", page.read_text(encoding="utf-8"))
+    wrong = []
+    for target, after in re.findall(r"\]\(([^)\s#]+\.md)[^)\s]*\)(.{0,4})", text):
+        file = (page.parent / target).resolve()
+        if file.is_relative_to(CHINESE):
+            wrong += [f"{target}{after}"] if "英文" in after else []
+        elif file.is_relative_to(CHINESE.parent) and (CHINESE / file.relative_to(CHINESE.parent)).exists():
+            wrong += [target] if file.stem != "index" else []
+    assert not wrong, f"{name(page)}: {wrong}"
+
+
 def test_the_test_itself():
     page, other = CHINESE / "a.md", ROOT / "docs" / "a.md"
     text = "# A\n\n$x$ `$not$`\n\n```python\nx = 1\n# not a heading\n```\n\n"

@@ -6,13 +6,15 @@ selenium) or Chromium with its chromedriver is not.
 
 import importlib
 import inspect
+import os
 import pkgutil
 import re
+import runpy
 import subprocess
 import sys
 import zlib
 from html.parser import HTMLParser
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 import pytest
 from browsing import DOCS, PHONE, WIDER, chromium, served, set_width
@@ -159,6 +161,107 @@ def test_docstrings_stand_as_written(site):
     assert "\n".join(line for line in rest.splitlines()[:2]) in shown.replace("&lt;", "<").replace("&gt;", ">")
 
 
+# Two languages -------------------------------------------------------------------------------------------------------
+
+CHINESE = [page for page in PAGES if page.startswith("zh/")]
+THEME = (
+    "Next",
+    "Previous",
+    "On this page",
+    "Back to top",
+    "Search",
+    "Skip to content",
+    "Toggle ",
+    "Light mode",
+    "Home",
+)
+MARK, HAN = "[\u2018-\u201d\u2026\u3001-\u303f\uff01-\uff60]", "[\u4e00-\u9fff]"
+
+
+INLINE, BETWEEN = {"a", "code", "em", "span", "strong"}, ("", "\0")  # what stands between paragraphs is no line's end
+
+
+class Shown(HTMLParser):
+    """The text of a page's article, without code; and that of the rest, with what its buttons are called."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.article, self.around, self.attributes, self.inside = "", "", {}, []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        attributes = dict(attributes)
+        self.article += BETWEEN[tag not in INLINE]
+        if tag in ("article", "pre", "style", "script"):
+            self.inside.append(tag)
+        if tag == "html":
+            self.attributes = attributes
+        self.around += "\n" + attributes.get("aria-label", "") + "\n"
+
+    def handle_endtag(self, tag):
+        self.article += BETWEEN[tag not in INLINE]
+        if self.inside and tag == self.inside[-1]:
+            self.inside.pop()
+
+    def handle_data(self, data):
+        if self.inside == ["article"]:
+            self.article += data
+        elif not self.inside:
+            self.around += data
+
+
+def shown(site, page):
+    return Shown((site / f"{page}.html").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("page", [*CHINESE, "search-zh"])
+def test_chinese_pages_are_chinese(page, site):
+    text = shown(site, page)
+    assert text.attributes["lang"] == "zh-CN"
+    lines = {line.strip() for line in text.around.split("\n")}
+    assert "搜索" in lines
+    assert not [line for line in lines for word in THEME if line.startswith(word)]
+    breaks = re.findall(rf".{{0,9}}(?:{MARK}\n[^\n\0 ]|[^\n\0 ]\n{MARK}|{HAN}\n{HAN}).{{0,9}}", text.article)
+    assert not breaks, "line breaks that would show as spaces"
+
+
+def test_english_pages_are_english(site):
+    text = shown(site, "layers/conv")
+    assert text.attributes["lang"] == "en" and not re.search(HAN, text.around.replace("中文", ""))
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_in_two_languages_links_to_its_twin(page, site):
+    text = (site / f"{page}.html").read_text(encoding="utf-8")
+    twin = page.removeprefix("zh/") if page.startswith("zh/") else f"zh/{page}"
+    language = "en" if page.startswith("zh/") else "zh-CN"
+    to = os.path.relpath(f"{twin}.html", (site / page).parent.relative_to(site))
+    assert (f'<link rel="alternate" hreflang="{language}" href="{to}">' in text) == (twin in PAGES)
+    assert (f'<a href="{to}" hreflang="{language}" lang="{language}">' in text) == (twin in PAGES)
+
+
+def test_links_to_pages_in_english_alone_say_so(site):
+    wrong = []
+    for page in CHINESE:
+        text = (site / f"{page}.html").read_text(encoding="utf-8").partition("<article")[2].partition("</article>")[0]
+        for link in re.finditer(
+            r'<a class="reference internal" href="([^"#]+)[^"]*">(.*?)</a>(.{40})', text, re.DOTALL
+        ):
+            target = os.path.normpath(os.path.join(os.path.dirname(page), link[1])).removesuffix(".html")
+            if target in PAGES and not target.startswith("zh/") and "英文" not in link[2] + link[3]:
+                wrong.append(f"{page}: {link[1]}")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_menus_hold_the_pages_of_one_language(site):
+    for page in ("index", "layers/conv", "zh/index", "zh/protocol"):
+        text = (site / f"{page}.html").read_text(encoding="utf-8")
+        menu = re.findall('href="([^"#]+)"', text.partition('class="sidebar-tree"')[2].partition("</aside>")[0])
+        pages = [os.path.normpath(os.path.join(os.path.dirname(page), link)).removesuffix(".html") for link in menu]
+        assert len(pages) > 20
+        assert {page.startswith("zh/") for page in pages} == {page.startswith("zh/")}
+
+
 # In a browser -------------------------------------------------------------------------------------------------------
 
 
@@ -220,10 +323,33 @@ def test_what_is_too_wide_is_found(browser, address):
     assert len(browser.execute_script(WIDER, PHONE)) == 2
 
 
-def test_search(browser, address):
-    browser.get(f"{address}search.html?q=batch+norm")
-    found = "return [...document.querySelectorAll('#search-results li a')].slice(0, 10).map(link => link.href)"
+def search(browser, address, page, words):
+    """The pages that a search finds, best first."""
+    browser.get(f"{address}{page}.html?q={quote(words)}")
     support = pytest.importorskip("selenium.webdriver.support.ui")
-    results = support.WebDriverWait(browser, 60)  # the page lists one result after the other
-    page = "layers/batch_norm.html"
-    assert results.until(lambda browser: any(page in result for result in browser.execute_script(found)))
+    done = "return /\\d/.test(document.querySelector('.search-summary')?.innerText)"  # "found 12 pages"
+    support.WebDriverWait(browser, 60).until(lambda browser: browser.execute_script(done))
+    found = "return [...document.querySelectorAll('#search-results li > a')].map(link => link.href)"
+    links = [urlsplit(link).path.strip("/").removesuffix(".html") for link in browser.execute_script(found)]
+    return list(dict.fromkeys(links))
+
+
+def test_search(browser, address):
+    assert "layers/batch_norm" in search(browser, address, "search", "batch norm")[:10]
+
+
+@pytest.mark.parametrize("word", ["缓存", "填充", "伴随", "折点", "捷径连接", "批归一化", "He 初始化"])
+def test_search_finds_chinese_words(word, browser, address, site):
+    """On every page that has them, and, where a word has two characters, on no other."""
+    found = set(search(browser, address, "search-zh", word))
+    having = {page for page in CHINESE if word in shown(site, page).article}
+    assert len(having) > 1 and having <= found
+    assert len(word) > 2 or having == found
+
+
+def test_a_query_is_cut_as_the_text_was(browser, address):
+    browser.get(f"{address}search.html")
+    pairs = runpy.run_path(str(DOCS / "_ext" / "han.py"))["PairsOfHan"]({})
+    for text in ("缓存", "核", "批归一化的backward", "im2col 与 col2im，He 初始化。", "plain English", "x_1 = 2"):
+        assert browser.execute_script("return splitQuery(arguments[0])", text) == pairs.split(text)
+    assert pairs.split("批归一化 backward") == ["批归", "归一", "一化", "backward"]

@@ -1,0 +1,123 @@
+"""Each page in its language: docs/zh/X.md is docs/X.md in Chinese, with words, menu and search page of its own.
+
+Pages in both languages link to each other; a link from a Chinese page to one that stands in English alone says so.
+"""
+
+import posixpath
+
+from docutils import nodes
+from sphinx import addnodes
+from sphinx.environment.adapters.toctree import TocTree
+
+ENGLISH = {"code": "en", "name": "English", "home": "index", "search": "search"}
+CHINESE = {"code": "zh-CN", "name": "中文", "home": "zh/index", "search": "search-zh"}
+WORDS = {  # of the theme, in Chinese
+    "Back to top": "回到顶部",
+    "Close": "关闭",
+    "Contents": "目录",
+    "Error": "错误",
+    "Home": "首页",
+    "Index": "索引",
+    "Next": "下一页",
+    "On this page": "本页内容",
+    "Please activate JavaScript to enable the search functionality.": "请启用 JavaScript 以使用搜索功能。",
+    "Previous": "上一页",
+    "Search": "搜索",
+    "Skip to content": "跳到正文",
+}
+FIXED = {  # in the theme's templates, which look these up nowhere
+    'aria-label="Toggle Light / Dark / Auto color theme"': 'aria-label="切换浅色、深色或自动主题"',
+    'aria-label="Toggle site navigation sidebar"': 'aria-label="打开或关闭网站菜单"',
+    'aria-label="Toggle table of contents sidebar"': 'aria-label="打开或关闭本页目录"',
+    'aria-label="Toggle navigation of ': 'aria-label="展开或收起：',
+    "<title>Contents</title>": "<title>目录</title>",
+    "<title>Menu</title>": "<title>菜单</title>",
+    "<title>Expand</title>": "<title>展开</title>",
+    "<title>Light mode</title>": "<title>浅色</title>",
+    "<title>Dark mode</title>": "<title>深色</title>",
+    "<title>Auto light/dark, in light mode</title>": "<title>自动，当前为浅色</title>",
+    "<title>Auto light/dark, in dark mode</title>": "<title>自动，当前为深色</title>",
+}
+
+
+def language_of(page):
+    return CHINESE if page.startswith("zh/") or page == CHINESE["search"] else ENGLISH
+
+
+def twin_of(env, page):
+    """The same page in the other language, or None."""
+    here = language_of(page)
+    other = ENGLISH if here is CHINESE else CHINESE
+    if page == here["search"]:
+        return other["search"]
+    twin = page.removeprefix("zh/") if here is CHINESE else f"zh/{page}"
+    return twin if twin in env.found_docs else None
+
+
+def menu(app, page, home):
+    """The pages of one language as nested lists; the first page of the other language is in its own menu only."""
+    if home not in app.menus:
+        trees = [node for node in app.env.get_doctree(home).findall(addnodes.toctree)]
+        app.menus[home] = [node for node in trees if CHINESE["home"] not in node["includefiles"]]
+    options = {"prune": False, "maxdepth": -1, "titles_only": True, "includehidden": True}
+    parts = [TocTree(app.env).resolve(page, app.builder, node, **options) for node in app.menus[home]]
+    return "".join(app.builder.render_partial(part)["fragment"] for part in parts if part is not None)
+
+
+def translated(html):
+    """The theme's own words in a page, those that its templates look up nowhere."""
+    for words, chinese in FIXED.items():
+        html = html.replace(words, chinese)
+    return html
+
+
+def in_its_language(app, page, template, context, doctree):
+    """What the templates are told about a page, before the theme looks at it."""
+    language, twin, pathto = language_of(page), twin_of(app.env, page), context["pathto"]
+    context["language"] = language["code"]
+    context["master_doc"] = context["root_doc"] = language["home"]
+    context["toctree"] = lambda **options: menu(app, page, language["home"])
+    for side, neighbour in zip(("prev", "next"), app.builder.relations.get(page, [None] * 3)[1:], strict=True):
+        if neighbour and language_of(neighbour) is not language:
+            context[side] = None
+    if twin:
+        other = language_of(twin)
+        context["twin"] = {"link": pathto(twin), "code": other["code"], "name": other["name"]}
+    if language is CHINESE:
+        context["pathto"] = lambda to, *more, **options: pathto(
+            CHINESE["search"] if to == "search" else to, *more, **options
+        )
+        context["gettext"] = lambda words: WORDS.get(words, words)
+    context["in_its_words"] = translated if language is CHINESE else str
+
+
+def mark_links_to_english(app, doctree, page):
+    """A link of a Chinese page to one that stands in English alone is followed by （英文）."""
+    if language_of(page) is not CHINESE:
+        return
+    for link in list(doctree.findall(nodes.reference)):
+        target = posixpath.normpath(posixpath.join(posixpath.dirname(page), link.get("refuri", "").partition("#")[0]))
+        target = target.removesuffix(".html")
+        after = link.next_node(descend=False, siblings=True)
+        said = "英文" in link.astext() or (after is not None and after.astext().startswith("（英文"))
+        if link.get("internal") and target in app.env.found_docs and language_of(target) is ENGLISH and not said:
+            if isinstance(after, nodes.Text) and after.startswith(" "):  # no space beside a full-width mark
+                after.parent.replace(after, nodes.Text(after[1:]))
+            link.parent.insert(link.parent.index(link) + 1, nodes.inline("", "（英文）", classes=["in-english"]))
+
+
+def search_page(app):
+    """The Chinese search page, beside the English one: results are links from the site's root."""
+    yield CHINESE["search"], {"title": WORDS["Search"]}, "search.html"
+
+
+def start(app):
+    app.menus = {}
+
+
+def setup(app):
+    app.connect("builder-inited", start)
+    app.connect("doctree-resolved", mark_links_to_english)
+    app.connect("html-page-context", in_its_language, priority=400)
+    app.connect("html-collect-pages", search_page)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
