@@ -480,7 +480,7 @@ def test_retrieval(load, cifar, tmp_path, monkeypatch, capsys):
     assert [row["numbers"] for row in rows] == ["64", "64", "3072", "3072"]
     assert all(0 <= float(row[f"precision at {k}"]) <= 1 for row in rows for k in (1, 5, 10, 50))
     files = sorted(file.name for file in (tmp_path / "out" / "pictures").iterdir())
-    assert len(files) == 20 and all(picture(tmp_path / "out" / "pictures" / name).size == (32, 32) for name in files)
+    assert all(picture(tmp_path / "out" / "pictures" / name).size == (32, 32) for name in files)
     dataset = read_cifar10(cifar)
     named = [f"{dataset.classes[label]}-{n:03}.png" for n, label in enumerate(dataset.test_labels[:20])]
     assert sorted(named) == files
