@@ -154,8 +154,9 @@ def test_a_mistake_that_does_not_show_is_drawn_again(name, sheets):
     assert all(sheet[name].tells() for sheet in sheets)
     problem = sheets[0][name]
     (key,) = problem.mistake
-    problem = script.Problem(name, problem.given, problem.results, [], {key: problem.results[key]})
-    assert not problem.tells()
+    silent = script.Problem(name, problem.given, problem.results, [], {key: problem.results[key]})
+    draws = iter([silent, silent, problem])
+    assert script.drawn_to_tell(lambda rng: next(draws), None) is problem
 
 
 def test_what_is_no_small_fraction_is_refused():
@@ -210,6 +211,12 @@ def test_html(lang, tmp_path, monkeypatch, capsys):
     before, after = text.split('<div class="page"></div>')
     assert ".page { break-before: page; }" in before
     assert "/ 2 = " in after and "/ 2 = " not in before, "solutions stand behind the break"
+
+
+def test_html_shows_what_stands_in_the_sheet():
+    text = script.as_html([("h1", "a < b"), ("h2", "1 & 2"), ("p", "`x < y` & z"), ("pre", "<x>")], "en")
+    assert "<title>a &lt; b</title>" in text and "<h2>1 &amp; 2</h2>" in text
+    assert "<p><code>x &lt; y</code> &amp; z</p>" in text and '<pre class="pre">&lt;x&gt;</pre>' in text
 
 
 def test_parts(tmp_path, monkeypatch, capsys):
