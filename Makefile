@@ -3,6 +3,8 @@
 # make test    the tests, in an order drawn at random, in a process for each of the machine's cores
 # make check   the tests, the linter and the type checker
 # make test-oldest   the fast tests with every package in the oldest version that setup.cfg allows
+# make test-browser   the tests in Python as browsers have it (Pyodide), in Node or Chromium: docs/backends.md
+# make test-browser PYODIDE=DIR   with Pyodide's files from a folder; make pyodide fetches them
 # make campaign   attacks on what is promised, hours of them; an hour: make campaign ARGS="--minutes 60"
 # make fuzz    files made by what they reach in the readers, ten minutes a reader; make fuzz ARGS="npz --minutes 60"
 # make test-live   every Python block of the pages, run in a browser by Pyodide; its files: PYODIDE=DIR
@@ -24,7 +26,8 @@ SLOW := after_resnet against benchmarks calibration campaign compression detect 
 READERS := $(wildcard tests/test_pretrained*.py) \
 	$(addprefix tests/test_,$(addsuffix .py,class_names data_cifar meant networks probe readings))
 
-.PHONY: train test test-oldest test-live check lint docs docs-serve campaign fuzz coverage kernels parity clean
+.PHONY: train test test-oldest test-browser test-live pyodide check lint docs docs-serve campaign fuzz coverage kernels \
+	parity clean
 
 ifeq ($(RANKS),)
 train: .venv/ready
@@ -40,6 +43,12 @@ test: .venv/ready-dev
 # Packages this old, beside newer ones that they depend on, may call what has been deprecated since.
 test-oldest: .venv-oldest/ready
 	.venv-oldest/bin/python -m pytest -W default::DeprecationWarning $(addprefix --ignore=tests/test_,$(addsuffix .py,$(SLOW))) $(ARGS)
+
+test-browser: .venv-browser/ready
+	PYTHONPATH=tests $(BIN)/python -m in_browser $(if $(PYODIDE),--pyodide $(PYODIDE)) $(ARGS)
+
+pyodide: .venv/ready
+	PYTHONPATH=tests $(BIN)/python -m in_browser.pyodide
 
 test-live: .venv/ready-docs .venv/ready-dev
 	LIVE_PAGES=all $(BIN)/python -m pytest tests/test_live.py $(ARGS)
@@ -104,6 +113,13 @@ docs-serve: docs
 	.venv-oldest/bin/python -m pip install --quiet --disable-pip-version-check --editable . --requirement .venv-oldest/oldest.txt
 	@touch $@
 
+# In a browser nothing compiled for this machine runs: the newest versions that are all Python.
+.venv-browser/ready: setup.cfg | .venv/ready
+	rm -rf .venv-browser/packages
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --target .venv-browser/packages \
+		--only-binary :all: --platform any --implementation py --python-version 3.12 "pytest>=8" "hypothesis>=6.100"
+	@touch $@
+
 .venv-parity/ready: .venv/bin/python setup.cfg pyproject.toml
 	$(BIN)/python -m venv --clear .venv-parity
 	.venv-parity/bin/python -m pip install --quiet --disable-pip-version-check --editable . torch==2.14.1 torchvision==0.29.1 timm==1.0.31
@@ -114,4 +130,4 @@ docs-serve: docs
 	@touch $@
 
 clean:
-	rm -rf .venv .venv-oldest .venv-parity build docs/_build *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf .venv .venv-oldest .venv-parity .venv-browser build docs/_build *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis

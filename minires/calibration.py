@@ -56,7 +56,7 @@ def reliability(probabilities: np.ndarray, labels: np.ndarray, bins: int = 15) -
         raise ValueError("reliability: rows of probabilities must be from 0 up and sum to 1: give softmax of logits")
     sureness, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
     edges = np.linspace(0, 1, bins + 1)
-    at = np.clip(np.ceil(sureness * bins).astype(np.int64) - 1, 0, bins - 1)
+    at = np.clip(np.ceil(sureness * bins).astype(np.intp) - 1, 0, bins - 1)
     counts = np.bincount(at, minlength=bins)
     with np.errstate(invalid="ignore"):
         confidence, accuracy = (np.bincount(at, values, bins) / counts for values in (sureness, right))

@@ -79,6 +79,18 @@ class Checkpoint:
         return self.model if self.averaged is None else self.averaged
 
 
+def safetensors() -> Any:
+    """The package of that name, with its `numpy`. Raises ImportError where it is not installed, as in a browser."""
+    try:
+        import safetensors.numpy
+    except ImportError as error:
+        raise ImportError(
+            "checkpoints and weights are written by the package safetensors: pip install safetensors; a browser cannot "
+            "have it, and reads weights (minires.pretrained) without"
+        ) from error
+    return safetensors
+
+
 # Writing ------------------------------------------------------------------------------------------------------------
 
 
@@ -105,8 +117,6 @@ def save(
 
 def write(path: Path | str, content: Checkpoint, previous: Path | None = None) -> None:
     """Write a Checkpoint; else as `save`."""
-    from safetensors.numpy import save as serialise
-
     arrays = {key: np.ascontiguousarray(array) for key, array in content.model.items()}
     arrays |= {_AVERAGED + key: np.ascontiguousarray(array) for key, array in (content.averaged or {}).items()}
     broken = [key for key, array in arrays.items() if array.dtype.kind == "f" and not np.isfinite(array).all()]
@@ -118,7 +128,7 @@ def write(path: Path | str, content: Checkpoint, previous: Path | None = None) -
         state = {key: value for key, value in state.items() if key != "arrays"}
     header = {"optimizer": state, "position": content.position, "generators": content.generators, "info": content.info}
     metadata = {"format": FORMAT, "minires": json.dumps(header, allow_nan=False)}
-    file = serialise(arrays, metadata | {"sha256": digest(arrays, metadata)})
+    file = safetensors().numpy.save(arrays, metadata | {"sha256": digest(arrays, metadata)})
     refuse_long_header(path, file, "train for fewer epochs, or keep less in `info`")
     if previous is not None:
         _keep(Path(path), previous)
@@ -242,14 +252,12 @@ def _content(path):
 
 def _parse(content):
     """The bytes of a safetensors file -> (arrays, metadata). Raises ValueError for any that are none."""
-    from safetensors import SafetensorError, deserialize
-
-    length = int.from_bytes(content[:8], "little")
+    package, length = safetensors(), int.from_bytes(content[:8], "little")
     if length > MAX_HEADER:
         raise ValueError(f"its header would have {length} bytes, at most {MAX_HEADER} are read")
     try:
-        records = deserialize(content)
-    except SafetensorError as error:
+        records = package.deserialize(content)
+    except package.SafetensorError as error:
         raise ValueError(shown(str(error), 200)) from error  # which quotes the file
     metadata = read_json(content[8 : 8 + length]).get("__metadata__") or {}  # null is none, as safetensors reads it
     arrays = {}

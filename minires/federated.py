@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from minires.backend import one_blas_thread
+from minires.backend import count_each, one_blas_thread
 from minires.module import Module
 from minires.optim import Optimizer
 from minires.ranks.alone import ALONE, Ranks
@@ -79,7 +79,7 @@ def split_dirichlet(
 
 def class_counts(labels: np.ndarray, parts: Sequence[np.ndarray], num_classes: int) -> np.ndarray:
     """(clients, num_classes): how many images of each class each client has."""
-    return np.stack([np.bincount(labels[part], minlength=num_classes) for part in parts])
+    return np.stack([count_each(labels[part], num_classes) for part in parts])
 
 
 def _check_clients(name, labels, clients, each=1):

@@ -22,8 +22,10 @@ def try_to_lock(descriptor: int) -> bool:
             os.lseek(descriptor, 2**20, os.SEEK_SET)  # beyond what is written, which others may read
             msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
         else:
-            import fcntl
-
+            try:
+                import fcntl
+            except ImportError:  # a browser, where no other process is
+                return True
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         if error.errno in _HELD:

@@ -2,12 +2,14 @@
 
 import json
 import math
+import re
 import sys
 from typing import Any
 
 from minires.wording import quoted, shown
 
 DEEPEST = 32  # lists and dictionaries within each other; what this library writes has 8
+_STRING_OR_BRACKET = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)|[\[{]|[\]}]', re.DOTALL)
 
 
 def read_json(text: str | bytes, finite: bool = True) -> Any:
@@ -17,12 +19,10 @@ def read_json(text: str | bytes, finite: bool = True) -> Any:
     finite: refuse NaN and Infinity, too, for which JSON has no words, and what is read as one, as 1e999 is.
     """
     numbers: dict[str, Any] = {"parse_constant": _refuse, "parse_float": _finite} if finite else {}
-    try:
-        value = json.loads(text, object_pairs_hook=_once, **numbers)
-    except RecursionError:
-        raise ValueError(f"lists within lists, over {DEEPEST} deep") from None
-    _check_depth(value, DEEPEST)
-    return value
+    if isinstance(text, bytes):
+        text = text.decode(json.detect_encoding(text), "surrogatepass")
+    _check_depth(text)
+    return json.loads(text, object_pairs_hook=_once, **numbers)
 
 
 def check(value: Any, kind: Any, name: str) -> None:
@@ -92,9 +92,11 @@ def _finite(word):
     return value if math.isfinite(value) else _refuse(word)
 
 
-def _check_depth(value, left):
-    if isinstance(value, (dict, list)):
-        if left == 0:
+def _check_depth(text):
+    """Before Python's reader sees it, which calls itself for each list: in a browser that can end all of Python."""
+    depth = 0
+    for found in _STRING_OR_BRACKET.finditer(text):
+        depth += found[0] in ("[", "{")
+        depth -= found[0] in ("]", "}")
+        if depth > DEEPEST:
             raise ValueError(f"lists within lists, over {DEEPEST} deep")
-        for item in value.values() if isinstance(value, dict) else value:
-            _check_depth(item, left - 1)

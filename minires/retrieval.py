@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from minires.checkpoint import digest
+from minires.checkpoint import digest, safetensors
 from minires.files import write_atomically
 from minires.models.blocks import Identity
 from minires.models.last_layer import replace_head
@@ -174,23 +174,20 @@ def changes(
 
 def save(path: str | Path, index: Index) -> None:
     """Write an Index as a safetensors file, whole or not at all. Raises OSError where it cannot be written."""
-    from safetensors.numpy import save as serialise
-
     names = np.frombuffer(json.dumps(list(index.names)).encode(), np.uint8)
     arrays = {"vectors": np.ascontiguousarray(index.vectors), "stamps": index.stamps.astype(np.int64), "names": names}
     metadata = {"format": FORMAT, "made_with": json.dumps(dict(index.made_with))}
     if index.unreadable:
         metadata["unreadable"] = json.dumps({name: list(stamp) for name, stamp in index.unreadable.items()})
-    write_atomically(path, serialise(arrays, metadata | {"sha256": digest(arrays, metadata)}))
+    write_atomically(path, safetensors().numpy.save(arrays, metadata | {"sha256": digest(arrays, metadata)}))
 
 
 def load(path: str | Path) -> Index:
     """The Index in a file. Raises IndexFileError for a file that is damaged, cut short or no index."""
-    from safetensors import SafetensorError, safe_open
-
+    package = safetensors()
     cure = "if it was an index, remove it, and it is made anew; else name another file with --index"
     try:
-        with safe_open(path, framework="numpy") as file:
+        with package.safe_open(path, framework="numpy") as file:
             info = file.metadata() or {}
             if info.get("format") != FORMAT:
                 raise IndexFileError(f"{path}: is no index of pictures: name another file with --index")
@@ -210,7 +207,7 @@ def load(path: str | Path) -> Index:
             raise ValueError("its arrays do not fit together")
     except IndexFileError:
         raise
-    except (KeyError, SafetensorError, ValueError, OSError) as error:
+    except (KeyError, package.SafetensorError, ValueError, OSError) as error:
         why = str(error).removeprefix(f"{path}: ").removesuffix("; name a file of weights")
         raise IndexFileError(f"{path}: damaged, or no index ({why}): {cure}") from error
     return Index(vectors, tuple(names), stamps, made_with, {name: tuple(pair) for name, pair in unreadable.items()})

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import DTypeLike
 
-from minires.backend import count_largest, device_of, to_numpy, widened
+from minires.backend import count_each, count_largest, device_of, to_numpy, widened
 from minires.heads import loss_of_heads
 from minires.losses import cross_entropy
 from minires.models.fold import fold
@@ -157,8 +157,8 @@ def evaluate(
     for of_one_each in itertools.zip_longest(*(found for _, found in everybody)):
         for loss, labels, right, seen in filter(None, of_one_each):
             loss_sum += loss * len(labels)
-            total += np.bincount(labels, minlength=num_classes)
-            correct += np.bincount(labels[right], minlength=num_classes)
+            total += count_each(labels, num_classes)
+            correct += count_each(labels[right], num_classes)
             take(seen)
     images = int(total.sum())
     return Evaluation(loss_sum / images, int(correct.sum()) / images, tuple(correct.tolist()), tuple(total.tolist()))

@@ -11,7 +11,6 @@ import threading
 import numpy as np
 import pytest
 from hypothesis import settings
-from tqdm import tqdm
 
 from minires import backend
 from minires.backend.cpu import blocks as cpu
@@ -26,7 +25,10 @@ SET_BY_OTHERS = {"PYTEST_CURRENT_TEST", "KMP_DUPLICATE_LIB_OK", "TORCHINDUCTOR_C
 settings.register_profile("minires", max_examples=15, deadline=None, derandomize=True)
 settings.register_profile("thorough", max_examples=300, deadline=None)
 settings.load_profile("minires")
-tqdm.monitor_interval = 0  # without the thread that redraws bars which have stalled
+with contextlib.suppress(ImportError):  # there is none in a browser
+    from tqdm import tqdm
+
+    tqdm.monitor_interval = 0  # without the thread that redraws bars which have stalled
 
 
 def pytest_configure(config):

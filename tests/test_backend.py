@@ -249,6 +249,7 @@ def test_one_image_is_cut_into_bands(block_bytes):
 
 
 def test_two_threads_of_one_core_count_once(monkeypatch, tmp_path):
+    monkeypatch.setattr(machine, "can_start_threads", lambda: True)
     monkeypatch.setattr(machine.os, "sched_getaffinity", lambda pid: {0, 1, 2, 5}, raising=False)
     monkeypatch.setattr(machine, "_siblings", {0: "0,4", 1: "1,5", 2: "2,6", 5: "1,5"}.get)
     assert machine.default_threads(environment={}, root=tmp_path) == 3
@@ -639,6 +640,7 @@ def test_set_threads_within_a_block_is_refused(threads, small_blocks, n):
 )
 def test_the_environment_may_ask_for_fewer_threads(monkeypatch, tmp_path, environment, expected):
     monkeypatch.setattr(machine, "_physical_cores", lambda: 8)
+    monkeypatch.setattr(machine, "can_start_threads", lambda: True)
     assert machine.default_threads(environment, tmp_path) == expected
 
 
@@ -666,6 +668,7 @@ QUOTAS = {
 @pytest.mark.parametrize(("groups", "files", "expected"), QUOTAS.values(), ids=list(QUOTAS))
 def test_a_containers_quota_limits_the_threads(monkeypatch, tmp_path, groups, files, expected):
     monkeypatch.setattr(machine, "_physical_cores", lambda: 8)
+    monkeypatch.setattr(machine, "can_start_threads", lambda: True)
     files = {"proc/self/cgroup": groups, **{f"sys/fs/cgroup/{name}": text for name, text in files.items()}}
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)

@@ -183,7 +183,7 @@ X, V = np.ones((2, 3, 3, 4)), np.ones(4)
         ((X[:1, :1, :1], V, V, V, V, True), r"at least two values a channel, x \(1, 1, 1, 4\) has one.*larger batch"),
         ((X[:0], V, V), "empty batch, x has shape"),
         ((X.astype(np.float32), V, V), "different dtypes.*float32, float64"),
-        ((X.astype(int), V.astype(int), V.astype(int)), "needs floating-point arrays, got int64"),
+        ((X.astype(np.int64), V.astype(np.int64), V.astype(np.int64)), "needs floating-point arrays, got int64"),
     ],
 )
 def test_bad_input(arguments, message):

@@ -194,7 +194,7 @@ X, V = np.ones((2, 3, 3, 4)), np.ones(4)
         ((X, None, None, V, V), "batch_norm_relu: inference needs running_mean and running_var"),
         ((X[:1, :1, :1], V, V, V, V, None, True), r"at least two values a channel, x \(1, 1, 1, 4\) has one"),
         ((X[:0], V, V, V, V), "batch_norm_relu: empty batch, x has shape"),
-        ((X.astype(int), *[V.astype(int)] * 4), "batch_norm_relu: needs floating-point arrays, got int64"),
+        ((X.astype(np.int64), *[V.astype(np.int64)] * 4), "batch_norm_relu: needs floating-point arrays, got int64"),
     ],
 )
 def test_bad_input(arguments, message):

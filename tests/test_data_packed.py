@@ -1,9 +1,9 @@
 """Archives that are made to cost, or to mean two things: each is refused, in a sentence, and nothing is written."""
 
-import bz2
 import gzip
-import lzma
+import importlib
 import struct
+import sys
 import tarfile
 import zipfile
 
@@ -78,9 +78,10 @@ def test_a_file_that_is_there_twice(tmp_path, name, kind):
     refused(path, "data_batch_1.bin is in it twice")
 
 
-@pytest.mark.parametrize("packs", [gzip.compress, bz2.compress, lzma.compress])
-def test_packed_badly(tmp_path, packs):
+@pytest.mark.parametrize("packer", ["gzip", "bz2", "lzma"])
+def test_packed_badly(tmp_path, packer):
     path = tmp_path / "cifar10.tar.gz"
+    packs = importlib.import_module(packer).compress
     content = bytearray(packs(member(f"{FOLDER}/data_batch_1.bin", content=bytes(range(256)) * 40) * 50))
     for place in range(20, len(content), 7):
         content[place] ^= 0x55
@@ -147,6 +148,8 @@ def test_less_than_nothing(tmp_path):
 
 def test_a_window_as_large_as_the_file_claims(tmp_path):
     """Unpacking takes as much memory as the file says, up to all that is in it."""
+    import lzma
+
     path = tmp_path / "cifar10.tar.xz"
     large = [{"id": lzma.FILTER_LZMA2, "preset": 0, "dict_size": 2**28}]
     path.write_bytes(lzma.compress(member(content=bytes(2**20)), filters=large))
@@ -154,6 +157,8 @@ def test_a_window_as_large_as_the_file_claims(tmp_path):
 
 
 def test_xz_is_read_whole_and_from_any_place(tmp_path):
+    import lzma
+
     content = bytes(range(256)) * 2000
     path = tmp_path / "several.xz"
     path.write_bytes(lzma.compress(content, preset=9) + bytes(8) + lzma.compress(content[:1000]))
@@ -164,3 +169,10 @@ def test_xz_is_read_whole_and_from_any_place(tmp_path):
     path.write_bytes(lzma.compress(content)[:-9])
     with packed.PACKED[b"\xfd7zXZ\0"](path, "rb") as file, pytest.raises(EOFError):
         file.read()
+
+
+def test_xz_where_python_has_no_lzma(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "lzma", None)
+    monkeypatch.delitem(sys.modules, "minires.data.xz", raising=False)
+    (tmp_path / "cifar10.tar.xz").write_bytes(b"\xfd7zXZ\0\0\4")
+    refused(tmp_path / "cifar10.tar.xz", "packed by xz, and this Python comes without lzma: unpack it first")

@@ -159,7 +159,7 @@ def test_large_logits_are_no_danger():
         ({"alpha": 1.5}, "alpha is 1.5, expected a number from 0"),
         ({"alpha": math.nan}, "alpha is nan"),
         ({"teacher": np.ones((3, 5))}, r"of shape \(3, 5\), expected floats: probabilities of the logits' shape"),
-        ({"teacher": np.ones((3, 4), int)}, "teacher is int64"),
+        ({"teacher": np.ones((3, 4), np.int64)}, "teacher is int64"),
     ],
 )
 def test_what_cannot_be(changes, words):

@@ -82,7 +82,7 @@ def test_bad_p(p):
 
 def test_integers_are_refused():
     with pytest.raises(ValueError, match="dropout: needs floating-point arrays, got int64"):
-        dropout(np.arange(3))
+        dropout(np.arange(3, dtype=np.int64))
 
 
 class TestModule:

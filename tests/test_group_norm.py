@@ -151,7 +151,7 @@ X, V = np.ones((2, 3, 3, 4)), np.ones(4)
         ((V, 2), r"group_norm: x must have shape \(N, ..., C\), got \(4,\)"),
         ((X[:0], 2), "group_norm: empty batch, x has shape"),
         ((X.astype(np.float32), 2, V), "different dtypes.*float32, float64"),
-        ((X.astype(int), 2), "needs floating-point arrays, got int64"),
+        ((X.astype(np.int64), 2), "needs floating-point arrays, got int64"),
     ],
 )
 def test_bad_input(arguments, message):

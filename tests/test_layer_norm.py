@@ -129,7 +129,7 @@ X, V = np.ones((2, 3, 3, 4)), np.ones(4)
         ((X[..., :1],), r"layer_norm: x \(2, 3, 3, 1\) has one channel, whose variance is 0"),
         ((X[:0], V), "layer_norm: empty batch, x has shape"),
         ((X.astype(np.float32), V), "different dtypes.*float32, float64"),
-        ((X.astype(int),), "needs floating-point arrays, got int64"),
+        ((X.astype(np.int64),), "needs floating-point arrays, got int64"),
     ],
 )
 def test_bad_input(arguments, message):

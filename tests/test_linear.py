@@ -64,7 +64,7 @@ X, W, B = arrays(2, 3, 4)
         ((X, W, B[:3]), r"linear: bias has shape \(3,\), 4 outputs need \(4,\)"),
         ((X[:0], W), r"linear: empty batch, x has shape \(0, 3\)"),
         ((X.astype(np.float32), W), "linear: arrays of different dtypes.*float32, float64.*astype"),
-        ((X.astype(int), W.astype(int)), "linear: needs floating-point arrays, got int64"),
+        ((X.astype(np.int64), W.astype(np.int64)), "linear: needs floating-point arrays, got int64"),
     ],
 )
 def test_bad_input(arguments, message):

@@ -315,7 +315,7 @@ def test_bad_input(pool, arguments, message):
 
 
 def test_bad_input_of_the_global_pool():
-    for x, message in ((X[:0], "empty batch"), (X[0], "add the batch axis"), (X.astype(int), "got int64")):
+    for x, message in ((X[:0], "empty batch"), (X[0], "add the batch axis"), (X.astype(np.int64), "got int64")):
         with pytest.raises(ValueError, match=f"global_avg_pool2d: .*{message}"):
             global_avg_pool2d(x)
 

@@ -3,7 +3,6 @@
 import bz2
 import gzip
 import io
-import lzma
 import pickle
 import tarfile
 
@@ -59,7 +58,7 @@ NO_WEIGHTS = {  # {what: (content, what the sentence says)}
     ".npy": (npy(), "is one array of NumPy without a name (.npy); save all arrays with their names: np.savez"),
     "gzip": (gzip.compress(SAFETENSORS), "is packed by gzip; unpack it and name the file of weights in it"),
     "bzip2": (bz2.compress(SAFETENSORS), "is packed by bzip2; unpack it"),
-    "xz": (lzma.compress(SAFETENSORS), "is packed by xz; unpack it"),
+    "xz": (b"\xfd7zXZ\0\0\4\xe6\xd6\xb4F", "is packed by xz; unpack it"),
     "7-Zip": (b"7z\xbc\xaf\x27\x1c\0\4", "is packed by 7-Zip; unpack it"),
     "tar": (
         tar_of("model/best.pth"),

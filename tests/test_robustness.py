@@ -292,7 +292,7 @@ class TestMargin:
         ("logits", "labels", "message"),
         [
             (np.zeros((2, 1)), np.array([0, 0]), "two classes or more"),
-            (np.zeros((2, 3)), np.array([0]), r"2 integers, got int64 of shape \(1,\)"),
+            (np.zeros((2, 3)), np.array([0]), r"2 integers, got int.. of shape \(1,\)"),
             (np.zeros((2, 3)), np.array([0.0, 1.0]), "got float64"),
             (np.zeros((0, 3)), np.array([], int), "margin"),
         ],

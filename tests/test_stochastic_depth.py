@@ -107,7 +107,7 @@ def test_bad_p(p):
 
 def test_bad_input():
     with pytest.raises(ValueError, match="stochastic_depth: needs floating-point arrays, got int64"):
-        stochastic_depth(np.arange(3), 0.5)
+        stochastic_depth(np.arange(3, dtype=np.int64), 0.5)
     with pytest.raises(ValueError, match="stochastic_depth: x has no axes: give it the batch axis"):
         stochastic_depth(np.array(1.0), 0.5)
 

@@ -21,6 +21,7 @@ Arrays carry their device: NumPy's live on the CPU, CuPy's on the GPU. Everythin
 from minires.backend.arrays import array_module, device_of
 from minires.backend.cpu import winograd
 from minires.backend.cpu.blas import one_blas_thread
+from minires.backend.cpu.executors import executor
 from minires.backend.cpu.workers import get_threads, set_threads
 from minires.backend.errors import DeviceError
 from minires.backend.geometry import Geometry
@@ -40,7 +41,7 @@ from minires.backend.primitives.channels import (
     part_channels,
     sum_channels,
 )
-from minires.backend.primitives.classes import count_largest, mean_cost, mean_cost_gradient
+from minires.backend.primitives.classes import count_each, count_largest, mean_cost, mean_cost_gradient
 from minires.backend.primitives.convolution import (
     convolve,
     convolve_gradients,
@@ -102,12 +103,14 @@ __all__ = [
     "convolve_gradients",
     "convolve_input_gradient",
     "convolve_weight_gradient",
+    "count_each",
     "count_largest",
     "describe",
     "device_of",
     "elementwise",
     "elementwise_each",
     "empty",
+    "executor",
     "far_from_zero",
     "for_each_band",
     "for_each_block",

@@ -7,12 +7,12 @@ import time
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from minires.backend import executor
 from minires.data.dataset import DatasetError
 from minires.data.headers import check_header, png_chunks
 from minires.data.images import deep_pixels, deep_range, is_deep_colour
@@ -58,7 +58,7 @@ def look_into(
         part = paths[start : start + TOGETHER]
         return [_look(place, path, whole) for place, path in enumerate(part, start)]
 
-    with ThreadPoolExecutor(workers, thread_name_prefix="minires-pictures") as pool:
+    with executor(workers, "minires-pictures") as pool:
         results = (result for part in pool.map(look, starts) for result in part)
         for place, (digest, deep, problem) in enumerate(counted(results, len(paths), tell, bar)):
             contents.digests.append(digest)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from minires.backend import count_each
 from minires.data.dataset import DatasetError, draw_groups
 from minires.data.inspect import copies
 from minires.data.parts import Files
@@ -55,7 +56,7 @@ class Listing:
 
     def counts(self, places: np.ndarray) -> np.ndarray:
         """How many of these pictures each class has."""
-        return np.bincount(self.labels[places], minlength=len(self.classes))
+        return count_each(self.labels[places], len(self.classes))
 
     def groups(self, places: np.ndarray) -> np.ndarray | None:
         """A number for each of these files, equal where their bytes are; None if none is there twice."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from minires.backend import array_module, resolve_device, to_device, to_numpy
+from minires.backend import array_module, count_each, resolve_device, to_device, to_numpy
 from minires.data.augment import Augment, normalizer
 from minires.data.balanced import draw_evenly
 from minires.data.mix import Mix
@@ -102,7 +102,7 @@ class Loader:
 
     def counts(self, classes: int) -> np.ndarray:
         """int64 (classes,): how many images each class has."""
-        return np.bincount(to_numpy(self.labels), minlength=classes)
+        return count_each(to_numpy(self.labels), classes)
 
     def epoch(self, number: int, start: int = 0, step: int = 1) -> Iterator[tuple[Array, Array]]:
         """Yield `(x, labels)` for the batches start, start + step, ... of epoch `number`.

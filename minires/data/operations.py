@@ -9,6 +9,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from minires.backend import count_each
+
 
 def identity(images: np.ndarray, strengths: np.ndarray) -> np.ndarray:
     """Nothing."""
@@ -121,7 +123,7 @@ def equalize(images: np.ndarray, strengths: np.ndarray) -> np.ndarray:
     n, height, width, channels = images.shape
     rows = images.transpose(0, 3, 1, 2).reshape(n * channels, height * width).astype(np.int64)
     at = np.arange(n * channels)[:, None]
-    counts = np.bincount((at * 256 + rows).ravel(), minlength=256 * n * channels).reshape(-1, 256)
+    counts = count_each(at * 256 + rows, 256 * n * channels).reshape(-1, 256)
     of_the_largest = counts[at[:, 0], rows.max(axis=1)]
     step = (height * width - of_the_largest)[:, None] // 255
     below = counts.cumsum(axis=1) - counts

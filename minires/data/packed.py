@@ -9,7 +9,6 @@ import bz2
 import contextlib
 import gzip
 import io
-import lzma
 import struct
 import tarfile
 import zipfile
@@ -19,7 +18,6 @@ from pathlib import Path
 from typing import IO, Any
 
 from minires.data.dataset import DatasetError
-from minires.data.xz import open_xz
 from minires.wording import readable
 
 MOST_PACKED = 2**30  # bytes of an archive: CIFAR's have 163 to 170 MB
@@ -28,10 +26,20 @@ MOST_FILES = 100_000
 MOST_HEADER = 4096  # bytes of a header of a tar beyond the usual 512, which hold long names and attributes
 MOST_HEADERS = 2**20  # bytes of all of them
 BROKEN = (
-    tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, EOFError, zlib.error, lzma.LZMAError, NotImplementedError,
-    struct.error, RecursionError, OverflowError, ValueError,
+    tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, EOFError, zlib.error, NotImplementedError, struct.error,
+    RecursionError, OverflowError, ValueError,
 )  # fmt: skip
-PACKED = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\0": open_xz}
+
+
+def _open_xz(path, mode):
+    try:
+        from minires.data.xz import open_xz
+    except ImportError as error:
+        raise DatasetError("it is packed by xz, and this Python comes without lzma: unpack it first") from error
+    return open_xz(path, mode)
+
+
+PACKED = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\0": _open_xz}
 
 
 class _Bounded:

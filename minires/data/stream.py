@@ -9,11 +9,12 @@ import itertools
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from typing import Any
 
 import numpy as np
 
+from minires.backend import executor
 from minires.forks import Locked
 
 ROOM = 256 * 2**20  # bytes of decoded pictures that are kept
@@ -111,7 +112,7 @@ class Pictures:
             pool.shutdown(wait=True, cancel_futures=True)
 
     def _threads(self):
-        return ThreadPoolExecutor(self.workers, thread_name_prefix="minires-pictures")
+        return executor(self.workers, "minires-pictures")
 
     def _begin(self, pool, numbers):
         """The numbers, an array for their pictures, and the work that fills it."""

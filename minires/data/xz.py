@@ -33,7 +33,7 @@ class Xz(io.RawIOBase):
     def readinto(self, buffer: Any) -> int:
         """Fill some of the buffer; how much, 0 at the end.
 
-        Raises EOFError for a file that is cut short, LZMAError for a damaged one, DatasetError for too much memory.
+        Raises EOFError for a file that is cut short, ValueError for a damaged one, DatasetError for too much memory.
         """
         content = b""
         while not content:
@@ -56,7 +56,7 @@ class Xz(io.RawIOBase):
         except lzma.LZMAError as error:
             if "limit" in str(error):
                 raise DatasetError(f"unpacking takes more than {MOST_WINDOW:,} bytes of memory, the limit") from error
-            raise
+            raise ValueError(str(error)) from error
 
     def seek(self, place: int, whence: int = io.SEEK_SET) -> int:
         """Go to a place, counted from the start or from here."""

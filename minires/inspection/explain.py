@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from minires.backend import array_module, to_numpy
+from minires.backend import array_module, count_each, to_numpy
 from minires.inspection.watching import watching
 from minires.layers import AdaptiveAvgPool2d, Flatten, GlobalAvgPool2d
 from minires.layers.checks import check_image
@@ -187,7 +187,7 @@ def confusion_matrix(
     for name, values in (("labels", labels), ("predicted", predicted)):
         if values.size and not (values.min() >= 0 and values.max() < num_classes):
             raise ValueError(f"{name} from {values.min()} to {values.max()}: expected 0 to {num_classes - 1}")
-    return np.bincount(labels * num_classes + predicted, minlength=num_classes**2).reshape(num_classes, num_classes)
+    return count_each(labels * num_classes + predicted, num_classes**2).reshape(num_classes, num_classes)
 
 
 def confident_mistakes(probabilities: np.ndarray, labels: Sequence[int] | np.ndarray, count: int) -> np.ndarray:

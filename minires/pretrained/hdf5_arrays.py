@@ -70,7 +70,7 @@ def stored_arrays(content: BinaryIO | np.ndarray, leave_out: Collection[str] = (
     that HDF5 cannot make sense of within SECONDS of the processor and MEMORY bytes, and where h5py is missing.
     """
     if find_spec("h5py") is None:
-        raise WeightsError("files of Keras are read with h5py: pip install h5py")
+        raise WeightsError("files of Keras are read with h5py, which a browser cannot have: pip install h5py")
     given = {"path": sys.path, "leave_out": list(leave_out), "seconds": SECONDS, "memory": MEMORY}
     command = [sys.executable, "-I", hdf5_table.__file__, json.dumps(given)]
     answer = _answer(command, content)

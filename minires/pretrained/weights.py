@@ -236,9 +236,7 @@ def write(path: str | Path, state: Mapping[str, np.ndarray], metadata: Mapping[s
 
 def serialised(state: Mapping[str, np.ndarray], metadata: Mapping[str, Any]) -> bytes:
     """The file that `write` writes."""
-    from safetensors.numpy import save
-
     arrays = {key: np.ascontiguousarray(array) for key, array in state.items()}
     means = [key for key in arrays if key.endswith("running_mean")]
     arrays |= {key.replace("running_mean", "num_batches_tracked"): np.array(0, np.int64) for key in means}
-    return save(arrays, {"format": FORMAT, "minires": written(metadata)})
+    return checkpoint.safetensors().numpy.save(arrays, {"format": FORMAT, "minires": written(metadata)})

@@ -95,3 +95,11 @@ def count_largest(logits: Array, labels: Array) -> Array:
         if found is not NotImplemented:
             return found
     return (logits.argmax(axis=1) == labels).sum()
+
+
+def count_each(numbers: np.ndarray, kinds: int) -> np.ndarray:
+    """(kinds,): how often each number from 0 to kinds - 1 stands in an array on the CPU, of integers of any size.
+
+    NumPy's bincount does it for those of the size of an address: in a browser an int64 is larger.
+    """
+    return np.bincount(numbers.reshape(-1).astype(np.intp, copy=False), minlength=kinds)
