@@ -17,10 +17,8 @@ class Reason:
 THREADS = Reason("a browser starts no threads", r"can't start new thread")
 PROGRAMS = Reason("a browser starts no programs", r"emscripten does not support processes")
 SERVERS = Reason("a browser has no servers", r"a browser has no servers")
-PACKAGES = Reason(
-    "browsers are not given this package",
-    r"No module named '?(_multiprocessing|fcntl|h5py|lzma|matplotlib|ml_dtypes|pooch|requests|resource|threadpoolctl|tqdm)\b",
-)
+_ABSENT = "_multiprocessing|fcntl|h5py|lzma|matplotlib|ml_dtypes|pooch|requests|resource|threadpoolctl|tqdm"
+PACKAGES = Reason("browsers are not given this package", f"No module named .({_ABSENT})")
 
 # Files that cannot even be imported.
 FILES = {}
@@ -41,7 +39,7 @@ ELSEWHERE = {
     ),
     "downloads and archives of photographs": "data_copies data_download",
     "comparisons with another library": "families_parity parity",
-    "the pages as a site, and as files": "docs docs_zh site types",
+    "the pages as a site, and as files": "docs docs_zh live live_session site types",
 }
 LEFT_OUT = {f"test_{name}.py": why for why, names in ELSEWHERE.items() for name in names.split()}
 
