@@ -7,6 +7,7 @@ is not the one that was written is refused.
 Files are written beside and renamed: whatever happens meanwhile, the previous one stays whole.
 """
 
+import contextlib
 import errno
 import hashlib
 import json
@@ -164,8 +165,9 @@ def _keep(path, previous):
         os.replace(beside, previous)
     except FileNotFoundError:
         return  # nothing stands there yet
-    except OSError:
-        write_atomically(previous, path.read_bytes())
+    except (OSError, AttributeError):  # AttributeError: in a browser there are no links
+        with contextlib.suppress(FileNotFoundError):
+            write_atomically(previous, path.read_bytes())
     finally:
         beside.unlink(missing_ok=True)  # a rename of one name of a file to another name of it leaves both
 
