@@ -21,17 +21,17 @@ extensions = [
     "docstrings",  # this and the next are in docs/_ext
     "source_pages",
     "live_blocks",
+    "live_figures",
     "languages",
     "han",
 ]
 source_suffix = {".md": "markdown"}
 exclude_patterns = ["_build"]
-templates_path = ["_templates"]
 
 myst_enable_extensions = ["amsmath", "dollarmath", "colon_fence"]
 myst_heading_anchors = 4  # links of the form page.md#heading, as on GitHub
 
-highlight_language = "text"  # of code that does not say what it is: drawings, what a program prints
+highlight_language = "none"  # of code that does not say what it is: drawings, what a program prints
 
 autodoc_default_options = {"member-order": "bysource", "undoc-members": True}
 autodoc_mock_imports = ["cupy"]
@@ -43,7 +43,6 @@ html_title = "minires"
 html_static_path = ["_static"]
 html_favicon = "_static/favicon.svg"
 html_css_files = ["site.css"]
-html_search_language = "en-han"
 html_copy_source = False
 html_show_sourcelink = False
 

@@ -1,0 +1,81 @@
+"""Draws docs/images/figures/NAME.png: each live figure as it stands when it is started, with the numbers of
+its NAME.py.
+
+    python tests/draw_figures.py [NAME...]
+
+Takes what tests/test_live.py takes: Sphinx, Selenium, Chromium and Pyodide's files.
+"""
+
+import io
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from browsing import DOCS, chromium, served, set_width
+from PIL import Image
+
+PYODIDE = os.environ.get("PYODIDE") or DOCS.parent.parent / "shared" / "pyodide"
+FIGURES = DOCS / "_static" / "live" / "figures"
+NAMES = sorted(path.stem for path in FIGURES.glob("*.js") if path.with_suffix(".py").exists())
+
+
+def build(folder, names, pyodide=PYODIDE):
+    """A site with a page that has the figures, and one in Chinese. -> the folder of its files."""
+    source = folder / "docs"
+    (source / "images" / "figures").mkdir(parents=True)
+    (source / "zh").mkdir()
+    for name in names:
+        Image.new("L", (300, 200), 200).save(source / "images" / "figures" / f"{name}.png")
+    for page, up in (("index", ""), ("zh/index", "../")):
+        pictures = "\n\n".join(f"![{name}]({up}images/figures/{name}.png)" for name in names)
+        (source / f"{page}.md").write_text(f"# Figures\n\n{pictures}\n", encoding="utf-8")
+    (source / "_static").symlink_to(DOCS / "_static")
+    command = [sys.executable, "-m", "sphinx", "-q", "-b", "html", "-c", str(DOCS), "-D", f"live_pyodide={pyodide}"]
+    subprocess.run([*command, source, folder / "html"], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    return folder / "html"
+
+
+def started(browser, name, seconds=120):
+    """The figure of a page that is open, after a click on its button, or as at its start. -> its element"""
+    box = f"document.querySelector('.live-figure[data-figure={name}]')"
+    until = time.monotonic() + seconds
+
+    def wait(script):
+        while not browser.execute_script(f"return {script}"):
+            said = browser.execute_script(f"return {box}?.innerText")
+            assert time.monotonic() < until, f"{name}: waited in vain for {script}: {said}"
+            time.sleep(0.05)
+
+    wait("document.documentElement.classList.contains('figures-ready')")
+    browser.execute_script(
+        f"const box = {box}; delete box.dataset.started; box.querySelector('.live-bar button:not([hidden])').click()"
+    )
+    wait(f"'started' in {box}.dataset")
+    return browser.execute_script(f"return {box}.querySelector('.figure-body')")
+
+
+def draw(body, colours=64):
+    """A picture of few colours of an element on the screen."""
+    picture = Image.open(io.BytesIO(body.screenshot_as_png)).convert("RGB")
+    return picture.quantize(colours, dither=Image.Dither.NONE)
+
+
+def main(names):
+    with tempfile.TemporaryDirectory() as folder:
+        site = build(Path(folder), names)
+        with served(site) as address, chromium(Path(folder) / "chromium") as browser:
+            for name in names:
+                set_width(browser, 1200)
+                browser.get(f"{address}index.html")
+                picture = draw(started(browser, name))
+                file = DOCS / "images" / "figures" / f"{name}.png"
+                file.parent.mkdir(exist_ok=True)
+                picture.save(file, optimize=True)
+                print(f"{file.name}: {picture.width} x {picture.height}, {file.stat().st_size / 1000:.0f} kB")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:] or NAMES)

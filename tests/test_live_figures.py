@@ -1,0 +1,195 @@
+"""Live figures in a browser: they show minires's numbers, and answer a mouse, a finger and the keyboard.
+
+On a page that has them all. Skipped as tests/test_live.py is.
+"""
+
+import json
+import sys
+import time
+
+import numpy as np
+import pytest
+import test_live
+from browsing import DOCS, PHONE, WIDER, chromium, served, set_width
+from draw_figures import NAMES, build, started
+from test_live import axe  # noqa: F401
+
+sys.path.append(str(DOCS / "_static"))
+
+from live import figures, running  # noqa: F401
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory):
+    with served(build(tmp_path_factory.mktemp("figures"), NAMES, test_live.PYODIDE)) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    with chromium(tmp_path_factory.mktemp("chromium")) as browser:
+        yield browser
+
+
+class Figure:
+    """A figure that was started."""
+
+    def __init__(self, browser, name):
+        self.browser, self.name = browser, name
+        started(browser, name)
+
+    def ask(self, script, *arguments):
+        found = f"const figure = document.querySelector('[data-figure={self.name}] .figure-body');"
+        return self.browser.execute_script(f"{found} {script}", *arguments)
+
+    def find(self, selector):
+        node = self.ask("return figure.querySelector(arguments[0]);", selector)
+        assert node, selector
+        self.browser.execute_script("arguments[0].scrollIntoView({block: 'center', behavior: 'instant'});", node)
+        return node
+
+    def matrix(self, name):
+        """The numbers of a matrix, as they were computed; what is written is these, rounded."""
+        cells = self.ask(
+            r"""return [...figure.querySelectorAll(`[data-matrix="${arguments[0]}"] g`)].map(cell =>
+                [cell.dataset.row, cell.dataset.column, cell.dataset.value, cell.textContent].map(
+                    text => Number(text.replace(/\u2212/, "-"))));""",
+            name,
+        )
+        shape = int(max(cell[0] for cell in cells)) + 1, int(max(cell[1] for cell in cells)) + 1
+        for *_, value, written in cells:
+            assert abs(value - written) <= 0.005001
+        return np.array([cell[2] for cell in cells]).reshape(shape)
+
+    def cell(self, name, row, column):
+        return self.find(f'[data-matrix="{name}"] [data-row="{row}"][data-column="{column}"]')
+
+    def value(self, name):
+        """A number shown by its name."""
+        return float(self.ask("return figure.querySelector(`[data-name='${arguments[0]}']`).dataset.value;", name))
+
+    def until(self, what, seconds=30):
+        end = time.monotonic() + seconds
+        while not what():
+            assert time.monotonic() < end, self.ask("return figure.innerText;")
+            time.sleep(0.05)
+
+    def drag(self, node, right=0, up=0, touch=False):
+        """By the mouse, or by a finger."""
+        actions = pytest.importorskip("selenium.webdriver.common.action_chains").ActionChains
+        pointer = pytest.importorskip("selenium.webdriver.common.actions.pointer_input").PointerInput
+        device = pointer("touch" if touch else "mouse", "finger" if touch else "mouse")
+        chain = actions(self.browser, duration=20, devices=[device])
+        pointer_actions = chain.w3c_actions.pointer_action
+        pointer_actions.move_to(node).pointer_down()
+        for part in range(1, 5):
+            pointer_actions.move_by(right / 4, -up / 4) if part else None
+        pointer_actions.pointer_up()
+        chain.w3c_actions.perform()
+
+    def keys(self, node, *names):
+        keys = pytest.importorskip("selenium.webdriver.common.keys").Keys
+        self.browser.execute_script("arguments[0].focus();", node)
+        for name in names:
+            self.browser.switch_to.active_element.send_keys(getattr(keys, name))
+
+
+@pytest.fixture(scope="module", params=["index", "zh/index"])
+def page(request, browser, address):
+    """A page with all figures, which share a session, in each language."""
+    set_width(browser, 1200)
+    browser.get(f"{address}{request.param}.html")
+    browser.get_log("browser")
+    return request.param
+
+
+@pytest.fixture
+def opened(browser, page):
+    """opened(name) -> the figure, started, or as it was at the start."""
+    set_width(browser, 1200)
+    yield lambda name: Figure(browser, name)
+    severe = [entry["message"] for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
+    assert not severe
+
+
+def numbers(name, function, *given):
+    """What a figure's module answers here."""
+    answer = json.loads(running.call(f"live.figures.{name}:{function}", json.dumps(given)))
+    assert answer["ok"], answer
+    return answer["value"]
+
+
+# All figures ----------------------------------------------------------------------------------------------------------
+
+
+def test_nothing_is_loaded_before_the_first_click(browser, address):
+    browser.get(f"{address}index.html")
+    test_live.wait(
+        lambda: browser.execute_script("return document.documentElement.classList.contains('figures-ready')")
+    )
+    loaded = browser.execute_script("return performance.getEntriesByType('resource').map(entry => entry.name)")
+    assert not [
+        name for name in loaded if any(part in name for part in ("pyodide", "whl", *(f"{n}.js" for n in NAMES)))
+    ]
+    assert len(browser.find_elements("css selector", ".live-figure img")) == len(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_phone(name, browser, opened):
+    opened(name)
+    set_width(browser, PHONE)
+    assert not browser.execute_script(WIDER, PHONE)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_accessible(name, browser, opened, axe):  # noqa: F811
+    opened(name)
+    browser.execute_script(axe)
+    for theme in ("light", "dark"):
+        browser.execute_script("document.body.dataset.theme = arguments[0]", theme)
+        found = browser.execute_async_script("axe.run(arguments[0]).then(arguments[1])", f"[data-figure={name}]")
+        assert len(found["passes"]) > 5
+        faults = [(fault["id"], [node["html"][:200] for node in fault["nodes"][:3]]) for fault in found["violations"]]
+        assert not faults, theme
+
+
+# One by one -----------------------------------------------------------------------------------------------------------
+
+
+def test_conv(opened):
+    figure = opened("conv")
+
+    def check(stride, padding):
+        found = numbers("conv", "numbers", *(figure.matrix(name).tolist() for name in ("x", "weight")),
+                        figure.matrix("dy").ravel().tolist(), stride, padding)  # fmt: skip
+        for name in ("P", "y", "dP"):
+            np.testing.assert_array_equal(figure.matrix(name), found[name])
+        return found
+
+    found = check(1, 0)
+    np.testing.assert_array_equal(figure.matrix("dx"), found["parts"][0])
+    figure.drag(figure.cell("x", 0, 0), up=30)
+    figure.until(lambda: figure.matrix("x")[0, 0] == 3)
+    figure.until(lambda: figure.matrix("P")[0, 0] == 3)
+    check(1, 0)
+    figure.drag(figure.cell("weight", 0, 1), up=-30, touch=True)
+    figure.until(lambda: figure.matrix("Θ")[1, 0] == -3)
+    check(1, 0)
+    figure.keys(figure.cell("dy", 0, 0), "ARROW_RIGHT", "ARROW_DOWN", "PAGE_DOWN")
+    figure.until(lambda: figure.matrix("dP")[1, 0] == -4)
+    found = check(1, 0)
+
+    place = figure.find(".figure-slider input")
+    figure.keys(place, "ARROW_RIGHT", "ARROW_RIGHT")
+    np.testing.assert_array_equal(figure.matrix("dx"), np.sum(found["parts"][:3], axis=0))
+    figure.find(".figure-choice input[value=all]").click()
+    np.testing.assert_array_equal(figure.matrix("dx"), found["dx"])
+    figure.cell("y", 2, 1).click()
+    assert "y[2, 1]" in figure.ask("return figure.querySelector('.figure-said').textContent")
+
+    stride, padding = figure.ask("return [...figure.querySelectorAll('.figure-slider input')].slice(1);")
+    figure.keys(padding, "ARROW_RIGHT")
+    figure.until(lambda: figure.matrix("y").shape == (5, 5))
+    figure.keys(stride, "ARROW_RIGHT")
+    figure.until(lambda: figure.matrix("y").shape == (3, 3))
+    check(2, 1)
