@@ -2,7 +2,9 @@
 
 import ast
 import dataclasses
+import hashlib
 import inspect
+import json
 import os
 import re
 import subprocess
@@ -25,6 +27,7 @@ from minires.exercises.mistakes import MISTAKES, wrong_body
 from minires.exercises.reading import Source
 from minires.exercises.run import Run
 from minires.exercises.structure import check_dtypes
+from minires.exercises.tasks import TASKS
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "exercises.md"
@@ -661,7 +664,7 @@ def test_nobody_reads_on():
 
 def test_list_start_check(capsys):
     code, out, _ = main(capsys)
-    assert code == 0 and f"0 of {len(EXERCISES)} done. Next: python -m minires.exercises start relu" in out
+    assert code == 0 and f"0 of {len(TASKS)} done. Next: python -m minires.exercises start predict_relu" in out
     assert main(capsys, "start", "relu")[0] == 0
     assert Path("exercises/relu.py").read_text(encoding="utf-8") == exercise_file(EXERCISES["relu"])
     code, out, _ = main(capsys, "check", "relu")
@@ -669,52 +672,65 @@ def test_list_start_check(capsys):
     write("relu", solution("relu"))
     assert re.search(r"relu +started", main(capsys, "list")[1])
     code, out, _ = main(capsys, "check")
-    assert code == 0 and "relu: passed" in out and "start sigmoid" in out
+    assert code == 0 and "relu: passed" in out and "start predict_sigmoid" in out and "solution relu" in out
     code, out, _ = main(capsys, "list")
-    assert re.search(r"relu +done", out) and f"1 of {len(EXERCISES)} done" in out
+    assert re.search(r"relu +done", out) and f"1 of {len(TASKS)} done" in out
 
 
 def test_what_comes_next_after_a_pass(capsys, monkeypatch):
     """One that is started is to be checked, one that is done is behind."""
     passes = {"state": "passed", "verdict": "passed", "lines": [], "printed": ""}
     monkeypatch.setattr("minires.exercises.__main__.check_in_process", lambda *_: passes)
-    last, but_last = [*EXERCISES][-1:-3:-1]
+    last, but_last = [*TASKS][-1:-3:-1]
     write("relu", solution("relu"))
-    write("sigmoid", "return dy")
-    assert "Next: python -m minires.exercises check sigmoid (docs/" in main(capsys, "check", "relu")[1]
-    write("sigmoid", solution("sigmoid"))
-    folder.passed("sigmoid", folder.file_of("sigmoid"))
-    assert "Next: python -m minires.exercises start tanh (docs/" in main(capsys, "check", "relu")[1]
-    for name in (last, but_last):
-        write(name, solution(name))
+    start("predict_sigmoid")
+    assert "Next: python -m minires.exercises check predict_sigmoid (docs/" in main(capsys, "check", "relu")[1]
+    Path("exercises/predict_sigmoid.py").write_text(TASKS["predict_sigmoid"].solved(), encoding="utf-8")
+    assert folder.checked("predict_sigmoid", folder.file_of("predict_sigmoid"), "passed")
+    assert "Next: python -m minires.exercises start sigmoid (docs/" in main(capsys, "check", "relu")[1]
+    start(last)
+    start(but_last)
     assert "That was the last one" in main(capsys, "check", last)[1]
     assert "All that follow are done, too: python -m minires.exercises list" in main(capsys, "check", but_last)[1]
 
 
+def start(name):
+    folder.start(TASKS[name])
+
+
 def test_done_means_this_very_file(capsys):
     write("relu", solution("relu"))
-    assert folder.passed("relu", Path("exercises/relu.py"))
-    assert folder.state("relu") == "done"
+    assert folder.checked("relu", Path("exercises/relu.py"), "passed")
+    assert folder.states()["relu"] == "done"
     write("relu", "return dy")
-    assert folder.state("relu") == "started"
+    assert folder.states()["relu"] == "started"
     folder.PASSED.write_text("[not json", encoding="utf-8")
     assert main(capsys, "list")[0] == 0
+
+
+def test_what_passed_in_an_earlier_version_is_done():
+    write("relu", solution("relu"))
+    digest = hashlib.sha256(folder.file_of("relu").read_bytes()).hexdigest()
+    folder.PASSED.write_text(json.dumps({"relu": digest, "none": digest}), encoding="utf-8")
+    assert folder.states()["relu"] == "done" and "none" not in folder.states()
+    write("relu", "return dy")
+    assert folder.states()["relu"] == "started"
 
 
 def test_a_full_disk_takes_no_exercise_back(capsys):
     resource = pytest.importorskip("resource")
     write("relu", solution("relu"))
     write("sigmoid", solution("sigmoid"))
-    assert folder.passed("relu", Path("exercises/relu.py"))
+    assert folder.checked("relu", Path("exercises/relu.py"), "passed")
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (40, limits[1]))  # bytes: half of a line
     try:
-        written = folder.passed("sigmoid", Path("exercises/sigmoid.py"))
+        written = folder.checked("sigmoid", Path("exercises/sigmoid.py"), "passed")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert not written
-    assert folder.state("relu") == "done"
-    assert sorted(path.name for path in folder.FOLDER.iterdir()) == ["passed.json", "relu.py", "sigmoid.py"]
+    assert folder.states()["relu"] == "done"
+    assert sorted(path.name for path in folder.FOLDER.iterdir()) == ["progress.json", "relu.py", "sigmoid.py"]
 
 
 def test_nothing_is_overwritten(capsys):

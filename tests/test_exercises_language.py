@@ -14,6 +14,8 @@ from minires.exercises.explained import EXPLAINED
 from minires.exercises.further import DEPENDENCE
 from minires.exercises.language import Several, Text, in_language, language_of, table
 from minires.exercises.mistakes import MISTAKES
+from minires.exercises.predictions import PREDICTIONS
+from minires.exercises.tasks import TASKS
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "minires" / "exercises"
@@ -67,15 +69,10 @@ def places(template):
 
 
 FOUND = {text for path in FOLDER.glob("*.py") for text in said_in(path)}
-NOT_READ = {
-    "[mistake.hint]",
-    "[exercise.line]",
-    "[EXERCISES[name].line]",
-    "[hint]",
-    "[paragraph]",
-    "[template]",
-    "[said]",
-    "[OUT_OF_TIME]",
+NOT_READ = {  # texts of exercises, which `data` has, and what is handed on
+    *("[mistake.hint]", "[self.bug.mistake.hint]", "[hint]", "[paragraph]", "[template]", "[said]", "[OUT_OF_TIME]"),
+    *("[self.exercise.line]", "[task.line]", "[self.prediction.question]", "[self.prediction.hint]"),
+    "[self.prediction.explanation]",
 }
 IN_CODE = sorted(FOUND - NOT_READ)
 
@@ -96,11 +93,18 @@ def test_every_text_of_an_exercise_is_there_in_chinese(name):
     assert all(HAN.search(CHINESE[text]) for text in texts if text != "max(x, 0)")
 
 
+@pytest.mark.parametrize("name", PREDICTIONS)
+def test_every_text_of_a_prediction_is_there_in_chinese(name):
+    one = PREDICTIONS[name]
+    assert all(HAN.search(CHINESE[text]) for text in (one.question, one.hint, one.explanation))
+
+
 def test_nothing_else_is_there():
     """What is no longer said in English is not kept in Chinese."""
-    data = [text for name in EXERCISES for text in (EXERCISES[name].line, *EXPLAINED[name])]
+    data = [*(task.line for task in TASKS.values()), *(text for name in EXERCISES for text in EXPLAINED[name])]
     data += [text for texts in DEPENDENCE.values() for text in texts.values()]
     data += [mistake.hint for mistakes in MISTAKES.values() for mistake in mistakes]
+    data += [text for one in PREDICTIONS.values() for text in (one.question, one.hint, one.explanation)]
     assert sorted(set(CHINESE) - {*IN_CODE, *data}) == []
 
 
@@ -120,7 +124,7 @@ LOOSE = re.compile(
 
 def test_the_spacing():
     for text in CHINESE.values():
-        shown = re.sub(r"\{\w+(![rs])?(:[^}]*)?\}", "x", re.sub(r"\{(what|hint|cure)\}", "", text))
+        shown = re.sub(r"\{\w+(![rs])?(:[^}]*)?\}", "x", re.sub(r"\{(what|hint|cure|kind)\}", "", text))
         shown = shown.strip().removesuffix("   python -m minires.exercises check x")
         assert not TOUCHING.search(shown) and not LOOSE.search(shown), text
     assert TOUCHING.search("\u548cx") and TOUCHING.search("x\u548c") and LOOSE.search("\u548c\uff0c x")

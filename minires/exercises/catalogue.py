@@ -222,9 +222,3 @@ EXERCISES = {
         ),
     )
 }
-
-
-def after(name: str) -> list[str]:
-    """The exercises that follow."""
-    names = list(EXERCISES)
-    return names[names.index(name) + 1 :]

@@ -113,7 +113,7 @@ def _known(question):
     if not found:
         return None
     _, mistake = max(found, key=lambda item: item[0])
-    return mistake.key, mistake.hint
+    return mistake.key, Text(mistake.hint)
 
 
 def _zero(question):

@@ -36,6 +36,7 @@ class Exercise:
     cases: tuple[Case, ...]
     square: Case | None = None  # axes of equal size: where a transposed matrix fits, its numbers can be recognised
     exact: bool = False  # to the bit: its gradients are sums in one order
+    task: str = ""  # what the reader calls it, where that is not its name
 
     @property
     def function(self) -> Callable[..., Any]:
@@ -58,7 +59,7 @@ class Exercise:
             "docs/{page} has an example by hand: put its numbers into your function and see where they part. `check "
             "{name} --more` prints a small one, with what you give and what is right.",
             page=self.page,
-            name=self.name,
+            name=self.task or self.name,
         )
 
     def axes(self, gradient: str) -> list[str]:

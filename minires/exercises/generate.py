@@ -3,6 +3,7 @@
 import ast
 import inspect
 import textwrap
+from typing import Any
 
 from minires import textbook
 from minires.exercises.exercise import Exercise
@@ -51,8 +52,8 @@ def parts(exercise: Exercise) -> list[str]:
     return sorted(_names(source(exercise)) & _functions())
 
 
-def page(exercise: Exercise, language: str) -> str:
-    """The page with the derivation, in docs/."""
+def page(exercise: Any, language: str) -> str:
+    """The page with the derivation, in docs/, of an exercise of any kind."""
     return exercise.page if language == "en" else f"{language}/{exercise.page}"
 
 

@@ -11,28 +11,26 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from minires.exercises.catalogue import EXERCISES
-from minires.exercises.explained import EXPLAINED
-from minires.exercises.generate import backward_body, exercise_file, page, source, with_backward
-from minires.exercises.judge import judge
-from minires.exercises.language import LANGUAGES, Several, Text, in_language
-from minires.exercises.needs import needed
+from minires.exercises.generate import backward_body, page
+from minires.exercises.language import LANGUAGES, Text, in_language
 from minires.exercises.reading import Source
 from minires.exercises.shown import body, verdict
+from minires.exercises.tasks import TASKS
 from minires.names import unknown
 
 MOST_PRINTED = 4000  # letters of what a file prints
-TASK = "The forward pass of {name} is there: {line}. Write its backward pass, which returns {gradients}."
 OUT_OF_TIME = "Not finished after {seconds:g} s: is there a loop without an end?"
 
 
 def exercises(language: str = "en") -> list[dict[str, Any]]:
-    """All exercises in order: name, kind, title, place (from 1), needs (names of others), page, text, start.
+    """All exercises in order: name, kind, title, place (from 1), needs (names of others), page, text, start, variable.
 
-    page: in docs/, with the derivation.   text: what is to be done.   start: the file to begin with.
+    kind: "write" (a backward pass), "find" (the wrong line in one, and mend it) or "predict" (what code gives).
+    page: in docs/, with the derivation.   text: what is to be done.   start: the file to begin with.   variable: what
+    the answer stands behind in it, "wrong_line" (a line's number) or "answer"; None where a pass is to be written.
     """
     _known_language(language)
-    return [_described(exercise, place, language) for place, exercise in enumerate(EXERCISES.values(), 1)]
+    return [_described(task, place, language) for place, task in enumerate(TASKS.values(), 1)]
 
 
 def check(
@@ -46,7 +44,7 @@ def check(
     lines: what is said; text: all of it as `python -m minires.exercises check NAME` prints it.
     """
     _known_language(language)
-    exercise, printed = _known(name), io.StringIO()
+    task, printed = _known(name), io.StringIO()
     with contextlib.ExitStack() as stack:
         if capture:
             quiet = Quiet(printed, MOST_PRINTED)
@@ -55,7 +53,7 @@ def check(
         stack.enter_context(warnings.catch_warnings())
         stack.enter_context(np.errstate())
         warnings.simplefilter("ignore")
-        found = judge(exercise, Source(path or f"exercises/{name}.py", source), more)
+        found = task.judge(Source(path or f"exercises/{name}.py", source), more)
     return answer(name, found, language, printed.getvalue())
 
 
@@ -67,18 +65,19 @@ def out_of_time(name: str, seconds: float, language: str = "en") -> dict[str, An
 
 
 def solution(name: str, language: str = "en") -> dict[str, Any]:
-    """The solution, explained: name, source (the whole file), backward (its backward pass alone), explanation.
+    """The solution, explained: name, source (the whole file), backward, explanation.
 
-    explanation: paragraphs, of text with code in backquotes.
+    backward: the backward pass alone, None where there is none to write.   explanation: paragraphs, of text with code
+    in backquotes.
     """
     _known_language(language)
-    exercise = _known(name)
-    right = backward_body(source(exercise))
+    task = _known(name)
+    solved = task.solved(language)
     return {
         "name": name,
-        "source": with_backward(exercise_file(exercise, language), right),
-        "backward": right,
-        "explanation": [in_language(Text(paragraph), language) for paragraph in EXPLAINED[name]],
+        "source": solved,
+        "backward": None if task.kind == "predict" else backward_body(solved),
+        "explanation": [in_language(paragraph, language) for paragraph in task.explanation()],
     }
 
 
@@ -112,25 +111,24 @@ class Quiet:
         self.stream.flush()
 
 
-def _described(exercise, place, language):
-    line = Text(exercise.line)
-    gradients = Several(exercise.gradients)
+def _described(task, place, language):
     return {
-        "name": exercise.name,
-        "kind": "write",
-        "title": in_language(line, language),
+        "name": task.name,
+        "kind": task.kind,
+        "title": in_language(Text(task.line), language),
         "place": place,
-        "needs": needed(exercise.name),
-        "page": page(exercise, language),
-        "text": in_language(Text(TASK, name=exercise.name, line=line, gradients=gradients), language),
-        "start": exercise_file(exercise, language),
+        "needs": task.needs,
+        "page": page(task, language),
+        "text": in_language(task.text(), language),
+        "start": task.file(language),
+        "variable": {"write": None, "find": "wrong_line", "predict": "answer"}[task.kind],
     }
 
 
 def _known(name):
-    if name not in EXERCISES:
-        raise ValueError(unknown("exercise", name, EXERCISES))
-    return EXERCISES[name]
+    if name not in TASKS:
+        raise ValueError(unknown("exercise", name, TASKS))
+    return TASKS[name]
 
 
 def _known_language(language):

@@ -29,9 +29,9 @@ CHANGED = {
 
 
 def judge(exercise: Exercise, source: Source, more: bool = False) -> dict[str, Any]:
-    """What is said of it, as {"state": "passed", "unwritten" or "wrong", "key": ..., "lines": [...]}.
+    """What is said of it, as {"state": "passed", "unwritten" or "wrong", "key": ..., "lines": [...], "wrong": [...]}.
 
-    more: with the second hint (minires/exercises/further.py).
+    wrong: names of the gradients that are.   more: with the second hint (minires/exercises/further.py).
     """
     function = None
     try:
@@ -45,8 +45,8 @@ def judge(exercise: Exercise, source: Source, more: bool = False) -> dict[str, A
     except Finding as finding:
         state = "unwritten" if finding.key == "unwritten" else "wrong"
         lines = [*finding.lines, *(_further(function, exercise, finding, source) if more else [])]
-        return {"state": state, "key": finding.key, "lines": lines}
-    return {"state": "passed", "key": "passed", "lines": [checked]}
+        return {"state": state, "key": finding.key, "lines": lines, "wrong": finding.wrong}
+    return {"state": "passed", "key": "passed", "lines": [checked], "wrong": []}
 
 
 def load(exercise: Exercise, source: Source) -> Callable[..., Any]:

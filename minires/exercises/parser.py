@@ -3,10 +3,12 @@
 import argparse
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 from minires.cli.console import Parser
 from minires.exercises.language import LANGUAGES, Text, in_language, language_of
+from minires.exercises.moving import FILE
 
 COMMAND = "python -m minires.exercises"
 SEE_HELP = "error: {said} (see --help)"
@@ -29,6 +31,10 @@ COMMANDS = {
     "list": "the exercises in order, and how far you are (the same as no command)",
     "start": "write exercises/NAME.py into the current folder",
     "check": "is it right? If not, a hint",
+    "solution": "the solution, explained, of what has passed",
+    "export": "your answers, tries and times, in one file",
+    "import": "read such a file into exercises/ of the current folder",
+    "report": "the progress of many as one table",
 }
 ARGUMENTS = {
     "description": "Write backward passes, and have them checked. See docs/exercises.md.",
@@ -39,6 +45,12 @@ ARGUMENTS = {
     "names": "a name or a file; without one, all that are started",
     "--more": "a second hint, and a small case to do by hand",
     "--seconds": "time limit for each (20)",
+    "--give-up": "show it before it has passed; that is remembered",
+    "file": "its name (minires-exercises.json)",
+    "exported": "a file that export or the page has written",
+    "--replace": "take what is imported where you have another file; yours is kept as NAME.old1.py",
+    "paths": "exported files, folders of them, or folders in which people work",
+    "--csv": "comma-separated values, with every exercise",
 }
 
 
@@ -105,6 +117,13 @@ def parser(language: str) -> argparse.ArgumentParser:
     of["start"].add_argument("--again", action="store_true", help=said("--again"))
     of["check"].add_argument("names", nargs="*", metavar="NAME", help=said("names"))
     of["check"].add_argument("--more", action="store_true", help=said("--more"))
+    of["solution"].add_argument("name", help=said("name"))
+    of["solution"].add_argument("--give-up", action="store_true", help=said("--give-up"))
+    of["export"].add_argument("file", nargs="?", type=Path, default=Path(FILE), metavar="FILE", help=said("file"))
+    of["import"].add_argument("file", type=Path, metavar="FILE", help=said("exported"))
+    of["import"].add_argument("--replace", action="store_true", help=said("--replace"))
+    of["report"].add_argument("paths", nargs="+", type=Path, metavar="FOLDER_OR_FILE", help=said("paths"))
+    of["report"].add_argument("--csv", action="store_true", help=said("--csv"))
     of["check"].add_argument("--seconds", type=_seconds, default=20, help=said("--seconds"))
     return whole
 

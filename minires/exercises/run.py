@@ -84,4 +84,4 @@ def _upstream(exercise, case, shape):
 def afresh(exercise: Exercise) -> Text:
     """How to get the exercise's file back."""
     said = "python -m minires.exercises start {name} --again writes the file anew and keeps yours beside it."
-    return Text(said, name=exercise.name)
+    return Text(said, name=exercise.task or exercise.name)
