@@ -22,7 +22,7 @@ class Piece {
         this.number = number;
         this.title = title;
         this.highlighted = around.firstElementChild;
-        this.original = around.querySelector("pre").textContent;
+        this.original = around.querySelector("pre").textContent.trimEnd();
         this.status = element("span", { class: "live-status", role: "status" });
         this.bar = element("div", { class: "live-bar", role: "group", "aria-label": title });
         this.output = element("div", { class: "live-output", role: "region", "aria-label": texts.output(title) });
@@ -140,7 +140,7 @@ class CodeBlock extends Piece {
     fail(error) {
         super.fail(error);
         const above = runnable.slice(0, runnable.indexOf(this));
-        if (error.kind === "python" && above.some((block) => !block.ran)) this.say(`${this.status.textContent} ${texts.earlier}`);
+        if (error.kind === "python" && above.some((block) => !block.ran)) this.say(texts.failedBelow(error.type));
     }
 }
 
