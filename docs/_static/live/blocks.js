@@ -1,18 +1,9 @@
 // The Python blocks of a page: each with Run, its output below, and one session for all of them, in order. Source that
 // the page shows by inclusion can be edited: the change takes its place in the session, and gradcheck looks at it.
 
+import { element, progressText } from "./elements.js";
 import { session } from "./session.js";
 import { texts } from "./texts.js";
-
-function element(name, attributes = {}, ...children) {
-    const made = document.createElement(name);
-    for (const [key, value] of Object.entries(attributes)) {
-        if (key === "onclick" || key === "onload") made.addEventListener(key.slice(2), value);
-        else made.setAttribute(key, value);
-    }
-    made.append(...children);
-    return made;
-}
 
 // A piece of code on the page with a line of buttons, a place for output and, after the first "Edit", an editor.
 
@@ -204,11 +195,9 @@ class Source extends Piece {
 let busy = false;
 
 async function started(piece) {
-    const megabytes = (bytes) => (bytes / 1e6).toFixed(1);
     try {
         if (session.state === "none") piece.say(texts.starting);
-        await session.start(({ stage, loaded, total }) =>
-            piece.say(stage === "load" ? texts.loading(megabytes(loaded), megabytes(total)) : texts.starting));
+        await session.start((progress) => piece.say(progressText(progress)));
         return true;
     } catch (error) {
         piece.fail(error);
