@@ -136,11 +136,22 @@ def contents(folder, into):
     return {f"{into}/{path.relative_to(folder).as_posix()}": path.read_bytes() for path in files}
 
 
+def contents_of_session(live):
+    """minires, the package `live`, and the scripts that pages import from beside it."""
+    beside = {name: contents(ROOT / name, name) for name in ("examples/experiments", "benchmarks/peers")}
+    python = {
+        path: content
+        for files in (contents(live, "live"), *beside.values())
+        for path, content in files.items()
+        if path.endswith(".py")
+    }
+    return contents(ROOT / "minires", "minires") | python
+
+
 def write_settings(app):
-    """The wheel of minires and of the package `live`, and settings.json: what a session loads, with its hashes."""
+    """The wheel of a session's Python, and settings.json: what is loaded, with its hashes."""
     live = Path(app.outdir) / "_static" / "live"
-    pages = {path: content for path, content in contents(live, "live").items() if path.endswith(".py")}
-    wheel = packed(contents(ROOT / "minires", "minires") | pages)
+    wheel = packed(contents_of_session(live))
     name = f"minires-{minires.__version__}-{hashlib.sha256(wheel).hexdigest()[:8]}-py3-none-any.whl"
     for old in live.glob("minires-*.whl"):
         old.unlink()
