@@ -9,8 +9,6 @@ import pytest
 import scripts
 from test_docs import ROOT
 
-from minires.exercises.catalogue import EXERCISES
-
 script = scripts.load("exercise_sheet")
 SEEDS = range(12)
 
@@ -266,13 +264,6 @@ def test_a_dead_link_is_not_written_through(tmp_path, monkeypatch, capsys):
     (tmp_path / "sheet.md").symlink_to(tmp_path / "elsewhere.md")
     assert scripts.call(script, monkeypatch, capsys, "--out", tmp_path / "sheet.md")[0]
     assert not (tmp_path / "elsewhere.md").exists()
-
-
-@pytest.mark.parametrize("page", ["docs/teaching.md", "docs/zh/teaching.md"])
-def test_the_term_has_every_exercise_once(page):
-    weeks = re.findall(r"^\| \d+ \|[^|]*\|([^|]*)\|", (ROOT / page).read_text(encoding="utf-8"), re.M)
-    planned = [name for week in weeks for name in re.findall("`([^`]+)`", week)]
-    assert len(planned) == len(set(planned)) and set(planned) == set(EXERCISES)
 
 
 def test_the_tasks_are_numbered_as_the_teachers_page_has_them():
