@@ -7,7 +7,7 @@
 # make test-browser PYODIDE=DIR   with Pyodide's files from a folder; make pyodide fetches them
 # make campaign   attacks on what is promised, hours of them; an hour: make campaign ARGS="--minutes 60"
 # make fuzz    files made by what they reach in the readers, ten minutes a reader; make fuzz ARGS="npz --minutes 60"
-# make test-live   every Python block of the pages, run in a browser by Pyodide; its files: PYODIDE=DIR
+# make test-live   every Python block and exercise of the pages, run in a browser by Pyodide; its files: PYODIDE=DIR
 # make coverage   which lines and branches of the readers of weights their tests reach, twenty minutes
 # make parity   the networks under names of torchvision and timm against the real ones, half an hour; installs both, 5 GB
 # make kernels    every kernel of the GPU's path, compiled for five kinds of GPUs, and checked on this machine's processor
@@ -21,7 +21,7 @@ ARGS ?=
 BIN := .venv/bin
 SLOW := after_resnet against benchmarks calibration campaign compression detect distillation docs ensemble \
 	exercises exercises_interface experiments explain families_parity finetune googlenet ideas imagenet inception \
-	kernels live live_figures measuring other_tasks parity pipeline_benchmark protocol recompute recording retrieval \
+	kernels live live_figures measuring other_tasks parity pipeline_benchmark practice protocol recompute recording retrieval \
 	robustness sabotage segment segmentation site snapshots train_cifar vgg
 READERS := $(wildcard tests/test_pretrained*.py) \
 	$(addprefix tests/test_,$(addsuffix .py,class_names data_cifar meant networks probe readings))
@@ -51,7 +51,7 @@ pyodide: .venv/ready
 	PYTHONPATH=tests $(BIN)/python -m in_browser.pyodide
 
 test-live: .venv/ready-docs .venv/ready-dev
-	LIVE_PAGES=all $(BIN)/python -m pytest tests/test_live.py $(ARGS)
+	LIVE_PAGES=all $(BIN)/python -m pytest tests/test_live.py tests/test_practice.py $(ARGS)
 
 check: lint test
 

@@ -24,6 +24,7 @@ extensions = [
     "live_figures",
     "languages",
     "han",
+    "practice",
 ]
 source_suffix = {".md": "markdown"}
 exclude_patterns = ["_build"]

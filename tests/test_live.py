@@ -44,7 +44,10 @@ def build(folder, pages, *options):
     for page in pages:
         (source / page).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(DOCS / f"{page}.md", source / f"{page}.md")
-    (source / "index.md").write_text("# Pages\n\n```{toctree}\n" + "\n".join(pages) + "\n```\n", encoding="utf-8")
+    for home in ("index", "zh/index"):  # each page's language has its menu
+        (source / home).parent.mkdir(parents=True, exist_ok=True)
+        listed = "\n".join(f"/{page}" for page in pages)
+        (source / f"{home}.md").write_text(f"# Pages\n\n```{{toctree}}\n{listed}\n```\n", encoding="utf-8")
     for name in ("_static", "images"):
         (source / name).symlink_to(DOCS / name)
     for name in ("minires", "examples", "benchmarks", "tests"):  # what pages include

@@ -1,0 +1,341 @@
+// The page of exercises: each with an editor, the judge of the command line, what is kept of it, and its solution.
+
+import { session } from "../live/session.js";
+import { TEXTS, texts } from "../live/texts.js";
+import * as progress from "./progress.js";
+import { words } from "./words.js";
+
+const LANGUAGE = texts === TEXTS.zh ? "zh" : "en";
+const LIMIT = 10; // seconds for a check
+const PAUSE = 400; // milliseconds without a key before what was written is kept
+
+function element(name, attributes = {}, ...children) {
+    const made = document.createElement(name);
+    for (const [key, value] of Object.entries(attributes)) {
+        if (key.startsWith("on")) made.addEventListener(key.slice(2), value);
+        else made.setAttribute(key, value);
+    }
+    made.append(...children);
+    return made;
+}
+
+const megabytes = (bytes) => (bytes / 1e6).toFixed(1);
+
+class Exercise {
+    constructor(around) {
+        this.around = around;
+        this.name = around.dataset.name;
+        this.kind = around.dataset.kind;
+        this.shown = around.querySelector(".highlight-python3");
+        const code = this.shown.querySelector("pre");
+        code.tabIndex = 0; // it may be wider than the page, and is scrolled by keyboard then
+        this.start = code.textContent;
+        this.record = progress.read(this.name);
+        this.mark = element("span", { class: "exercise-state" });
+        around.querySelector("summary").append(this.mark);
+        this.build();
+        this.tell();
+    }
+
+    build() {
+        this.bar = element("div", { class: "live-bar", role: "group", "aria-label": words.bar(this.name) });
+        this.writing = this.button("write", () => this.open());
+        this.checking = this.button("check", () => this.check());
+        this.stopping = this.button("stop", () => session.stop());
+        this.hinting = this.button("more", () => this.check(true));
+        this.beginning = this.button("again", () => this.begin());
+        this.taking = this.button("back", () => this.takeBack());
+        this.giving = this.button("giveUp", () => this.giveUp());
+        this.going = this.button("next", () => next(this));
+        this.status = element("span", { class: "live-status", role: "status" });
+        this.bar.append(this.status);
+        this.found = element("div", { class: "live-output exercise-found", role: "region", "aria-live": "polite" });
+        this.found.setAttribute("aria-label", texts.output(this.name));
+        this.found.hidden = true;
+        this.solution = element("div", { class: "exercise-solution" });
+        this.shown.after(this.bar, this.found, this.solution);
+        for (const later of [this.checking, this.stopping, this.hinting, this.beginning]) later.hidden = true;
+        this.going.hidden = true;
+    }
+
+    button(name, onclick) {
+        const made = element("button", { type: "button", class: `live-${name}`, onclick }, words[name]);
+        this.bar.append(made);
+        return made;
+    }
+
+    // What is kept
+
+    keep(changes) {
+        Object.assign(this.record, changes);
+        if (!progress.write(this.name, this.record)) this.say(words.full);
+        this.tell();
+        tellAll();
+    }
+
+    keepText() {
+        clearTimeout(this.waiting);
+        this.waiting = null;
+        if (this.editor && this.editor.text !== (this.record.text ?? this.start)) this.keep({ text: this.editor.text });
+    }
+
+    // Another tab has written: its text is shown, and this one's, if it was not kept yet, is put aside.
+
+    heard() {
+        const mine = this.editor && this.waiting ? this.editor.text : undefined;
+        clearTimeout(this.waiting);
+        this.waiting = null;
+        this.record = progress.read(this.name);
+        const text = this.record.text ?? this.start;
+        if (this.editor && this.editor.text !== text) {
+            this.editor.text = text;
+            clearTimeout(this.waiting);
+            this.waiting = null;
+            if (mine !== undefined && mine !== text) {
+                this.keep({ before: mine });
+                this.say(words.lost);
+            }
+        }
+        this.tell();
+    }
+
+    tell() {
+        const state = progress.state(this.record);
+        this.mark.textContent = words.states[state];
+        this.taking.hidden = this.record.before === undefined || !this.editor;
+        this.giving.textContent = this.mayBeSeen ? words.solution : words.giveUp;
+        return state;
+    }
+
+    get mayBeSeen() {
+        return this.record.passed !== null || this.record.gave_up !== null;
+    }
+
+    say(text) {
+        this.status.textContent = text;
+    }
+
+    // Writing
+
+    async open() {
+        this.around.open = true;
+        if (this.editor) return this.editor.focus();
+        const { editor } = await import("../vendor/codemirror.js");
+        const parent = element("div", { class: "live-editor" });
+        this.shown.before(parent);
+        this.shown.hidden = true;
+        this.editor = editor({
+            parent,
+            text: this.record.text ?? this.start,
+            label: words.editor(this.name),
+            onRun: () => this.check(),
+            onChange: () => {
+                clearTimeout(this.waiting);
+                this.waiting = setTimeout(() => this.keepText(), PAUSE);
+            },
+        });
+        this.writing.hidden = true;
+        for (const now of [this.checking, this.beginning]) now.hidden = false;
+        this.tell();
+        this.editor.focus();
+    }
+
+    put(text) {
+        const before = this.editor.text;
+        this.editor.text = text;
+        this.keep({ text, before: before === this.start ? this.record.before : before });
+        this.editor.focus();
+    }
+
+    begin() {
+        if (this.editor.text !== this.start) this.put(this.start);
+    }
+
+    takeBack() {
+        this.put(this.record.before);
+    }
+
+    // Checking
+
+    async check(more = false) {
+        if (busy) return;
+        this.keepText();
+        show((busy = true));
+        this.stopping.hidden = false;
+        const [began, source] = [performance.now(), this.editor.text];
+        const found = await this.judged(source, more);
+        this.stopping.hidden = true;
+        show((busy = false));
+        if (!found) return;
+        const seconds = ((performance.now() - began) / 1000).toFixed(1);
+        this.say(words.took(seconds));
+        this.tellFound(found);
+        const passed = found.state === "passed";
+        this.keep(progress.checked(this.record, source, found.state));
+        this.hinting.hidden = found.state !== "wrong" || more;
+        this.going.hidden = !passed;
+        if (passed) await this.explain();
+    }
+
+    async judged(source, more) {
+        try {
+            await this.started();
+            this.say(words.checking);
+            const given = { name: this.name, source, language: LANGUAGE, more };
+            return await session.call("minires.exercises:check", given, { limit: LIMIT * 1000 });
+        } catch (error) {
+            if (error.kind === "time") return this.call("out_of_time", [this.name, LIMIT, LANGUAGE]);
+            this.fail(error);
+            return null;
+        }
+    }
+
+    fail(error) {
+        this.say(error.kind === "stopped" ? "" : texts[error.kind] ?? error.message);
+        this.around.dataset.result = error.kind;
+    }
+
+    async started() {
+        if (session.state === "none") this.say(texts.starting);
+        await session.start(({ stage, loaded, total }) =>
+            this.say(stage === "load" ? texts.loading(megabytes(loaded), megabytes(total)) : texts.starting));
+    }
+
+    async call(name, given) {
+        await this.started();
+        return session.call(`minires.exercises:${name}`, given);
+    }
+
+    tellFound(found) {
+        this.found.hidden = false;
+        this.found.dataset.state = this.around.dataset.result = found.state;
+        this.found.replaceChildren(element("pre", { tabindex: 0 }, found.text));
+        if (found.printed) this.found.append(element("pre", { class: "live-warning", tabindex: 0 }, found.printed));
+    }
+
+    // The solution: after passing, or after giving up twice
+
+    async giveUp() {
+        if (!this.mayBeSeen) {
+            if (this.giving.textContent !== words.sure) {
+                this.giving.textContent = words.sure;
+                return this.say(words.ask);
+            }
+            this.keep(progress.gaveUp(this.record));
+        }
+        await this.explain();
+    }
+
+    async explain() {
+        try {
+            const { source, backward, explanation } = await this.call("solution", [this.name, LANGUAGE]);
+            if (session.state === "ready" && this.status.textContent === texts.starting) this.say("");
+            this.solution.replaceChildren(
+                element("p", {}, element("strong", {}, words.solution)),
+                element("pre", { tabindex: 0 }, backward ?? source),
+                ...explanation.map((paragraph) => element("p", {}, ...withCode(paragraph))),
+            );
+            this.going.hidden = false;
+        } catch (error) {
+            this.fail(error);
+        }
+    }
+}
+
+function withCode(text) {
+    return text.split("`").map((part, number) => (number % 2 ? element("code", {}, part) : part));
+}
+
+// All of them: the map, what is done, and the file with what was written
+
+let busy = false;
+
+function show(busy) {
+    for (const each of all) for (const button of [each.checking, each.hinting, each.giving]) button.disabled = busy;
+}
+
+function next(after) {
+    const place = all.indexOf(after) + 1;
+    const open = [...all.slice(place), ...all.slice(0, place)].find((each) => progress.state(each.record) !== "done") ?? all[place % all.length];
+    visit(open);
+}
+
+function visit(exercise) {
+    exercise.around.open = true;
+    exercise.around.scrollIntoView({ block: "start" });
+    exercise.around.querySelector("summary").focus();
+}
+
+function map() {
+    const list = element("ul", { class: "exercise-map", "aria-label": words.map });
+    for (const each of all) {
+        const onclick = (event) => {
+            event.preventDefault();
+            visit(each);
+        };
+        each.link = element("a", { href: `#exercise-${each.name}`, onclick }, each.name);
+        list.append(element("li", {}, each.link));
+    }
+    return list;
+}
+
+function tellAll() {
+    for (const each of all) {
+        const state = each.tell();
+        each.link.dataset.state = state;
+        each.link.setAttribute("aria-label", [each.name, words.states[state]].filter(Boolean).join(", "));
+    }
+    count.textContent = words.done(all.filter((each) => progress.state(each.record) === "done").length, all.length);
+}
+
+function download() {
+    for (const each of all) each.keepText();
+    const text = progress.exported(all.map((each) => each.name));
+    const address = URL.createObjectURL(new Blob([text], { type: "application/json" }));
+    element("a", { href: address, download: "minires-exercises.json" }).click();
+    setTimeout(() => URL.revokeObjectURL(address), 1000);
+}
+
+async function upload(file) {
+    for (const each of all) each.keepText();
+    try {
+        const starts = Object.fromEntries(all.map((each) => [each.name, each.start]));
+        const taken = progress.imported(await file.text(), starts);
+        for (const each of all) each.heard();
+        tellAll();
+        said.textContent = words.imported(taken);
+    } catch {
+        said.textContent = words.broken;
+    }
+}
+
+const all = [...document.querySelectorAll(".exercise")].map((around) => new Exercise(around));
+const count = element("span", { class: "live-status" });
+const said = element("span", { class: "live-status", role: "status" });
+const choose = element("input", { type: "file", accept: ".json", class: "exercise-file", tabindex: -1 });
+choose.setAttribute("aria-label", words.import);
+choose.addEventListener("change", async () => {
+    if (choose.files[0]) await upload(choose.files[0]);
+    choose.value = "";
+});
+const bar = element(
+    "div",
+    { class: "live-bar", role: "group", "aria-label": words.map },
+    count,
+    element("button", { type: "button", class: "exercise-export", onclick: download }, words.export),
+    element("button", { type: "button", class: "exercise-import", onclick: () => choose.click() }, words.import),
+    choose,
+    said,
+);
+all[0].around.before(map(), bar);
+tellAll();
+progress.watch((name) => {
+    all.find((each) => each.name === name)?.heard();
+    tellAll();
+});
+addEventListener("pagehide", () => all.forEach((each) => each.keepText()));
+if (location.hash.startsWith("#exercise-")) {
+    const asked = all.find((each) => `#exercise-${each.name}` === location.hash);
+    if (asked) visit(asked);
+}
+document.documentElement.classList.add("practice-ready");
