@@ -55,7 +55,8 @@ class Practised:
         return self.browser.execute_script(f"{found} {script}", *arguments)
 
     def element(self, selector):
-        self.ask("part.open = true; part.querySelector(arguments[0]).scrollIntoView({block: 'center', behavior: 'instant'})", selector)
+        seen = "part.querySelector(arguments[0]).scrollIntoView({block: 'center', behavior: 'instant'})"
+        self.ask(f"part.open = true; {seen}", selector)
         return self.ask("return part.querySelector(arguments[0])", selector)
 
     def press(self, button):
@@ -111,7 +112,7 @@ def test_all_exercises_can_be_read_without_a_script(browser, address):
     asked = browser.execute_script("return performance.getEntriesByType('resource').map(each => each.name)")
     assert not [name for name in asked if "pyodide" in name or "codemirror" in name]
     for each in exercises():
-        shown = Practised(browser, each["name"]).ask("return part.textContent").replace("’", "'")
+        shown = Practised(browser, each["name"]).ask("return part.textContent").replace("\u2019", "'")
         assert each["text"].replace("`", "") in shown and each["start"] in shown
 
 
