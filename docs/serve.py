@@ -11,6 +11,13 @@ SITE = Path(__file__).parent / "_build" / "html"
 
 
 class Handler(http.server.SimpleHTTPRequestHandler):
+    # Browsers take scripts and WebAssembly under these names alone, and some machines know others.
+    extensions_map = http.server.SimpleHTTPRequestHandler.extensions_map | {
+        ".js": "text/javascript",
+        ".mjs": "text/javascript",
+        ".wasm": "application/wasm",
+    }
+
     def log_message(self, *args):  # nothing for each file
         pass
 

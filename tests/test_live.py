@@ -105,7 +105,7 @@ class Piece:
 
     def press(self, button):
         """As a mouse does: a button that is hidden or disabled cannot be pressed."""
-        wait(lambda: self.ask(f"const found = piece.querySelector('.live-{button}'); return !found.disabled;"), 10)
+        wait(lambda: self.ask(f"return piece.querySelector('.live-{button}').ariaDisabled != 'true';"), 10)
         self.ask("delete piece.dataset.result;")
         self.element(f".live-{button}").click()
 
@@ -131,7 +131,7 @@ class Piece:
 
     def finish(self):
         wait(lambda: self.result)
-        wait(lambda: self.ask("return !piece.querySelector('.live-run, .live-check').disabled;"))
+        wait(lambda: self.ask("return piece.querySelector('.live-run, .live-check').ariaDisabled != 'true';"))
         return self
 
     def run(self):

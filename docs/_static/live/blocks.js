@@ -5,6 +5,8 @@ import { element, progressText } from "./elements.js";
 import { session } from "./session.js";
 import { texts } from "./texts.js";
 
+let busy = false; // with work on some piece
+
 // A piece of code on the page with a line of buttons, a place for output and, after the first "Edit", an editor.
 
 class Piece {
@@ -68,6 +70,7 @@ class Piece {
     }
 
     reset() {
+        if (busy) return;
         this.editor?.close();
         this.editor = null;
         this.around.querySelector(".live-editor")?.remove();
@@ -165,6 +168,7 @@ class Source extends Piece {
     }
 
     async reset() {
+        if (busy) return;
         super.reset();
         this.run.hidden = true;
         if (this.placed) await session.call("live.changes:put_back", [this.path]);
@@ -192,8 +196,6 @@ class Source extends Piece {
 
 // Work on several pieces, one after the other, until one fails.
 
-let busy = false;
-
 async function started(piece) {
     try {
         if (session.state === "none") piece.say(texts.starting);
@@ -216,12 +218,12 @@ async function work(pieces) {
     show((busy = false));
 }
 
+// Buttons that wait are not disabled: a button with the focus would lose it.
+
 function show(busy) {
     for (const piece of [...runnable, ...sources]) {
         piece.stop.hidden = !busy;
-        piece.run.disabled = busy;
-        if (piece.upTo) piece.upTo.disabled = busy;
-        piece.putBack.disabled = busy;
+        for (const button of [piece.run, piece.upTo, piece.putBack]) button?.setAttribute("aria-disabled", busy);
     }
 }
 
