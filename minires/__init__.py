@@ -15,7 +15,7 @@ An operation is a function x -> (y, backward), and backward(dy) gives dx. Where 
     minires.backend         arrays, devices, threads: for who writes a fast operation
 
     from minires import Module, Parameter, Sequential      for networks of your own
-    python -m minires.exercises                            twenty backward passes to write
+    python -m minires.exercises                            backward passes to write, to mend and to predict
 
 The pages begin with docs/start.md and docs/protocol.md.
 """
