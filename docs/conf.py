@@ -25,14 +25,16 @@ extensions = [
     "languages",
     "han",
     "practice",
+    "drawings",
 ]
 source_suffix = {".md": "markdown"}
 exclude_patterns = ["_build"]
+templates_path = ["_templates"]
 
 myst_enable_extensions = ["amsmath", "dollarmath", "colon_fence"]
 myst_heading_anchors = 4  # links of the form page.md#heading, as on GitHub
 
-highlight_language = "none"  # of code that does not say what it is: drawings, what a program prints
+highlight_language = "text"  # of code that does not say what it is: drawings, what a program prints
 
 autodoc_default_options = {"member-order": "bysource", "undoc-members": True}
 autodoc_mock_imports = ["cupy"]
@@ -44,8 +46,11 @@ html_title = "minires"
 html_static_path = ["_static"]
 html_favicon = "_static/favicon.svg"
 html_css_files = ["site.css"]
-html_copy_source = False
+html_search_language = "en-han"
+html_copy_source = True
 html_show_sourcelink = False
+html_show_copyright = False
+html_show_sphinx = False
 
 
 def setup(app):

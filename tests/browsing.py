@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 DOCS = Path(__file__).parent.parent / "docs"
-PHONE = 390  # pixels
+PHONE, LAPTOP = 390, 1280  # pixels
 
 
 @contextlib.contextmanager

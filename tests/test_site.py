@@ -17,7 +17,7 @@ from html.parser import HTMLParser
 from urllib.parse import quote, unquote, urlsplit
 
 import pytest
-from browsing import DOCS, PHONE, WIDER, chromium, served, set_width
+from browsing import DOCS, LAPTOP, PHONE, WIDER, chromium, served, set_width
 
 import minires
 
@@ -291,6 +291,9 @@ return {
     formulas: count("span.math, div.math"),
     typeset: count("mjx-container"),
     wrong: [...document.querySelectorAll("mjx-merror, [data-mjx-error]")].map(error => error.textContent),
+    cut: [...document.querySelectorAll("article pre")].map(box => [box, box.textContent.split("\\n")])
+        .filter(([box, lines]) => box.scrollWidth > box.clientWidth && lines.every(line => line.length <= 120))
+        .map(([box, lines]) => lines.reduce((a, b) => a.length > b.length ? a : b)),
     missing: [...document.images].filter(picture => !picture.naturalWidth).map(picture => picture.src),
     loaded: performance.getEntriesByType("resource").map(entry => entry.name),
 };
@@ -299,7 +302,7 @@ return {
 
 @pytest.mark.parametrize("page", [*PAGES, "_modules/minires/layers/conv", "genindex"])
 def test_page(page, browser, address):
-    set_width(browser, 1200)
+    set_width(browser, LAPTOP)
     browser.get_log("browser")  # what was there before
     browser.get(f"{address}{page}.html")
     browser.execute_async_script(READY)
@@ -307,6 +310,7 @@ def test_page(page, browser, address):
     assert state["heading"]
     assert state["typeset"] == state["formulas"] and not state["wrong"]
     assert not state["missing"]
+    assert not state["cut"], "a line of at most 120 columns is cut off at 1280 pixels"
     assert not [name for name in state["loaded"] if not name.startswith((address, "data:"))]
     set_width(browser, PHONE)
     assert not browser.execute_script(WIDER, PHONE), "wider than a phone: the page would scroll sideways"

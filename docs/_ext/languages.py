@@ -18,11 +18,14 @@ WORDS = {  # of the theme, in Chinese
     "Error": "错误",
     "Home": "首页",
     "Index": "索引",
+    "MIT licence": "MIT 许可证",
+    "Made with ": "页面主题：",
     "Next": "下一页",
     "On this page": "本页内容",
     "Please activate JavaScript to enable the search functionality.": "请启用 JavaScript 以使用搜索功能。",
     "Previous": "上一页",
     "Search": "搜索",
+    "Source of this page": "本页源文件",
     "Skip to content": "跳到正文",
 }
 FIXED = {  # in the theme's templates, which look these up nowhere

@@ -1,0 +1,217 @@
+"""Drawings of more than one operation: three gates, a residual block, batch norm in stages, the map of the pages."""
+
+import itertools
+
+import numpy as np
+from drawing import CELL, Drawing, number
+
+from minires import layers
+from minires.models.blocks import BasicBlock
+
+# Three gates ----------------------------------------------------------------------------------------------------------
+
+
+def multiply(a, b):
+    return a * b, lambda dc: (dc * b, dc * a)
+
+
+def plus(a, b):
+    return a + b, lambda dc: (dc, dc)
+
+
+def larger(a, b):
+    return max(a, b), lambda dc: (dc, 0.0) if a >= b else (0.0, dc)
+
+
+def gates():
+    """L = max(x y + z, w): numbers forwards above the lines, gradients backwards below."""
+    x, y, z, w = 3.0, -2.0, 10.0, 1.0
+    product, multiply_backward = multiply(x, y)
+    total, plus_backward = plus(product, z)
+    loss, larger_backward = larger(total, w)
+    dtotal, dw = larger_backward(1.0)
+    dproduct, dz = plus_backward(dtotal)
+    dx, dy = multiply_backward(dproduct)
+    drawing = Drawing(740, 320)
+    places = {"\u00d7": (240, 90), "+": (400, 140), "max": (560, 200), "L": (700, 200)}
+    inputs = {"x": (60, 30, x, dx), "y": (60, 150, y, dy), "z": (60, 220, z, dz), "w": (60, 290, w, dw)}
+    edges = [
+        *(
+            (inputs[name][:2], places[gate], *inputs[name][2:])
+            for name, gate in zip("xyzw", ("\u00d7", "\u00d7", "+", "max"), strict=True)
+        ),
+        (places["\u00d7"], places["+"], product, dproduct),
+        (places["+"], places["max"], total, dtotal),
+        (places["max"], places["L"], loss, 1.0),
+    ]
+    for (x1, y1), (x2, y2), value, gradient in edges:
+        along = np.array([x2 - x1, y2 - y1]) / np.hypot(x2 - x1, y2 - y1)
+        start, end = np.array([x1, y1]) + 24 * along, np.array([x2, y2]) - 24 * along
+        drawing.arrow(tuple(start), tuple(end), kind="forward soft")
+        at = start + 0.42 * (end - start)
+        across = np.array([along[1], -along[0]])
+        drawing.text(*(at + 15 * across), number(value), "forward number")
+        drawing.text(*(at - 15 * across), number(gradient), "backward number")
+    for name, (x1, y1, *_) in inputs.items():
+        drawing.text(x1, y1, name, "code")
+    for name, (x1, y1) in places.items():
+        if name != "L":
+            drawing.add("circle", cx=x1, cy=y1, r=24)
+        drawing.text(x1, y1, name, "code")
+    return drawing
+
+
+# The residual block ---------------------------------------------------------------------------------------------------
+
+
+def residual():
+    """A block of resnet20, its two gates, and the arrows back with the sizes of their gradients."""
+    rng = np.random.default_rng(0)
+    block = BasicBlock(16, 16, stride=1, shortcut="A", rng=0)
+    block.to(np.float64)
+    x = np.maximum(rng.standard_normal((8, 8, 8, 16)), 0)
+    y, backward = block(x)
+    dy = rng.standard_normal(y.shape)
+    dx, ds = backward(dy), dy * (y > 0)
+    size = {
+        name: f"{np.sqrt(np.mean(np.square(array))):.2f}"
+        for name, array in {"dy": dy, "ds": ds, "branch": dx - ds, "dx": dx}.items()
+    }
+    drawing = Drawing(900, 310)
+    line, back, top, fork, gate, relu = 190, 226, 60, 145, 630, 775
+    middle, side = (line + back) / 2, 26
+    boxes = {240: "conv1", 330: "bn1\nReLU", 420: "conv2", 510: "bn2", relu: "ReLU"}
+    for place, words in boxes.items():
+        drawing.box(place, middle, 64, 70, words, "code")
+    for place, words in ((fork, "fork"), (gate, "+")):
+        drawing.add("circle", cx=place, cy=middle, r=side)
+        drawing.text(place, middle, words)
+    stops = sorted(
+        [(40, 40), (860, 860), *((p - 26, p + 26) for p in (fork, gate)), *((p - 32, p + 32) for p in boxes)]
+    )
+    for (_, left), (right, _) in itertools.pairwise(stops):
+        drawing.arrow((left + 1, line), (right - 1, line), kind="forward")
+        drawing.arrow((right - 1, back), (left + 1, back), kind="backward")
+    up, down = middle - side, top + 34
+    drawing.arrow((fork - 8, up), (fork - 8, top), (gate + 8, top), (gate + 8, up), kind="forward")
+    drawing.arrow((gate - 8, up), (gate - 8, down), (fork + 8, down), (fork + 8, up), kind="backward")
+    labels = [
+        ("forward", "x", 22, line),
+        ("forward", "x", (fork + gate) / 2, top - 14),
+        ("forward", "F(x)", 572, line - 14),
+        ("forward", "F(x) + x", 700, line - 14),
+        ("forward", "y", 876, line),
+        ("backward", "dy", 878, back),
+        ("backward", "ds = dy [y > 0]", 700, back + 50),
+        ("backward", "ds", 572, back + 16),
+        ("backward", "ds", (fork + gate) / 2, down + 16),
+        ("backward", "J\u1d40ds", 190, back + 50),
+        ("backward", "dx = ds + J\u1d40ds", 72, back + 50),
+        ("backward", "dx", 20, back),
+    ]
+    for kind, words, at, height in labels:
+        drawing.text(at, height, words, kind)
+    for name, at, height in (("dx", 72, 70), ("branch", 190, 70), ("ds", 700, 70), ("dy", 878, 20)):
+        drawing.text(at, back + height, size[name], "backward number")
+    return drawing
+
+
+# Batch norm in stages -------------------------------------------------------------------------------------------------
+
+
+def batch_norm():
+    """One channel's eight values, forwards in three stages, and one gradient backwards through the same three."""
+    x = np.array([2.0, 4, 4, 4, 5, 5, 7, 9])
+    gamma, beta = 2.0, 1.0
+    mean, deviation = x.mean(), x.std()
+    xhat = (x - mean) / deviation
+    y = gamma * xhat + beta
+    dy = np.zeros(8)
+    dy[0] = 8
+    dxhat = gamma * dy
+    dcentred = dxhat - xhat * np.mean(xhat * dxhat)  # through the deviation as well
+    dx = (dcentred - dcentred.mean()) / deviation  # through the mean as well
+    parameters = {"weight": np.full(1, gamma), "bias": np.full(1, beta), "training": True, "eps": 1e-12}
+    there, back = layers.batch_norm(x[:, None], None, None, **parameters)
+    np.testing.assert_allclose(there.ravel(), y, atol=1e-9)
+    np.testing.assert_allclose(back(dy[:, None])[0].ravel(), dx, atol=1e-9)
+    wide = 8 * CELL
+    drawing = Drawing(2 * wide + 60, 470)
+    left, right = wide / 2 + 10, 1.5 * wide + 50
+    forward = [
+        ("x", x),
+        ("x \u2212 \u03bc", x - mean),
+        ("x\u0302 = (x \u2212 \u03bc) / \u03c3", xhat),
+        ("y = \u03b3 x\u0302 + \u03b2", y),
+    ]
+    backward = [
+        ("dx = (d \u2212 mean(d)) / \u03c3", dx),
+        ("d = dx\u0302 \u2212 x\u0302 mean(x\u0302 dx\u0302)", dcentred),
+        ("dx\u0302 = \u03b3 dy", dxhat),
+        ("dy", dy),
+    ]
+    for i, ((name, values), (dname, gradients)) in enumerate(zip(forward, backward, strict=True)):
+        height = 50 + i * 120
+        drawing.array(left, height, values, "forward")
+        drawing.array(right, height, gradients, "backward")
+        drawing.text(left, height - CELL / 2 - 14, name, "forward")
+        drawing.text(right, height - CELL / 2 - 14, dname, "backward")
+        if i < 3:
+            drawing.arrow((left, height + 26), (left, height + 72), kind="forward")
+            drawing.arrow((right, height + 72), (right, height + 26), kind="backward")
+    return drawing
+
+
+# The map --------------------------------------------------------------------------------------------------------------
+
+NETWORK = [
+    ("convolution", "卷积", "layers/conv"),
+    ("batch norm", "批归一化", "layers/batch_norm"),
+    ("ReLU", "ReLU", "layers/activations"),
+    ("residual block", "残差块", "layers/residual"),
+    ("pooling", "池化", "layers/pooling"),
+    ("linear layer", "线性层", "layers/linear"),
+    ("cross-entropy", "交叉熵", "losses"),
+]
+STEP = [
+    ("the rule:\nx \u2192 (y, backward)", "约定：\nx \u2192 (y, backward)", "protocol"),
+    ("optimizers", "优化器", "optim"),
+    ("training", "训练", "training"),
+    ("training today", "今天的训练方法", "strong_training"),
+    ("several processes", "多个进程", "scaling"),
+    ("16-bit numbers", "16 位的数", "precision"),
+    ("speed", "性能", "performance"),
+]
+AFTER = [
+    ("other people's\nweights", "别处的权重", "pretrained"),
+    ("fine-tuning", "微调", "finetuning"),
+    ("distillation", "知识蒸馏", "distillation"),
+    ("compression", "模型压缩", "compression"),
+    ("robustness", "鲁棒性", "robustness"),
+    ("segmentation", "语义分割", "segmentation"),
+    ("detection", "目标检测", "detection"),
+]
+TITLES = [
+    ("a network, forwards and backwards", "网络：前向与反向"),
+    ("one step, many steps", "一步，许多步"),
+    ("what a trained network can do", "训练好的网络能做什么"),
+]
+
+
+def map_of_pages(chinese=False):
+    """The pages as the network itself, its training and its uses: every box is a link."""
+    wide, tall, gap = 118, 50, 16
+    drawing = Drawing(7 * wide + 6 * gap + 20, 380)
+    for row, (title, boxes) in enumerate(zip(TITLES, (NETWORK, STEP, AFTER), strict=True)):
+        height = 62 + row * 132
+        drawing.text(10, height - 48, title[chinese], "start soft-text")
+        for i, box in enumerate(boxes):
+            x = 10 + wide / 2 + i * (wide + gap)
+            drawing.box(
+                x, height, wide, tall, box[chinese], "forward small" if row == 0 else "small", link=f"../../{box[2]}.md"
+            )
+            if row == 0 and i < len(boxes) - 1:
+                edge = x + wide / 2
+                drawing.arrow((edge + 1, height - 9), (edge + gap - 1, height - 9), kind="forward")
+                drawing.arrow((edge + gap - 1, height + 9), (edge + 1, height + 9), kind="backward")
+    return drawing

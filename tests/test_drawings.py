@@ -1,0 +1,49 @@
+"""The drawings on the pages of the operations are what docs/_pictures draws of the library's own numbers."""
+
+import re
+import subprocess
+import sys
+import xml.etree.ElementTree as ElementTree
+
+import pytest
+from test_docs import ROOT
+
+IMAGES = ROOT / "docs" / "images" / "drawings"
+DRAWN = sorted(file.name for file in IMAGES.glob("*.svg"))
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory):
+    out = tmp_path_factory.mktemp("drawings")
+    subprocess.run([sys.executable, ROOT / "docs" / "_pictures" / "draw.py", "--out", out], check=True, cwd=ROOT)
+    return out
+
+
+def test_all_are_drawn(drawn):
+    assert DRAWN and sorted(file.name for file in drawn.iterdir()) == DRAWN
+
+
+def words(text):
+    return [part.text for part in ElementTree.fromstring(text).iter("{http://www.w3.org/2000/svg}text")]
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_what_stands_in_the_pages_is_what_is_drawn(name, drawn):
+    """The same text but for its places: their last digits are a matter of the machine."""
+    here, there = ((folder / name).read_text(encoding="utf-8") for folder in (IMAGES, drawn))
+    assert words(here) == words(there)
+    assert re.sub(r"[\d.]+", "0", here) == re.sub(r"[\d.]+", "0", there)
+
+
+def test_every_drawing_is_on_a_page_in_both_languages():
+    for folder, without in ((ROOT / "docs", "zh/"), (ROOT / "docs" / "zh", "")):
+        pages = [page for page in folder.rglob("*.md") if not without or "zh" not in page.parts]
+        used = {name for page in pages for name in re.findall(r"drawings/([\w-]+\.svg)\)", page.read_text("utf-8"))}
+        language = {"map-zh.svg"} if folder.name == "docs" else {"map.svg"}
+        assert set(DRAWN) - used == language
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_links_in_a_drawing_lead_to_pages(name):
+    for target in re.findall(r'href="([^"]+)"', (IMAGES / name).read_text(encoding="utf-8")):
+        assert (IMAGES / target).resolve().is_file(), target
