@@ -57,8 +57,11 @@ def started(browser, name, seconds=120):
     return browser.execute_script(f"return {box}.querySelector('.figure-body')")
 
 
-def draw(body, colours=64):
-    """A picture of few colours of an element on the screen."""
+def draw(browser, body, colours=64):
+    """A picture of few colours of an element, on a screen that has room for all of it."""
+    metrics = {"width": 1200, "height": 1600, "deviceScaleFactor": 1, "mobile": False}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    browser.execute_script("arguments[0].scrollIntoView({block: 'center', behavior: 'instant'})", body)
     picture = Image.open(io.BytesIO(body.screenshot_as_png)).convert("RGB")
     return picture.quantize(colours, dither=Image.Dither.NONE)
 
@@ -67,10 +70,10 @@ def main(names):
     with tempfile.TemporaryDirectory() as folder:
         site = build(Path(folder), names)
         with served(site) as address, chromium(Path(folder) / "chromium") as browser:
+            set_width(browser, 1200)
+            browser.get(f"{address}index.html")
             for name in names:
-                set_width(browser, 1200)
-                browser.get(f"{address}index.html")
-                picture = draw(started(browser, name))
+                picture = draw(browser, started(browser, name))
                 file = DOCS / "images" / "figures" / f"{name}.png"
                 file.parent.mkdir(exist_ok=True)
                 picture.save(file, optimize=True)

@@ -9,9 +9,11 @@ from test_docs import ROOT
 
 sys.path.append(str(ROOT / "docs" / "_static"))
 
-from live.figures import conv
+from live.figures import batch_norm, conv, cross_entropy, pooling, residual, schedules
 
-from minires import layers
+import minires.schedules as library_schedules
+from minires import layers, losses
+from minires.gradcheck import gradcheck
 
 DOCS = ROOT / "docs"
 FIGURES = sorted(path.stem for path in (DOCS / "_static/live/figures").glob("*.py") if path.stem != "__init__")
@@ -72,3 +74,94 @@ def test_conv(stride, padding):
     np.testing.assert_allclose(sum(found["parts"]), found["dx"], atol=1e-12)
     assert all(np.count_nonzero(part) <= 4 for part in found["parts"])
     assert found["products"][0] == pytest.approx(found["products"][1])
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_batch_norm(training):
+    rng = np.random.default_rng(0)
+    x, dy = rng.standard_normal(5) * 3 + 1, rng.standard_normal(5)
+    found = batch_norm.numbers(x.tolist(), dy.tolist(), 1.5, training)
+    y, backward = layers.batch_norm(
+        x[:, None], np.zeros(1), np.ones(1), np.array([1.5]), np.zeros(1), training=training
+    )
+    dx, dweight, dbias = backward(dy[:, None])
+    np.testing.assert_allclose(found["y"], y[:, 0])
+    np.testing.assert_allclose(found["dx"], dx[:, 0])
+    np.testing.assert_allclose(found["direct"] + found["mean"] + found["variance"], dx[:, 0], atol=1e-12)
+    assert (found["dweight"], found["dbias"]) == pytest.approx((dweight[0], dbias[0]))
+    np.testing.assert_allclose(found["x_hat"], (x - found["mu"]) / found["sigma"])
+    assert np.any(found["mean"]) == np.any(found["variance"]) == training
+    if training:  # and each way by itself, with the others held
+        eps = 1e-6
+        held = (x - x.mean()) / found["sigma"]
+        for place in range(5):
+            moved = x.copy()
+            moved[place] += eps
+            through_mean = -1.5 * (moved.mean() - x.mean()) / eps / found["sigma"] * dy.sum()
+            std = np.sqrt(((moved - moved.mean()) ** 2).mean() + batch_norm.EPS)
+            through_var = 1.5 * ((x - x.mean()) * (1 / std - 1 / found["sigma"]) / eps) @ dy
+            assert found["mean"][place] == pytest.approx(through_mean, rel=1e-4)
+            assert found["variance"][place] == pytest.approx(through_var, rel=1e-3, abs=1e-5)
+        assert abs(held @ found["dx"]) < 1e-4
+
+
+@pytest.mark.parametrize("smoothing", [0, 0.25])
+def test_cross_entropy(smoothing):
+    z = np.array([2, 1, 0.5, -1, -2])
+    found = cross_entropy.numbers(z.tolist(), 1, smoothing)
+    loss, backward = losses.cross_entropy(z[None], np.array([1]), label_smoothing=smoothing)
+    p = np.exp(z) / np.exp(z).sum()
+    np.testing.assert_allclose(found["p"], p)
+    assert found["loss"] == pytest.approx(float(loss))
+    np.testing.assert_allclose(found["dlogits"], np.asarray(backward())[0])
+    targets = np.full(5, smoothing / 5) + (1 - smoothing) * np.eye(5)[1]
+    np.testing.assert_allclose(found["dlogits"], p - targets, atol=1e-12)
+    assert found["loss"] == pytest.approx(-(targets * np.log(p)).sum())
+    assert abs(found["sum"]) < 1e-12
+
+
+@pytest.mark.parametrize("kind", ["max", "average"])
+@pytest.mark.parametrize("window", [(2, 2, 0), (3, 1, 1), (3, 2, 1), (2, 3, 1)])
+def test_pooling(kind, window):
+    rng = np.random.default_rng(0)
+    x, dy = rng.permutation(25).reshape(5, 5), rng.standard_normal(49)
+    found = pooling.numbers(kind, x.tolist(), dy.tolist(), *window)
+    y, backward = {"max": layers.max_pool2d, "average": layers.avg_pool2d}[kind](as_image(x), *window)
+    dy = np.resize(dy, y.shape)
+    np.testing.assert_allclose(found["y"], y[0, :, :, 0])
+    np.testing.assert_allclose(found["dx"], backward(dy)[0, :, :, 0])
+    np.testing.assert_allclose(sum(found["parts"]), found["dx"], atol=1e-12)
+    for share, value in zip(found["shares"], found["y"].ravel(), strict=True):
+        assert np.vdot(share, x) == pytest.approx(value)
+        assert np.count_nonzero(share) == 1 or kind == "average"
+
+
+@pytest.mark.parametrize("kind", residual.KINDS)
+def test_residual_block(kind):
+    rng = np.random.default_rng(0)
+    C = residual.CHANNELS
+    weights = rng.standard_normal((2, C, C, 3, 3)) / 6
+    gradcheck(lambda x: residual.block(x, weights, *residual.KINDS[kind]), rng.standard_normal((2, 3, 3, C)))
+
+
+def test_residual():
+    """What the page says of the figure."""
+    found = residual.numbers(20, 1.0)
+    first = {kind: lines["gradients"][0] for kind, lines in found.items()}
+    assert all(lines["gradients"][-1] == 1 and len(lines["gradients"]) == 21 for lines in found.values())
+    assert first["shortcut"] > 100 and first["norm"] > 100 and first["both"] < 20
+    assert residual.chain(20, 0.7, False, False)[0][0] < 1e-4
+    sizes = found["shortcut"]["sizes"]
+    assert sizes[-1] > 100 * sizes[0]
+    depth = residual.numbers(10, 1.0)
+    assert depth["norm"]["gradients"][0] < first["norm"]
+
+
+@pytest.mark.parametrize("kind", schedules.KINDS)
+def test_schedules(kind):
+    for warmup in (0, 100):
+        found = schedules.numbers(kind, 0.2, 300, warmup)
+        schedule = eval(found["code"], dict(vars(library_schedules)))
+        assert found["rates"] == [schedule(iteration) for iteration in range(schedules.STEPS + 1)]
+        assert ("LinearWarmup" in found["code"]) == bool(warmup)
+    assert found["rates"][0] < found["rates"][40]

@@ -198,7 +198,7 @@ def test_nothing_is_loaded_before_the_first_click(browser, address):
     loaded = "return performance.getEntriesByType('resource').map(entry => [entry.name, entry.encodedBodySize])"
     files = {name.removeprefix(address): size for name, size in browser.execute_script(loaded)}
     ours = {name: size for name, size in files.items() if name.startswith("_static/live/")}
-    assert len(ours) == 6 and all(ours.values()), ours
+    assert len(ours) == 10 and all(ours.values()), ours
     assert not [name for name in files if re.search("pyodide|vendor|whl", name)]
     page = browser.page_source.split("Content-Security-Policy")[1].split(">")[0]
     marks = browser.execute_script("return document.querySelectorAll('.live').length") * 100

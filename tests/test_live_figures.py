@@ -61,6 +61,14 @@ class Figure:
             assert abs(value - written) <= 0.005001
         return np.array([cell[2] for cell in cells]).reshape(shape)
 
+    def bars(self, name):
+        """The heights of columns, or of their first series."""
+        return self.ask(
+            """return [...figure.querySelectorAll(`[data-matrix="${arguments[0]}"] g[data-row="0"]`)].map(bar =>
+                Number(bar.dataset.value));""",
+            name,
+        )
+
     def cell(self, name, row, column):
         return self.find(f'[data-matrix="{name}"] [data-row="{row}"][data-column="{column}"]')
 
@@ -81,9 +89,13 @@ class Figure:
         device = pointer("touch" if touch else "mouse", "finger" if touch else "mouse")
         chain = actions(self.browser, duration=20, devices=[device])
         pointer_actions = chain.w3c_actions.pointer_action
-        pointer_actions.move_to(node).pointer_down()
+        middle = (
+            "const box = arguments[0].getBoundingClientRect(); return [box.x + box.width / 2, box.y + box.height / 2];"
+        )
+        x, y = self.browser.execute_script(middle, node)
+        pointer_actions.move_to_location(round(x), round(y)).pointer_down()
         for part in range(1, 5):
-            pointer_actions.move_by(right / 4, -up / 4) if part else None
+            pointer_actions.move_to_location(round(x + right * part / 4), round(y - up * part / 4))
         pointer_actions.pointer_up()
         chain.w3c_actions.perform()
 
@@ -193,3 +205,143 @@ def test_conv(opened):
     figure.keys(stride, "ARROW_RIGHT")
     figure.until(lambda: figure.matrix("y").shape == (3, 3))
     check(2, 1)
+
+
+def test_batch_norm(opened):
+    figure = opened("batch_norm")
+    x, dy, at = [1, 1, 5, 5], [1, 2, 3, 6], {"weight": 2, "training": True}
+
+    def check():
+        found = numbers("batch_norm", "numbers", x, dy, *at.values())
+        figure.until(lambda: np.array_equal(figure.matrix("dx")[0], found["dx"]))
+        for name in ("direct", "mean", "variance"):
+            np.testing.assert_array_equal(figure.matrix(name)[0], found[name])
+
+    check()
+    figure.drag(figure.find("[data-matrix=x] [data-column='1'] circle"), up=25)
+    figure.until(lambda: figure.bars("x")[1] != 1)
+    x[1] = figure.bars("x")[1]
+    assert x[1] > 2
+    check()
+    figure.drag(figure.find("[data-matrix=dy] [data-column='3'] circle"), up=-25, touch=True)
+    figure.until(lambda: figure.bars("dy")[3] != 6)
+    dy[3] = figure.bars("dy")[3]
+    assert dy[3] < 5
+    check()
+    figure.keys(
+        figure.find("[data-matrix=x] [data-column='0']"), "ARROW_RIGHT", "ARROW_RIGHT", "ARROW_DOWN", "HOME", "ARROW_UP"
+    )
+    x[2] = -7.5
+    check()
+    figure.keys(figure.find(".figure-slider input"), "ARROW_LEFT")
+    at["weight"] = 1.75
+    check()
+    figure.find(".figure-check input").click()
+    at["training"] = False
+    check()
+
+
+def test_cross_entropy(opened):
+    figure = opened("cross_entropy")
+    z = [2, 1, 0.5, -1, -2]
+
+    def check(label=1, smoothing=0.0):
+        found = numbers("cross_entropy", "numbers", z, label, smoothing)
+        figure.until(lambda: figure.value("loss") == found["loss"])
+        np.testing.assert_array_equal(figure.bars("p = softmax(z)"), found["p"])
+        np.testing.assert_array_equal(figure.bars("dz = p \u2212 t"), found["dlogits"])
+        return found
+
+    check()
+    figure.drag(figure.find("[data-matrix=z] [data-column='1'] circle"), up=30)
+    figure.until(lambda: figure.bars("z")[1] != 1)
+    z[1] = figure.bars("z")[1]
+    assert z[1] > 2
+    before = check()
+    figure.find(".figure-controls button").click()
+    figure.until(lambda: figure.bars("z")[4] == -1)
+    z = [value + 1 for value in z]
+    assert check()["loss"] == pytest.approx(before["loss"])
+    figure.keys(figure.find("[data-matrix=z] [data-column='0']"), "ARROW_UP", "PAGE_DOWN")
+    z[0] -= 1
+    check()
+    figure.find("input[value='4']").click()
+    check(4)
+    figure.keys(figure.find(".figure-slider input"), "ARROW_RIGHT", "ARROW_RIGHT")
+    check(4, 0.1)
+
+
+def test_pooling(opened):
+    figure = opened("pooling")
+
+    def check(kind, *window):
+        x, dy = figure.matrix("x").tolist(), figure.matrix("dy").ravel().tolist()
+        found = numbers("pooling", "numbers", kind, x, dy, *window)
+        figure.until(lambda: np.array_equal(figure.matrix("y"), found["y"]))
+        np.testing.assert_array_equal(figure.matrix("dx"), found["dx"])
+
+    check("max", 3, 2, 0)
+    figure.drag(figure.cell("x", 0, 0), up=100)
+    figure.until(lambda: figure.matrix("y")[0, 0] == 8)
+    check("max", 3, 2, 0)
+    figure.keys(figure.cell("dy", 0, 0), "ARROW_UP", "ARROW_RIGHT", "ARROW_UP")
+    figure.until(lambda: figure.matrix("dy")[0].tolist() == [2, 3])
+    check("max", 3, 2, 0)
+    assert "x[0, 0]" in figure.ask("return figure.querySelector('.figure-said').textContent")
+    figure.keys(figure.find(".figure-slider input"), "ARROW_RIGHT")
+    assert "y[0, 1]" in figure.ask("return figure.querySelector('.figure-said').textContent")
+    figure.find("input[value=average]").click()
+    check("average", 3, 2, 0)
+    _, kernel, stride, padding = figure.ask("return [...figure.querySelectorAll('.figure-slider input')];")
+    for slider, key in ((kernel, "ARROW_LEFT"), (stride, "ARROW_LEFT"), (padding, "ARROW_RIGHT")):
+        figure.keys(slider, key)
+    figure.until(lambda: figure.matrix("y").shape == (6, 6))
+    check("average", 2, 1, 1)
+
+
+def test_residual(opened, browser):
+    figure = opened("residual")
+    kinds = ("plain", "norm", "shortcut", "both")
+
+    def check(depth, scale, block):
+        found = numbers("residual", "numbers", depth, scale)
+        for kind in kinds:
+            wanted = pytest.approx(found[kind]["gradients"][block - 1], rel=1e-6)
+            figure.until(lambda kind=kind, wanted=wanted: figure.value(kind) == wanted)
+
+    check(20, 1, 1)
+    depth, scale, block = figure.ask("return [...figure.querySelectorAll('.figure-slider input')];")
+    figure.keys(depth, "HOME", "ARROW_RIGHT")
+    check(3, 1, 1)
+    figure.keys(scale, "HOME")
+    check(3, 0.5, 1)
+    figure.keys(block, "END")
+    check(3, 0.5, 3)
+    figure.drag(figure.find(".figure-plot"), right=-250)
+    check(3, 0.5, 1)
+    figure.find(".figure-check input").click()
+    lines = "return [...figure.querySelectorAll('.figure-line')].map(line => line.dataset.line)"
+    assert figure.ask(lines) == list(kinds[1:])
+
+
+def test_schedules(opened):
+    figure = opened("schedules")
+
+    def check(kind, lr, length, warmup, iteration):
+        found = numbers("schedules", "numbers", kind, lr, length, warmup)
+        figure.until(lambda: figure.ask("return figure.querySelector('code').textContent") == found["code"])
+        figure.until(lambda: figure.value("rate") == found["rates"][iteration])
+
+    check("CosineAnnealingLR", 0.1, 1000, 100, 0)
+    lr, length, warmup, place = figure.ask("return [...figure.querySelectorAll('.figure-slider input')];")
+    figure.keys(lr, "ARROW_RIGHT")
+    figure.keys(length, "ARROW_LEFT")
+    figure.keys(warmup, "HOME")
+    figure.keys(place, "PAGE_UP")
+    iteration = int(place.get_attribute("value"))
+    assert iteration > 0
+    check("CosineAnnealingLR", 0.11, 980, 0, iteration)
+    figure.drag(figure.find(".figure-plot"), right=1, touch=True)
+    assert 400 < int(place.get_attribute("value")) < 600
+    figure.keys(figure.find("select"), "ARROW_DOWN")
+    check("StepLR", 0.11, 300, 0, int(place.get_attribute("value")))

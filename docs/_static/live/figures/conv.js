@@ -19,7 +19,7 @@ export const words = {
     },
 };
 
-export default async function (body, words, call, { hint }) {
+export default async function (body, words, call) {
     const x = [[1, 2, 0, 1], [0, 1, 3, 2], [2, 1, 1, 0], [1, 0, 2, 3]];
     const weight = [[1, -1], [2, 0]];
     const dy = Array.from({ length: 25 }, (_, place) => [1, 2, 3, -1][place % 4]);

@@ -1,19 +1,8 @@
 // What figures share: parts of a page and of a drawing, and values that are changed by mouse, finger and keyboard.
 
-const SVG = "http://www.w3.org/2000/svg";
+import { element, svg } from "./parts.js";
 
-function made(node, attributes, children) {
-    for (const [key, value] of Object.entries(attributes)) {
-        if (key.startsWith("on")) node.addEventListener(key.slice(2), value);
-        else if (value !== null && value !== undefined && value !== false) node.setAttribute(key, value);
-    }
-    node.append(...children);
-    return node;
-}
-
-export const element = (name, attributes = {}, ...children) => made(document.createElement(name), attributes, children);
-export const svg = (name, attributes = {}, ...children) => made(document.createElementNS(SVG, name), attributes, children);
-
+export { element, svg };
 export const still = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
 
 // A number as it is shown: no more digits than needed, and a minus sign as long as a plus.
@@ -34,18 +23,6 @@ export function drawing(width, height, label, ...children) {
 }
 
 export const clamp = (value, min, max) => Math.min(max, Math.max(min, value));
-
-// A sentence for those who listen: the last of several quick ones, once nothing has changed for a while.
-
-export class Hint {
-    constructor() {
-        this.node = element("p", { class: "figure-said", "aria-live": "polite" });
-    }
-
-    say(text) {
-        this.node.textContent = text;
-    }
-}
 
 // Controls ------------------------------------------------------------------------------------------------------------
 
@@ -201,4 +178,176 @@ export class Matrix {
     focus(place) {
         this.cells.flat()[place]?.node.focus();
     }
+}
+
+// Columns: a bar for each value of each series, beside each other, from zero up or down --------------------------------
+
+// most: the largest size that is drawn, null for what there is. edit: { min, max, step, set(place, value) }: the tips move.
+
+export class Columns {
+    constructor({ name, label = name, names = null, most = null, edit = null, wide = 48, high = 170, colours = ["one"], lowest = -1 }) {
+        Object.assign(this, { name, label, names, most, edit, wide, high, colours, lowest });
+        this.box = element("div", { class: "figure-drawing" });
+        this.node = element("div", { class: "figure-columns" }, element("div", { class: "figure-name" }, name), this.box);
+    }
+
+    draw(...series) {
+        this.series = series;
+        if (this.bars?.length !== series.length || this.bars[0].length !== series[0].length) this.build();
+        const most = this.most ?? nice(Math.max(...series.flat().map(Math.abs), 1e-6));
+        const zero = this.lowest ? this.high / 2 : this.high;
+        const room = (this.lowest ? this.high / 2 : this.high) - 22;
+        const far = (value) => (clamp(value, -most * 1.1, most * 1.1) / most) * room;
+        series.forEach((values, s) => values.forEach((value, place) => {
+            const { node, rect, tip, text } = this.bars[s][place];
+            const tall = far(value);
+            rect.setAttribute("y", zero - Math.max(tall, 0));
+            rect.setAttribute("height", Math.abs(tall));
+            tip?.setAttribute("cy", zero - tall);
+            text?.setAttribute("y", zero - tall + (tall < 0 ? 1 : -1) * (this.edit ? 16 : 10));
+            if (text) text.textContent = shown(value);
+            node.dataset.value = value;
+            node.show?.();
+        }));
+    }
+
+    // Lines across, at some heights, each with a class.
+
+    guide(...heights) {
+        const room = (this.lowest ? this.high / 2 : this.high) - 22;
+        const zero = this.lowest ? this.high / 2 : this.high;
+        this.guides.replaceChildren(...heights.map(([value, kind]) => svg("line", {
+            class: `figure-guide ${kind}`, x1: 0, x2: this.series[0].length * this.wide,
+            y1: zero - (value / this.most) * room, y2: zero - (value / this.most) * room,
+        })));
+    }
+
+    build() {
+        const { series, wide, high, colours } = this;
+        const count = series[0].length;
+        const under = this.names ? 18 : 0;
+        const zero = this.lowest ? high / 2 : high;
+        const svgs = drawing(count * wide, high + under + 4, this.label);
+        svgs.dataset.matrix = this.name;
+        this.guides = svg("g");
+        svgs.append(this.guides, svg("line", { class: "figure-zero", x1: 0, x2: count * wide, y1: zero, y2: zero }));
+        const room = (this.lowest ? high / 2 : high) - 22;
+        this.bars = series.map((values, s) => values.map((_, place) => {
+            const thick = this.edit ? 12 : (wide - 14) / series.length;
+            const left = place * wide + (this.edit ? (wide - thick) / 2 : 7 + s * thick);
+            const rect = svg("rect", { x: left, width: Math.max(thick - 1, 2), class: `figure-fill-${colours[s]}` });
+            const node = svg("g", { "data-row": s, "data-column": place, class: "figure-bar" }, rect);
+            const bar = { node, rect };
+            if (this.edit) node.append((bar.tip = svg("circle", { cx: left + thick / 2, r: 8, class: `figure-fill-${colours[s]}` })));
+            if (series.length === 1) node.append((bar.text = svg("text", { x: left + thick / 2 })));
+            if (this.edit) this.makeEditable(node, place, room);
+            svgs.append(node);
+            return bar;
+        }));
+        this.names?.forEach((name, place) => svgs.append(svg("text", { x: (place + 0.5) * wide, y: high + 12 }, name)));
+        this.box.replaceChildren(svgs);
+    }
+
+    makeEditable(node, place, room) {
+        const { edit } = this;
+        adjustable(node, {
+            label: `${this.label} ${this.names?.[place] ?? place + 1}`, min: edit.min, max: edit.max, step: edit.step,
+            pixels: room / this.most, get: () => this.series[0][place],
+            set: (value) => value !== this.series[0][place] && edit.set(place, value),
+            beside: (by) => this.bars[0][place + by]?.node.focus(),
+        });
+        node.setAttribute("tabindex", place ? -1 : 0);
+        node.addEventListener("focus", () => {
+            for (const bar of this.bars[0]) bar.node.setAttribute("tabindex", bar.node === node ? 0 : -1);
+        });
+    }
+}
+
+// 1, 2 or 5 times a power of ten: the smallest that is not less.
+
+export function nice(value) {
+    const power = 10 ** Math.floor(Math.log10(value));
+    return [1, 2, 5, 10].map((times) => times * power).find((round) => round >= value * 0.9999);
+}
+
+// Lines over an axis of numbers, in a room of some pixels, with a mark that a finger or the mouse moves (give a slider for it, too) --------------
+
+export class Plot {
+    constructor({ label, x, y, room, high = 200, wide = Math.min(620, room ?? 620), logarithmic = false, onmark = null, xname = "", yname = "" }) {
+        Object.assign(this, { label, xs: x, ys: y, high, wide, logarithmic, xname, yname });
+        this.left = 52;
+        this.axes = svg("g", { class: "figure-axes" });
+        this.paths = svg("g", { class: "figure-lines" });
+        this.line = svg("line", { class: "figure-mark", y1: 8, y2: high });
+        this.drawn = drawing(wide, high + 38, label, this.axes, this.line, this.paths);
+        this.drawn.classList.add("figure-plot");
+        this.node = element("div", { class: "figure-drawing" }, element("div", { class: "figure-name" }, yname), this.drawn);
+        if (onmark) this.listen(onmark);
+        this.axis();
+    }
+
+    across = (value) => this.left + ((value - this.xs[0]) / (this.xs[1] - this.xs[0])) * (this.wide - this.left - 12);
+    up = (value) => {
+        const [low, most] = this.logarithmic ? this.ys.map(Math.log10) : this.ys;
+        const at = this.logarithmic ? Math.log10(Math.max(value, 1e-300)) : value;
+        return this.high - clamp((at - low) / (most - low || 1), -0.02, 1.02) * (this.high - 12);
+    };
+
+    set x(range) { this.xs = range; this.axis(); }
+    set y(range) { this.ys = range; this.axis(); }
+
+    axis() {
+        const { high, wide, left } = this;
+        const text = (words, attributes) => svg("text", attributes, words);
+        const [low, most] = this.ys;
+        const heights = this.logarithmic ? decades(low, most) : [0, 0.25, 0.5, 0.75, 1].map((part) => low + part * (most - low));
+        const places = [0, 0.25, 0.5, 0.75, 1].map((part) => Math.round(this.xs[0] + part * (this.xs[1] - this.xs[0])));
+        this.axes.replaceChildren(
+            ...heights.flatMap((value) => [
+                svg("line", { class: "figure-grid", x1: left, x2: wide - 12, y1: this.up(value), y2: this.up(value) }),
+                this.logarithmic
+                    ? text("10", { x: left - 20, y: this.up(value) + 2, class: "figure-tick" })
+                    : text(shown(value, 4), { x: left - 8, y: this.up(value), class: "figure-tick" }),
+                ...(this.logarithmic ? [text(shown(Math.log10(value), 0), { x: left - 19, y: this.up(value) - 4, class: "figure-power" })] : []),
+            ]),
+            ...[...new Set(places)].map((value) => text(shown(value), { x: this.across(value), y: high + 14 })),
+            text(this.xname, { x: (left + wide - 12) / 2, y: high + 30 }),
+        );
+    }
+
+    // lines: [{ points: [[x, y], ...], kind, name }]
+
+    draw(lines) {
+        this.paths.replaceChildren(...lines.map(({ points, kind, name }) => {
+            const path = points.map(([x, y], place) => `${place ? "L" : "M"}${this.across(x).toFixed(1)} ${this.up(y).toFixed(1)}`).join("");
+            return svg("path", { d: path, class: `figure-line figure-stroke-${kind}`, "data-line": name });
+        }));
+    }
+
+    mark(x) {
+        this.line.setAttribute("x1", this.across(x));
+        this.line.setAttribute("x2", this.across(x));
+    }
+
+    listen(onmark) {
+        const moved = (event) => {
+            const point = new DOMPoint(event.clientX, event.clientY).matrixTransform(this.drawn.getScreenCTM().inverse());
+            const share = (point.x - this.left) / (this.wide - this.left - 12);
+            onmark(clamp(this.xs[0] + share * (this.xs[1] - this.xs[0]), ...this.xs));
+        };
+        this.drawn.addEventListener("pointerdown", (event) => {
+            this.drawn.setPointerCapture(event.pointerId);
+            moved(event);
+        });
+        this.drawn.addEventListener("pointermove", (event) => this.drawn.hasPointerCapture(event.pointerId) && moved(event));
+        this.drawn.style.touchAction = "pan-y";
+    }
+}
+
+// The powers of ten from low to most, at most about eight of them.
+
+export function decades(low, most) {
+    const [from, to] = [Math.ceil(Math.log10(low) - 1e-9), Math.floor(Math.log10(most) + 1e-9)];
+    const by = Math.max(1, Math.ceil((to - from) / 7));
+    return Array.from({ length: Math.floor((to - from) / by) + 1 }, (_, place) => 10 ** (from + place * by));
 }

@@ -7,7 +7,7 @@
 
 import { session } from "../session.js";
 import { TEXTS, texts } from "../texts.js";
-import { Hint, element } from "./shared.js";
+import { element } from "./parts.js";
 
 const WORDS = {
     en: { start: "Start this figure", again: "As at the start", figure: "Figure to try" },
@@ -46,7 +46,6 @@ class Figure {
         this.again = element("button", { type: "button", class: "figure-again", onclick: () => this.fill() }, said.again);
         this.again.hidden = true;
         this.status = element("span", { class: "live-status", role: "status" });
-        this.hint = new Hint();
         box.append(element("div", { class: "live-bar", role: "group" }, this.button, this.again, this.status));
         box.lastElementChild.setAttribute("aria-label", said.figure);
     }
@@ -79,7 +78,7 @@ class Figure {
         this.body = body;
         if (before) before.replaceWith(body);
         else this.picture.after(body);
-        await this.module.default(body, this.module.words[language], call, this);
+        await this.module.default(body, this.module.words[language], call);
         if (broken) return body.remove(), (this.body = null);
         this.picture.hidden = this.button.hidden = true;
         this.again.hidden = false;

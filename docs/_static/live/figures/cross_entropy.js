@@ -1,0 +1,60 @@
+// Softmax and cross-entropy: drag the logits, and see probabilities, loss and gradient.
+
+import { Columns, button, choice, element, shown, slider } from "./shared.js";
+
+export const words = {
+    en: {
+        how: "Drag a logit by its tip, or choose it with Tab and press the arrow keys.",
+        label: "right class", smoothing: "label smoothing", more: "Add 1 to all logits", less: "Take 1 from all", p: "p = softmax(z)",
+        gradient: "dz = p − t", loss: "loss", sum: "the gradients add up to", logits: "logits z",
+    },
+    zh: {
+        how: "拖动某个 logit 的端点，或用 Tab 选中它，再按方向键。",
+        label: "正确的类别", smoothing: "标签平滑", more: "所有 logits 加 1", less: "所有 logits 减 1", p: "p = softmax(z)",
+        gradient: "dz = p − t", loss: "损失", sum: "梯度之和为", logits: "logits z",
+    },
+};
+
+export default async function (body, words, call) {
+    const z = [2, 1, 0.5, -1, -2];
+    const names = z.map((_, place) => String(place));
+    const at = { label: 1, smoothing: 0 };
+
+    const edit = { min: -6, max: 6, step: 0.25, set: (place, value) => ((z[place] = value), compute()) };
+    const logits = new Columns({ name: "z", label: words.logits, names, most: 6, edit, wide: 44 });
+    const p = new Columns({ name: words.p, names, most: 1, lowest: 0, colours: ["three"], wide: 44 });
+    const gradient = new Columns({ name: words.gradient, names, most: 1, colours: ["two"], wide: 44 });
+    const label = choice({
+        label: words.label, value: "1", options: names.map((name) => [name, name]),
+        onchange: (name) => ((at.label = Number(name)), compute()),
+    });
+    const smoothing = slider({
+        label: words.smoothing, min: 0, max: 0.5, step: 0.05, value: 0,
+        onchange: (n) => ((at.smoothing = n), compute()),
+    });
+    const shift = (by) => {
+        if (z.some((value) => Math.abs(value + by) > edit.max)) return;
+        z.forEach((value, place) => (z[place] = value + by));
+        compute();
+    };
+    const said = element("p", { class: "figure-said", "aria-live": "polite", "data-name": "loss" });
+
+    body.append(
+        element("p", { class: "figure-how" }, words.how),
+        element("div", { class: "figure-controls" }, label.node, smoothing.node,
+            button(words.more, () => shift(1)), button(words.less, () => shift(-1))),
+        element("div", { class: "figure-row top" }, logits.node, p.node, gradient.node), said,
+    );
+
+    async function compute() {
+        logits.draw(z);
+        const now = await call("numbers", z, at.label, at.smoothing);
+        if (!now) return;
+        p.draw(now.p), gradient.draw(now.dlogits);
+        const formula = at.smoothing ? "−Σ t log p" : `−log p[${at.label}]`;
+        said.dataset.value = now.loss;
+        said.textContent = `${words.loss} = ${formula} = ${shown(now.loss, 4)}; ${words.sum} ${shown(now.sum, 4)}`;
+    }
+
+    await compute();
+}
