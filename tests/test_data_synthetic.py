@@ -18,7 +18,7 @@ def test_images_and_labels_are_as_promised(dataset):
     assert dataset.name == "synthetic" and "not photographs" in dataset.label
     assert len(dataset.classes) == len(set(dataset.classes)) == 10
     for labels in (dataset.train_labels, dataset.test_labels):
-        assert np.bincount(labels).tolist() == [len(labels) // 10] * 10
+        assert np.bincount(labels.astype(np.intp)).tolist() == [len(labels) // 10] * 10
         assert (labels[:-1] > labels[1:]).any(), "in random order"
     assert dataset.train_images.min() < 20 and dataset.train_images.max() > 235
 

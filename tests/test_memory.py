@@ -54,7 +54,7 @@ def test_large_arrays_begin_at_a_cache_line(size, dtype):
 
 
 def test_small_arrays_are_none_of_its_business(pool):
-    arrays = [memory.empty((LARGE - 1,), np.float64), memory.empty((0, 10**9), np.float64), memory.empty((), float)]
+    arrays = [memory.empty((LARGE - 1,), np.float64), memory.empty((0, 10**8), np.float64), memory.empty((), float)]
     assert pool.lent == pool.kept == 0
     arrays.append(memory.empty((LARGE,), np.float64))
     assert pool.lent == held(arrays[-1:])

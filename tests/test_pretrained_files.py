@@ -1,5 +1,6 @@
 """Weights files: what PyTorch, safetensors and NumPy wrote comes back, and nothing hostile does harm."""
 
+import errno
 import os
 import pickle
 import struct
@@ -230,7 +231,7 @@ def test_a_file_that_is_not_there_or_something_else_is_named(tmp_path, read):
 
 def test_an_unreadable_file_is_named(tmp_path, monkeypatch):
     def fail(*args):
-        raise PermissionError(13, os.strerror(13))
+        raise PermissionError(errno.EACCES, "Permission denied")
 
     (tmp_path / "a.pth").write_bytes(GOOD["torch zip"])
     monkeypatch.setattr("builtins.open", fail)

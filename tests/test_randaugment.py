@@ -129,7 +129,7 @@ def test_other_numbers_of_channels():
 
 def test_what_is_drawn_is_drawn_evenly():
     drawn = RandAugment(3, 9).draw(6000, np.random.default_rng(0))
-    shares = np.bincount(drawn["operations"].ravel()) / drawn["operations"].size
+    shares = np.bincount(drawn["operations"].ravel().astype(np.intp)) / drawn["operations"].size
     assert len(shares) == 14 and np.abs(shares - 1 / 14).max() < 0.01
     assert set(np.unique(drawn["signs"])) == {-1, 1} and abs(drawn["signs"].mean()) < 0.03
 

@@ -173,8 +173,8 @@ def test_evaluation_counts_each_class():
     logits = x @ model[1].weight.data.T.astype(np.float64) + model[1].bias.data
     right = logits.argmax(axis=1) == labels
     assert evaluation.accuracy == right.mean()
-    assert evaluation.class_total == tuple(np.bincount(labels, minlength=CLASSES))
-    assert evaluation.class_correct == tuple(np.bincount(labels[right], minlength=CLASSES))
+    assert evaluation.class_total == tuple(np.bincount(labels.astype(np.intp), minlength=CLASSES))
+    assert evaluation.class_correct == tuple(np.bincount(labels[right].astype(np.intp), minlength=CLASSES))
     log_softmax = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
     assert evaluation.loss == pytest.approx(-log_softmax[np.arange(23), labels].mean(), rel=1e-5)
 

@@ -28,7 +28,7 @@ def warp(images: np.ndarray, matrices: np.ndarray, fill: Sequence[int]) -> np.nd
     n, height, width, channels = images.shape
     ones = np.ones(height * width)
     i, j = np.divmod(np.arange(height * width), width)
-    places = np.floor(matrices @ np.stack([j + 0.5, i + 0.5, ones])).astype(np.int64)  # (n, 2, H*W)
+    places = np.floor(matrices @ np.stack([j + 0.5, i + 0.5, ones])).astype(np.intp)  # (n, 2, H*W)
     x, y = places[:, 0], places[:, 1]
     inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
     pixels = np.arange(n)[:, None] * height * width + np.where(inside, y * width + x, 0)
@@ -101,7 +101,7 @@ def grey(images: np.ndarray) -> np.ndarray:
 
 def posterize(images: np.ndarray, strengths: np.ndarray) -> np.ndarray:
     """Of each byte's bits the first `strength`."""
-    masks = 256 - 2 ** (8 - np.rint(strengths).astype(np.int64))
+    masks = 256 - 2 ** (8 - np.rint(strengths).astype(np.intp))
     return images & masks.astype(np.uint8)[:, None, None, None]
 
 
@@ -121,7 +121,7 @@ def autocontrast(images: np.ndarray, strengths: np.ndarray) -> np.ndarray:
 def equalize(images: np.ndarray, strengths: np.ndarray) -> np.ndarray:
     """Each channel's values spread until all are about as frequent; one of a single value stays."""
     n, height, width, channels = images.shape
-    rows = images.transpose(0, 3, 1, 2).reshape(n * channels, height * width).astype(np.int64)
+    rows = images.transpose(0, 3, 1, 2).reshape(n * channels, height * width).astype(np.intp)
     at = np.arange(n * channels)[:, None]
     counts = count_each(at * 256 + rows, 256 * n * channels).reshape(-1, 256)
     of_the_largest = counts[at[:, 0], rows.max(axis=1)]

@@ -4,6 +4,7 @@
     make test-browser ARGS="tests/test_conv.py -k stride"
     make test-browser ARGS="--short"                     a few minutes on one core
     make test-browser ARGS="--runtime chromium"          in a browser even where Node is
+    make test-browser ARGS="--measure"                   how long it takes to import minires, to train a step, ...
     make test-browser PYODIDE=DIR                        with the Pyodide in a folder
 
 Any other argument is pytest's. What a browser cannot do, and why, stands in tests/in_browser/cannot.py.

@@ -49,7 +49,7 @@ def _zipped(top, paths):
     """A zip of the files among them, but for caches."""
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w", zipfile.ZIP_STORED) as archive:
-        for path in [*paths, *top.glob("*")]:
+        for path in dict.fromkeys([*paths, *top.glob("*")]):
             if path.is_file() and "__pycache__" not in path.parts and "_build" not in path.parts:
                 archive.write(path, path.relative_to(top))
     return content.getvalue()

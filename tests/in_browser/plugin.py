@@ -9,7 +9,7 @@ import socket
 
 import pytest
 
-from in_browser.cannot import FILES, LEFT_OUT, TESTS
+from in_browser.cannot import FILES, LEFT_OUT, MINUTES, TESTS
 
 
 def pytest_configure(config):
@@ -35,14 +35,19 @@ class _Table:
     def pytest_make_collect_report(self, collector):
         report = yield
         reason = FILES.get(getattr(collector, "path", collector).name) if isinstance(collector, pytest.Module) else None
-        if reason is not None:
-            _skip(report, reason, collector.nodeid)
+        if reason is not None and report.failed:
+            lines = [line for line in str(report.longrepr).splitlines() if line.startswith("E ")]
+            _skip(report, reason, collector.nodeid, lines)
         return report
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection_modifyitems(self, items):
         for item in items:
-            self.met[item.nodeid] = _entry(item.nodeid)
+            entry = _entry(item.nodeid)
+            if entry and TESTS[entry] is MINUTES:
+                item.add_marker(pytest.mark.skip(reason=MINUTES.text))
+            elif entry:
+                self.met[item.nodeid] = entry
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(self, item, call):
@@ -50,7 +55,7 @@ class _Table:
         entry = self.met.get(item.nodeid)
         if entry is not None:
             self.ran.add(entry)
-            if report.failed and _skip(report, TESTS[entry], item.nodeid):
+            if report.failed and _skip(report, TESTS[entry], item.nodeid, _chain(call.excinfo.value)):
                 self.needed.add(entry)
         return report
 
@@ -68,13 +73,21 @@ class _Table:
 
 def _entry(nodeid):
     """The entry of TESTS that a test falls under: its own name with or without parameters, or its function's."""
-    name = nodeid.rsplit("/", 1)[-1]
-    return next((entry for entry in (name, name.partition("[")[0]) if entry in TESTS), None)
+    path, _, test = nodeid.partition("::")
+    names = [f"{path.rpartition('/')[2]}::{name}" for name in (test, test.partition("[")[0])]
+    return next((name for name in names if name in TESTS), None)
 
 
-def _skip(report, reason, nodeid):
-    """Whether the report tells of a failure of this reason's kind, and now of a test that was skipped for it."""
-    if not report.failed or not re.search(reason.sign, str(report.longrepr)):
+def _chain(error):
+    """What an exception says, and those that it came from."""
+    while error is not None:
+        yield f"{type(error).__name__}: {error}"
+        error = error.__cause__ or error.__context__
+
+
+def _skip(report, reason, nodeid, said):
+    """Whether the texts `said` are of this reason's kind; then the report tells of a test that was skipped for it."""
+    if not any(re.search(reason.sign, text) for text in said):
         return False
     report.outcome, report.longrepr = "skipped", (nodeid, 0, f"Skipped: {reason.text}")
     return True

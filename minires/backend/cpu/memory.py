@@ -7,6 +7,7 @@ cost nothing. (CuPy has a pool of its own.)
 
 import collections
 import math
+import sys
 import threading
 import weakref
 from collections.abc import Callable
@@ -129,6 +130,8 @@ class _Block:
     __slots__ = ("address", "memory", "nbytes")
 
     def __init__(self, size):
+        if size > sys.maxsize:  # 2 GB in a browser; NumPy would speak of a dimension
+            raise MemoryError(f"{size:,} bytes are more than an address reaches")
         self.memory, self.nbytes = np.empty(size, np.uint8), size
         self.address = -(-self.memory.ctypes.data // ALIGNMENT) * ALIGNMENT
 
