@@ -2,6 +2,7 @@
 
 import errno
 import os
+import stat
 
 import numpy as np
 import pytest
@@ -107,7 +108,7 @@ def test_a_folder_that_cannot_be_synced(tmp_path, monkeypatch, number, raises):
     sync = os.fsync
 
     def refuse(descriptor):
-        if os.path.isdir(f"/proc/self/fd/{descriptor}"):
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
             raise OSError(number, os.strerror(number))
         sync(descriptor)
 

@@ -99,7 +99,7 @@ def test_probabilities_too_small_for_a_float():
     [
         (np.zeros((2, 3)), ValueError, r"logits must have shape \(K, N, classes\), got \(2, 3\): stack them"),
         (np.zeros((0, 2, 3)), ValueError, "empty batch"),
-        (np.zeros((1, 2, 3), int), Exception, "int64"),
+        (np.zeros((1, 2, 3), np.int64), Exception, "int64"),
     ],
 )
 def test_what_cannot_be(logits, error, words):

@@ -14,7 +14,7 @@ class Reason:
     sign: str
 
 
-THREADS = Reason("a browser starts no threads", r"can't start new thread")
+THREADS = Reason("a browser starts no threads", r"can't start new thread|unable to start watchdog thread")
 ALONE = Reason(
     "in a browser blocks have one thread", r"BrokenBarrierError|get_threads|threading\.Event|= len\(\{\d+\}\)"
 )
@@ -38,6 +38,7 @@ _TESTS = {
     THREADS: """
         backend: test_matmul_is_the_product_and_may_be_called_within_a_block
         backend: test_threads_that_compute_at_once_get_the_bits_of_one_alone
+        exercises_interface: test_the_page_says_what_the_command_line_says
         graph: test_two_threads
         memory: test_threads_that_take_and_drop
         watching: test_threads
@@ -54,6 +55,15 @@ _TESTS = {
         data_loader: test_a_gpu_gets_the_same_batches test_what_a_caller_writes_into_a_batch_changes_no_other
         data_mix: test_a_gpu_gets_the_same_batches test_recorded_steps_take_soft_labels
         data_stream: test_batches_on_a_gpu
+        detector: test_a_step_on_the_gpu test_an_evaluation_on_the_gpu
+        ema: test_on_a_gpu_an_update_is_one_launch_and_waits_for_nobody
+        exercises: test_a_file_that_ends_the_process test_a_file_that_is_no_text test_a_loop_without_an_end
+        exercises: test_from_any_folder test_list_start_check test_no_permission test_nobody_reads_on
+        exercises: test_noise_does_no_harm test_nothing_is_overwritten test_second_hint_on_the_command_line
+        exercises: test_the_pages_session test_what_an_exception_means
+        exercises_interface: test_in_a_process_of_its_own
+        exercises_language: test_the_file_is_gettexts
+        explain: test_on_a_gpu
         layerwise: test_on_a_gpu_nobody_waits
         module: TestWhatAUserWrites::test_help_says_where_to_begin
         recompute: test_a_recorded_step_on_a_gpu test_steps_are_recorded_anew_for_other_segments
@@ -66,6 +76,8 @@ _TESTS = {
         calibration: test_an_ensemble_has_a_temperature_of_its_own
         data_packed: test_a_window_as_large_as_the_file_claims test_packed_badly
         data_packed: test_xz_is_read_whole_and_from_any_place
+        edges: test_a_picture_of_the_scripts_own_is test_what_a_terminal_would_obey_is_escaped_once
+        ema: test_its_curve_is_drawn
         gated_activations: test_the_picture_shows_every_function
         graph: test_a_family test_boxes_do_not_lie_on_each_other test_the_picture_names_every_call_and_its_shape
         grouped_conv: test_halves_are_added_up_in_float32
@@ -122,4 +134,8 @@ ELSEWHERE = {
 LEFT_OUT = {f"test_{name}.py": why for why, names in ELSEWHERE.items() for name in names.split()}
 
 # Files that take longest, without which a run is short.
-LONG: tuple[str, ...] = ()
+_LONG = """
+    calibration compression data_mix data_synthetic detector ensemble exercises_interface fold googlenet heads imagenet
+    inception models probe protocol readings recompute retrieval robustness segmentation shards vgg
+"""
+LONG = [f"test_{name}.py" for name in _LONG.split()]
