@@ -348,6 +348,7 @@ def test_search_finds_chinese_words(word, browser, address, site):
     found = set(search(browser, address, "search-zh", word))
     having = {page for page in CHINESE if word in shown(site, page).article}
     assert len(having) > 1 and having <= found
+    assert browser.execute_script("return document.querySelector('.search-summary').innerText").startswith("找到 ")
     assert len(word) > 2 or having == found
 
 

@@ -3,6 +3,7 @@
 Pages in both languages link to each other; a link from a Chinese page to one that stands in English alone says so.
 """
 
+import json
 import posixpath
 
 from docutils import nodes
@@ -27,6 +28,15 @@ WORDS = {  # of the theme, in Chinese
     "Search": "搜索",
     "Source of this page": "本页源文件",
     "Skip to content": "跳到正文",
+}
+FOUND = "找到 ${resultCount} 页。"
+SEARCHING = {  # of Sphinx's searchtools.js
+    "Searching": "正在搜索",
+    "Preparing search...": "准备搜索……",
+    "Search Results": "搜索结果",
+    "Search finished, found one page matching the search query.": [FOUND, FOUND],
+    "Your search did not match any documents. Please make sure that all words are spelled correctly and that you've "
+    "selected enough categories.": "没有找到匹配的页面。请检查用词，或者换一个词。",
 }
 FIXED = {  # in the theme's templates, which look these up nowhere
     'aria-label="Toggle Light / Dark / Auto color theme"': 'aria-label="切换浅色、深色或自动主题"',
@@ -86,6 +96,8 @@ def in_its_language(app, page, template, context, doctree):
     if twin:
         other = language_of(twin)
         context["twin"] = {"link": pathto(twin), "code": other["code"], "name": other["name"]}
+    if page == CHINESE["search"]:
+        app.add_js_file(None, body=f"Object.assign(Documentation.TRANSLATIONS, {json.dumps(SEARCHING)});")
     if language is CHINESE:
         context["pathto"] = lambda to, *more, **options: pathto(
             CHINESE["search"] if to == "search" else to, *more, **options
