@@ -30,7 +30,8 @@ WORDS = {  # of the theme, in Chinese
     "Skip to content": "跳到正文",
 }
 FOUND = "找到 ${resultCount} 页。"
-SEARCHING = {  # of Sphinx's searchtools.js
+SEARCHING = {  # of Sphinx's scripts
+    "Hide Search Matches": "不再标出搜索的词",
     "Searching": "正在搜索",
     "Preparing search...": "准备搜索……",
     "Search Results": "搜索结果",
@@ -96,9 +97,8 @@ def in_its_language(app, page, template, context, doctree):
     if twin:
         other = language_of(twin)
         context["twin"] = {"link": pathto(twin), "code": other["code"], "name": other["name"]}
-    if page == CHINESE["search"]:
-        app.add_js_file(None, body=f"Object.assign(Documentation.TRANSLATIONS, {json.dumps(SEARCHING)});")
     if language is CHINESE:
+        app.add_js_file(None, body=f"Object.assign(Documentation.TRANSLATIONS, {json.dumps(SEARCHING)});")
         context["pathto"] = lambda to, *more, **options: pathto(
             CHINESE["search"] if to == "search" else to, *more, **options
         )
