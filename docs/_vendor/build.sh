@@ -8,7 +8,7 @@ trap 'rm -rf "$work"' EXIT
 cp "$here/package.json" "$here/package-lock.json" "$here/editor.js" "$work"
 cd "$work"
 npm ci --ignore-scripts --no-audit --no-fund --silent
-node_modules/.bin/esbuild editor.js --bundle --minify --format=esm --target=es2022 --legal-comments=none \
+node_modules/.bin/esbuild editor.js --bundle --minify --format=esm --target=es2022 --legal-comments=none --log-level=warning \
     --banner:js="// CodeMirror 6, of docs/_vendor/package-lock.json. Licences: codemirror.LICENSE.txt" \
     --metafile=made.json --outfile="$out/codemirror.js"
 node -e '

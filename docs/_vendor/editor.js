@@ -46,6 +46,8 @@ export function editor({ parent, text, label, onChange = () => {}, onRun = () =>
         EditorView.updateListener.of((update) => update.docChanged && onChange()),
     ];
     const view = new EditorView({ parent, state: EditorState.create({ doc: text, extensions }) });
+    // The page's own keys, as "/" for the search, are not for whoever writes here.
+    view.dom.addEventListener("keydown", (event) => event.stopPropagation());
     return {
         get text() {
             return view.state.doc.toString();

@@ -19,6 +19,7 @@ from PIL import Image, ImageShow
 
 NAMESPACES = {}  # name: the names that code run in it sees
 MOST = 200_000  # characters that one run may print: more would stop the page
+MACHINERY = {__file__, str(Path(__file__).with_name("changes.py")), ast.__file__}  # tracebacks leave it out
 EVERY = 0.05  # seconds between two messages of a loop that prints
 
 _send = None  # of the code that runs now
@@ -87,7 +88,7 @@ def execute(code, name, names):
 def described(error):
     """An exception for the page: its type, message and traceback, without what is above the page's code."""
     shown = traceback.TracebackException.from_exception(error)
-    shown.stack[:] = [frame for frame in shown.stack if frame.filename not in (__file__, ast.__file__)]
+    shown.stack[:] = [frame for frame in shown.stack if frame.filename not in MACHINERY]
     return {"kind": "python", "type": type(error).__name__, "message": str(error), "traceback": "".join(shown.format())}
 
 
