@@ -344,7 +344,7 @@ def test_a_change_is_checked_and_put_back(browser, address):
     check = "const heard = []; await session.run(given[0], { onText: text => heard.push(text) }); return heard.join('')"
     run = f"from live.changes import check; check({path})"
     assert session(browser, check, run).count("GradcheckError") == 2
-    later = Piece(browser, 3)
+    later = Piece(browser, next(n for n, block in enumerate(BLOCKS[HOME]) if "minires.textbook" in block.code))
     assert later.ask("piece.querySelector('.live-upTo').click()") is None
     wait(lambda: later.result)
     assert later.result == "python" and "AssertionError" in later.status  # the page's own check finds it as well

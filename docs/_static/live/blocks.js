@@ -42,7 +42,7 @@ class Piece {
         this.output.hidden = false;
         const last = this.output.lastElementChild;
         if (last?.matches(`pre.live-${kind}`)) last.append(text);
-        else this.output.append(element("pre", { class: `live-${kind}`, tabindex: 0 }, text));
+        else this.output.append(element("pre", { class: `live-${kind}` }, text));
     }
 
     picture(bytes, name) {
@@ -238,3 +238,12 @@ const runnable = [];
 document.querySelectorAll(".live[data-block]").forEach((around, place) => new CodeBlock(around, place));
 const sources = [...document.querySelectorAll(".live[data-object]")].map((around, place) => new Source(around, place));
 document.documentElement.classList.add("live-ready");
+
+// Code that is wider than its box scrolls by the keyboard, too.
+
+new ResizeObserver(() => {
+    for (const box of document.querySelectorAll("article pre")) {
+        if (box.scrollWidth > box.clientWidth) box.tabIndex = 0;
+        else box.removeAttribute("tabindex");
+    }
+}).observe(document.querySelector("article"));
