@@ -239,11 +239,11 @@ document.querySelectorAll(".live[data-block]").forEach((around, place) => new Co
 const sources = [...document.querySelectorAll(".live[data-object]")].map((around, place) => new Source(around, place));
 document.documentElement.classList.add("live-ready");
 
-// Code that is wider than its box scrolls by the keyboard, too.
+// Code that is wider than its box, and output that is higher, scroll by the keyboard, too.
 
 new ResizeObserver(() => {
-    for (const box of document.querySelectorAll("article pre")) {
-        if (box.scrollWidth > box.clientWidth) box.tabIndex = 0;
+    for (const box of document.querySelectorAll("article pre, .live-output")) {
+        if (box.scrollWidth > box.clientWidth || box.scrollHeight > box.clientHeight) box.tabIndex = 0;
         else box.removeAttribute("tabindex");
     }
 }).observe(document.querySelector("article"));
