@@ -173,6 +173,17 @@ def excited_channels():
     return operation("squeeze_excitation(x, ...)", f, x, np.array([[1.0, 0, 0], [0, 0, 0]]), (0, 0))
 
 
+def normalised_and_clipped():
+    """One channel of eight values: where y is 0 the gate is closed, but the mean and variance let gradients through."""
+
+    def f(x):
+        y, backward = layers.batch_norm_relu(x.T, None, None, training=True, eps=1e-12)
+        return y.T, lambda dy: first(backward(dy.T)).T
+
+    x, dy = np.array([[2.0, 4, 4, 4, 5, 5, 7, 9]]), np.array([[8.0, 8, 8, 8, 8, 8, 8, 0]])
+    return operation("batch_norm_relu(x, ...)", f, x, dy, (0, 6))
+
+
 def normalised_groups():
     x = np.array([[1.0, 3], [5, 3], [0, 2], [0, 2]])
     ones, zeros = np.ones(4), np.zeros(4)
@@ -221,6 +232,7 @@ DRAWINGS = {
     "max_pool": max_pooling,
     "avg_pool": average_pooling,
     "adaptive_avg_pool": adaptive_pooling,
+    "batch_norm_relu": normalised_and_clipped,
     "group_norm": normalised_groups,
     "layer_norm": normalised_pixels,
     "squeeze_excitation": excited_channels,
