@@ -7,6 +7,7 @@ every number of the input that it depends on. Below: a gradient that arrives, an
 import argparse
 from pathlib import Path
 
+import graphs
 import numpy as np
 import whole
 from drawing import CELL, Drawing
@@ -221,7 +222,9 @@ DRAWINGS = {
     "map-zh": lambda: whole.map_of_pages(chinese=True),
     "gates": whole.gates,
     "residual": whole.residual,
+    "residual_paths": graphs.paths,
     "batch_norm": whole.batch_norm,
+    "batch_norm_stages": graphs.stages,
     "relu": lambda: rowwise("relu(x)", layers.relu, [-2, 3, 0.5, -1, 4], [10, 20, 30, 40, 50], 1),
     "silu": lambda: rowwise("silu(x)", layers.silu, [-4, -1, 0, 1, 4], [1, 1, 1, 1, 1], 3),
     "linear": linear,
