@@ -207,10 +207,3 @@ def test_help_in_chinese(capsys):
         out = capsys.readouterr().out
         assert ended.value.code == 0 and out.startswith("用法")
         assert not re.search(r"\b(usage|options|show|positional|arguments)\b", out)
-
-
-def test_the_chinese_pages_table():
-    page = (ROOT / "docs" / "zh" / "exercises.md").read_text(encoding="utf-8")
-    rows = re.findall(r"^\| (\d+) \| `(\w+)` \| (.*?) \| \[.*?\]\((.*?)\) \|$", page, re.M)
-    titles = ((e, in_language(Text(e.line), "zh")) for e in EXERCISES.values())
-    assert rows == [(str(n), e.name, title, e.page) for n, (e, title) in enumerate(titles, 1)]
