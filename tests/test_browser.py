@@ -76,13 +76,13 @@ def test_brackets_within_texts_are_no_lists(value):
 def within_pyodide():
     """call(arguments of pytest) -> (exit code, what it says)."""
     try:
-        pyodide.find()
+        folder = pyodide.find(os.environ.get("PYODIDE"))
         runtime()
     except LookupError as error:
         pytest.skip(str(error))
     if not (pyodide.PACKAGES / "pytest").is_dir():
         pytest.skip(f"pytest is not in {pyodide.PACKAGES}: `make test-browser` puts it there")
-    return lambda *arguments: run(["-m", "in_browser", "-q", *arguments])
+    return lambda *arguments: run(["-m", "in_browser", "--pyodide", str(folder), "-q", *arguments])
 
 
 def run(arguments, **options):

@@ -114,7 +114,7 @@ def test_a_folder_that_cannot_be_synced(tmp_path, monkeypatch, number, raises):
 
     monkeypatch.setattr(files.os, "fsync", refuse)
     if raises:
-        with pytest.raises(OSError, match=r"could not be written .Input/output error.: the disk"):
+        with pytest.raises(OSError, match=rf"could not be written .{os.strerror(number)}.: the disk"):
             write_atomically(tmp_path / "file", b"after")
     else:
         write_atomically(tmp_path / "file", b"after")

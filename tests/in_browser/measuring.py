@@ -1,4 +1,8 @@
-"""How long it takes in Pyodide: to import minires, to check a gradient, to judge an exercise, to train a step."""
+"""How long it takes in Pyodide: to import minires, to check a gradient, to judge an exercise, to train a step.
+
+make test-browser ARGS="--measure"              in Pyodide
+PYTHONPATH=tests .venv/bin/python -m in_browser.measuring     the same on this machine's processor, to compare
+"""
 
 import time
 from functools import partial
@@ -39,3 +43,7 @@ def _least(act):
 
 def _say(what, seconds):
     print(f"{what:<40}{seconds:6.2f} s")
+
+
+if __name__ == "__main__":
+    measure()

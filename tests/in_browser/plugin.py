@@ -9,7 +9,7 @@ import socket
 
 import pytest
 
-from in_browser.cannot import FILES, LEFT_OUT, MINUTES, TESTS
+from in_browser.cannot import FILES, LEFT_OUT, TESTS
 
 
 def pytest_configure(config):
@@ -23,10 +23,10 @@ def _refuse_to_listen(self, backlog=None):
 
 
 class _Table:
-    """Which entries of TESTS stand for tests of this run, and which of those were needed."""
+    """Which entries of TESTS stand for tests of this run; those of which, and of FILES, one passed; those needed."""
 
     def __init__(self):
-        self.met, self.needed, self.ran = {}, set(), set()
+        self.met, self.passed, self.needed = {}, set(), set()
 
     def pytest_ignore_collect(self, collection_path):
         return True if collection_path.name in LEFT_OUT else None
@@ -34,8 +34,10 @@ class _Table:
     @pytest.hookimpl(wrapper=True)
     def pytest_make_collect_report(self, collector):
         report = yield
-        reason = FILES.get(getattr(collector, "path", collector).name) if isinstance(collector, pytest.Module) else None
-        if reason is not None and report.failed:
+        reason = FILES.get(collector.path.name) if isinstance(collector, pytest.Module) else None
+        if reason is not None and report.passed:
+            self.passed.add(collector.path.name)
+        elif reason is not None and report.failed:
             lines = [line for line in str(report.longrepr).splitlines() if line.startswith("E ")]
             _skip(report, reason, collector.nodeid, lines)
         return report
@@ -44,8 +46,8 @@ class _Table:
     def pytest_collection_modifyitems(self, items):
         for item in items:
             entry = _entry(item.nodeid)
-            if entry and TESTS[entry] is MINUTES:
-                item.add_marker(pytest.mark.skip(reason=MINUTES.text))
+            if entry and not TESTS[entry].sign:
+                item.add_marker(pytest.mark.skip(reason=TESTS[entry].text))
             elif entry:
                 self.met[item.nodeid] = entry
 
@@ -53,14 +55,15 @@ class _Table:
     def pytest_runtest_makereport(self, item, call):
         report = yield
         entry = self.met.get(item.nodeid)
-        if entry is not None:
-            self.ran.add(entry)
-            if report.failed and _skip(report, TESTS[entry], item.nodeid, _chain(call.excinfo.value)):
+        if entry is not None and report.failed:
+            if _skip(report, TESTS[entry], item.nodeid, _chain(call.excinfo.value)):
                 self.needed.add(entry)
+        elif entry is not None and report.when == "call" and report.passed:
+            self.passed.add(entry)
         return report
 
     def pytest_sessionfinish(self, session):
-        self.not_needed = sorted(self.ran - self.needed)
+        self.not_needed = sorted(self.passed - self.needed)
         if self.not_needed and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
