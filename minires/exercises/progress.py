@@ -14,6 +14,7 @@ import json
 from typing import Any
 
 from minires.exercises.language import Text
+from minires.plain import read_json
 
 FORMAT = "minires exercises"
 NEW: dict[str, Any] = {"text": None, "tries": 0, "passed": None, "passed_text": None, "gave_up": None}
@@ -42,8 +43,8 @@ def read(text: str) -> dict[str, dict[str, Any]]:
     if len(text) > MOST:
         raise ProgressError(Text(TOO_LONG, count=len(text)))
     try:
-        found = json.loads(text.removeprefix("\ufeff"))
-    except (ValueError, RecursionError) as error:
+        found = read_json(text.removeprefix("\ufeff"))
+    except ValueError as error:
         raise ProgressError(Text(NOT_JSON, line=getattr(error, "lineno", 1))) from None
     if not isinstance(found, dict) or FORMAT not in found:
         raise ProgressError(Text(NO_PROGRESS, command=EXPORT))

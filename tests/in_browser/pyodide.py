@@ -47,5 +47,16 @@ def fetch(folder: str | Path = OWN) -> None:
         )
 
 
+def main() -> int:
+    """Fetch them; 1 and one sentence where that fails."""
+    try:
+        fetch(*sys.argv[1:2])
+    except (OSError, ValueError) as error:
+        print(f"error: {pinned()['address']} gave no Pyodide ({error}): try again, or name a folder that has it: "
+              "make test-browser PYODIDE=DIR", file=sys.stderr)  # fmt: skip
+        return 1
+    return 0
+
+
 if __name__ == "__main__":
-    fetch(*sys.argv[1:2])
+    sys.exit(main())
