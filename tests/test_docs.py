@@ -23,7 +23,7 @@ import minires
 ROOT = Path(__file__).parent.parent
 sys.path.append(str(ROOT / "docs" / "_ext"))
 
-from blocks import FENCE, INCLUDE, OPTION, Block, blocks_of, python_blocks  # noqa: E402
+from blocks import FENCE, INCLUDE, OPTION, REASONS, Block, blocks_of, python_blocks  # noqa: E402
 
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
 LINKED = [*PAGES, *(page for page in [ROOT / "README.md"] if page.exists())]
@@ -211,6 +211,11 @@ def test_every_module_and_constant_is_on_the_reference():
     constants = {name for module, name in handed_on if name.isupper() and not isinstance(getattr(module, name), type)}
     missing = sorted(modules.keys() - entered) + sorted(constants - {name.rpartition(".")[2] for name in entered})
     assert constants and not missing, f"enter in docs/reference/: {missing}"
+
+
+def test_reasons_against_a_browser_are_known():
+    needs = {block.needs for page in PAGES for block in python_blocks(page.read_text(encoding="utf-8"))} - {None}
+    assert needs and needs <= REASONS
 
 
 def test_the_test_itself():

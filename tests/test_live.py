@@ -18,7 +18,7 @@ import time
 
 import pytest
 from browsing import DOCS, PHONE, WIDER, chromium, served, set_width
-from test_docs import ROOT, python_blocks, same_text
+from test_docs import REASONS, ROOT, python_blocks, same_text
 
 for package in ("sphinx", "myst_parser", "furo", "sphinx-mathjax-offline"):
     pytest.importorskip(package, reason=f'the site is built with {package}: pip install -e ".[docs]"')
@@ -188,6 +188,17 @@ def test_blocks_print_what_the_page_says(page, browser, address):
     assert not wrong, "\n".join(wrong)
     severe = [entry["message"] for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
     assert not severe
+
+
+def test_texts_in_both_languages(browser, address):
+    opened(browser, address)
+    keys = """const done = arguments[0];
+    const names = (texts) => Object.entries(texts).flatMap(([key, text]) => typeof text == "object"
+        ? names(text).map((name) => `${key}.${name}`) : [`${key} ${typeof text}`]);
+    import("/_static/live/texts.js").then(({ TEXTS }) => done([names(TEXTS.en), names(TEXTS.zh)]));"""
+    english, chinese = browser.execute_async_script(keys)
+    assert sorted(english) == sorted(chinese) and len(english) > 25
+    assert {name.split()[0] for name in english} >= {f"needs.{reason}" for reason in REASONS}
 
 
 # One block ------------------------------------------------------------------------------------------------------------

@@ -1,6 +1,8 @@
 """The Python side of pages that run, without a browser, and what the site's extension makes of blocks and files."""
 
 import json
+import shutil
+import subprocess
 import sys
 import zipfile
 from io import BytesIO
@@ -218,3 +220,27 @@ def test_the_policy_names_inline_scripts(extension):
 def test_blocks_that_need_more_than_a_browser():
     plain, other = blocks_of("```python\nx\n```\n\n```python needs=files\ny\n```\n\n```text\nz\n```\n")[:2]
     assert plain.needs is None and (other.needs, other.prints, other.code) == ("files", "z\n", "y\n")
+
+
+SCRIPTS = [path for path in sorted((ROOT / "docs").glob("_*/**/*.js")) if "vendor" not in path.parts]
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.relative_to(ROOT / "docs").as_posix())
+def test_scripts_are_javascript(script):
+    node = shutil.which("node")
+    if not node:
+        pytest.skip("node is not installed")
+    check = [node, "--input-type=module", "--check"]
+    done = subprocess.run(check, input=script.read_bytes(), capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr.decode()
+
+
+def test_what_the_editor_is_made_of_is_named():
+    """Its licences stand beside it, in the versions that its script builds it from."""
+    locked = json.loads((ROOT / "docs/_vendor/package-lock.json").read_text(encoding="utf-8"))["packages"]
+    licences = (ROOT / "docs/_static/vendor/codemirror.LICENSE.txt").read_text(encoding="utf-8")
+    wanted = json.loads((ROOT / "docs/_vendor/package.json").read_text(encoding="utf-8"))["devDependencies"]
+    for name, version in wanted.items():
+        assert locked[f"node_modules/{name}"]["version"] == version
+        assert name == "esbuild" or f"{name} {version}, MIT" in licences
+    assert licences.count("Permission is hereby granted") == licences.count(", MIT\n")
