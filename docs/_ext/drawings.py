@@ -26,7 +26,8 @@ class Inlined(SphinxPostTransform):
                 drawing = (self.env.srcdir / image["uri"]).read_text(encoding="utf-8")
                 label = f'<svg role="img" aria-label="{escape(image.get("alt", ""))}" '
                 drawing = LINK.sub(self.link, drawing).replace("<svg ", self.grouped(label, drawing), 1)
-                image.replace_self(nodes.raw("", f'<span class="drawing">{drawing}</span>', format="html"))
+                scrolls = ' tabindex="0"' if "drawing wide" in drawing and "<a " not in drawing else ""  # by keys, too
+                image.replace_self(nodes.raw("", f'<span class="drawing"{scrolls}>{drawing}</span>', format="html"))
 
     def grouped(self, label, drawing):
         """What has links inside is a group of them, not one picture."""

@@ -9,6 +9,7 @@ from html import escape
 import numpy as np
 
 CELL = 42  # the side of a square
+PHONE = 520  # a wider drawing scrolls on a phone; others are made smaller
 STYLE = """
 svg.drawing { --d-ink: var(--color-foreground-primary, #222); --d-forward: var(--color-brand-content, #0a5bd0);
   --d-backward: var(--backward, #b4490c); font: 14px system-ui, sans-serif; color: var(--d-ink); }
@@ -94,7 +95,8 @@ class Drawing:
 
     def written(self):
         size = f'viewBox="0 0 {shown(self.width)} {shown(self.height)}" width="{shown(self.width)}"'
-        head = f'<svg xmlns="http://www.w3.org/2000/svg" class="drawing" {size}>\n<style>{STYLE}</style>'
+        kind = "drawing wide" if self.width > PHONE else "drawing"
+        head = f'<svg xmlns="http://www.w3.org/2000/svg" class="{kind}" {size}>\n<style>{STYLE}</style>'
         return "\n".join([head, *self.parts, "</svg>"]) + "\n"
 
 
