@@ -150,6 +150,51 @@ def sizes():
     return figure
 
 
+# Batch norm -----------------------------------------------------------------------------------------------------------
+
+
+def projection():
+    """Three values of one channel as a vector: dy, the plane of 1 and x_hat that is taken off it, and dx."""
+    from minires.layers import batch_norm
+
+    x, dy = np.array([1.0, 2, 6]), np.array([-1.2, 2.2, 1.0])
+    gamma = x.std()  # so that the factor in front is 1
+    y, backward = batch_norm(x[:, None], None, None, np.array([gamma]), np.zeros(1), training=True, eps=0.0)
+    ones, x_hat, dx = np.ones(3), y.ravel() / gamma, backward(dy[:, None])[0].ravel()
+    figure = new_figure(4.4, 3.6)
+    axes = figure.add_subplot(projection="3d", computed_zorder=False)
+    corners = [a * ones + b * x_hat for a, b in ((-0.5, -0.7), (1.3, -0.7), (1.3, 1.3), (-0.5, 1.3))]
+    axes.plot_trisurf(*np.array(corners).T, triangles=[(0, 1, 2), (0, 2, 3)], color="#bbbbbb", alpha=0.35)
+    for vector, color, label in ((ones, GREY, "1"), (x_hat, GREY, "x\u0302"), (dy, RED, "dy"), (dx, BLUE, "dx")):
+        axes.quiver(0, 0, 0, *vector, color=color, arrow_length_ratio=0.1, linewidth=2)
+        axes.text(*(1.12 * vector), label, color=color, fontsize=12)
+    axes.plot(*np.stack([dy, dy - dx]).T, color=RED, linestyle=":")
+    axes.plot(*np.stack([dy, dx]).T, color=BLUE, linestyle=":")
+    axes.set_aspect("equal")
+    axes.set_box_aspect(None, zoom=1.5)
+    axes.set_axis_off()
+    axes.view_init(elev=20, azim=90)
+    return figure
+
+
+def spread():
+    """What a first convolution makes of drawn shapes, four of its channels, before batch norm and after it."""
+    from minires.layers import batch_norm, conv2d
+
+    dataset = data.make_synthetic(train=64, test=1)
+    weight = np.random.default_rng(3).standard_normal((4, 3, 3, 3)) * np.array([0.1, 0.4, 1, 2])[:, None, None, None]
+    images = data.normalize(dataset.train_images, *data.channel_mean_std(dataset.train_images)).astype(np.float64)
+    z, _ = conv2d(images, weight, np.array([0.0, 2, -1, 3]), padding=1)
+    y, _ = batch_norm(z, None, None, training=True)
+    figure = new_figure(8, 2.6)
+    for axes, values, title in zip(figure.subplots(1, 2), (z, y), ("x", "x\u0302"), strict=True):
+        for c, color in enumerate((BLUE, RED, GREEN, GREY)):
+            low, high = np.percentile(values, (0.5, 99.5))
+            axes.hist(values[..., c].ravel(), bins=120, range=(low, high), density=True, histtype="step", color=color)
+        titled(axes, title, yticks=[])
+    return figure
+
+
 # From a linear classifier to ResNet-20 --------------------------------------------------------------------------------
 
 ROW = re.compile(r"^\| `(\w+)` \| [\d,]+ \| \w+ \| [\d.]+ \| [\d.]+ \| ([\d.]+) % \| ([\d.]+) % \|$", re.M)
@@ -212,6 +257,8 @@ PICTURES = {
     "training-parting": parting,
     "activations-slopes": slopes,
     "activations-sizes": sizes,
+    "batch-norm-projection": projection,
+    "batch-norm-spread": spread,
     "linear-to-resnet-accuracies": accuracies,
     "linear-to-resnet-templates": templates,
     "linear-to-resnet-fields": fields,
