@@ -20,6 +20,11 @@ from PIL import Image
 PYODIDE = os.environ.get("PYODIDE") or DOCS.parent.parent / "shared" / "pyodide"
 FIGURES = DOCS / "_static" / "live" / "figures"
 NAMES = sorted(path.stem for path in FIGURES.glob("*.js") if path.with_suffix(".py").exists())
+# What is pressed before the picture is taken, and what is true after it.
+AFTER = {
+    "training": (".figure-train", "figure.querySelector('.figure-train').disabled"),
+    "weights_file": (".figure-drop button", "!figure.querySelector('.figure-result').hidden"),
+}
 
 
 def build(folder, names, pyodide=PYODIDE):
@@ -57,6 +62,14 @@ def started(browser, name, seconds=120):
     return browser.execute_script(f"return {box}.querySelector('.figure-body')")
 
 
+def press(browser, body, button, done, seconds=600):
+    browser.execute_script("arguments[0].querySelector(arguments[1]).click()", body, button)
+    until = time.monotonic() + seconds
+    while not browser.execute_script(f"const figure = arguments[0]; return {done};", body):
+        assert time.monotonic() < until, f"waited in vain for {done}"
+        time.sleep(0.1)
+
+
 def draw(browser, body, colours=64):
     """A picture of few colours of an element, on a screen that has room for all of it."""
     metrics = {"width": 1200, "height": 1600, "deviceScaleFactor": 1, "mobile": False}
@@ -73,7 +86,10 @@ def main(names):
             set_width(browser, 1200)
             browser.get(f"{address}index.html")
             for name in names:
-                picture = draw(browser, started(browser, name))
+                body = started(browser, name)
+                if name in AFTER:
+                    press(browser, body, *AFTER[name])
+                picture = draw(browser, body)
                 file = DOCS / "images" / "figures" / f"{name}.png"
                 file.parent.mkdir(exist_ok=True)
                 picture.save(file, optimize=True)

@@ -9,10 +9,10 @@ from test_docs import ROOT
 
 sys.path.append(str(ROOT / "docs" / "_static"))
 
-from live.figures import batch_norm, conv, cross_entropy, pooling, residual, schedules
+from live.figures import batch_norm, conv, cross_entropy, pooling, residual, schedules, training, weights_file
 
 import minires.schedules as library_schedules
-from minires import layers, losses
+from minires import layers, losses, pretrained
 from minires.gradcheck import gradcheck
 
 DOCS = ROOT / "docs"
@@ -165,3 +165,50 @@ def test_schedules(kind):
         assert found["rates"] == [schedule(iteration) for iteration in range(schedules.STEPS + 1)]
         assert ("LinearWarmup" in found["code"]) == bool(warmup)
     assert found["rates"][0] < found["rates"][40]
+
+
+@pytest.mark.parametrize("shortcut", ["A", "none"])
+def test_training(shortcut):
+    started = training.begin(shortcut, 0.1)
+    assert np.shape(started["images"]) == (12, 16, 16) and len(started["classes"]) == 6
+    first = training.test()
+    assert np.sum(first["confusion"]) == training.TEST and first["accuracy"] < 0.5
+    found = training.steps(60)
+    assert len(found["losses"]) == 60 and np.mean(found["losses"][-10:]) < 0.7 * np.mean(found["losses"][:10])
+    assert len(found["gradients"]) == len(started["layers"]) and min(found["gradients"]) > 0
+    second = training.test()
+    assert second["accuracy"] == pytest.approx(np.trace(second["confusion"]) / training.TEST)
+    training.begin(shortcut, 0.1)
+    assert training.test()["loss"] == first["loss"]
+    assert training.steps(3)["losses"] == found["losses"][:3]  # the same seed, the same run
+
+
+def test_a_whole_run_of_training_learns_the_shapes():
+    training.begin("A", 0.1)
+    training.steps(training.STEPS)
+    assert training.test()["accuracy"] > 0.9
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_weights_file(here):
+    example = weights_file.example()
+    path = here / example["name"]
+    assert path.stat().st_size == example["bytes"]
+    text = pretrained.identify(example["name"])
+    assert weights_file.identify(example["name"]) == {"text": text, "error": None}
+    assert not path.exists() and "resnet20" in text
+
+
+@pytest.mark.parametrize("content", [b"", b"no weights", b"PK\x03\x04 and nothing more", b"\x80\x02}q\x00."])
+def test_files_that_hold_no_weights(here, content):
+    for ending in (".pth", ".npz", ".safetensors", ""):
+        path = here / f"dropped{ending}"
+        path.write_bytes(content)
+        found = weights_file.identify(path.name)
+        assert found["text"] is None and len(found["error"]) > 10 and not path.exists()
+    assert weights_file.identify("not there.pth")["error"]

@@ -69,6 +69,11 @@ class Figure:
             name,
         )
 
+    def line(self, name):
+        """The heights of a line's points, upwards."""
+        path = self.ask(f"return figure.querySelector('[data-line={name}]')?.getAttribute('d') ?? ''")
+        return [-float(point.split()[1]) for point in path.replace("M", "L").split("L") if point]
+
     def cell(self, name, row, column):
         return self.find(f'[data-matrix="{name}"] [data-row="{row}"][data-column="{column}"]')
 
@@ -345,3 +350,51 @@ def test_schedules(opened):
     assert 400 < int(place.get_attribute("value")) < 600
     figure.keys(figure.find("select"), "ARROW_DOWN")
     check("StepLR", 0.11, 300, 0, int(place.get_attribute("value")))
+
+
+def test_training(opened):
+    figure = opened("training")
+    accuracy = figure.value("accuracy")
+    numbers("training", "begin", "A", 0.1, 0)
+    first = numbers("training", "test")
+    assert accuracy == pytest.approx(first["accuracy"], abs=0.02)
+    assert np.abs(figure.matrix("confusion") - first["confusion"]).sum() <= 4  # logits nearly equal round otherwise
+    train = figure.find(".figure-train")
+    figure.keys(train, "ENTER")
+    figure.until(lambda: len(figure.line("losses")) > 8, 120)
+    train.click()
+    figure.until(lambda: train.text and figure.ask("return !figure.querySelector('.figure-train').disabled"), 60)
+    found = numbers("training", "steps", 4)
+    figure.until(lambda: max(figure.bars("gradients")) > 0)
+    heights = figure.line("losses")
+    expected = found["losses"]
+    for a in range(1, 4):  # the line falls and rises as these do
+        assert (heights[a] - heights[0]) * (expected[a] - expected[0]) >= -1e-2
+    count = len(heights)
+    time.sleep(3)
+    assert len(figure.line("losses")) <= count + 2  # it has stopped
+    figure.find("input[value=none]").click()
+    figure.until(lambda: not figure.line("losses"), 60)
+
+
+def test_weights_file(opened, browser, tmp_path, monkeypatch):
+    from live.figures import weights_file
+
+    from minires import pretrained
+
+    figure = opened("weights_file")
+    monkeypatch.chdir(tmp_path)
+    weights_file.example()
+    text = pretrained.identify("somebodys-network.npz")
+    requests = "return performance.getEntriesByType('resource').length"
+    before = browser.execute_script(requests)
+    result = "return figure.querySelector('.figure-result').textContent"
+    figure.find(".figure-file").send_keys(str(tmp_path / "somebodys-network.npz"))
+    figure.until(lambda: figure.ask(result) == text)
+    (tmp_path / "note.pth").write_text("no weights")
+    figure.find(".figure-file").send_keys(str(tmp_path / "note.pth"))
+    figure.until(lambda: "note.pth" in figure.ask(result))
+    assert figure.ask("return figure.querySelector('.figure-result').dataset.kind") == "error"
+    figure.keys(figure.find(".figure-drop button"), "ENTER")
+    figure.until(lambda: figure.ask(result) == text)
+    assert browser.execute_script(requests) == before  # nothing was sent

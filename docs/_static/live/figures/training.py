@@ -1,0 +1,84 @@
+"""A small residual network that learns six shapes, light on dark, a few steps at a time."""
+
+import numpy as np
+
+from minires.data.synthetic import SHAPES
+from minires.inspection.explain import confusion_matrix
+from minires.losses import cross_entropy
+from minires.models.blocks import BasicBlock
+from minires.models.staged import Staged, make_stages, make_stem
+from minires.modes import evaluating, no_grad
+from minires.optim import SGD
+from minires.schedules import OneCycleLR
+from minires.training import train_step
+
+CLASSES = ("disc", "ring", "square", "triangle", "cross", "bar")
+SIZE, BATCH, CHANNELS, TEST, STEPS = 16, 32, (8, 16, 32), 120, 240
+LAYERS = ("conv1", "layer1.0.conv1", "layer1.0.conv2", "layer2.0.conv1", "layer2.0.conv2")
+LAYERS += ("layer3.0.conv1", "layer3.0.conv2", "fc")
+
+_run = None  # the one that goes on: model, optimizer, random numbers
+
+
+def draw(labels, rng):
+    """Images float32 (n, 16, 16, 3) of shapes of any place, size and rotation, with noise."""
+
+    def uniform(low, high):
+        return rng.uniform(low, high, (len(labels), 1, 1))
+
+    y, x = np.mgrid[0:SIZE, 0:SIZE] - (SIZE - 1) / 2
+    radius, angle = uniform(4.5, 6.5), uniform(0, 2 * np.pi)
+    dx, dy = x - uniform(-1, 1) * (7 - radius), y - uniform(-1, 1) * (7 - radius)
+    u, v = (np.cos(angle) * dx + np.sin(angle) * dy) / radius, (np.cos(angle) * dy - np.sin(angle) * dx) / radius
+    images = np.empty((len(labels), SIZE, SIZE))
+    for label, name in enumerate(CLASSES):
+        of = labels == label
+        images[of] = np.clip(SHAPES[name](u[of].astype(np.float32), v[of].astype(np.float32)) * radius[of] + 0.5, 0, 1)
+    images = 2 * images - 0.5 + 0.2 * rng.standard_normal(images.shape)
+    return np.repeat(images[..., None], 3, axis=-1).astype(np.float32)
+
+
+def begin(shortcut, lr, seed=0):
+    """A new network, and a run of STEPS steps with lr at its highest. shortcut: "A", or "none" for the plain twin.
+
+    -> the names of classes and layers, and some images.
+    """
+    global _run
+    rng = np.random.default_rng(seed)
+    stages = make_stages(
+        lambda before, after, stride: BasicBlock(before, after, stride, shortcut, rng), CHANNELS[0], CHANNELS, (1, 1, 1)
+    )
+    model = Staged(make_stem(CHANNELS[0], True, rng), stages, CHANNELS[-1], len(CLASSES), rng)
+    labels = np.arange(TEST) % len(CLASSES)
+    images = draw(labels, rng)
+    optimizer = SGD(model.parameters(), lr=lr, momentum=0.9, weight_decay=1e-4)
+    _run = model, optimizer, rng, (images, labels), OneCycleLR(lr, STEPS), [0]
+    shown = np.clip((images[: 2 * len(CLASSES), :, :, 0] + 0.5) * 127, 0, 255).astype(np.uint8)
+    return {"steps": STEPS, "classes": CLASSES, "layers": LAYERS, "images": shown}
+
+
+def steps(count):
+    """-> the losses of so many steps, and the root mean square of each layer's gradient at the last."""
+    model, optimizer, rng, _, schedule, done = _run
+    losses = []
+    for _ in range(count):
+        optimizer.lr = schedule(done[0])
+        done[0] += 1
+        labels = rng.integers(0, len(CLASSES), BATCH)
+        losses.append(float(train_step(model, optimizer, draw(labels, rng), labels)[0]))
+    parameters = dict(model.named_parameters())
+    return {"losses": losses, "gradients": [rms(parameters[f"{name}.weight"].grad) for name in LAYERS]}
+
+
+def rms(array):
+    return float(np.sqrt(np.mean(np.square(array, dtype=np.float64))))
+
+
+def test():
+    """-> loss, accuracy and confusion matrix on the test images, which no step has seen."""
+    model, _, _, (images, labels), *_ = _run
+    with evaluating(model), no_grad():
+        logits, _ = model(images)
+    counts = confusion_matrix(labels, logits.argmax(axis=1), len(CLASSES))
+    loss = cross_entropy(logits, labels)[0]
+    return {"loss": float(loss), "accuracy": float(counts.trace() / counts.sum()), "confusion": counts}
