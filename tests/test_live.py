@@ -27,7 +27,7 @@ PYODIDE = os.environ.get("PYODIDE") or ROOT.parent / "shared" / "pyodide"
 if not os.path.isfile(f"{PYODIDE}/pyodide.asm.wasm"):
     pytest.skip(f"Pyodide's files are not in {PYODIDE}: name their folder by PYODIDE", allow_module_level=True)
 
-QUICK = ["layers/batch_norm", "protocol", "start", "zh/layers/upsample"]
+QUICK = ["index", "layers/batch_norm", "protocol", "start", "zh/layers/upsample"]
 BLOCKS = {
     page.relative_to(DOCS).with_suffix("").as_posix(): python_blocks(page.read_text(encoding="utf-8"))
     for page in sorted(DOCS.rglob("*.md"))
@@ -44,9 +44,11 @@ def build(folder, pages, *options):
     for page in pages:
         (source / page).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(DOCS / f"{page}.md", source / f"{page}.md")
-    for home in ("index", "zh/index"):  # each page's language has its menu
+    homes = {"index", "zh/index"}  # each page's language has its menu
+    for home in homes - {*pages}:
         (source / home).parent.mkdir(parents=True, exist_ok=True)
-        listed = "\n".join(f"/{page}" for page in pages)
+        chinese = home.startswith("zh/")
+        listed = "\n".join(f"/{page}" for page in pages if page.startswith("zh/") == chinese and page not in homes)
         (source / f"{home}.md").write_text(f"# Pages\n\n```{{toctree}}\n{listed}\n```\n", encoding="utf-8")
     for name in ("_static", "images"):
         (source / name).symlink_to(DOCS / name)
