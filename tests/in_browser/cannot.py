@@ -63,6 +63,7 @@ _TESTS = {
         explain: test_on_a_gpu
         layerwise: test_on_a_gpu_nobody_waits
         module: TestWhatAUserWrites::test_help_says_where_to_begin
+        randaugment: test_the_same_images_from_the_middle_in_shards_and_on_a_gpu
         recompute: test_a_recorded_step_on_a_gpu test_steps_are_recorded_anew_for_other_segments
         robustness: TestAttacks::test_on_a_gpu
     """,
