@@ -2,7 +2,7 @@
 
     make test-browser                                    all tests that a browser can run
     make test-browser ARGS="tests/test_conv.py -k stride"
-    make test-browser ARGS="--short"                     a few minutes on one core
+    make test-browser ARGS="--short"                     six minutes of a core
     make test-browser ARGS="--runtime chromium"          in a browser even where Node is
     make test-browser ARGS="--measure"                   how long it takes to import minires, to train a step, ...
     make test-browser PYODIDE=DIR                        with the Pyodide in a folder
