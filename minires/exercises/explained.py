@@ -4,7 +4,7 @@ EXPLAINED: dict[str, tuple[str, ...]] = {
     "relu": (
         "Each number acts on its own: to the right of 0 `y` moves as much as `x`, slope 1; to the left it does not "
         "move, slope 0. `y > 0` is that slope, for every number at once, and the chain rule multiplies it by `dy`.",
-        "At exactly 0 there is a kink. Any slope from 0 to 1 is a subgradient there; 0 is what everybody takes.",
+        "At exactly 0 there is a kink. Any slope from 0 to 1 is a subgradient there; 0 is the usual choice.",
     ),
     "sigmoid": (
         "With `e = exp(-x)` it is `y = 1 / (1 + e)`, and the quotient rule gives the slope `e / (1 + e)**2`. One "

@@ -15,6 +15,7 @@ SEE_HELP = "error: {said} (see --help)"
 HELP = "show this help message and exit"
 HEADINGS = ("positional arguments", "options")
 USAGE = "usage: "
+COLON = ":"
 ERRORS = {  # what argparse says: what to say, with the words that it found
     r"unrecognized argument: (?P<given>.*?): did you mean (?P<meant>.*)\?": "unrecognized argument: {given}: did you "
     "mean {meant}?",
@@ -65,7 +66,8 @@ class _Parser(Parser):
             group.title = in_language(Text(HEADINGS[number]), language)
 
     def format_help(self) -> str:
-        return super().format_help().replace(USAGE, in_language(Text(USAGE), self.language), 1)
+        text = super().format_help().replace(USAGE, in_language(Text(USAGE), self.language), 1)
+        return text.replace(":\n", in_language(Text(COLON), self.language) + "\n")
 
     def error(self, message: str) -> NoReturn:
         try:
