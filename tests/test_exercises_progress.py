@@ -78,7 +78,8 @@ def test_a_record_from_the_first_try_to_the_end():
 
 
 def test_what_is_written_is_read():
-    records = {"relu": progress.checked({}, "text \u4e2d \udc80", "passed", FIRST), "later_exercise": progress.NEW}
+    text = "text \u4e2d \udc80 \\ " + "[{" * 100 + '"'
+    records = {"relu": progress.checked({}, text, "passed", FIRST), "later_exercise": progress.NEW}
     assert progress.read(progress.written(records)) == records
     assert progress.read("\ufeff" + progress.written(records)) == records
     assert progress.read(json.dumps({progress.FORMAT: 1, "exercises": {"relu": {}}})) == {"relu": progress.NEW}
@@ -106,6 +107,8 @@ BROKEN = {
     "no_exercises": json.dumps({progress.FORMAT: 1}),
     "exercises_are_a_list": json.dumps({progress.FORMAT: 1, "exercises": []}),
     "deep": "[" * 100_000,
+    "quotes_without_end": '\\"' * 1_000_000,  # in no time: not each of them is looked through to the end
+    "deep_objects": '{"a":' * 100_000,
     **{
         f"{key}_{number}": json.dumps({progress.FORMAT: 1, "exercises": {"relu": {key: value}}})
         for key, values in {

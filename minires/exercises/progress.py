@@ -18,7 +18,7 @@ from minires.plain import read_json
 
 FORMAT = "minires exercises"
 NEW: dict[str, Any] = {"text": None, "tries": 0, "passed": None, "passed_text": None, "gave_up": None}
-MOST = 50_000_000  # letters of a file
+MOST = 5_000_000  # letters of a file
 NOT_JSON = "this is no JSON, from line {line} on: export it again"
 TOO_LONG = "this has {count:,} letters, more than any progress has: export it again"
 NO_PROGRESS = "this is no progress of minires exercises: export it with {command}"
