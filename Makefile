@@ -13,6 +13,7 @@
 # make kernels    every kernel of the GPU's path, compiled for five kinds of GPUs, and checked on this machine's processor
 # make docs    the documentation as a site, in docs/_build/html; make docs-serve also shows it in a browser
 # make docs PYODIDE=DIR   the same, with the files of Pyodide that run its code in the site, not from their public CDN
+# make docs WEIGHTS=FILE   the same, with these weights for the figure on the page of pictures, at most 400,000 bytes
 # Each builds its environment, .venv, .venv-oldest or .venv-parity, by itself.
 # Another Python: make test PYTHON=python3.12. More flags: make train ARGS="--epochs 10"
 
@@ -81,7 +82,8 @@ coverage: .venv/ready-campaign
 	$(BIN)/python -m coverage report
 
 docs: .venv/ready-docs
-	$(BIN)/python -m sphinx -q -W --keep-going -j auto $(if $(PYODIDE),-D live_pyodide=$(PYODIDE)) -b html docs docs/_build/html
+	$(BIN)/python -m sphinx -q -W --keep-going -j auto $(if $(PYODIDE),-D live_pyodide=$(PYODIDE)) \
+		$(if $(WEIGHTS),-D live_weights=$(WEIGHTS)) -b html docs docs/_build/html
 	@echo "The site is in docs/_build/html, its first page is index.html. To read it: make docs-serve"
 
 docs-serve: docs

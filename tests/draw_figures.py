@@ -43,7 +43,7 @@ def build(folder, names, pyodide=PYODIDE):
     return folder / "html"
 
 
-def started(browser, name, seconds=120):
+def started(browser, name, seconds=300):
     """The figure of a page that is open, after a click on its button, or as at its start. -> its element"""
     box = f"document.querySelector('.live-figure[data-figure={name}]')"
     until = time.monotonic() + seconds

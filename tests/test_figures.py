@@ -1,19 +1,24 @@
 """The numbers of the live figures are minires's, and every figure stands on its pages, in both languages."""
 
+import base64
+import io
 import re
+import runpy
 import sys
 
 import numpy as np
 import pytest
+from PIL import Image
 from test_docs import ROOT
 
 sys.path.append(str(ROOT / "docs" / "_static"))
 
-from live.figures import batch_norm, conv, cross_entropy, pooling, residual, schedules, training, weights_file
+from live.figures import batch_norm, conv, cross_entropy, grad_cam, pooling, residual, schedules, training, weights_file
 
 import minires.schedules as library_schedules
-from minires import layers, losses, pretrained
+from minires import layers, losses, models, pretrained
 from minires.gradcheck import gradcheck
+from minires.inspection import explain
 
 DOCS = ROOT / "docs"
 FIGURES = sorted(path.stem for path in (DOCS / "_static/live/figures").glob("*.py") if path.stem != "__init__")
@@ -212,3 +217,37 @@ def test_files_that_hold_no_weights(here, content):
         found = weights_file.identify(path.name)
         assert found["text"] is None and len(found["error"]) > 10 and not path.exists()
     assert weights_file.identify("not there.pth")["error"]
+
+
+def test_grad_cam(here):
+    model = models.resnet8(rng=0)
+    np.savez("weights.npz", **model.state_dict())
+    assert grad_cam.weights("weights.npz")["classes"][9] == "class 9"
+    name = grad_cam.example()
+    model, metadata = grad_cam._network
+    found = grad_cam.explained(name)
+    assert found["explained"]["label"] == found["likeliest"][0]["label"]
+    other = grad_cam.explained(name, found["likeliest"][2]["label"])
+    assert other["explained"] == {key: found["likeliest"][2][key] for key in ("label", "name")}
+    mean, std = (np.array(metadata["preprocessing"][key], np.float32) for key in ("mean", "std"))
+    x = (np.asarray(Image.open(name).convert("RGB").resize((32, 32), 2), np.float32)[None] / 255 - mean) / std
+    np.testing.assert_allclose(found["maps"]["saliency"], explain.saliency(model, x)[0], rtol=1e-3, atol=1e-6)
+    np.testing.assert_allclose(found["maps"]["grad_cam"], explain.grad_cam(model, x)[0], rtol=1e-3, atol=1e-6)
+    for address in found["pictures"].values():
+        assert Image.open(io.BytesIO(base64.b64decode(address.partition(",")[2]))).size == (192, 192)
+    assert sum(one["p"] for one in found["likeliest"]) <= 1
+    for content in (b"", b"no picture"):
+        (here / "other.png").write_bytes(content)
+        assert grad_cam.explained("other.png")["error"]
+    (here / "other.pth").write_bytes(b"no weights")
+    assert grad_cam.weights("other.pth")["error"] and grad_cam._network[0] is model  # the network stays
+
+
+def test_weights_that_travel_with_the_site(here):
+    make = runpy.run_path(str(DOCS / "weights.py"))["make"]
+    pytest.importorskip("safetensors")
+    make(here / "folder" / "shapes.safetensors", steps=4, test=20)
+    path = here / "folder" / "shapes.safetensors"
+    assert path.stat().st_size < 400_000
+    found = grad_cam.weights(path)
+    assert "crescent" in found["classes"] and found["source"].startswith("trained on 128 drawn shapes")

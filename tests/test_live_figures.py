@@ -12,7 +12,10 @@ import pytest
 import test_live
 from browsing import DOCS, PHONE, WIDER, chromium, served, set_width
 from draw_figures import NAMES, build, started
+from PIL import Image
 from test_live import axe  # noqa: F401
+
+from minires import models
 
 sys.path.append(str(DOCS / "_static"))
 
@@ -398,3 +401,26 @@ def test_weights_file(opened, browser, tmp_path, monkeypatch):
     figure.keys(figure.find(".figure-drop button"), "ENTER")
     figure.until(lambda: figure.ask(result) == text)
     assert browser.execute_script(requests) == before  # nothing was sent
+
+
+def test_grad_cam(opened, browser, tmp_path):
+    figure = opened("grad_cam")
+    shown = "return [...figure.querySelectorAll('button[data-label]')].map(button => Number(button.dataset.value))"
+    figure.until(lambda: len(figure.ask(shown)) == 5, 60)
+    title = "return figure.querySelector('.figure-title').textContent"
+    first = figure.ask(title)
+    maps = "return [...figure.querySelectorAll('img')].map(image => image.src)"
+    before = figure.ask(maps)
+    assert len(before) == 3
+    figure.keys(figure.find("button[aria-pressed=false]"), "ENTER")
+    figure.until(lambda: figure.ask(title) != first)
+    figure.until(lambda: figure.ask(maps)[2] != before[2])
+    Image.new("RGB", (60, 40), (200, 30, 30)).save(tmp_path / "red.png")
+    figure.find(".figure-file").send_keys(str(tmp_path / "red.png"))
+    figure.until(lambda: figure.ask(maps)[0] != before[0])
+    np.savez(tmp_path / "other.npz", **models.resnet8(rng=0).state_dict())
+    figure.find(".figure-file").send_keys(str(tmp_path / "other.npz"))
+    figure.until(lambda: "class " in figure.ask(title))
+    (tmp_path / "note.png").write_text("no picture")
+    figure.find(".figure-file").send_keys(str(tmp_path / "note.png"))
+    figure.until(lambda: "note.png" in figure.ask(title))

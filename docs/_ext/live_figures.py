@@ -4,16 +4,27 @@
 
 becomes a <div class="live-figure" data-figure="conv"> around the picture. docs/_static/live/figures/start.js gives it
 its button; the numbers come from NAME.py, beside NAME.js, which runs in the page's Python session.
+
+Setting live_weights: a weights file that travels with the site, for the figure grad_cam. Empty, docs/weights.py makes
+one that knows drawn shapes, once; it is kept in docs/_build/weights.
 """
 
+import hashlib
 import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 from docutils import nodes
+from sphinx.errors import ExtensionError
 from sphinx.util import logging
 
-FOLDER = Path(__file__).resolve().parents[1] / "_static" / "live" / "figures"
+DOCS = Path(__file__).resolve().parents[1]
+FOLDER = DOCS / "_static" / "live" / "figures"
 PICTURE = re.compile(r"images/figures/([a-z0-9_]+)\.png$")
+
+MOST = 400_000  # bytes of the weights
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +52,8 @@ def mark(app, document):
         around, paragraph = live_figure(name=found[1]), picture.parent
         paragraph.replace_self(around)
         around += paragraph
+        if found[1] == "grad_cam":
+            app.env.metadata[app.env.docname]["takes-weights"] = "yes"
 
 
 def styles(app, page, template, context, doctree):
@@ -50,8 +63,37 @@ def styles(app, page, template, context, doctree):
         app.add_js_file("live/figures/page.js", loading_method="defer")
 
 
+def put_weights(app, error):
+    """The weights into the site, where a page asks for them."""
+    if error or app.builder.format != "html" or not any("takes-weights" in of for of in app.env.metadata.values()):
+        return
+    file = Path(app.config.live_weights) if app.config.live_weights else made()
+    if not file.is_file():
+        raise ExtensionError(f"live_weights: there is no {file}")
+    if file.stat().st_size > MOST:
+        raise ExtensionError(
+            f"live_weights: {file} has {file.stat().st_size:,} bytes, the page may load {MOST:,}: give a smaller "
+            "network, or python examples/compress.py FILE OUT --int8"
+        )
+    shutil.copy2(file, Path(app.outdir) / "_static" / "live" / "figures" / "weights.safetensors")
+
+
+def made():
+    """The file that docs/weights.py makes, for each version of that script once."""
+    script = DOCS / "weights.py"
+    version = hashlib.sha256(script.read_bytes()).hexdigest()[:8]
+    file = DOCS / "_build" / "weights" / f"shapes-{version}.safetensors"
+    if not file.exists():
+        done = subprocess.run([sys.executable, script, file], capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise ExtensionError(f"docs/weights.py: {done.stderr}")
+    return file
+
+
 def setup(app):
+    app.add_config_value("live_weights", "", "html", str)
     app.add_node(live_figure, html=(open_figure, close_figure))
     app.connect("doctree-read", mark)
     app.connect("html-page-context", styles)
+    app.connect("build-finished", put_weights)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

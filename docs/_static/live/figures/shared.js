@@ -278,7 +278,7 @@ export class Plot {
         this.left = 52;
         this.axes = svg("g", { class: "figure-axes" });
         this.paths = svg("g", { class: "figure-lines" });
-        this.line = svg("line", { class: "figure-mark", y1: 8, y2: high });
+        this.line = svg("line", { class: "figure-mark", y1: 8, y2: high, visibility: "hidden" });
         this.drawn = drawing(wide, high + 38, label, this.axes, this.line, this.paths);
         this.drawn.classList.add("figure-plot");
         this.node = element("div", { class: "figure-drawing" }, element("div", { class: "figure-name" }, yname), this.drawn);
@@ -325,6 +325,7 @@ export class Plot {
     }
 
     mark(x) {
+        this.line.removeAttribute("visibility");
         this.line.setAttribute("x1", this.across(x));
         this.line.setAttribute("x2", this.across(x));
     }
