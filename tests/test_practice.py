@@ -60,7 +60,7 @@ class Practised:
         return self.ask("return part.querySelector(arguments[0])", selector)
 
     def press(self, button):
-        wait(lambda: not self.ask(f"return part.querySelector('.live-{button}').disabled"))
+        wait(lambda: self.ask(f"return part.querySelector('.live-{button}').ariaDisabled") != "true")
         self.ask("delete part.dataset.result")
         self.element(f".live-{button}").click()
 
@@ -79,7 +79,7 @@ class Practised:
 
     def found(self):
         wait(lambda: self.ask("return part.dataset.result"))
-        wait(lambda: not self.ask("return part.querySelector('.live-check').disabled"))
+        wait(lambda: self.ask("return part.querySelector('.live-check').ariaDisabled") != "true")
         return self.ask("return part.querySelector('.exercise-found pre').textContent")
 
     def keep(self):
@@ -160,6 +160,20 @@ def test_an_endless_loop_is_ended(browser, address):
     relu.press("stop")
     wait(lambda: relu.ask("return part.dataset.result") == "stopped")
     assert relu.write(right("relu")).check() == check("relu", right("relu"))["text"]
+
+
+def test_the_editor_takes_the_place_of_the_code(browser, address):
+    opened(browser, address)
+    for name in ("relu", "predict_relu", "find_sigmoid"):
+        each = Practised(browser, name).write("one")
+        assert each.ask("return part.querySelector('.highlight-python3').offsetHeight") == 0
+        assert each.ask("return getComputedStyle(part.querySelector('.cm-content')).color") != "rgba(0, 0, 0, 0)"
+
+
+def test_every_exercise_is_on_the_map(browser, address):
+    opened(browser, address)
+    links = "return [...document.querySelectorAll('.exercise-map a')].map(link => link.getAttribute('href'))"
+    assert browser.execute_script(links) == [f"#exercise-{each['name']}" for each in exercises()]
 
 
 def test_what_is_written_stays(browser, address):

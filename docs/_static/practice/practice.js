@@ -53,7 +53,9 @@ class Exercise {
         this.found.setAttribute("aria-label", texts.output(this.name));
         this.found.hidden = true;
         this.solution = element("div", { class: "exercise-solution" });
-        this.shown.after(this.bar, this.found, this.solution);
+        const live = element("div", { class: "live" });
+        this.shown.before(live);
+        live.append(this.shown, this.bar, this.found, this.solution);
         for (const later of [this.checking, this.stopping, this.hinting, this.beginning]) later.hidden = true;
         this.going.hidden = true;
     }
@@ -103,6 +105,7 @@ class Exercise {
         const state = progress.state(this.record);
         this.mark.textContent = words.states[state];
         this.taking.hidden = this.record.before === undefined || !this.editor;
+        this.writing.textContent = this.record.text === null ? words.write : words.goOn;
         this.giving.textContent = this.mayBeSeen ? words.solution : words.giveUp;
         return state;
     }
@@ -216,6 +219,7 @@ class Exercise {
     // The solution: after passing, or after giving up twice
 
     async giveUp() {
+        if (busy) return;
         if (!this.mayBeSeen) {
             if (this.giving.textContent !== words.sure) {
                 this.giving.textContent = words.sure;
@@ -246,12 +250,27 @@ function withCode(text) {
     return text.split("`").map((part, number) => (number % 2 ? element("code", {}, part) : part));
 }
 
+// The exercises of one operation stand together: what to predict, to write, and to find.
+
+function grouped() {
+    const groups = [];
+    for (const [place, each] of all.entries()) {
+        const afterPrediction = all[place - 1]?.kind === "predict";
+        if (!groups.length || (each.kind !== "find" && !afterPrediction)) groups.push([]);
+        groups.at(-1).push(each);
+    }
+    return groups;
+}
+
 // All of them: the map, what is done, and the file with what was written
 
 let busy = false;
 
 function show(busy) {
-    for (const each of all) for (const button of [each.checking, each.hinting, each.giving]) button.disabled = busy;
+    for (const each of all) {
+        // not "disabled", which would take the focus away from the button that was pressed
+        for (const button of [each.checking, each.hinting, each.giving]) button.setAttribute("aria-disabled", busy);
+    }
 }
 
 function next(after) {
@@ -268,13 +287,17 @@ function visit(exercise) {
 
 function map() {
     const list = element("ul", { class: "exercise-map", "aria-label": words.map });
-    for (const each of all) {
-        const onclick = (event) => {
-            event.preventDefault();
-            visit(each);
-        };
-        each.link = element("a", { href: `#exercise-${each.name}`, onclick }, each.name);
-        list.append(element("li", {}, each.link));
+    for (const group of grouped()) {
+        const links = group.map((each) => {
+            const onclick = (event) => {
+                event.preventDefault();
+                visit(each);
+            };
+            const text = each.kind === "write" ? each.name : words.kinds[each.kind];
+            each.link = element("a", { href: `#exercise-${each.name}`, "data-kind": each.kind, onclick }, text);
+            return each.link;
+        });
+        list.append(element("li", {}, ...links));
     }
     return list;
 }
@@ -327,7 +350,7 @@ const bar = element(
     choose,
     said,
 );
-all[0].around.before(map(), bar);
+all[0].around.before(bar, map());
 tellAll();
 progress.watch((name) => {
     all.find((each) => each.name === name)?.heard();
@@ -338,4 +361,4 @@ if (location.hash.startsWith("#exercise-")) {
     const asked = all.find((each) => `#exercise-${each.name}` === location.hash);
     if (asked) visit(asked);
 }
-document.documentElement.classList.add("practice-ready");
+document.documentElement.classList.add("live-ready", "practice-ready");

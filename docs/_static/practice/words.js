@@ -5,6 +5,8 @@ import { TEXTS, texts } from "../live/texts.js";
 const WORDS = {
     en: {
         write: "Write it",
+        goOn: "Go on writing",
+        kinds: { predict: "predict", find: "find" },
         check: "Check",
         stop: "Stop",
         more: "Another hint",
@@ -16,8 +18,6 @@ const WORDS = {
         solution: "The solution, explained",
         bar: (name) => `Exercise ${name}`,
         editor: (name) => `Your ${name}. Escape, then Tab, leaves it; Ctrl-Enter checks`,
-        answer: "Your answer",
-        line: "The line with the mistake",
         ask: "It will be remembered that the solution was shown. Press once more if you mean it.",
         checking: "Checking",
         took: (seconds) => `Checked in ${seconds} s`,
@@ -33,6 +33,8 @@ const WORDS = {
     },
     zh: {
         write: "开始写",
+        goOn: "接着写",
+        kinds: { predict: "预测", find: "找错" },
         check: "检查",
         stop: "停止",
         more: "再给一个提示",
@@ -44,8 +46,6 @@ const WORDS = {
         solution: "答案与讲解",
         bar: (name) => `练习 ${name}`,
         editor: (name) => `你的 ${name}。先按 Escape 再按 Tab 离开；Ctrl-Enter 检查`,
-        answer: "你的回答",
-        line: "出错的那一行",
         ask: "看过答案这件事会被记下来。确定的话，请再按一次。",
         checking: "正在检查",
         took: (seconds) => `检查用时 ${seconds} 秒`,
