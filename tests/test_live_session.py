@@ -1,5 +1,6 @@
 """The Python side of pages that run, without a browser, and what the site's extension makes of blocks and files."""
 
+import inspect
 import json
 import shutil
 import subprocess
@@ -145,6 +146,9 @@ def test_a_changed_function_is_used_everywhere(put, capsys):
     assert textbook.relu(np.zeros(1))[0] == textbook_relu(np.zeros(1))[0] == names["relu"](np.zeros(1))[0] == 1
     changes.put_back(path)
     assert textbook_relu(np.zeros(1))[0] == 0
+    assert inspect.getsource(textbook_relu) == changes.source(path)
+    changes.put_back(path)  # what was never changed, or is back already, stays
+    assert textbook_relu(np.zeros(1))[0] == 0
 
 
 def test_gradcheck_sees_a_wrong_change(put, capsys):
@@ -162,7 +166,8 @@ def test_a_method_and_a_class(put):
         "class Scale(Module):\n    def more(self):\n        return 5\n",
     )
     assert layers.Scale(0.5).more() == 5
-    del layers.Scale.more
+    changes.put_back("minires.layers.scale:Scale")
+    assert not hasattr(layers.Scale, "more")
     put("minires.models.blocks:BasicBlock.forward", "def backward(dy):", "def backward(dy, more=3):")
 
 

@@ -14,6 +14,7 @@ from live.running import NAMESPACES
 from minires.gradcheck import gradcheck
 
 _originals = {}  # path: the text of the library's
+_before = {}  # path: [(function, what it was made of)] of what was changed
 
 
 def _found(path):
@@ -40,21 +41,40 @@ def put(path, text, namespace="page"):
         raise NameError(f"the text no longer defines {name}, which is to take the place of the library's")
     for helper in names.keys() - vars(module).keys() - {name}:
         setattr(module, helper, names[helper])
+    _before.setdefault(path, [(function, _made_of(function)) for function in _functions(old)])
     exchange(old, new)
     if "." not in path.rpartition(":")[2]:
         NAMESPACES.setdefault(namespace, {"__name__": "__main__"}).setdefault(name, old)
 
 
 def put_back(path):
-    """The library's text again."""
-    put(path, source(path))
+    """The library's own again, as if it had never been changed: its source can still be found."""
+    if path not in _before:
+        return
+    changed, (_, old) = dict(_before.pop(path)), _found(path)
+    for function in _functions(old):
+        if function in changed:
+            function.__code__, function.__defaults__, function.__kwdefaults__ = changed[function]
+        else:
+            delattr(old, function.__name__)
+
+
+def _functions(thing):
+    """A function itself, or a class's methods."""
+    thing = inspect.unwrap(thing)
+    methods = [thing] if isinstance(thing, types.FunctionType) else vars(thing).values()
+    return [method for method in methods if isinstance(method, types.FunctionType)]
+
+
+def _made_of(function):
+    return function.__code__, function.__defaults__, function.__kwdefaults__
 
 
 def exchange(old, new):
     """Gives a function the code of another, or each method of a class that of another class."""
     old, new = inspect.unwrap(old), inspect.unwrap(new)
     if isinstance(old, types.FunctionType):
-        old.__code__, old.__defaults__, old.__kwdefaults__ = new.__code__, new.__defaults__, new.__kwdefaults__
+        old.__code__, old.__defaults__, old.__kwdefaults__ = _made_of(new)
         return
     for name, method in vars(new).items():
         if isinstance(method, types.FunctionType) and isinstance(vars(old).get(name), types.FunctionType):
