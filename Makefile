@@ -23,7 +23,7 @@ BIN := .venv/bin
 SLOW := after_resnet against benchmarks calibration campaign compression detect distillation docs ensemble \
 	exercises exercises_interface exercises_kinds experiments explain families_parity finetune googlenet ideas imagenet \
 	inception kernels live live_figures measuring other_tasks parity pipeline_benchmark plots practice protocol recompute recording \
-	retrieval robustness sabotage segment segmentation site snapshots train_cifar vgg
+	retrieval robustness sabotage segment segmentation site snapshots train_cifar two_layers vgg
 READERS := $(wildcard tests/test_pretrained*.py) \
 	$(addprefix tests/test_,$(addsuffix .py,class_names data_cifar meant networks probe readings))
 
