@@ -11,8 +11,10 @@ from dataclasses import asdict
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # so that a fresh clone runs without being installed
+sys.path.insert(0, str(Path(__file__).resolve().parent / "_static"))
 
 import numpy as np
+from live.shapes import covers
 
 from minires import data, models, optim, pretrained
 from minires.data.images import Preprocessing
@@ -27,20 +29,9 @@ PREPROCESSING = Preprocessing((0.5, 0.5, 0.5), (0.25, 0.25, 0.25), size=SIZE, re
 
 def draw(labels, rng):
     """Images uint8 (n, 32, 32, 3) of shapes of any place, size and rotation, grey, lighter than their ground."""
-
-    def uniform(low, high):
-        return rng.uniform(low, high, (len(labels), 1, 1))
-
-    y, x = np.mgrid[0:SIZE, 0:SIZE] - (SIZE - 1) / 2
-    radius, angle = uniform(9, 14), uniform(0, 2 * np.pi)
-    dx, dy = x - uniform(-1, 1) * (15 - radius), y - uniform(-1, 1) * (15 - radius)
-    u, v = (np.cos(angle) * dx + np.sin(angle) * dy) / radius, (np.cos(angle) * dy - np.sin(angle) * dx) / radius
-    cover = np.empty((len(labels), SIZE, SIZE))
-    for label, shape in enumerate(SHAPES.values()):
-        of = labels == label
-        cover[of] = np.clip(shape(u[of].astype(np.float32), v[of].astype(np.float32)) * radius[of] + 0.5, 0, 1)
-    ground, light = uniform(30, 90), uniform(150, 230)
-    images = ground + cover * (light - ground) + uniform(3, 12) * rng.standard_normal(cover.shape)
+    cover = covers(labels, list(SHAPES.values()), SIZE, (9, 14), rng)
+    ground, light = (rng.uniform(low, high, (len(labels), 1, 1)) for low, high in ((30, 90), (150, 230)))
+    images = ground + cover * (light - ground) + rng.uniform(3, 12, ground.shape) * rng.standard_normal(cover.shape)
     return np.repeat(np.clip(images, 0, 255)[..., None], 3, axis=-1).astype(np.uint8)
 
 

@@ -79,9 +79,10 @@ def put_weights(app, error):
 
 
 def made():
-    """The file that docs/weights.py makes, for each version of that script once."""
+    """The file that docs/weights.py makes, for each version of that script, and of what it draws, once."""
     script = DOCS / "weights.py"
-    version = hashlib.sha256(script.read_bytes()).hexdigest()[:8]
+    drawn = DOCS / "_static" / "live" / "shapes.py"
+    version = hashlib.sha256(script.read_bytes() + drawn.read_bytes()).hexdigest()[:8]
     file = DOCS / "_build" / "weights" / f"shapes-{version}.safetensors"
     if not file.exists():
         done = subprocess.run([sys.executable, script, file], capture_output=True, text=True, check=False)

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from live.shapes import covers
 from minires.data.synthetic import SHAPES
 from minires.inspection.explain import confusion_matrix
 from minires.losses import cross_entropy
@@ -22,19 +23,8 @@ _run = None  # the one that goes on: model, optimizer, random numbers
 
 def draw(labels, rng):
     """Images float32 (n, 16, 16, 3) of shapes of any place, size and rotation, with noise."""
-
-    def uniform(low, high):
-        return rng.uniform(low, high, (len(labels), 1, 1))
-
-    y, x = np.mgrid[0:SIZE, 0:SIZE] - (SIZE - 1) / 2
-    radius, angle = uniform(4.5, 6.5), uniform(0, 2 * np.pi)
-    dx, dy = x - uniform(-1, 1) * (7 - radius), y - uniform(-1, 1) * (7 - radius)
-    u, v = (np.cos(angle) * dx + np.sin(angle) * dy) / radius, (np.cos(angle) * dy - np.sin(angle) * dx) / radius
-    images = np.empty((len(labels), SIZE, SIZE))
-    for label, name in enumerate(CLASSES):
-        of = labels == label
-        images[of] = np.clip(SHAPES[name](u[of].astype(np.float32), v[of].astype(np.float32)) * radius[of] + 0.5, 0, 1)
-    images = 2 * images - 0.5 + 0.2 * rng.standard_normal(images.shape)
+    cover = covers(labels, [SHAPES[name] for name in CLASSES], SIZE, (4.5, 6.5), rng)
+    images = 2 * cover - 0.5 + 0.2 * rng.standard_normal(cover.shape)
     return np.repeat(images[..., None], 3, axis=-1).astype(np.float32)
 
 
