@@ -12,6 +12,7 @@ import hashlib
 import os
 import re
 import subprocess
+import sysconfig
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -185,9 +186,10 @@ class Module:
 
 @functools.cache
 def built(text: str, name: str = "kernel.so", flags: tuple[str, ...] = ()) -> Path:
-    """The shared library of a text, compiled once for all processes."""
+    """The shared library of a text, compiled once for all processes of a kind of machine; a browser is another kind."""
     command = [*_COMMAND, *_UNUSED, *flags]
-    library = _BUILT / hashlib.sha256("\0".join([*command, text]).encode()).hexdigest()[:32] / name
+    made_of = "\0".join([sysconfig.get_platform(), *command, text])
+    library = _BUILT / hashlib.sha256(made_of.encode()).hexdigest()[:32] / name
     library.parent.mkdir(parents=True, exist_ok=True)
     if not library.exists():
         with tempfile.TemporaryDirectory(dir=_BUILT) as folder:

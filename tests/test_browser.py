@@ -97,6 +97,15 @@ def test_an_operation_passes_its_tests_there(within_pyodide):
     assert "passed" in said and "failed" not in said
 
 
+def test_kernels_that_were_built_for_the_machine_are_not_taken_for_the_browsers(within_pyodide):
+    """They stay in a folder that both have in common, and a browser cannot load them."""
+    test = ("tests/test_ema.py", "-k", "on_a_gpu")
+    code, said = run(["-m", "pytest", "-q", "-n", "0", *test], cwd=TESTS.parent)
+    assert code == 0, said
+    code, said = within_pyodide(*test)
+    assert code == 0 and "2 skipped" in said, said
+
+
 TABLE = """
 import pytest
 from in_browser import cannot
