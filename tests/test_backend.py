@@ -541,6 +541,23 @@ def test_ctrl_c_at_any_time_leaves_threads_and_blas_usable(threads, small_blocks
     assert in_another_thread(run_on_two_threads) == 2
 
 
+def test_ctrl_c_while_python_starts_a_thread_is_ctrl_c(threads, small_blocks, monkeypatch):
+    """Python's own `with` lets go of a lock which the interrupt kept it from taking, and says only that."""
+
+    def start(thread):
+        lock = threading.Lock()
+        try:
+            raise KeyboardInterrupt
+        finally:
+            lock.release()
+
+    threads(2)
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(threading.Thread, "start", start)
+        backend.for_each_block(lambda block: block.start, np.zeros(20), 1000)
+    assert in_another_thread(run_on_two_threads) == 2
+
+
 def test_another_thread_waits_for_its_turn(threads, small_blocks):
     """What it computes, in blocks or not, finds BLAS as it would alone."""
     import threadpoolctl

@@ -78,7 +78,7 @@ class _Workers(Locked):
         self.blas = libraries()
         while len(self.pool) < self.threads - 1:
             self.pool.append(_Worker())
-            self.pool[-1].start()
+            _as_ctrl_c(self.pool[-1].start)
         self.in_use = False
 
     def stop(self):
@@ -88,7 +88,7 @@ class _Workers(Locked):
             worker.inbox.put(None)
         for worker in self.pool:
             if worker.is_alive():  # Ctrl-C may have come before it was started
-                worker.join()
+                _as_ctrl_c(worker.join)
         self.pool, self.blas, self.in_use = [], None, False
 
     def forget(self):
@@ -176,6 +176,14 @@ class _Workers(Locked):
             if error is not None:
                 raise error
         return results
+
+
+def _as_ctrl_c(function):
+    """`function()` of a thread, where Ctrl-C at a lock of Python's own ends as "release unlocked lock"."""
+    try:
+        function()
+    except RuntimeError as error:
+        raise error.__context__ if isinstance(error.__context__, KeyboardInterrupt) else error from None
 
 
 def _shares(blocks, threads):
