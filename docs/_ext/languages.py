@@ -73,9 +73,15 @@ def menu(app, page, home):
     if home not in app.menus:
         trees = [node for node in app.env.get_doctree(home).findall(addnodes.toctree)]
         app.menus[home] = [node for node in trees if CHINESE["home"] not in node["includefiles"]]
+    place = (home, posixpath.dirname(page))
+    if page not in app.env.found_docs and place in app.rendered:  # a page of source, which is in no menu
+        return app.rendered[place]
     options = {"prune": False, "maxdepth": -1, "titles_only": True, "includehidden": True}
     parts = [TocTree(app.env).resolve(page, app.builder, node, **options) for node in app.menus[home]]
-    return "".join(app.builder.render_partial(part)["fragment"] for part in parts if part is not None)
+    html = "".join(app.builder.render_partial(part)["fragment"] for part in parts if part is not None)
+    if page not in app.env.found_docs:
+        app.rendered[place] = html
+    return html
 
 
 def translated(html):
@@ -127,7 +133,7 @@ def search_page(app):
 
 
 def start(app):
-    app.menus = {}
+    app.menus, app.rendered = {}, {}  # rendered: (first page, folder): the menu of any page there that is in none
 
 
 def setup(app):
