@@ -9,6 +9,7 @@ import ast
 import contextlib
 import importlib
 import io
+import itertools
 import pkgutil
 import re
 import string
@@ -155,6 +156,23 @@ def test_included_source(page):
                 ast.parse(textwrap.dedent(text))
         except (AssertionError, OSError, SyntaxError) as error:
             raise AssertionError(f"{page}: {match[0]}\n{error}") from error
+
+
+def uncompared(text):
+    """The lines where a block without a language stands right after a python block: is it what that one prints?"""
+    blocks, found = list(FENCE.finditer(text)), []
+    for first, second in itertools.pairwise(blocks):
+        if first["language"] == "python" and not second["language"] + text[first.end() : second.start()].strip():
+            found.append(text[: second.start()].count("\n") + 1)
+    return found
+
+
+@pytest.mark.parametrize("page", LINKED, ids=name)
+def test_all_that_is_printed_is_compared(page):
+    """It is, where it stands in a text block; a block without a language would say what nobody checks."""
+    assert not uncompared(page.read_text(encoding="utf-8")), f"{page}: text after ```, or words between the two"
+    assert uncompared("```python\n1\n```\n\n```\n1\n```\n") == [5]
+    assert not uncompared("```python\n1\n```\n\n```text\n1\n```\n\n```\n1\n```\n")
 
 
 @pytest.mark.parametrize("page", LINKED, ids=name)
