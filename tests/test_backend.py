@@ -552,6 +552,7 @@ def test_ctrl_c_while_python_starts_a_thread_is_ctrl_c(threads, small_blocks, mo
             lock.release()
 
     threads(2)
+    assert backend.get_threads() == 2
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
         patched.setattr(threading.Thread, "start", start)
         backend.for_each_block(lambda block: block.start, np.zeros(20), 1000)

@@ -42,6 +42,7 @@ _TESTS = {
         watching: test_threads
     """,
     ALONE: """
+        backend: test_ctrl_c_while_python_starts_a_thread_is_ctrl_c
         backend: test_set_threads_within_a_block_is_refused
         backend: test_what_the_caller_has_set_for_itself_is_set_on_other_threads
     """,
