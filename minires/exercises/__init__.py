@@ -6,7 +6,7 @@ generate     an exercise's file: the textbook's forward pass, verbatim, and an e
 explained    the solutions, explained
 folder       the reader's files, in exercises/ of the current folder
 judge        runs one file and says what is wrong
-structure, diagnose, bits, mistakes    what is said
+structure, shapes, diagnose, bits, mistakes    what is said
 language, zh.po    in which language
 runner, process    a check in a process of its own, with a time limit
 """
