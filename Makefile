@@ -52,7 +52,7 @@ pyodide: .venv/ready
 	PYTHONPATH=tests $(BIN)/python -m in_browser.pyodide
 
 test-live: .venv/ready-docs .venv/ready-dev
-	LIVE_PAGES=all $(BIN)/python -m pytest tests/test_live.py tests/test_practice.py $(ARGS)
+	LIVE_PAGES=all $(BIN)/python -m pytest tests/test_live.py tests/test_practice.py tests/test_site.py $(ARGS)
 
 check: lint test
 

@@ -3,6 +3,8 @@
 import contextlib
 import runpy
 import shutil
+import subprocess
+import tarfile
 import threading
 import time
 from pathlib import Path
@@ -11,6 +13,7 @@ import pytest
 
 DOCS = Path(__file__).parent.parent / "docs"
 PHONE, LAPTOP = 390, 1280  # pixels
+AXE = "axe-core@4.14.1"
 
 
 @contextlib.contextmanager
@@ -78,3 +81,24 @@ return [...document.querySelectorAll("article *")]
     .filter(part => part.getBoundingClientRect().right > arguments[0] && !scrolls(part.parentElement))
     .map(part => part.outerHTML.slice(0, 200)).slice(0, 5).concat("the page");
 """
+
+
+@pytest.fixture(scope="session")
+def axe(tmp_path_factory):
+    """The script of axe, which finds faults of accessibility, by npm."""
+    folder = tmp_path_factory.mktemp("axe")
+    npm = shutil.which("npm")
+    command = [npm, "pack", AXE, "--pack-destination", str(folder), "--silent"]
+    if not npm or subprocess.run(command, capture_output=True, check=False, timeout=120).returncode:
+        pytest.skip(f"npm or {AXE} cannot be had")
+    (package,) = folder.glob("*.tgz")
+    with tarfile.open(package) as files:
+        return files.extractfile("package/axe.min.js").read().decode()
+
+
+def faults(browser, axe, part="html"):
+    """What axe finds wrong in the parts of a page that a selector names: (rule, the first elements)."""
+    browser.execute_script(axe)
+    found = browser.execute_async_script("axe.run(arguments[0]).then(arguments[1])", part)
+    assert len(found["passes"]) > 5
+    return [(fault["id"], [node["html"][:200] for node in fault["nodes"][:3]]) for fault in found["violations"]]

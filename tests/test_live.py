@@ -12,12 +12,11 @@ import re
 import shutil
 import subprocess
 import sys
-import tarfile
 import threading
 import time
 
 import pytest
-from browsing import DOCS, PHONE, WIDER, chromium, served, set_width
+from browsing import DOCS, PHONE, WIDER, axe, chromium, faults, served, set_width  # noqa: F401
 from test_docs import REASONS, ROOT, python_blocks, same_text
 
 for package in ("sphinx", "myst_parser", "furo", "sphinx-mathjax-offline"):
@@ -35,7 +34,6 @@ BLOCKS = {
 ALL = [page for page, blocks in BLOCKS.items() if blocks]
 PAGES = ALL if os.environ.get("LIVE_PAGES") == "all" else QUICK
 HOME = "layers/batch_norm"  # where everything but the blocks themselves is tried
-AXE = "axe-core@4.14.1"
 
 
 def build(folder, pages, *options):
@@ -478,27 +476,11 @@ def test_phone(browser, address):
     assert Piece(browser, 1).ask(low) >= 24  # WCAG 2.2, 2.5.8
 
 
-@pytest.fixture(scope="module")
-def axe(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("axe")
-    npm = shutil.which("npm")
-    command = [npm, "pack", AXE, "--pack-destination", str(folder), "--silent"]
-    if not npm or subprocess.run(command, capture_output=True, check=False, timeout=120).returncode:
-        pytest.skip(f"npm or {AXE} cannot be had")
-    (package,) = folder.glob("*.tgz")
-    with tarfile.open(package) as files:
-        return files.extractfile("package/axe.min.js").read().decode()
-
-
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("page", [HOME, "zh/layers/upsample"])
-def test_accessible(browser, address, axe, theme, page):
+def test_accessible(browser, address, axe, theme, page):  # noqa: F811
     opened(browser, address, page)
     browser.execute_script("document.body.dataset.theme = arguments[0]", theme)
     Piece(browser, 0).write("import sys\nprint(1)\nprint(2, file=sys.stderr)  # what\ndef f(): return 'a', 1 / 0\nf()")
     Piece(browser, 0).run()
-    browser.execute_script(axe)
-    found = browser.execute_async_script("axe.run('.live').then(arguments[0])")
-    assert len(found["passes"]) > 5
-    faults = [(fault["id"], [node["html"][:200] for node in fault["nodes"][:3]]) for fault in found["violations"]]
-    assert not faults
+    assert not faults(browser, axe, ".live")

@@ -17,7 +17,7 @@ from html.parser import HTMLParser
 from urllib.parse import quote, unquote, urlsplit
 
 import pytest
-from browsing import DOCS, LAPTOP, PHONE, WIDER, chromium, served, set_width
+from browsing import DOCS, LAPTOP, PHONE, WIDER, axe, chromium, faults, served, set_width  # noqa: F401
 
 import minires
 
@@ -325,6 +325,32 @@ def test_what_is_too_wide_is_found(browser, address):
     add = "document.querySelector('article').insertAdjacentHTML('beforeend', '<b style=\"white-space: pre\">%s</b>')"
     browser.execute_script(add % ("wide " * 100))
     assert len(browser.execute_script(WIDER, PHONE)) == 2
+
+
+GENERATED = ["search", "search-zh", "genindex", "_modules/minires/layers/conv", "_files/benchmarks/peers/textbook.py"]
+QUICK = ["index", "layers/batch_norm", "zh/layers/conv", "search"]
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("page", [*PAGES, *GENERATED] if os.environ.get("LIVE_PAGES") == "all" else QUICK)
+def test_accessible(page, theme, browser, address, axe):  # noqa: F811
+    """The whole page, with the theme's parts; a few pages in the suite, all of them by `make test-live`."""
+    set_width(browser, LAPTOP)
+    if page.startswith("search"):
+        search(browser, address, page, "batch norm")
+    else:
+        browser.get(f"{address}{page}.html")
+    browser.execute_async_script(READY)
+    browser.execute_script("document.body.dataset.theme = arguments[0]", theme)
+    assert not faults(browser, axe)
+    set_width(browser, PHONE)
+    assert not faults(browser, axe)
+
+
+def test_a_fault_of_accessibility_is_found(browser, address, axe):  # noqa: F811
+    browser.get(f"{address}search.html")
+    browser.execute_script("document.querySelector('article').insertAdjacentHTML('beforeend', '<img src=a.png>')")
+    assert [rule for rule, _ in faults(browser, axe)] == ["image-alt"]
 
 
 def search(browser, address, page, words):

@@ -5,6 +5,7 @@ Pages in both languages link to each other; a link from a Chinese page to one th
 
 import json
 import posixpath
+import re
 
 from docutils import nodes
 from sphinx import addnodes
@@ -17,6 +18,7 @@ WORDS = {  # of the theme, in Chinese
     "Close": "关闭",
     "Contents": "目录",
     "Error": "错误",
+    "Find": "查找",
     "Home": "首页",
     "Index": "索引",
     "MIT licence": "MIT 许可证",
@@ -24,6 +26,7 @@ WORDS = {  # of the theme, in Chinese
     "Next": "下一页",
     "On this page": "本页内容",
     "Please activate JavaScript to enable the search functionality.": "请启用 JavaScript 以使用搜索功能。",
+    "Pages": "页面",
     "Previous": "上一页",
     "Search": "搜索",
     "Source of this page": "本页源文件",
@@ -52,6 +55,14 @@ FIXED = {  # in the theme's templates, which look these up nowhere
     "<title>Auto light/dark, in light mode</title>": "<title>自动，当前为浅色</title>",
     "<title>Auto light/dark, in dark mode</title>": "<title>自动，当前为深色</title>",
 }
+NAMED = {  # the theme's parts: a heading's level, what a landmark is called
+    'class="caption" role="heading"': 'class="caption" role="heading" aria-level="2"',
+    '<aside class="sidebar-drawer"': '<aside class="sidebar-drawer" aria-label="{Pages}"',
+    '<aside class="toc-drawer': '<aside aria-label="{On this page}" class="toc-drawer',
+}
+EMPTY_HEAD = re.compile(r"<th( class=[^>]*)>(?:<p></p>)?</th>")  # a cell that heads no column
+SIGNATURE = re.compile(r'<dt class="sig .*?</dt>', re.DOTALL)  # one of several lines holds a list of no terms
+LINES = {"<dl>": '<span class="sig-lines">', "</dl>": "</span>", "<dd>": '<span class="sig-line">', "</dd>": "</span>"}
 
 
 def language_of(page):
@@ -84,6 +95,14 @@ def menu(app, page, home):
     return html
 
 
+def mended(html, words):
+    """What a screen reader needs to know and the theme's templates do not say."""
+    for bare, named in NAMED.items():
+        html = html.replace(bare, named.format_map(words))
+    html = EMPTY_HEAD.sub(r"<td\1></td>", html)
+    return SIGNATURE.sub(lambda found: re.sub("</?d[ld]>", lambda tag: LINES[tag[0]], found[0]), html)
+
+
 def translated(html):
     """The theme's own words in a page, those that its templates look up nowhere."""
     for words, chinese in FIXED.items():
@@ -109,7 +128,8 @@ def in_its_language(app, page, template, context, doctree):
             CHINESE["search"] if to == "search" else to, *more, **options
         )
         context["gettext"] = lambda words: WORDS.get(words, words)
-    context["in_its_words"] = translated if language is CHINESE else str
+    words = WORDS if language is CHINESE else {word: word for word in WORDS}
+    context["in_its_words"] = lambda html: mended(translated(html) if language is CHINESE else html, words)
 
 
 def mark_links_to_english(app, doctree, page):

@@ -306,7 +306,7 @@ function tellAll() {
     for (const each of all) {
         const state = each.tell();
         each.link.dataset.state = state;
-        each.link.setAttribute("aria-label", [each.name, words.states[state]].filter(Boolean).join(", "));
+        each.link.setAttribute("aria-label", [...new Set([each.link.textContent, each.name, words.states[state]])].filter(Boolean).join(", "));
     }
     count.textContent = words.done(all.filter((each) => progress.state(each.record) === "done").length, all.length);
 }
