@@ -26,6 +26,8 @@ extensions = [
     "han",
     "practice",
     "drawings",
+    "beside",
+    "finding",
 ]
 source_suffix = {".md": "markdown"}
 exclude_patterns = ["_build"]
@@ -46,7 +48,9 @@ html_title = "minires"
 html_static_path = ["_static"]
 html_favicon = "_static/favicon.svg"
 html_css_files = ["site.css"]
+html_js_files = [("drawers.js", {"loading_method": "defer"})]
 html_search_language = "en-han"
+html_search_scorer = str(DOCS / "_ext" / "search.js")
 html_copy_source = True
 html_show_sourcelink = False
 html_show_copyright = False

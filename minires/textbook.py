@@ -92,8 +92,12 @@ def mse_loss(prediction, target):
 
 
 def softmax(logits):
-    """p[n, c] = exp(logits[n, c]) / sum_k exp(logits[n, k]).   logits (N, classes). backward(dp) -> dlogits."""
-    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))  # a constant cancels; now none overflows
+    """p[n, c] = exp(logits[n, c]) / sum_k exp(logits[n, k])
+
+    logits (N, classes); p as logits. backward(dp) -> dlogits.
+    """
+    shifted = logits - logits.max(axis=1, keepdims=True)  # a constant cancels
+    exponentials = np.exp(shifted)  # none overflows
     p = exponentials / exponentials.sum(axis=1, keepdims=True)
 
     def backward(dp):
@@ -103,9 +107,9 @@ def softmax(logits):
 
 
 def cross_entropy(logits, labels):
-    """loss = mean over n of -log softmax(logits[n])[labels[n]].   logits (N, classes), labels: integers (N,).
+    """loss = mean over n of -log softmax(logits[n])[labels[n]]
 
-    backward(dloss) -> dlogits.
+    logits (N, classes), labels: integers (N,). backward(dloss) -> dlogits.
     """
     N, classes = logits.shape
     one_hot = labels[:, None] == np.arange(classes)
@@ -213,9 +217,11 @@ def im2col(x, K, stride, padding):
 
 
 def conv2d(x, weight, bias, stride, padding):
-    """y[n, oh, ow, o] = bias[o] + sum_ijc weight[o, c, i, j] * x_padded[n, oh * stride + i, ow * stride + j, c]
+    """y[n, oh, ow, o] = bias[o]
+    + sum_ijc weight[o, c, i, j] * x_padded[n, oh * stride + i, ow * stride + j, c]
 
-    x (N, H, W, C), weight (O, C, K, K), bias (O,); y (N, OH, OW, O). backward(dy) -> (dx, dweight, dbias).
+    x (N, H, W, C), weight (O, C, K, K), bias (O,); y (N, OH, OW, O).
+    backward(dy) -> (dx, dweight, dbias).
     """
     O, C, K, _ = weight.shape
     patches, im2col_backward = im2col(x, K, stride, padding)
@@ -261,9 +267,10 @@ def grouped_conv2d(x, weight, groups, padding):
 
 
 def batch_norm(x, weight, bias, eps=1e-5):
-    """y = weight * (x - mean) / sqrt(var + eps) + bias, with each channel's own mean and (biased) variance.
+    """y = weight * (x - mean) / sqrt(var + eps) + bias, mean and (biased) var of each channel
 
-    x (N, H, W, C) or (N, C), weight (C,), bias (C,); y as x. backward(dy) -> (dx, dweight, dbias).
+    x (N, H, W, C) or (N, C), weight (C,), bias (C,); y as x.
+    backward(dy) -> (dx, dweight, dbias).
     """
     pixels = tuple(range(x.ndim - 1))
     mean, var = x.mean(axis=pixels), x.var(axis=pixels)
@@ -384,9 +391,10 @@ def batch_norm_relu(x, weight, bias, shortcut):
 
 
 def basic_block(x, weight1, gamma1, beta1, weight2, gamma2, beta2):
-    """y = relu(F(x) + x), F = convolution, batch norm, ReLU, convolution, batch norm (He et al. 2015, figure 2).
+    """y = relu(F(x) + x), F = convolution, batch norm, ReLU, convolution, batch norm
 
-    x (N, H, W, C), weights (C, C, 3, 3), stride 1, padding 1, no bias; gammas and betas (C,); y as x.
+    He et al. 2015, figure 2. x (N, H, W, C), weights (C, C, 3, 3), gammas and betas (C,); y as x.
+    Stride 1, padding 1, no bias.
     backward(dy) -> (dx, dweight1, dgamma1, dbeta1, dweight2, dgamma2, dbeta2).
     """
     no_bias = np.zeros(len(weight1), x.dtype)
@@ -405,7 +413,8 @@ def basic_block(x, weight1, gamma1, beta1, weight2, gamma2, beta2):
         dy = relu1_backward(dy)
         dy, dgamma1, dbeta1 = bn1_backward(dy)
         dx, dweight1, _ = conv1_backward(dy)
-        return dx + dshortcut, dweight1, dgamma1, dbeta1, dweight2, dgamma2, dbeta2  # x was used twice
+        # x was used twice
+        return dx + dshortcut, dweight1, dgamma1, dbeta1, dweight2, dgamma2, dbeta2
 
     return y, backward
 
