@@ -93,6 +93,10 @@ def wait(found, seconds=180):
     return result
 
 
+def lines(text):
+    return [line for line in text.split("\n") if line.strip()]
+
+
 class Piece:
     """A block of the page, or a source that it shows."""
 
@@ -216,6 +220,47 @@ def test_nothing_is_loaded_before_the_first_click(browser, address, site):
     assert sum(ours.values()) + len(page) + marks < 60_000, ours
 
 
+def test_does_the_output_agree(browser, address):
+    """Said after a run; what the page says a block prints is marked as that, in the page's language."""
+    opened(browser, address)
+    block = Piece(browser, 0)
+    caption = "return piece.nextElementSibling.querySelector('.live-caption').textContent"
+    assert block.ask(caption) == "What it should print" and not block.output
+    assert block.run().result == "ok" and block.ask("return piece.dataset.agrees") == "true"
+    assert "is what the page says" in block.status and block.output.startswith("Your output\n")
+    block.write("print(6 * 7)")
+    assert block.run().ask("return piece.dataset.agrees") == "false" and "is not what" in block.status
+    opened(browser, address, "zh/layers/upsample")
+    chinese = Piece(browser, 0)
+    assert chinese.ask(caption).startswith("应当输出")
+    assert chinese.run().ask("return piece.dataset.agrees") == "true"
+    assert "一致 ✓" in chinese.status and chinese.output.startswith("你的输出\n")
+
+
+SAME = [
+    ("1.0001", "1.0002", True),
+    ("1.0", "1.1", False),
+    ("a  b\n", "a b", True),
+    ("x1 2e-3, -4", "x1 0.002, -4.000001", True),
+    ("x1", "x2", False),
+    ("start 5 then end", "start ... end", True),
+    ("start 5 then ends", "start ... end", False),
+    ("a b a c", "a ... a c", True),
+    ("a", "a ... a", False),
+    ("a b", "... b ...", True),
+    ("", "...", True),
+    ("a b c d", "a ... c ... b ... d", False),
+]
+
+
+def test_output_is_compared_as_the_tests_do(browser, address):
+    opened(browser, address)
+    ask = """const [pairs, done] = arguments; import("/_static/live/output.js")
+        .then(({ sameText }) => done(pairs.map(([printed, wanted]) => sameText(printed, wanted))));"""
+    found = browser.execute_async_script(ask, [pair[:2] for pair in SAME])
+    assert found == [agree for *_, agree in SAME] == [same_text(printed, wanted) for printed, wanted, _ in SAME]
+
+
 def test_edit_and_put_back(browser, address):
     opened(browser, address)
     block = Piece(browser, 0)
@@ -233,11 +278,39 @@ def test_an_error_is_shown_without_the_machinery(browser, address):
     opened(browser, address)
     first, second = Piece(browser, 0), Piece(browser, 2)
     assert second.run().result == "python"
-    assert "NameError" in second.status and "above" in second.status  # what it needs has not been run
-    first.write("import numpy as np\nnp.zeros(3) @ np.zeros(4)")
+    assert "NameError" in second.status and "press “Run up to here”" in second.status  # what it needs has not been run
+    first.write("import numpy as np\ndef product(a):\nreturn a @ np.zeros(4)")
     first.run()
-    assert "ValueError" in first.output and 'File "code 1", line 2' in first.output
-    assert "running.py" not in first.output and first.output.count("File") == 1
+    second.write("product(np.zeros(3))")
+    _, message, where, rest = lines(second.run().output)
+    assert message.startswith("ValueError: ") and rest == "The way there (traceback)"
+    assert where == "code 1, line 3: return a @ np.zeros(4)".capitalize()
+    assert second.ask("return document.querySelector(piece.querySelector('.live-failure a').hash)") == first.ask(
+        "return piece"
+    )
+    second.element("summary").click()
+    traceback = second.ask("return piece.querySelector('.live-error').innerText")
+    assert 'File "code 1", line 3' in traceback and traceback.count("File") == 2
+    assert "running.py" not in traceback
+    first.press("putBack")
+    first.write("x = 1\nx +")
+    assert lines(first.run().output)[1:3] == ["SyntaxError: invalid syntax", "Line 2 of this code: x +"]
+
+
+def test_lines_are_numbered_in_the_editor(browser, address):
+    opened(browser, address)
+    block = Piece(browser, 0)
+    block.write("a = 1\nb = 2\nc = 3")
+    assert block.ask("return piece.querySelector('.cm-lineNumbers').innerText").split()[-3:] == ["1", "2", "3"]
+
+
+def test_an_error_in_chinese(browser, address):
+    opened(browser, address, "zh/layers/upsample")
+    block = Piece(browser, 0)
+    block.write("x = 1\n1 / (x - 1)")
+    message, where, rest = lines(block.run().output)[1:]
+    assert message == "ZeroDivisionError: division by zero" and "traceback" in rest
+    assert where.startswith("这段代码的第 2 行") and where.endswith(" 1 / (x - 1)")
 
 
 def test_pictures(browser, address):
@@ -262,7 +335,13 @@ def test_an_endless_loop_is_stopped(browser, address):
     assert browser.execute_script("return 1 + 1") == 2  # the page goes on
     block.press("stop")
     wait(lambda: block.result == "stopped")
-    assert "run up to here" in block.status and len(block.printed) < 1_000_000
+    assert "press “Run” to" in block.status and len(block.printed) < 1_000_000  # the first has no "Run up to here"
+    later = Piece(browser, 1)
+    later.write("while True: pass")
+    later.press("run")
+    later.press("stop")
+    wait(lambda: later.result == "stopped")
+    assert "press “Run up to here” to" in later.status
     block.press("putBack")
     assert block.run().result == "ok"
     assert session(browser, "return await session.run('kept')")["error"]["type"] == "NameError"
@@ -362,6 +441,39 @@ def test_a_change_is_checked_and_put_back(browser, address):
     textbook.press("putBack")
     session(browser, f"await session.call('live.changes:put_back', [{path}])")
     assert session(browser, check, run).count("gradcheck passed") == 2
+
+
+MOVE = "def move(a, b, mean, var, momentum, bessel):\na += momentum * (mean - a)\nb += momentum * (var{} - b)"
+HATS = """def interpolation(length, out, like, align_corners=False, scale=None):
+xp = array_module(like)
+position = (xp.arange(out) + {}) * (length / out) - 0.5
+distance = abs(xp.clip(position, 0, length - 1)[:, None] - xp.arange(length))
+return xp.clip(1 - distance, 0, 1).astype(like.dtype)"""
+UNSEEN = [
+    (HOME, "batch_norm:move", MOVE.format(""), ["batch norm in training: running_var[0] is", "the library's own code"]),
+    ("zh/layers/upsample", "upsample:interpolation", HATS.format(0.4), ["y[0, ", " 为 ", "而原来的代码给出"]),
+]
+
+
+@pytest.mark.parametrize(("page", "path", "wrong", "said"), UNSEEN)
+def test_what_comes_out_is_compared(browser, address, page, path, wrong, said):
+    """gradcheck passes where forward and backward pass are wrong together, or what a call leaves behind."""
+    opened(browser, address, page)
+    changed = sources(browser)[f"minires.layers.{path}"]
+    changed.write(wrong)
+    changed.press("check")
+    found = lines(changed.finish().output)
+    assert any("gradcheck passed" in line for line in found) and all(part in found[-1] for part in said)
+    assert changed.ask("return piece.dataset.right") == "false" and "✓" not in changed.status
+
+
+def test_a_change_of_names_passes(browser, address):
+    opened(browser, address)
+    changed = sources(browser)["minires.layers.batch_norm:move"]
+    changed.write(MOVE.format(" * bessel"))
+    changed.press("check")
+    assert lines(changed.finish().output)[-1].startswith("On the same inputs, equal to the library's own: y, dx,")
+    assert changed.ask("return piece.dataset.right") == "true" and "nothing is wrong ✓" in changed.status
 
 
 def test_a_part_is_changed_as_a_whole(browser, address):

@@ -15,7 +15,8 @@ from test_docs import ROOT, blocks_of
 
 sys.path.append(str(ROOT / "docs" / "_static"))
 
-from live import changes, checks, running, show
+from blocks import INCLUDE, source_of
+from live import changes, checks, results, running, show
 
 from minires import layers, textbook
 from minires.layers import batch_norm as library_batch_norm
@@ -73,6 +74,18 @@ def test_errors(page):
     assert page("raise SystemExit(3)")[0]["error"]["type"] == "SystemExit"
     chained = page("try:\n    1 / 0\nexcept ZeroDivisionError as error:\n    raise ValueError('b') from error")[0]
     assert "running.py" not in chained["error"]["traceback"]
+
+
+def test_where_an_error_was_raised(page):
+    """The last line of the page's own code on the way there."""
+    page("def f(x):\n    return 1 / x\n", name="code 1")
+    assert page("f(0)", name="code 2")[0]["error"]["where"] == {"name": "code 1", "line": 2, "text": "return 1 / x"}
+    within = page("import numpy as np\nnp.linalg.inv(np.zeros((2, 2)))", name="code 3")[0]["error"]["where"]
+    assert (within["name"], within["line"]) == ("code 3", 2)
+    broken = page("x = 1\nx = (", name="code 4")[0]["error"]
+    assert broken["where"] == {"name": "code 4", "line": 2, "text": "x = ("}
+    assert broken["message"] == "'(' was never closed"
+    assert json.loads(running.call("math:sqrt", "[-1]"))["error"]["where"] is None
 
 
 def test_an_error_within_the_library_ends_where_it_was_raised(page):
@@ -135,8 +148,10 @@ def put(monkeypatch):
 
 
 def report(capsys, path):
+    """What the check prints, and then what it finds wrong."""
     changes.check(path)
-    return capsys.readouterr().out
+    found = capsys.readouterr()
+    return found.out + found.err
 
 
 def test_a_changed_function_is_used_everywhere(put, capsys):
@@ -171,6 +186,93 @@ def test_a_method_and_a_class(put):
     put("minires.models.blocks:BasicBlock.forward", "def backward(dy):", "def backward(dy, more=3):")
 
 
+# Changes that no gradcheck finds: (object, its text, the change, the beginning of what is said).
+UNSEEN = [
+    ("layers.batch_norm:move", "running_var +=", "running_var -=", "batch norm in training: running_var[0] is"),
+    ("layers.batch_norm:factors", "-mean * scale if", "mean * scale if", "batch norm far from zero: y[0, 0, 0, 0]"),
+    ("textbook:batch_norm", "return y, backward", "return y + 1, backward", "batch_norm, N=3 H=4 W=6 C=5: y[0,"),
+    ("textbook:sigmoid", "/ 2  #", "/ np.full(1, 2.0)  #", "sigmoid, N=3 C=4: dtypes."),
+    ("layers.dropout:dropout", "training or p == 0", "training and p == 0", "Dropout: y of eval()[0, 0, 0, 0] is"),
+    ("layers.residual:pad_shortcut", "(out_channels - C) // 2", "1", "pad_shortcut: y[0, 0, 0, 1] is -0.49"),
+    (
+        "optim.sgd:SGD._update",
+        "g + momentum * m",
+        "g + 2 * momentum * m",
+        "three steps of each optimizer: SGD, Nest",
+    ),
+    ("optim.adam:Adam._adam", "(1 - beta2**t) ** 0.5", "1", "three steps of each optimizer: Adam.weight[0, 0] is"),
+    ("schedules:OneCycleLR.__call__", "max_lr / self.div_factor", "max_lr", "learning rates: OneCycleLR[0] is 0.1"),
+    ("detection.boxes:nms", "> iou_threshold", ">= 0", "boxes that are kept: nms[0] is"),
+    ("data.pieces:Piece.of_shard", "shard, mixing)", "9, mixing)", "drawn boxes and pieces: pieces[0].place[1] is 9"),
+    ("compression.sparse_training:PruningSGD.step", "every == 0", "every != 0", "pruned weights: PruningSGD."),
+]
+
+
+@pytest.mark.parametrize(("path", "text", "change", "said"), UNSEEN, ids=lambda part: str(part)[:60])
+def test_results_are_compared_with_the_library(capsys, path, text, change, said):
+    """A change that leaves gradient and function together is found by what comes out, and said in one sentence."""
+    path = f"minires.{path}"
+    changes.put(path, changes.source(path).replace(text, change))
+    try:
+        found = report(capsys, path)
+    finally:
+        changes.put_back(path)
+    assert "GradcheckError" not in found
+    last = found.splitlines()[-1]
+    assert last.startswith(said) and "where the library's own code gives" in last
+    changes.check(path)
+    assert "equal to the library's own: " in capsys.readouterr().out.splitlines()[-1]
+
+
+PAGES = sorted((ROOT / "docs").rglob("*.md"))
+FOUND = [source_of(include) for page in PAGES for include in INCLUDE.finditer(page.read_text(encoding="utf-8"))]
+SHOWN = sorted({found["object"] for found in FOUND if found})
+UNTRIED = {"minires.models.wide_resnet:wide_resnet28_10"}  # 36 million weights are too many for a browser
+
+
+def test_every_shown_source_can_be_tried():
+    """It takes its own place, whatever it is, and something is compared."""
+    assert len(SHOWN) > 140
+    for path in SHOWN:
+        changes.put(path, changes.source(path))
+        changes.put_back(path)
+    assert {path for path in SHOWN if not results.trials_of(path)} == UNTRIED
+
+
+def test_trials_give_the_same_again():
+    from live import trials
+
+    assert trials
+    each = {trial: title for entered in results.TRIALS.values() for title, trial in entered}
+    for trial, title in each.items():
+        if title not in SLOW:
+            first = trial()
+            assert first and not [*results.differences(first, trial())], title
+
+
+SLOW = {"a VGG"}
+OWN = {"a": np.arange(4.0).reshape(2, 2), "b": [1, "x", None], "c": np.array([1.0, np.nan])}
+OTHERS = [
+    ({**OWN, "a": np.array([[0, 1], [2, 4.0]])}, ("value", "a[1, 1]", "4", "3")),
+    ({**OWN, "a": OWN["a"] * (1 + 1e-15)}, None),
+    ({**OWN, "a": OWN["a"].ravel()}, ("form", "a", "float64 (4,)", "float64 (2, 2)")),
+    ({**OWN, "b": [1.0, "x", None]}, None),
+    ({**OWN, "b": [2, "x", None]}, ("value", "b[0]", "2", "1")),
+    ({**OWN, "b": [1, "y", None]}, ("form", "b[1]", "'y'", "'x'")),
+    ({**OWN, "b": [1, "x", 0]}, ("form", "b[2]", "0", "None")),
+    ({**OWN, "b": [1, "x"]}, ("form", "b", "[1, 'x']", "[1, 'x', None]")),
+    ({**OWN, "c": np.array([np.nan, np.nan])}, ("value", "c[0]", "nan", "1")),
+    ({**OWN, "c": np.array([1.0 + 1e-6, np.nan])}, ("value", "c[0]", "1.0000009999999999", "1")),
+    ({"a": OWN["a"]}, ("form", "everything", "a", "a, b, c")),
+]
+
+
+@pytest.mark.parametrize(("given", "said"), OTHERS)
+def test_the_first_difference(given, said):
+    found = next(results.differences(OWN, given), None)
+    assert found == said or (found[0], *(found[1][key] for key in ("place", "given", "own"))) == said
+
+
 def test_a_change_that_cannot_take_its_place():
     with pytest.raises(NameError, match="no longer defines relu"):
         changes.put("minires.textbook:relu", "def other(x):\n    return x")
@@ -187,7 +289,7 @@ def test_every_operation_has_its_check():
 
 
 def test_checks_of_shown_source(capsys):
-    assert "nothing to check" in report(capsys, "minires.schedules:OneCycleLR.__call__")
+    assert "nothing here to check it by" in report(capsys, "minires.models.wide_resnet:wide_resnet28_10")
     for path in ("minires.textbook:cross_entropy", "minires.models.preact:PreActBlock.forward"):
         assert "gradcheck passed" in report(capsys, path)
     everything = checks.checks_of("minires.backend.primitives.channels:channel_moments")

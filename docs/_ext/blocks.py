@@ -14,6 +14,7 @@ from dataclasses import dataclass
 FENCE = re.compile(r"^```(?P<language>\S*)(?P<more>[^\n]*)\n(?P<code>.*?)^```$", re.M | re.S)
 INCLUDE = re.compile(r"^( *)```\{literalinclude\} (?P<file>\S+)\n(?P<options>.*?)^\1```$", re.M | re.S)
 OPTION = re.compile(r"^ *:([\w-]+):[ \t]*(.*?)[ \t]*$", re.M)
+CUTS = {"start-at", "start-after", "end-at", "end-before", "lines"}
 NEEDS = re.compile(r"\bneeds=(\S+)")
 
 REASONS = {"processes", "threads", "files", "network", "packages"}  # docs/_static/live/texts.js says them to readers
@@ -43,3 +44,13 @@ def blocks_of(text):
 
 def python_blocks(text):
     return [block for block in blocks_of(text) if block.language == "python"]
+
+
+def source_of(include):
+    """Which object of minires a match of INCLUDE shows, and whether a part of it: {"object", "cut"}, or None."""
+    options = dict(OPTION.findall(include["options"]))
+    found = re.search(r"(?:^|/)(minires/.*)\.py$", include["file"])
+    if not (found and "pyobject" in options):
+        return None
+    module = found[1].replace("/", ".").removesuffix(".__init__")
+    return {"object": f"{module}:{options['pyobject']}", **({"cut": ""} if CUTS & options.keys() else {})}

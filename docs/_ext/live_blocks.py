@@ -18,7 +18,7 @@ import shutil
 import zipfile
 from pathlib import Path
 
-from blocks import INCLUDE, OPTION, REASONS, python_blocks
+from blocks import INCLUDE, REASONS, python_blocks, source_of
 from docutils import nodes
 from source_pages import INCLUDED
 from sphinx.errors import ExtensionError
@@ -28,7 +28,6 @@ import minires
 
 ROOT = Path(__file__).resolve().parents[2]
 PINNED = json.loads((Path(__file__).parent / "pyodide.json").read_text(encoding="utf-8"))
-CUTS = {"start-at", "start-after", "end-at", "end-before", "lines"}
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +39,10 @@ class live_block(nodes.container):  # other builders than HTML's show what is in
     pass
 
 
+class live_expected(nodes.container):
+    pass
+
+
 def open_block(translator, node):
     data = "".join(f' data-{name}="{html.escape(str(value))}"' for name, value in node["data"].items())
     translator.body.append(f'<div class="live"{data}>\n')
@@ -47,6 +50,10 @@ def open_block(translator, node):
 
 def close_block(translator, node):
     translator.body.append("</div>\n")
+
+
+def open_expected(translator, node):
+    translator.body.append(f'<div class="live-expected"><p class="live-caption">{node["caption"]}</p>\n')
 
 
 def mark(app, document):
@@ -65,6 +72,8 @@ def mark(app, document):
         )
         return
     for number, (node, block) in enumerate(zip(python, blocks, strict=True)):
+        if block.prints is not None:
+            caption(node.next_node(nodes.literal_block, descend=False, siblings=True), block.prints, page)
         wrap(node, {"block": number, **needs(block, page)})
     for node, include in zip(included, includes, strict=True):
         if (data := source_of(include)) is not None:
@@ -77,20 +86,21 @@ def wrap(node, data):
     around += node
 
 
+def caption(printed, text, page):
+    """Says above what a block prints that it is that, not what the reader's own run has printed."""
+    more = " (“...” stands for what may differ)" if "..." in text else ""
+    said = f"What it should print{more}"
+    if page.startswith("zh/"):
+        said = "应当输出" + ("（“...”处可以不同）" if more else "")
+    around = live_expected(caption=said)
+    printed.replace_self(around)
+    around += printed
+
+
 def needs(block, page):
     if block.needs and block.needs not in REASONS:
         log.warning("needs=%s is none of %s", block.needs, ", ".join(sorted(REASONS)), location=page)
     return {"needs": block.needs} if block.needs else {}
-
-
-def source_of(include):
-    """Which object of minires an inclusion shows."""
-    options = dict(OPTION.findall(include["options"]))
-    found = re.search(r"(?:^|/)(minires/.*)\.py$", include["file"])
-    if not (found and "pyobject" in options):
-        return None
-    module = found[1].replace("/", ".").removesuffix(".__init__")
-    return {"object": f"{module}:{options['pyobject']}", **({"cut": ""} if CUTS & options.keys() else {})}
 
 
 def scripts(app, page, template, context, doctree):
@@ -220,6 +230,7 @@ def finish(app, error):
 def setup(app):
     app.add_config_value("live_pyodide", "", "html", str)
     app.add_node(live_block, html=(open_block, close_block))
+    app.add_node(live_expected, html=(open_expected, close_block))
     app.connect("doctree-read", mark)
     app.connect("html-page-context", scripts)
     app.connect("build-finished", finish)

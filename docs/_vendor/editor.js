@@ -4,7 +4,7 @@ import { defaultKeymap, history, historyKeymap, indentWithTab } from "@codemirro
 import { python } from "@codemirror/lang-python";
 import { bracketMatching, HighlightStyle, indentOnInput, indentUnit, syntaxHighlighting } from "@codemirror/language";
 import { EditorState } from "@codemirror/state";
-import { drawSelection, EditorView, highlightSpecialChars, keymap } from "@codemirror/view";
+import { drawSelection, EditorView, highlightSpecialChars, keymap, lineNumbers } from "@codemirror/view";
 import { tags } from "@lezer/highlight";
 
 // The colours are the page's, by its style sheet, so that they follow it from light to dark.
@@ -22,6 +22,8 @@ const theme = EditorView.theme({
     "&": { backgroundColor: "var(--color-code-background)", color: "var(--color-code-foreground)" },
     ".cm-scroller": { fontFamily: "var(--font-stack--monospace)", fontSize: "var(--code-font-size)", lineHeight: "1.5" },
     ".cm-content": { caretColor: "var(--color-code-foreground)" },
+    ".cm-gutters": { backgroundColor: "transparent", color: "var(--color-foreground-secondary)", border: "none" },
+    ".cm-lineNumbers .cm-gutterElement": { minWidth: "1.6em", padding: "0 0.35em 0 0.25em" },
     ".cm-cursor": { borderLeftColor: "var(--color-code-foreground)" },
     "&.cm-focused": { outline: "2px solid var(--color-brand-content)" },
 });
@@ -32,6 +34,7 @@ export function editor({ parent, text, label, onChange = () => {}, onRun = () =>
     const run = () => (onRun(), true);
     const extensions = [
         keymap.of([{ key: "Mod-Enter", run }, { key: "Shift-Enter", run }]),
+        lineNumbers(), // tracebacks name lines
         highlightSpecialChars(),
         history(),
         drawSelection(),

@@ -2,9 +2,11 @@
 // the page shows by inclusion can be edited: the change takes its place in the session, and gradcheck looks at it.
 
 import { element, progressText } from "./elements.js";
+import { sameText } from "./output.js";
 import { session } from "./session.js";
 import { texts } from "./texts.js";
 
+const LOST = new Set(["stopped", "time", "crash"]); // errors that end the session
 let busy = false; // with work on some piece
 
 // A piece of code on the page with a line of buttons, a place for output and, after the first "Edit", an editor.
@@ -29,6 +31,10 @@ class Piece {
         return button;
     }
 
+    get caption() {
+        return texts.own;
+    }
+
     say(text) {
         this.status.textContent = text;
     }
@@ -38,18 +44,22 @@ class Piece {
         this.output.hidden = true;
     }
 
-    print(text, kind) {
+    show(...parts) {
+        if (this.output.hidden) this.output.append(element("p", { class: "live-caption" }, this.caption));
         this.output.hidden = false;
+        this.output.append(...parts);
+    }
+
+    print(text, kind) {
         const last = this.output.lastElementChild;
         if (last?.matches(`pre.live-${kind}`)) last.append(text);
-        else this.output.append(element("pre", { class: `live-${kind}` }, text));
+        else this.show(element("pre", { class: `live-${kind}` }, text));
     }
 
     picture(bytes, name) {
-        this.output.hidden = false;
         const address = URL.createObjectURL(new Blob([bytes], { type: "image/png" }));
         const onload = () => URL.revokeObjectURL(address);
-        this.output.append(element("img", { src: address, alt: texts.picture(name), onload }));
+        this.show(element("img", { src: address, alt: texts.picture(name), onload }));
     }
 
     get code() {
@@ -95,15 +105,35 @@ class Piece {
         });
         const seconds = ((performance.now() - began) / 1000).toFixed(1);
         this.around.dataset.result = ok ? "ok" : error.kind;
-        if (ok) this.say(this.output.hidden ? texts.silent(seconds) : texts.done(seconds));
+        if (ok) this.say(this.done(seconds));
         else this.fail(error);
         return ok;
     }
 
+    done(seconds) {
+        return this.output.hidden ? texts.silent(seconds) : texts.done(seconds);
+    }
+
+    // What is wrong stands first, then the line of the page's code; how Python got there is folded away.
+
     fail(error) {
-        if (error.traceback) this.print(error.traceback, "error");
-        this.say(error.kind === "python" ? texts.failed(error.type) : texts[error.kind] ?? error.message);
         this.around.dataset.result = error.kind;
+        if (error.kind !== "python") {
+            const said = texts[error.kind] ?? error.message;
+            return this.say(LOST.has(error.kind) ? `${said} ${texts.gone(this.again)}` : said);
+        }
+        const where = error.where ? [this.line(error.where)] : [];
+        const message = element("p", {}, element("strong", {}, error.type), error.message ? `: ${error.message}` : "");
+        const traceback = element("pre", { class: "live-error" }, error.traceback);
+        const way = element("details", {}, element("summary", {}, texts.traceback), traceback);
+        this.show(element("div", { class: "live-failure" }, message, ...where, way));
+        this.say(texts.failed(error.type));
+    }
+
+    line({ name, line, text }) {
+        const other = runnable.find((block) => block.called === name && block !== this);
+        const said = other ? element("a", { href: `#${other.around.id}` }, texts.where(other.title, line)) : texts.where(name, line);
+        return element("p", {}, name === this.called ? texts.here(line) : said, " ", element("code", {}, text));
     }
 }
 
@@ -111,7 +141,11 @@ class CodeBlock extends Piece {
     constructor(around, place) {
         super(around, place + 1, texts.block(place + 1));
         const reason = around.dataset.needs;
+        this.called = this.title.toLowerCase(); // in tracebacks
+        around.id ||= `live-${place + 1}`;
         this.ran = false; // in the present session
+        const follows = around.nextElementSibling;
+        this.prints = follows?.matches(".live-expected") ? follows.querySelector("pre").textContent : null;
         if (reason) this.say(texts.needs[reason]);
         else {
             this.run = this.add("run", () => work([this]));
@@ -126,15 +160,29 @@ class CodeBlock extends Piece {
         this.bar.append(this.status);
     }
 
+    get again() {
+        return this.upTo.hidden ? texts.run : texts.upTo;
+    }
+
+    done(seconds) {
+        this.around.dataset.agrees = this.prints === null ? "" : sameText(this.printed, this.prints);
+        if (this.prints === null) return super.done(seconds);
+        return (sameText(this.printed, this.prints) ? texts.agrees : texts.differs)(seconds);
+    }
+
+    get printed() {
+        return [...this.output.querySelectorAll(".live-text")].map((part) => part.textContent).join("");
+    }
+
     async work() {
-        this.ran = await this.running(this.code, { name: this.title.toLowerCase() });
+        this.ran = await this.running(this.code, { name: this.called });
         return this.ran;
     }
 
     fail(error) {
         super.fail(error);
         const above = runnable.slice(0, runnable.indexOf(this));
-        if (error.kind === "python" && above.some((block) => !block.ran)) this.say(texts.failedBelow(error.type));
+        if (error.kind === "python" && above.some((block) => !block.ran)) this.say(texts.failedBelow(error.type, texts.upTo));
     }
 }
 
@@ -144,6 +192,7 @@ class Source extends Piece {
     constructor(around, place) {
         const path = around.dataset.object;
         super(around, place + 1, path.split(":")[1]);
+        this.called = texts.edited(this.title);
         this.path = path;
         this.whole = !("cut" in around.dataset);
         this.editButton = this.add("change", () => this.edit());
@@ -175,9 +224,13 @@ class Source extends Piece {
         this.placed = false;
     }
 
+    get again() {
+        return texts.check;
+    }
+
     async place() {
         try {
-            await session.call("live.changes:put", [this.path, this.code]);
+            await session.call("live.changes:put", [this.path, this.code, this.called]);
             this.placed = true;
         } catch (error) {
             this.clear();
@@ -189,8 +242,21 @@ class Source extends Piece {
     async work() {
         this.placed = false;
         if (!(await this.place())) return false;
-        const code = `from live.changes import check\n\ncheck(${JSON.stringify(this.path)}, ${JSON.stringify(texts.unchecked)})`;
-        return this.running(code, { name: "check", namespace: "check" });
+        const given = [this.path, texts.checks].map((part) => JSON.stringify(part)).join(", ");
+        return this.running(`from live.changes import check\n\ncheck(${given})`, { name: "check", namespace: "check" });
+    }
+
+    get caption() {
+        return texts.verdict;
+    }
+
+    // What is wrong comes as warnings.
+
+    done(seconds) {
+        if (this.output.textContent.includes(texts.checks.unchecked)) return texts.done(seconds);
+        const wrong = this.output.querySelector(".live-warning");
+        this.around.dataset.right = !wrong;
+        return (wrong ? texts.wrong : texts.right)(seconds);
     }
 }
 

@@ -15,7 +15,12 @@ LABELS = np.array([2, 0, 1, 4, 1])
 
 def _norm(function, *leading, **options):
     """A normalisation of x, weight and bias; what stands between x and weight is given."""
-    return lambda x, weight, bias: function(x, *leading, weight, bias, **options)
+
+    def norm(x, weight, bias):
+        between = (part.astype(x.dtype) if isinstance(part, np.ndarray) else part for part in leading)
+        return function(x, *between, weight, bias, **options)
+
+    return norm
 
 
 def _batch_norm_relu(x, weight, bias, shortcut):
@@ -23,12 +28,17 @@ def _batch_norm_relu(x, weight, bias, shortcut):
 
 
 def _distillation(logits, labels):
-    return losses.distillation(logits, labels, np.full(logits.shape, 1 / 6), temperature=4.0, alpha=0.9)
+    return losses.distillation(logits, labels, np.full_like(logits, 1 / 6), temperature=4.0, alpha=0.9)
+
+
+def _mse_loss(prediction):
+    return losses.mse_loss(prediction, np.ones_like(prediction))
 
 
 def _giou_loss(distances):
     """Of distances that are positive, and boxes of one size."""
-    loss, backward = losses.giou_loss(abs(distances), np.full(distances.shape, 0.7), np.ones(distances.shape[:-1]))
+    targets, weights = np.full_like(distances, 0.7), np.ones_like(distances[..., 0])
+    loss, backward = losses.giou_loss(abs(distances), targets, weights)
     return loss, lambda dloss=1: backward(dloss) * np.sign(distances)
 
 
@@ -76,7 +86,7 @@ LIBRARY = [
     ("cross_entropy", losses.cross_entropy, [(5, 6)], LABELS),
     ("cross_entropy, smoothed", partial(losses.cross_entropy, label_smoothing=0.1), [(5, 6)], LABELS),
     ("distillation", _distillation, [(5, 6)], LABELS),
-    ("mse_loss", partial(losses.mse_loss, target=np.ones(X)), [X]),
+    ("mse_loss", _mse_loss, [X]),
     ("pixel_cross_entropy", losses.pixel_cross_entropy, [(2, 3, 2, 4)], np.arange(12).reshape(2, 3, 2) % 4),
     ("sigmoid_focal_loss", losses.sigmoid_focal_loss, [(5, 6)], np.arange(30).reshape(5, 6) % 2),
     ("giou_loss", _giou_loss, [(5, 2, 4)]),
@@ -98,7 +108,7 @@ def checks_of(path):
         (title, function, [*(rng.standard_normal(shape) for shape in shapes), *others])
         for title, function, shapes, *others in LIBRARY
     ]
-    here = [operation for operation in operations if _module(operation[0]) == module]
+    here = [operation for operation in operations if module_of(operation[0]) == module]
     if not here and module.startswith("minires.models."):
         blocks = [make() for make, _ in BLOCKS]
         here = [
@@ -111,19 +121,23 @@ def checks_of(path):
     return here
 
 
-def _module(title):
+def module_of(title):
     """Where the operation of a title is defined."""
     name = title.partition(",")[0]
     return (getattr(layers, name, None) or getattr(losses, name)).__module__
 
 
 def _textbook(name):
-    """The cases of the exercise of this name; what has a gradient is checked."""
+    """The cases of the exercise of this name, but for kinks, where there is no derivative to compare with."""
+    cases = zip(EXERCISES[name].cases, textbook_calls(name), strict=True)
+    return [(title, function, arrays) for case, (title, function, arrays, *_) in cases if case.values != "ties"]
+
+
+def textbook_calls(name):
+    """-> [(title, function of what has a gradient, these arrays, (), their names)] for each case of the exercise."""
     exercise = EXERCISES[name]
     found = []
     for case in exercise.cases:
-        if case.values == "ties":  # a kink, where there is no derivative to compare with
-            continue
         inputs = exercise.inputs(case)
         checked = [key for key in inputs if f"d{key}" in exercise.gradients]
         fixed = {key: value for key, value in inputs.items() if key not in checked}
@@ -132,5 +146,5 @@ def _textbook(name):
             return exercise.function(**dict(zip(checked, arrays, strict=True)), **fixed)
 
         sizes = " ".join(f"{axis}={size}" for axis, size in case.sizes.items())
-        found.append((f"{name}, {sizes}", function, [inputs[key] for key in checked]))
+        found.append((f"{name}, {sizes}", function, [inputs[key] for key in checked], (), checked))
     return found

@@ -21,6 +21,7 @@ NAMESPACES = {}  # name: the names that code run in it sees
 MOST = 200_000  # characters that one run may print: more would stop the page
 MACHINERY = {__file__, str(Path(__file__).with_name("changes.py")), ast.__file__}  # tracebacks leave it out
 EVERY = 0.05  # seconds between two messages of a loop that prints
+PIECES = set()  # names of the pieces of code that were run or put in place
 
 _send = None  # of the code that runs now
 
@@ -55,7 +56,7 @@ def run(code, name, namespace, send):
     """Runs code as the file `name`. -> {"ok": True}, or {"ok": False, "error": ...} with the traceback in it."""
     global _send
     names = NAMESPACES.setdefault(namespace, {"__name__": "__main__"})
-    linecache.cache[name] = len(code), None, code.splitlines(keepends=True), name  # for tracebacks
+    remember(code, name)
     before, _send = pictures_here(), send
     with (
         contextlib.redirect_stdout(Printed("text", send)) as out,
@@ -73,6 +74,12 @@ def run(code, name, namespace, send):
     return json.dumps({"ok": error is None, "error": error})
 
 
+def remember(code, name):
+    """For tracebacks: the lines of a piece of code."""
+    PIECES.add(name)
+    linecache.cache[name] = len(code), None, code.splitlines(keepends=True), name
+
+
 def execute(code, name, names):
     """Executes statements; the value of an expression at the end is shown, as at Python's prompt."""
     body = ast.parse(code, name)
@@ -86,10 +93,26 @@ def execute(code, name, names):
 
 
 def described(error):
-    """An exception for the page: its type, message and traceback, without what is above the page's code."""
+    """An exception for the page: its type and message, the last line of the page's code on the way to it, and its
+    traceback, without what is above the page's code.
+    """
     shown = traceback.TracebackException.from_exception(error)
     shown.stack[:] = [frame for frame in shown.stack if frame.filename not in MACHINERY]
-    return {"kind": "python", "type": type(error).__name__, "message": str(error), "traceback": "".join(shown.format())}
+    message = shown.msg if isinstance(error, SyntaxError) else str(error)
+    said = {"type": type(error).__name__, "message": message, "traceback": "".join(shown.format())}
+    return {"kind": "python", "where": where_raised(error), **said}
+
+
+def where_raised(error):
+    """-> {"name", "line", "text"} of the last line of a piece of the page's code on the way to an error, or None."""
+    passed = [(frame.filename, frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
+    if isinstance(error, SyntaxError):
+        passed.append((error.filename, error.lineno))
+    ours = [place for place in passed if place[0] in PIECES and place[1]]
+    if not ours:
+        return None
+    name, line = ours[-1]
+    return {"name": name, "line": line, "text": linecache.getline(name, line).strip()}
 
 
 def pictures_here():
