@@ -240,6 +240,22 @@ def test_a_page_in_two_languages_links_to_its_twin(page, site):
     assert (f'<a href="{to}" hreflang="{language}" lang="{language}">' in text) == (twin in PAGES)
 
 
+def sections(site, page):
+    """The ids of a page's sections; every id on the page is there once."""
+    text = (site / f"{page}.html").read_text(encoding="utf-8")
+    ids = re.findall(r'<[a-z][^>]* id="([^"]*)"', text)
+    assert len(ids) == len(set(ids))
+    return re.findall(r'<section [^>]*id="([^"]*)"', text)
+
+
+@pytest.mark.parametrize("page", CHINESE)
+def test_a_section_has_the_same_id_in_both_languages(page, site):
+    here, there = sections(site, page), sections(site, page.removeprefix("zh/"))
+    assert here == there and not [name for name in here if re.fullmatch(r"id\d+", name)]
+    text = (site / f"{page}.html").read_text(encoding="utf-8").partition('class="toc-tree"')[2]
+    assert re.findall('href="#([^"]+)"', text.partition("</div>")[0]) == here[1:]
+
+
 def test_links_to_pages_in_english_alone_say_so(site):
     wrong = []
     for page in CHINESE:
@@ -351,6 +367,20 @@ def test_a_fault_of_accessibility_is_found(browser, address, axe):  # noqa: F811
     browser.get(f"{address}search.html")
     browser.execute_script("document.querySelector('article').insertAdjacentHTML('beforeend', '<img src=a.png>')")
     assert [rule for rule, _ in faults(browser, axe)] == ["image-alt"]
+
+
+def test_the_link_to_the_other_language_keeps_the_place(browser, address):
+    set_width(browser, LAPTOP)
+    browser.get(f"{address}layers/conv.html#by-hand")
+    press = "document.querySelector('.twin a').click()"
+    for page in ("zh/layers/conv.html#by-hand", "layers/conv.html#by-hand"):
+        browser.execute_async_script(READY)
+        browser.execute_script("document.querySelector('#by-hand').scrollIntoView({behavior: 'instant'})")
+        browser.execute_script(press)
+        assert browser.current_url == f"{address}{page}"
+    browser.execute_script("scrollTo({top: 0, behavior: 'instant'})")
+    browser.execute_script(press)
+    assert browser.current_url == f"{address}zh/layers/conv.html"
 
 
 def search(browser, address, page, words):

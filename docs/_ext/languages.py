@@ -1,15 +1,20 @@
 """Each page in its language: docs/zh/X.md is docs/X.md in Chinese, with words, menu and search page of its own.
 
-Pages in both languages link to each other; a link from a Chinese page to one that stands in English alone says so.
+Pages in both languages link to each other, section by section: the same section has the same id in both. A link from
+a Chinese page to one that stands in English alone says so.
 """
 
 import json
 import posixpath
 import re
+from pathlib import Path
 
 from docutils import nodes
+from docutils.core import publish_doctree
+from myst_parser.parsers.docutils_ import Parser
 from sphinx import addnodes
 from sphinx.environment.adapters.toctree import TocTree
+from sphinx.transforms import SphinxTransform
 
 ENGLISH = {"code": "en", "name": "English", "home": "index", "search": "search"}
 CHINESE = {"code": "zh-CN", "name": "中文", "home": "zh/index", "search": "search-zh"}
@@ -79,6 +84,42 @@ def twin_of(env, page):
     return twin if twin in env.found_docs else None
 
 
+BLOCK = re.compile(r"^(`{3,}).*?^\1$", re.M | re.S)
+HEADING = re.compile(r"^#+ .+", re.M)
+
+
+def section_ids(markdown):
+    """The ids of a page's sections, in order: those that the headings have on a page of their own."""
+    headings = "\n\n".join(HEADING.findall(BLOCK.sub("", markdown)))
+    settings = {"myst_enable_extensions": ["dollarmath"], "doctitle_xform": False}
+    page = publish_doctree(headings, parser=Parser(), settings_overrides=settings)
+    return [section["ids"][0] for section in page.findall(nodes.section)]
+
+
+class SameSections(SphinxTransform):
+    """A section of a Chinese page has the id of its English twin; from Chinese characters docutils makes id1, id2."""
+
+    default_priority = 200  # before any link is resolved
+
+    def apply(self):
+        page = self.env.docname
+        twin = twin_of(self.env, page)
+        if not twin or language_of(page) is not CHINESE:
+            return
+        self.env.note_dependency(self.env.doc2path(twin))
+        sections = list(self.document.findall(nodes.section))
+        ids = section_ids(Path(self.env.doc2path(twin)).read_text(encoding="utf-8"))
+        if len(ids) != len(sections):  # a page of its own
+            return
+        english = {section["ids"][0]: there for section, there in zip(sections, ids, strict=True)}
+        for section in sections:
+            section["ids"][0] = english[section["ids"][0]]
+            self.document.ids[section["ids"][0]] = section
+            self.document.nameids.update(dict.fromkeys(section["names"], section["ids"][0]))
+        for slug, (line, own, text) in self.document.myst_slugs.items():
+            self.document.myst_slugs[slug] = (line, english[own], text)
+
+
 def menu(app, page, home):
     """The pages of one language as nested lists; the first page of the other language is in its own menu only."""
     if home not in app.menus:
@@ -122,6 +163,7 @@ def in_its_language(app, page, template, context, doctree):
     if twin:
         other = language_of(twin)
         context["twin"] = {"link": pathto(twin), "code": other["code"], "name": other["name"]}
+        app.add_js_file("twin.js", loading_method="defer")
     if language is CHINESE:
         app.add_js_file(None, body=f"Object.assign(Documentation.TRANSLATIONS, {json.dumps(SEARCHING)});")
         context["pathto"] = lambda to, *more, **options: pathto(
@@ -157,6 +199,7 @@ def start(app):
 
 
 def setup(app):
+    app.add_transform(SameSections)
     app.connect("builder-inited", start)
     app.connect("doctree-resolved", mark_links_to_english)
     app.connect("html-page-context", in_its_language, priority=400)
