@@ -14,7 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from browsing import DOCS, chromium, served, set_width
+from browsing import DOCS, launched, served, set_width
 from PIL import Image
 
 PYODIDE = os.environ.get("PYODIDE") or DOCS.parent.parent / "shared" / "pyodide"
@@ -82,7 +82,7 @@ def draw(browser, body, colours=64):
 def main(names):
     with tempfile.TemporaryDirectory() as folder:
         site = build(Path(folder), names)
-        with served(site) as address, chromium(Path(folder) / "chromium") as browser:
+        with served(site) as address, launched(Path(folder) / "browser", "chromium") as browser:
             set_width(browser, 1200)
             browser.get(f"{address}index.html")
             for name in names:

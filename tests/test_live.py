@@ -16,7 +16,7 @@ import threading
 import time
 
 import pytest
-from browsing import DOCS, PHONE, WIDER, axe, chromium, faults, served, set_width  # noqa: F401
+from browsing import DOCS, PHONE, WIDER, axe, clear, console, faults, launched, served, set_width  # noqa: F401
 from test_docs import REASONS, ROOT, python_blocks, same_text
 
 for package in ("sphinx", "myst_parser", "furo", "sphinx-mathjax-offline"):
@@ -71,7 +71,7 @@ def address(site):
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
-    with chromium(tmp_path_factory.mktemp("chromium")) as browser:
+    with launched(tmp_path_factory.mktemp("browser")) as browser:
         yield browser
 
 
@@ -82,7 +82,7 @@ def opened(browser, address, page=HOME):
     set_width(browser, 1200)
     browser.get(f"{address}{page}.html")
     wait(lambda: browser.execute_script("return document.documentElement.classList.contains('live-ready')"))
-    browser.get_log("browser")
+    console(browser)
 
 
 def wait(found, seconds=180):
@@ -147,8 +147,9 @@ class Piece:
         if not self.ask("return piece.querySelector('.cm-content');"):
             self.press("edit" if self.kind == "block" else "change")
             wait(lambda: self.ask("return piece.querySelector('.cm-content');"))
-        keys = pytest.importorskip("selenium.webdriver.common.keys").Keys
-        self.element(".cm-content").send_keys(keys.CONTROL, "a", keys.NULL, keys.DELETE, text)
+        clear(self.browser, self.element(".cm-content"))
+        enter = pytest.importorskip("selenium.webdriver.common.keys").Keys.ENTER
+        self.browser.switch_to.active_element.send_keys(text.replace("\n", enter))
 
 
 def session(browser, script, *arguments):
@@ -190,8 +191,7 @@ def test_blocks_print_what_the_page_says(page, browser, address):
         elif block.prints is not None and not same_text(piece.printed, block.prints):
             wrong.append(f"{page}, block {number}, line {block.line} prints\n{piece.printed}\nnot\n{block.prints}")
     assert not wrong, "\n".join(wrong)
-    severe = [entry["message"] for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
-    assert not severe
+    assert not console(browser, "SEVERE")
 
 
 def test_texts_in_both_languages(browser, address):

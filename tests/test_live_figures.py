@@ -10,7 +10,7 @@ import time
 import numpy as np
 import pytest
 import test_live
-from browsing import DOCS, PHONE, WIDER, chromium, served, set_width
+from browsing import DOCS, PHONE, WIDER, console, launched, served, set_width
 from draw_figures import NAMES, build, started
 from PIL import Image
 from test_live import axe  # noqa: F401
@@ -30,7 +30,7 @@ def address(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
-    with chromium(tmp_path_factory.mktemp("chromium")) as browser:
+    with launched(tmp_path_factory.mktemp("browser")) as browser:
         yield browser
 
 
@@ -119,7 +119,7 @@ def page(request, browser, address):
     """A page with all figures, which share a session, in each language."""
     set_width(browser, 1200)
     browser.get(f"{address}{request.param}.html")
-    browser.get_log("browser")
+    console(browser)
     return request.param
 
 
@@ -128,8 +128,7 @@ def opened(browser, page):
     """opened(name) -> the figure, started, or as it was at the start."""
     set_width(browser, 1200)
     yield lambda name: Figure(browser, name)
-    severe = [entry["message"] for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
-    assert not severe
+    assert not console(browser, "SEVERE")
 
 
 def numbers(name, function, *given):

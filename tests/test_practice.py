@@ -8,7 +8,7 @@ import os
 import time
 
 import pytest
-from browsing import PHONE, WIDER, chromium, served, set_width
+from browsing import PHONE, WIDER, clear, insert, launched, served, set_width
 from test_live import PYODIDE, axe, build, session, wait  # noqa: F401
 
 from minires.exercises import check, exercises, out_of_time, solution
@@ -32,7 +32,7 @@ def address(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
-    with chromium(tmp_path_factory.mktemp("chromium")) as browser:
+    with launched(tmp_path_factory.mktemp("browser")) as browser:
         yield browser
 
 
@@ -68,9 +68,8 @@ class Practised:
         if not self.ask("return part.querySelector('.cm-content')"):
             self.press("write")
             wait(lambda: self.ask("return part.querySelector('.cm-content')"))
-        keys = pytest.importorskip("selenium.webdriver.common.keys").Keys
-        self.element(".cm-content").send_keys(keys.CONTROL, "a", keys.NULL, keys.DELETE)
-        self.browser.execute_cdp_cmd("Input.insertText", {"text": text})
+        clear(self.browser, self.element(".cm-content"))
+        insert(self.browser, text)
         return self
 
     def check(self):
@@ -204,12 +203,11 @@ def test_giving_up_is_asked_twice_and_remembered(browser, address):
 
 def test_export_and_import(browser, address, tmp_path):
     opened(browser, address)
-    browser.execute_cdp_cmd("Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(tmp_path)})
     relu = Practised(browser, "relu").write(right("relu"))
     relu.check()
     Practised(browser, "add").write("mine")
     browser.execute_script("document.querySelector('.exercise-export').click()")
-    file = tmp_path / "minires-exercises.json"
+    file = browser.profile / "minires-exercises.json"
     wait(lambda: file.is_file() and file.stat().st_size)
     held = json.loads(file.read_text())["exercises"]
     assert held["relu"]["text"] == right("relu") and held["relu"]["passed"] and held["add"]["text"] == "mine"

@@ -17,7 +17,7 @@ from html.parser import HTMLParser
 from urllib.parse import quote, unquote, urlsplit
 
 import pytest
-from browsing import DOCS, LAPTOP, PHONE, WIDER, axe, chromium, faults, served, set_width  # noqa: F401
+from browsing import DOCS, LAPTOP, PHONE, WIDER, axe, console, faults, launched, served, set_width  # noqa: F401
 
 import minires
 
@@ -290,7 +290,7 @@ def address(site):
 
 @pytest.fixture(scope="session")
 def browser(tmp_path_factory):
-    with chromium(tmp_path_factory.mktemp("chromium")) as browser:
+    with launched(tmp_path_factory.mktemp("browser")) as browser:
         yield browser
 
 
@@ -319,7 +319,7 @@ return {
 @pytest.mark.parametrize("page", [*PAGES, "_modules/minires/layers/conv", "genindex"])
 def test_page(page, browser, address):
     set_width(browser, LAPTOP)
-    browser.get_log("browser")  # what was there before
+    console(browser)  # what was there before
     browser.get(f"{address}{page}.html")
     browser.execute_async_script(READY)
     state = browser.execute_script(STATE)
@@ -330,8 +330,7 @@ def test_page(page, browser, address):
     assert not [name for name in state["loaded"] if not name.startswith((address, "data:"))]
     set_width(browser, PHONE)
     assert not browser.execute_script(WIDER, PHONE), "wider than a phone: the page would scroll sideways"
-    said = [entry["message"] for entry in browser.get_log("browser") if entry["level"] in ("SEVERE", "WARNING")]
-    assert not said
+    assert not console(browser, "SEVERE", "WARNING")
 
 
 def test_what_is_too_wide_is_found(browser, address):
