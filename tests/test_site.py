@@ -12,6 +12,7 @@ import re
 import runpy
 import subprocess
 import sys
+import time
 import zlib
 from html.parser import HTMLParser
 from urllib.parse import quote, unquote, urlsplit
@@ -333,6 +334,58 @@ def test_page(page, browser, address):
     assert not console(browser, "SEVERE", "WARNING")
 
 
+DRAWER = "const box = document.querySelector(arguments[0]).getBoundingClientRect(); return [box.left, box.right]"
+
+
+@pytest.mark.parametrize(("icon", "drawer"), [("nav-overlay", ".sidebar-drawer"), ("toc-header", ".toc-drawer")])
+def test_drawers_by_keyboard(icon, drawer, browser, address):
+    support = pytest.importorskip("selenium.webdriver.support.ui")
+    keys = pytest.importorskip("selenium.webdriver.common.keys").Keys
+    set_width(browser, PHONE)
+    browser.get(f"{address}layers/conv.html")
+
+    def outside():
+        left, right = browser.execute_script(DRAWER, drawer)
+        return right <= 0 or left >= PHONE
+
+    def focused(where):
+        return browser.execute_script("return document.activeElement.closest(arguments[0]) !== null", where)
+
+    assert outside()
+    assert not browser.execute_script(
+        "const link = document.querySelector(arguments[0] + ' a'); link.focus(); return document.activeElement == link",
+        drawer,
+    ), "what is out of sight takes the focus"
+    browser.execute_script("document.querySelector(arguments[0]).focus()", f".{icon}-icon .icon")
+    browser.switch_to.active_element.send_keys(keys.ENTER)
+    wait = support.WebDriverWait(browser, 10)
+    wait.until(lambda browser: not outside() and focused(drawer))
+    browser.switch_to.active_element.send_keys(keys.ESCAPE)
+    wait.until(lambda browser: outside() and focused(f".{icon}-icon"))
+
+
+@pytest.mark.parametrize("page", ["layers/batch_norm", "layers/conv", "layers/residual", "losses"])
+@pytest.mark.parametrize("home", ["", "zh/"])
+def test_formulas_stand_beside_their_code(home, page, browser, address):
+    """Where there is room, and above it on a phone and on paper."""
+    boxes = """return [...document.querySelectorAll(".beside")].map(pair => [...pair.children].map(column =>
+        (({left, right, top, bottom}) => [left, right, top, bottom])(column.getBoundingClientRect())))"""
+    set_width(browser, LAPTOP)
+    browser.get(f"{address}{home}{page}.html")
+    browser.execute_async_script(READY)
+    beside = browser.execute_script(boxes)
+    assert beside and all(text[1] < code[0] for text, code in beside)
+    assert not browser.execute_script(
+        "return [...document.querySelectorAll('.beside mjx-container')].some(box => box.scrollWidth > box.clientWidth)"
+    )
+    set_width(browser, PHONE)
+    assert all(text[3] <= code[2] for text, code in browser.execute_script(boxes))
+    set_width(browser, LAPTOP)
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    assert all(text[3] <= code[2] for text, code in browser.execute_script(boxes))
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+
+
 def test_what_is_too_wide_is_found(browser, address):
     set_width(browser, PHONE)
     browser.get(f"{address}index.html")
@@ -393,8 +446,54 @@ def search(browser, address, page, words):
     return list(dict.fromkeys(links))
 
 
-def test_search(browser, address):
-    assert "layers/batch_norm" in search(browser, address, "search", "batch norm")[:10]
+TEACHES = {
+    "batch norm": "layers/batch_norm",
+    "conv2d": "layers/conv",
+    "im2col": "layers/conv",
+    "cross-entropy": "losses",
+    "softmax": "losses",
+    "shortcut": "layers/residual",
+    "Adam": "optim",
+    "批归一化": "zh/layers/batch_norm",
+    "卷积": "zh/layers/conv",
+    "conv2d 卷积": "zh/layers/conv",
+    "交叉熵": "zh/losses",
+    "捷径连接": "zh/layers/residual",
+}
+
+
+@pytest.mark.parametrize("words", TEACHES)
+def test_search_leads_to_the_page_that_teaches(words, browser, address):
+    chinese = TEACHES[words].startswith("zh/")
+    found = search(browser, address, "search-zh" if chinese else "search", words)
+    assert found[0] == TEACHES[words]
+    other = [page.startswith("zh/") is not chinese for page in found]
+    assert other == sorted(other), "pages of the other language come last"
+
+
+CONTEXTS = "return [...document.querySelectorAll('#search-results .context')].map(part => part.textContent)"
+
+
+@pytest.mark.parametrize(("page", "words"), [("search", "gradient of the mean"), ("search-zh", "均值 方差")])
+def test_a_result_shows_text(page, words, browser, address):
+    """Where the words stand, and no formula's source."""
+    found = search(browser, address, page, words)
+    time.sleep(1)  # each page is fetched for its text
+    contexts = browser.execute_script(CONTEXTS)
+    assert len(contexts) >= len(found) > 5
+    assert not [context for context in contexts if re.search(r"\\[a-z(\[]|\$", context)]
+    assert sum(any(word in context.lower() for word in words.split()) for context in contexts) > 0.8 * len(contexts)
+
+
+def test_terms_of_a_glossary():
+    finding = runpy.run_path(str(DOCS / "_ext" / "finding.py"))
+    text = "**Fork.** Two uses, [see](protocol.md#a-fork) and [so](losses.md).\n\n**None.** No page.\n\n## A\n\n"
+    text += "**分叉（fork）**。见[约定](protocol.md)。"
+    assert list(finding["terms_of"](text)) == [("Fork", "protocol"), ("分叉", "protocol"), ("fork", "protocol")]
+    assert list(finding["operations_of"]("| `add`, `concat` | | [r](layers/residual.md) |\n|---|")) == [
+        ("add", "layers/residual"),
+        ("concat", "layers/residual"),
+    ]
 
 
 @pytest.mark.parametrize("word", ["缓存", "填充", "伴随", "折点", "捷径连接", "批归一化", "He 初始化"])

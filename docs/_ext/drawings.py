@@ -23,11 +23,19 @@ class Inlined(SphinxPostTransform):
     def run(self, **options):
         for image in list(self.document.findall(nodes.image)):
             if image["uri"].startswith(f"{FOLDER}/") and image["uri"].endswith(".svg"):
-                drawing = (self.env.srcdir / image["uri"]).read_text(encoding="utf-8")
-                label = f'<svg role="img" aria-label="{escape(image.get("alt", ""))}" '
-                drawing = LINK.sub(self.link, drawing).replace("<svg ", self.grouped(label, drawing), 1)
-                scrolls = ' tabindex="0"' if "drawing wide" in drawing and "<a " not in drawing else ""  # by keys, too
-                image.replace_self(nodes.raw("", f'<span class="drawing"{scrolls}>{drawing}</span>', format="html"))
+                file = self.env.srcdir / image["uri"]
+                narrow = file.with_stem(f"{file.stem}-narrow")  # for a phone
+                shown = self.shown(file, image, "for-wide" if narrow.is_file() else "")
+                if narrow.is_file():
+                    shown += self.shown(narrow, image, "for-narrow")
+                image.replace_self(nodes.raw("", shown, format="html"))
+
+    def shown(self, file, image, kind):
+        drawing = file.read_text(encoding="utf-8")
+        label = f'<svg role="img" aria-label="{escape(image.get("alt", ""))}" '
+        drawing = LINK.sub(self.link, drawing).replace("<svg ", self.grouped(label, drawing), 1)
+        scrolls = ' tabindex="0"' if "drawing wide" in drawing and "<a " not in drawing else ""  # by keys, too
+        return f'<span class="{" ".join(filter(None, ["drawing", kind]))}"{scrolls}>{drawing}</span>'
 
     def grouped(self, label, drawing):
         """What has links inside is a group of them, not one picture."""
@@ -40,6 +48,19 @@ class Inlined(SphinxPostTransform):
         if language_of(here) is not language_of(page):
             page = twin_of(self.env, page) or page
         return f'<a href="{self.app.builder.get_relative_uri(here, page)}"'
+
+
+class Sources(SphinxTransform):
+    """The line below the title that says where the code is: site.css makes it small."""
+
+    default_priority = 600
+
+    def apply(self):
+        for title in self.document.findall(nodes.title):
+            first = title.next_node(descend=False, siblings=True)
+            if isinstance(first, nodes.paragraph) and first.astext().startswith(("Code: ", "\u4ee3\u7801\uff1a")):
+                first["classes"].append("sources")
+            return
 
 
 class Captions(SphinxTransform):
@@ -56,5 +77,6 @@ class Captions(SphinxTransform):
 
 def setup(app):
     app.add_transform(Captions)
+    app.add_transform(Sources)
     app.add_post_transform(Inlined)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -198,20 +198,27 @@ TITLES = [
 ]
 
 
-def map_of_pages(chinese=False):
-    """The pages as the network itself, its training and its uses: every box is a link."""
-    wide, tall, gap = 118, 50, 16
-    drawing = Drawing(7 * wide + 6 * gap + 20, 380)
-    for row, (title, boxes) in enumerate(zip(TITLES, (NETWORK, STEP, AFTER), strict=True)):
-        height = 62 + row * 132
-        drawing.text(10, height - 48, title[chinese], "start soft-text")
+def map_of_pages(chinese=False, columns=7):
+    """The pages as the network itself, its training and its uses: every box is a link. A phone has 3 columns."""
+    wide, tall, gap = (118, 50, 16) if columns == 7 else (100, 46, 17)
+    rows = -(-len(NETWORK) // columns)
+    part = rows * (tall + gap) + 66
+    drawing = Drawing(columns * (wide + gap) - gap + (20 if columns == 7 else 2), 3 * part - 16)
+    left = (drawing.width - columns * (wide + gap) + gap) / 2
+    for group, (title, boxes) in enumerate(zip(TITLES, (NETWORK, STEP, AFTER), strict=True)):
+        drawing.text(left, 14 + group * part, title[chinese], "start soft-text")
         for i, box in enumerate(boxes):
-            x = 10 + wide / 2 + i * (wide + gap)
-            drawing.box(
-                x, height, wide, tall, box[chinese], "forward small" if row == 0 else "small", link=f"../../{box[2]}.md"
-            )
-            if row == 0 and i < len(boxes) - 1:
+            row, column = divmod(i, columns)
+            x, y = left + wide / 2 + column * (wide + gap), 62 + group * part + row * (tall + gap)
+            words = box[chinese] if columns == 7 else in_two_lines(box[chinese])
+            drawing.box(x, y, wide, tall, words, "small" if group else "forward small", link=f"../../{box[2]}.md")
+            if group == 0 and i < len(boxes) - 1 and column < columns - 1:
                 edge = x + wide / 2
-                drawing.arrow((edge + 1, height - 9), (edge + gap - 1, height - 9), kind="forward")
-                drawing.arrow((edge + gap - 1, height + 9), (edge + 1, height + 9), kind="backward")
+                drawing.arrow((edge + 1, y - 9), (edge + gap - 1, y - 9), kind="forward")
+                drawing.arrow((edge + gap - 1, y + 9), (edge + 1, y + 9), kind="backward")
     return drawing
+
+
+def in_two_lines(words):
+    """A narrow box has room for twelve letters."""
+    return words.replace(" ", "\n", 1) if "\n" not in words and len(words) > 12 else words
