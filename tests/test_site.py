@@ -346,7 +346,7 @@ def test_drawers_by_keyboard(icon, drawer, browser, address):
 
     def outside():
         left, right = browser.execute_script(DRAWER, drawer)
-        return right <= 0 or left >= PHONE
+        return right <= 0 or left >= browser.execute_script("return document.documentElement.clientWidth")
 
     def focused(where):
         return browser.execute_script("return document.activeElement.closest(arguments[0]) !== null", where)

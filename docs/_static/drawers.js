@@ -13,7 +13,7 @@ for (const icon of document.querySelectorAll(icons)) {
         if (event.key !== "Enter" && event.key !== " ") return;
         event.preventDefault();
         box.click();
-        if (box.checked) requestAnimationFrame(() => drawer.querySelector("a, input").focus());
+        if (box.checked) drawer.querySelector("a, input").focus({ preventScroll: true });
     });
     drawer.addEventListener("keydown", (event) => {
         if (event.key !== "Escape" || !box.checked || !icon.offsetParent) return;
