@@ -389,16 +389,17 @@ def test_two_tabs(browser, address):
 
 
 def test_keyboard(browser, address):
-    """Tab indents in the editor; Escape, then Tab, leaves it; Control and Enter run."""
+    """Tab indents in the editor; Escape, then Tab, leaves it; Shift or Control and Enter run."""
     keys = pytest.importorskip("selenium.webdriver.common.keys").Keys
     opened(browser, address)
     block = Piece(browser, 0)
     block.write("if True:")
+    assert block.status == "Shift-Enter: Run. Escape, then Tab: out of the editor."
     active = browser.switch_to.active_element
     active.send_keys(keys.ENTER, "print(1)", keys.HOME, keys.TAB)
     assert block.ask("return piece.querySelector('.cm-content').innerText") == "if True:\n        print(1)"
     active.send_keys(keys.END, " # 1 / 2")  # outside an editor "/" leads to the search
-    active.send_keys(keys.CONTROL, keys.ENTER)
+    active.send_keys(keys.SHIFT, keys.ENTER)
     assert block.finish().printed == "1\n"
     active.send_keys(keys.ESCAPE, keys.TAB)
     assert not block.ask("return document.activeElement.matches('.cm-content')")

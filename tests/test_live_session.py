@@ -86,6 +86,7 @@ def test_where_an_error_was_raised(page):
     assert broken["where"] == {"name": "code 4", "line": 2, "text": "x = ("}
     assert broken["message"] == "'(' was never closed"
     assert json.loads(running.call("math:sqrt", "[-1]"))["error"]["where"] is None
+    assert "\n    1/0\n    ~^~\n" in page("1/0")[0]["error"]["traceback"] or sys.version_info < (3, 11)
 
 
 def test_an_error_within_the_library_ends_where_it_was_raised(page):

@@ -22,7 +22,7 @@ const theme = EditorView.theme({
     "&": { backgroundColor: "var(--color-code-background)", color: "var(--color-code-foreground)" },
     ".cm-scroller": { fontFamily: "var(--font-stack--monospace)", fontSize: "var(--code-font-size)", lineHeight: "1.5" },
     ".cm-content": { caretColor: "var(--color-code-foreground)" },
-    ".cm-gutters": { backgroundColor: "transparent", color: "var(--color-foreground-secondary)", border: "none" },
+    ".cm-gutters": { backgroundColor: "var(--color-code-background)", color: "var(--color-foreground-secondary)", border: "none" },
     ".cm-lineNumbers .cm-gutterElement": { minWidth: "1.6em", padding: "0 0.35em 0 0.25em" },
     ".cm-cursor": { borderLeftColor: "var(--color-code-foreground)" },
     "&.cm-focused": { outline: "2px solid var(--color-brand-content)" },

@@ -75,6 +75,7 @@ class Piece {
         const onRun = () => this.run.click();
         this.editor = editor({ parent, text: this.original, label: texts.editor(this.title), onRun });
         this.editor.focus();
+        this.say(texts.keys(this.run.textContent));
         this.putBack.hidden = false;
         this.editButton.hidden = true;
     }
@@ -210,7 +211,6 @@ class Source extends Piece {
             if (!(await started(this))) return;
             this.original = await session.call("live.changes:source", [this.path]);
             this.whole = true;
-            this.say("");
         }
         await super.edit();
         this.run.hidden = false;

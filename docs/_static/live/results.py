@@ -19,7 +19,7 @@ def of(*paths):
 
     def enter(function):
         for path in paths:
-            TRIALS.setdefault(path, []).append((function.__name__.replace("_", " "), function))
+            TRIALS.setdefault(path, []).append((function.__name__.replace("_", " ").strip(), function))
         return function
 
     return enter

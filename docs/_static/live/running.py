@@ -77,7 +77,8 @@ def run(code, name, namespace, send):
 def remember(code, name):
     """For tracebacks: the lines of a piece of code."""
     PIECES.add(name)
-    linecache.cache[name] = len(code), None, code.splitlines(keepends=True), name
+    lines = [f"{line}\n" for line in code.splitlines()]  # without the last line's end its marks would be one off
+    linecache.cache[name] = len(code), None, lines, name
 
 
 def execute(code, name, names):

@@ -43,6 +43,7 @@ from minires.precision import GradScaler
 from minires.ranks.adding import add_over_ranks
 from minires.recomputed import recomputed
 from minires.segmentation.mask_loader import MaskLoader
+from minires.sequential import Sequential
 from minires.teacher import Teacher
 
 X = (3, 6, 5, 4)  # N, H, W, C
@@ -173,7 +174,7 @@ def cross_entropy_with_weights():
 
 @of("minires.models.blocks")
 def BasicBlocks():
-    kinds = {"A": (4, 8, 2), "B": (4, 6, 2), "A-end": (4, 8, 2)}
+    kinds = {"A": (4, 8, 2), "B": (4, 6, 1), "A-end": (4, 8, 2)}
     found = {kind: module_passes(BasicBlock(*sizes, kind, rng=0), draw(*X)) for kind, sizes in kinds.items()}
     return found | {"no change of shape": module_passes(BasicBlock(4, 4, 1, "A", rng=0), draw(*X))}
 
@@ -208,7 +209,9 @@ def branches_side_by_side():
 def a_folded_network():
     network = models.build("resnet8", rng=0).to(np.float64)
     network.train()(draw(4, 8, 8, 3))  # so that the running statistics are not 0 and 1
-    return {"logits": fold(network.eval())(draw(2, 8, 8, 3))[0]}
+    pair = Sequential(layers.Conv2d(3, 4, 3, rng=0), layers.BatchNorm2d(4)).to(np.float64)  # with a bias
+    pair(draw(4, 8, 8, 3))
+    return {f"{len(each.parameters())} parameters": fold(each.eval())(draw(2, 8, 8, 3))[0] for each in (network, pair)}
 
 
 @of("minires.calling", "minires.recomputed", "minires.inspection.watching")
@@ -317,6 +320,8 @@ def attacks_and_steps_on_them():
 
     found = {norm: robustness.pgd(network, x, labels, 8.0, 3, norm=norm) for norm in ("linf", "l2")}
     found["targeted"] = robustness.pgd(network, x, labels, 8.0, 3, step=1.0, targeted=True)
+    rngs = [np.random.default_rng(seed) for seed in (0, 1)]
+    found["from near it"] = robustness.pgd(network, x, labels, 8.0, 1, rngs=rngs)
     found["gradient, logits"] = robustness.loss_gradient(network, x, labels)
     found["step"] = trained(
         lambda model, optimizer, x, labels: robustness.adversarial_step(model, optimizer, images(4), labels, attack)
@@ -396,7 +401,7 @@ def shards_and_their_sum():
 def a_sum_over_one_rank():
     tree = shards.TreeSum()
     for number in range(5):
-        tree.put(number, [draw(3, 2, seed=number), draw(4, seed=number, dtype=np.float32)])
+        tree.put(number, [draw(3, 2, seed=number), draw(4, seed=number, dtype=np.float32), draw(5, seed=9 * number)])
     return {"total": add_over_ranks(tree, [range(5)], lambda rows, counts: rows[0], lambda part: part)}
 
 
