@@ -39,8 +39,22 @@ def test_every_drawing_is_on_a_page_in_both_languages():
     for folder, without in ((ROOT / "docs", "zh/"), (ROOT / "docs" / "zh", "")):
         pages = [page for page in folder.rglob("*.md") if not without or "zh" not in page.parts]
         used = {name for page in pages for name in re.findall(r"drawings/([\w-]+\.svg)\)", page.read_text("utf-8"))}
-        language = {"map-zh.svg"} if folder.name == "docs" else {"map.svg"}
-        assert set(DRAWN) - used == language
+        chinese = {name for name in DRAWN if name.endswith("-zh.svg")}
+        english = {name.replace("-zh.svg", ".svg") for name in chinese}
+        assert set(DRAWN) - used == (chinese if folder.name == "docs" else english)
+        assert english <= set(DRAWN)
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_words_are_in_the_language_of_the_page(name):
+    """What is drawn in Chinese has Chinese words; what has a Chinese twin differs from it in its words alone."""
+    text = (IMAGES / name).read_text(encoding="utf-8")
+    assert bool(re.search("[\u4e00-\u9fff]", text)) == name.endswith("-zh.svg")
+    if name.endswith("-zh.svg"):
+        twin = words((IMAGES / name.replace("-zh.svg", ".svg")).read_text(encoding="utf-8"))
+        assert [word for word in words(text) if not re.search("[A-Za-z\u4e00-\u9fff]", word)] == [
+            word for word in twin if not re.search("[A-Za-z]", word)
+        ]
 
 
 @pytest.mark.parametrize("name", DRAWN)

@@ -257,8 +257,21 @@ def test_the_experiment(tmp_path, monkeypatch, capsys):
 class TestFonts:
     LETTER = "\u732b"  # a cat, in Chinese
 
+    @pytest.fixture(autouse=True)
+    def few_fonts(self, monkeypatch):
+        """Matplotlib's own alone, whatever this machine has."""
+        from matplotlib.font_manager import fontManager
+
+        from minires.inspection.pictures import fonts
+
+        own = [entry for entry in fontManager.ttflist if "DejaVu" in entry.name]
+        monkeypatch.setattr(fontManager, "ttflist", own)
+        fonts._families_for.cache_clear()
+        yield
+        fonts._families_for.cache_clear()
+
     @pytest.fixture
-    def font(self, tmp_path, monkeypatch):
+    def font(self, few_fonts, tmp_path, monkeypatch):
         """A font that draws nothing but that letter, as a square, and is installed while the test runs."""
         builder = pytest.importorskip("fontTools.fontBuilder").FontBuilder(1000, isTTF=True)
         pen = pytest.importorskip("fontTools.pens.ttGlyphPen").TTGlyphPen(None)

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from test_docs import ROOT, blocks_of
 
-SHOWN = ROOT / "docs" / "images" / "two-layers.png"
+IMAGES = ROOT / "docs" / "images"
 SCRIPT = ROOT / "docs" / "_pictures" / "two_layers.py"
 
 
@@ -17,10 +17,21 @@ def picture(path):
         return np.asarray(image.convert("RGB")).astype(int)
 
 
-def test_the_picture_is_the_one_that_the_script_draws(tmp_path):
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory):
     pytest.importorskip("matplotlib")
-    subprocess.run([sys.executable, SCRIPT, "--out", tmp_path / "two.png"], check=True, cwd=tmp_path)
-    drawn, shown = picture(tmp_path / "two.png"), picture(SHOWN)
+    out = tmp_path_factory.mktemp("two_layers")
+    done = subprocess.run([sys.executable, SCRIPT, "--out", out], check=True, cwd=out, stderr=subprocess.PIPE)
+    return out, b"no font of this machine draws" not in done.stderr
+
+
+@pytest.mark.parametrize(("name", "page"), [("two-layers", "two_layers.md"), ("two-layers-zh", "zh/two_layers.md")])
+def test_the_picture_is_the_one_that_the_script_draws(name, page, drawn):
+    out, has_chinese = drawn
+    assert f"images/{name}.png)" in (ROOT / "docs" / page).read_text(encoding="utf-8")
+    if name.endswith("-zh") and not has_chinese:
+        pytest.skip("no font of this machine has Chinese characters")
+    drawn, shown = picture(out / f"{name}.png"), picture(IMAGES / f"{name}.png")
     assert drawn.shape == shown.shape
     assert np.mean(np.abs(drawn - shown).max(axis=2) > 64) < 0.02  # fonts and edges differ between machines
 

@@ -1,7 +1,7 @@
 """A drawing as SVG: arrays as squares with their numbers, boxes, arrows. On the site its colours follow the theme.
 
 Forward is the theme's link colour, backward orange. The words of a drawing are names from the code and formulas: one
-file does for every language.
+file does for every language. Where there are others, the drawing is made again in Chinese, as NAME-zh.svg.
 """
 
 from html import escape

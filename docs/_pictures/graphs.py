@@ -80,7 +80,7 @@ def batch_norm_steps(x, dy, weight, bias):
 TRANSPOSED = ("J\u2081\u1d40", "J\u2082\u1d40", "J\u2083\u1d40")
 
 
-def paths():
+def paths(term_word="term"):
     """dx of three blocks y = x + F(x), as a sum over the eight ways back, and how long each term is."""
     rng, width, L = np.random.default_rng(0), 64, 3
     J = [0.5 * rng.standard_normal((width, width)) / np.sqrt(width) for _ in range(L)]
@@ -88,7 +88,7 @@ def paths():
     subsets = sorted(itertools.product((False, True), repeat=L), key=lambda through: (sum(through), through[::-1]))
     drawing = Drawing(760, 60 + 44 * (len(subsets) + 1))
     columns, total = [250, 390, 530], np.zeros(width)
-    drawing.text(60, 24, "|term| / |dx\u2083|", "small soft-text")
+    drawing.text(60, 24, f"|{term_word}| / |dx\u2083|", "small soft-text")
     for row, through in enumerate(subsets):
         height = 62 + 44 * row
         term, name, right = dx_L, "dx\u2083", 640

@@ -1,9 +1,11 @@
 """Draws the curves of the pages into docs/images: python docs/_pictures/plots.py [NAME ...]
 
-What is drawn is what the pages' own blocks compute or print, or the tables that stand on them.
+What is drawn is what the pages' own blocks compute or print, or the tables that stand on them. A picture with words is
+drawn in Chinese as well, as NAME-zh, for which this machine needs a font with Chinese characters.
 """
 
 import argparse
+import functools
 import re
 import sys
 from pathlib import Path
@@ -25,6 +27,23 @@ from minires.inspection.pictures.figures import (  # noqa: E402
     write_png,
 )
 
+CHINESE = {
+    "plain": "普通",
+    "momentum": "动量",
+    "step": "步",
+    "training loss": "训练损失",
+    "validation loss": "验证损失",
+    "variance": "方差",
+    "root mean square of {}": "{} 的均方根",
+    "layers": "层数",
+    "training": "训练",
+    "test": "测试",
+}
+
+
+def in_chinese(words):
+    return CHINESE.get(words, words)
+
 
 def names_of(page, *wanted, **names):
     """The names that a page's blocks define, of those blocks that contain one of these lines; and what they print."""
@@ -45,7 +64,7 @@ def titled(axes, title, xlabel="", **more):
 # Optimizers -----------------------------------------------------------------------------------------------------------
 
 
-def bowl():
+def bowl(say=str):
     """A valley ten times as steep as it is flat: the ways of the three methods, and the distance on the page's bowl."""
     names, _ = names_of("optim.md", "def steps_to(")
     figure = new_figure(10, 3.2)
@@ -55,12 +74,12 @@ def bowl():
     way.contour(side, up, height, levels=np.geomspace(0.02, 12, 10), colors="#cccccc", linewidths=0.8)
     for (label, color, options), (_, _, steep) in zip(methods(10), methods(100), strict=True):
         places = walk(names, np.array([[1.0, 10]]), 60, options)
-        way.plot(*places.T, color=color, marker=".", markersize=5, linewidth=1, label=label)
+        way.plot(*places.T, color=color, marker=".", markersize=5, linewidth=1, label=say(label))
         far = np.linalg.norm(walk(names, np.array([[1.0, 10, 100]]), 380, steep), axis=1)
         last = int(np.argmax(far < 1e-3))
-        distance.plot(far[: last + 1], color=color, label=f"{label}: {last}")
+        distance.plot(far[: last + 1], color=color, label=f"{say(label)}: {last}")
     titled(way, "h = 1, 10", "w1", ylabel="w2", xlim=(-0.4, 1.1), ylim=(-1.6, 1.3))
-    titled(distance, "h = 1, 10, 100: |w|", "step", yscale="log")
+    titled(distance, "h = 1, 10, 100: |w|", say("step"), yscale="log")
     way.legend(fontsize=8)
     distance.legend(fontsize=8)
     return figure
@@ -93,7 +112,7 @@ def walk(names, h, steps, options):
 LINE = re.compile(r"step +(\d+) +training ([\d.]+) .* validation ([\d.]+)")
 
 
-def parting():
+def parting(say=str):
     """The two runs of the page: their losses part without weight decay, and hardly with it."""
     names, printed = names_of("training.md", "def loss_and_accuracy(")
     names["train"](weight_decay=0.3)
@@ -103,10 +122,10 @@ def parting():
     for axes, (title, run) in zip(figure.subplots(1, 2, sharey=True), runs.items(), strict=True):
         steps, train, validation = run.T
         axes.fill_between(steps, train, validation, color="#eeeeee")
-        axes.plot(steps, train, color=BLUE, marker="o", markersize=3, label="training loss")
-        axes.plot(steps, validation, color=RED, marker="o", markersize=3, label="validation loss")
+        axes.plot(steps, train, color=BLUE, marker="o", markersize=3, label=say("training loss"))
+        axes.plot(steps, validation, color=RED, marker="o", markersize=3, label=say("validation loss"))
         axes.axhline(np.log(10), color=GREY, linestyle=":", linewidth=1, label="ln 10")
-        titled(axes, title, "step")
+        titled(axes, title, say("step"))
     axes.set_ylim(0, None)
     axes.legend(fontsize=8, loc="lower left")
     return figure
@@ -133,7 +152,7 @@ def slopes():
     return figure
 
 
-def sizes():
+def sizes(say=str):
     """How numbers and gradients grow or shrink with depth, for first weights of three sizes: the page's chain."""
     names, _ = names_of("layers/activations.md", "def chain(", "from minires.layers import")
     figure = new_figure(8, 2.8)
@@ -142,9 +161,9 @@ def sizes():
     for factor, color in ((1, RED), (2, BLUE), (4, GREEN)):
         found = [names["chain"](names["relu"], factor / names["C"], depth) for depth in depths]
         for axes, numbers in zip(panels, zip(*found, strict=True), strict=True):
-            axes.plot(depths, numbers, color=color, marker=".", label=f"variance {factor} / C")
+            axes.plot(depths, numbers, color=color, marker=".", label=f"{say('variance')} {factor} / C")
     for axes, title in zip(panels, ("y", "dx"), strict=True):
-        titled(axes, f"root mean square of {title}", "layers", yscale="log")
+        titled(axes, say("root mean square of {}").format(title), say("layers"), yscale="log")
         axes.set_xticks([1, 5, 10, 15, 20])
     axes.legend(fontsize=8, loc="upper left")
     return figure
@@ -200,14 +219,14 @@ def spread():
 ROW = re.compile(r"^\| `(\w+)` \| [\d,]+ \| \w+ \| [\d.]+ \| [\d.]+ \| ([\d.]+) % \| ([\d.]+) % \|$", re.M)
 
 
-def accuracies():
+def accuracies(say=str):
     """The page's table as bars."""
     rows = ROW.findall((DOCS / "linear_to_resnet.md").read_text(encoding="utf-8"))
     figure = new_figure(8, 3.2)
     axes = figure.subplots()
     for i, (_, train, test) in enumerate(rows):
-        axes.barh(i, float(train), 0.8, color="#cfe3f5", label="" if i else "training")
-        axes.barh(i, float(test), 0.45, color=BLUE, label="" if i else "test")
+        axes.barh(i, float(train), 0.8, color="#cfe3f5", label="" if i else say("training"))
+        axes.barh(i, float(test), 0.45, color=BLUE, label="" if i else say("test"))
     axes.axvline(10, color=GREY, linestyle=":", linewidth=1)
     titled(axes, "", "%", xlim=(0, 100))
     axes.set_yticks(range(len(rows)), [name for name, *_ in rows])
@@ -263,18 +282,20 @@ PICTURES = {
     "linear-to-resnet-templates": templates,
     "linear-to-resnet-fields": fields,
 }
+WITH_WORDS = ("optim-bowl", "training-parting", "activations-sizes", "linear-to-resnet-accuracies")
+ALL = PICTURES | {f"{name}-zh": functools.partial(PICTURES[name], in_chinese) for name in WITH_WORDS}
 
 
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(PICTURES)}; default: all")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(ALL)}; default: all")
     parser.add_argument("--out", type=Path, default=DOCS / "images", help="the folder to write to")
     args = parser.parse_args(argv)
-    if unknown := set(args.names) - set(PICTURES):
-        parser.error(f"no picture is called {', '.join(sorted(unknown))}: there are {', '.join(PICTURES)}")
+    if unknown := set(args.names) - set(ALL):
+        parser.error(f"no picture is called {', '.join(sorted(unknown))}: there are {', '.join(ALL)}")
     args.out.mkdir(parents=True, exist_ok=True)
-    for name in args.names or PICTURES:
-        write_png(PICTURES[name](), args.out / f"{name}.png", colours=128)
+    for name in args.names or ALL:
+        write_png(ALL[name](), args.out / f"{name}.png", colours=128)
 
 
 if __name__ == "__main__":

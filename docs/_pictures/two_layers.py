@@ -1,6 +1,6 @@
 """The network of docs/two_layers.md before, during and after its training: python docs/_pictures/two_layers.py
 
-The program is the page's own, its first block; this draws what it makes.
+The program is the page's own, its first block; this draws what it makes, once in English and once in Chinese.
 """
 
 import argparse
@@ -16,6 +16,7 @@ from blocks import python_blocks  # noqa: E402
 from minires.inspection.pictures.figures import BLUE, GREY, RED, new_figure, write_png  # noqa: E402
 
 STEPS = (0, 100, 1000)
+WORDS = {"two-layers.png": ("step {}", "loss", "step"), "two-layers-zh.png": ("第 {} 步", "损失", "步")}
 
 
 def program():
@@ -26,17 +27,17 @@ def program():
     return names
 
 
-def draw(path):
+def draw(page, words, path):
     """Three squares of the plane and the curve of the loss."""
-    page = program()
+    at_step, loss, step = words
     figure = new_figure(11, 3)
     *squares, curve = figure.subplots(1, 4)
     for axes, steps in zip(squares, STEPS, strict=True):
         parameters, _ = page["train"](page["network"], page["start"], steps)
         plane(axes, page, parameters)
-        axes.set_title(f"step {steps}", fontsize=10)
+        axes.set_title(at_step.format(steps), fontsize=10)
     curve.plot(page["losses"], color=BLUE)
-    curve.set(title="loss", xlabel="step", ylim=(0, None))
+    curve.set(title=loss, xlabel=step, ylim=(0, None))
     curve.title.set_fontsize(10)
     curve.grid(alpha=0.3)
     write_png(figure, path, colours=128)
@@ -71,8 +72,11 @@ def hidden_unit(axes, weight, bias):
 
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--out", type=Path, default=DOCS / "images" / "two-layers.png", help="the PNG file to write")
-    draw(parser.parse_args(argv).out)
+    parser.add_argument("--out", type=Path, default=DOCS / "images", help="the folder to write to")
+    out, page = parser.parse_args(argv).out, program()
+    out.mkdir(parents=True, exist_ok=True)
+    for name, words in WORDS.items():
+        draw(page, words, out / name)
 
 
 if __name__ == "__main__":

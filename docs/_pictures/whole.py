@@ -64,7 +64,7 @@ def gates():
 # The residual block ---------------------------------------------------------------------------------------------------
 
 
-def residual():
+def residual(fork_word="fork"):
     """A block of resnet20, its two gates, and the arrows back with the sizes of their gradients."""
     rng = np.random.default_rng(0)
     block = BasicBlock(16, 16, stride=1, shortcut="A", rng=0)
@@ -83,7 +83,7 @@ def residual():
     boxes = {240: "conv1", 330: "bn1\nReLU", 420: "conv2", 510: "bn2", relu: "ReLU"}
     for place, words in boxes.items():
         drawing.box(place, middle, 64, 70, words, "code")
-    for place, words in ((fork, "fork"), (gate, "+")):
+    for place, words in ((fork, fork_word), (gate, "+")):
         drawing.add("circle", cx=place, cy=middle, r=side)
         drawing.text(place, middle, words)
     stops = sorted(

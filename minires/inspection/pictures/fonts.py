@@ -52,14 +52,14 @@ def _drawn_by(file):
 
 @functools.lru_cache(maxsize=64)
 def _families_for(letters):
-    """(names of as few fonts as draw these letters, those that none does)."""
+    """(names of as few fonts as draw these letters, sans serif where there is one, those that none does)."""
     from matplotlib.font_manager import fontManager
 
     families, missing = [], set(letters)
     files = {entry.name: entry.fname for entry in reversed(fontManager.ttflist) if "Last Resort" not in entry.name}
     while missing:
         drawn = {name: len(missing & _drawn_or_nothing(file)) for name, file in files.items()}
-        best = max(drawn, key=lambda name: drawn[name], default=None)
+        best = max(drawn, key=lambda name: (drawn[name], "Sans" in name), default=None)  # as the other letters are
         if best is None or not drawn[best]:
             break
         families.append(best)
