@@ -15,13 +15,18 @@ from minires import textbook
 from minires.exercises import __main__ as command_line
 from minires.exercises import process, runner
 from minires.exercises.catalogue import EXERCISES
+from minires.exercises.exercise import BY_HAND_ON_PAGE
 from minires.exercises.generate import backward_body, exercise_file, source, with_backward
 from minires.exercises.interface import MOST_PRINTED
-from minires.exercises.language import LANGUAGES, table
+from minires.exercises.language import LANGUAGES, Text, in_language, table
 from minires.exercises.mistakes import MISTAKES, wrong_body
+from minires.exercises.reading import UNWRITTEN_ON_PAGE
+from minires.exercises.run import AGAIN_ON_PAGE
 from minires.exercises.tasks import TASKS
 
 ROOT = Path(__file__).resolve().parent.parent
+KEYS = {"name", "kind", "title", "place", "needs", "page", "text", "how", "start", "code", "variable"}
+FOR_A_TERMINAL = re.compile(r"python -m|docs/|\.md\b|--|exercises/")
 HAN = re.compile(r"[\u4e00-\u9fff]")
 EVERY_MISTAKE = [(name, mistake) for name in MISTAKES for mistake in MISTAKES[name]]
 IN_TURN = [(*each, LANGUAGES[number % 2]) for number, each in enumerate(EVERY_MISTAKE)]
@@ -74,7 +79,7 @@ def test_the_list(language):
     assert [each["place"] for each in listed] == list(range(1, len(TASKS) + 1))
     before = set()
     for each in listed:
-        assert set(each) == {"name", "kind", "title", "place", "needs", "page", "text", "start", "variable"}
+        assert set(each) == KEYS
         assert set(each["needs"]) <= before, "needs what comes later"
         before.add(each["name"])
         assert each["page"].startswith("zh/") == (language == "zh")
@@ -84,6 +89,9 @@ def test_the_list(language):
             assert all(gradient in each["text"] for gradient in EXERCISES[each["name"]].gradients)
         else:
             assert f"\n{each['variable']} = None  # " in each["start"]
+        assert each["start"].endswith(f'"""\n\n{each["code"]}') and each["code"].startswith("import numpy")
+        assert bool(each["how"]) == (each["kind"] != "write")
+        assert not FOR_A_TERMINAL.search(each["title"] + each["text"] + each["how"] + each["code"])
     assert next(each["needs"] for each in listed if each["name"] == "conv2d") == ["linear", "im2col"]
 
 
@@ -105,6 +113,30 @@ def test_the_page_says_what_the_command_line_says(capsys, name, mistake, languag
         assert table("zh")[mistake.hint] in "\n".join(found["lines"]) or found["key"] == "shape"
 
 
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize(
+    "text, said",
+    [
+        (exercise_file(EXERCISES["relu"]), UNWRITTEN_ON_PAGE),
+        ("", AGAIN_ON_PAGE),
+        (written("relu", "return dy * np.cos(x)"), BY_HAND_ON_PAGE),
+    ],
+)
+def test_a_page_has_buttons_for_commands_and_files(text, said, language):
+    """And says all else as the command line does."""
+    ours, page = interface.check("relu", text, language), of_json(interface.check("relu", text, language, on_page=True))
+    there, here = ours["text"].splitlines(), page["text"].splitlines()
+    assert FOR_A_TERMINAL.search(ours["text"]) and not FOR_A_TERMINAL.search(page["text"])
+    assert here[0] == there[0] and in_language(Text(said), language) in "".join(page["lines"])
+    assert {**ours, "lines": 0, "text": 0} == {**page, "lines": 0, "text": 0}
+
+
+@pytest.mark.parametrize("name, mistake", EVERY_MISTAKE[::5], ids=lambda item: getattr(item, "key", item))
+def test_a_page_says_of_known_mistakes_what_the_command_line_says(name, mistake):
+    text = written(name, wrong_body(EXERCISES[name], mistake))
+    assert interface.check(name, text, "zh", on_page=True) == interface.check(name, text, "zh")
+
+
 def test_in_a_process_of_its_own(capsys):
     text = written("relu", "print('noise')\nreturn dy")
     Path("exercises").mkdir()
@@ -120,6 +152,7 @@ def test_in_a_process_of_its_own(capsys):
 def test_the_solution_passes_and_is_explained(name):
     for language in LANGUAGES:
         solved = of_json(interface.solution(name, language))
+        assert solved["source"].endswith(solved["code"]) and not FOR_A_TERMINAL.search(solved["code"])
         if name in EXERCISES:
             assert solved["backward"] == backward_body(source(EXERCISES[name]))
         assert solved["explanation"] and all(solved["explanation"])

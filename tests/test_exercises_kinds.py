@@ -31,7 +31,7 @@ def said(found):
 
 def mended(name, line="None", lines=None):
     """The file of a Find with this line named, and these lines in its backward pass."""
-    return TASKS[name]._file("en", lines or TASKS[name].bug.wrong, str(line))
+    return TASKS[name]._code("en", lines or TASKS[name].bug.wrong, str(line))
 
 
 # Find the bug -------------------------------------------------------------------------------------------------------
@@ -134,12 +134,12 @@ def test_predict(name):
         assert task.right_text() not in text.split('"""')[1] or kind == "verdict"
         ast.parse(text)
     wrong = WRONG[kind] or {"'passes'": "'fails'", "'fails'": "'passes'"}[task.right_text().replace('"', "'")]
-    found = judge(name, task._file("en", wrong))
+    found = judge(name, task._code("en", wrong))
     assert (found["state"], found["key"]) == ("wrong", "answer") and PREDICTIONS[name].hint in said(found)
     assert task.right_text() not in said(found) or kind == "verdict" or task.right_text() in PREDICTIONS[name].hint
-    assert len(judge(name, task._file("en", wrong), more=True)["lines"]) == len(found["lines"]) + 1
+    assert len(judge(name, task._code("en", wrong), more=True)["lines"]) == len(found["lines"]) + 1
     for none in NONE[kind]:
-        assert judge(name, task._file("en", none))["key"] == "other_kind", none
+        assert judge(name, task._code("en", none))["key"] == "other_kind", none
 
 
 @pytest.mark.parametrize("name", PREDICTIONS)

@@ -5,6 +5,7 @@ Some of the known mistakes in the suite, all of them by `make test-live`. Needs 
 
 import json
 import os
+import re
 import time
 
 import pytest
@@ -13,12 +14,13 @@ from test_live import PYODIDE, axe, build, session, wait  # noqa: F401
 
 from minires.exercises import check, exercises, out_of_time, solution
 from minires.exercises.catalogue import EXERCISES
-from minires.exercises.generate import backward_body, exercise_file, source, with_backward
+from minires.exercises.generate import backward_body, exercise_code, exercise_file, source, with_backward
 from minires.exercises.mistakes import MISTAKES, wrong_body
 
 WHOLE = os.environ.get("LIVE_PAGES") == "all"
 EVERY = [(name, mistake) for name in MISTAKES for mistake in MISTAKES[name]]
 TRIED = EVERY if WHOLE else EVERY[::30]
+FOR_A_TERMINAL = re.compile(r"python -m|docs/|\.md\b|exercises/")
 LONGEST = 3  # seconds for a check, by the promise of docs/practice.md
 ENDLESS = "while True: pass\n"
 
@@ -112,15 +114,19 @@ def test_all_exercises_can_be_read_without_a_script(browser, address):
     assert not [name for name in asked if "pyodide" in name or "codemirror" in name]
     for each in exercises():
         shown = Practised(browser, each["name"]).ask("return part.textContent").replace("\u2019", "'")
-        assert each["text"].replace("`", "") in shown and each["start"] in shown
+        assert all(said.replace("`", "") in shown for said in (each["text"], each["how"], each["code"]))
+        assert not FOR_A_TERMINAL.search(shown)
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])
 def test_verdicts_are_those_of_the_command_line(browser, address, language):
     opened(browser, address, "practice" if language == "en" else "zh/practice")
     relu = Practised(browser, "relu")
-    for text in (exercise_file(EXERCISES["relu"]), written("relu", "return dy\n"), "def relu(", right("relu")):
-        assert relu.write(text).check() == check("relu", text, language)["text"]
+    unknown = written("relu", "return dy * np.cos(x)\n")
+    files = (exercise_file(EXERCISES["relu"]), unknown, written("relu", "return dy\n"), "def relu(", right("relu"))
+    for text in files:
+        assert relu.write(text).check() == check("relu", text, language, on_page=True)["text"]
+        assert relu.ask("return part.querySelectorAll('.exercise-found a').length") == (text in files[1:4])
     assert relu.ask("return part.dataset.result") == "passed" and relu.shows("next")
     relu.press("next")
     assert browser.switch_to.active_element.text.split()[1] == "predict_sigmoid"
@@ -174,6 +180,36 @@ def test_every_exercise_is_on_the_map(browser, address):
     opened(browser, address)
     links = "return [...document.querySelectorAll('.exercise-map a')].map(link => link.getAttribute('href'))"
     assert browser.execute_script(links) == [f"#exercise-{each['name']}" for each in exercises()]
+    rows = "return [...document.querySelectorAll('.exercise-map li > span')].map(operation => operation.textContent)"
+    assert browser.execute_script(rows) == list(EXERCISES)
+
+
+def test_the_way_on(browser, address):
+    """The first that is open, by its name; also after a reload, and past what was given up."""
+    opened(browser, address)
+    going = "const going = document.querySelector('.exercise-going');"
+    assert browser.execute_script(f"{going} return going.textContent") == "Begin with predict_relu"
+    first = Practised(browser, "predict_relu")
+    first.press("giveUp")
+    first.press("giveUp")
+    wait(lambda: first.ask("return part.querySelector('.exercise-solution').textContent"))
+    assert browser.execute_script(f"{going} going.click(); return going.textContent") == "Go on with predict_relu_mask"
+    opened(browser, address, forget=False)
+    browser.refresh()
+    wait(lambda: browser.execute_script("return document.documentElement.classList.contains('practice-ready')"))
+    assert browser.execute_script(f"{going} return going.textContent") == "Go on with predict_relu_mask"
+    links = "return [...document.querySelectorAll('.exercise-map a')].slice(0, 3).map(link => link.ariaLabel)"
+    assert browser.execute_script(links) == [
+        "predict_relu, predict what the code gives, solution seen",
+        "predict_relu_mask, predict what the code gives",
+        "relu, write the backward pass",
+    ]
+    conv = Practised(browser, "conv2d")
+    conv.element(".exercise-derivation a[href='#exercise-im2col']").click()
+    assert browser.switch_to.active_element.text.split()[1] == "im2col"
+    browser.refresh()
+    wait(lambda: browser.execute_script("return document.documentElement.classList.contains('practice-ready')"))
+    assert Practised(browser, "im2col").ask("return part.open")
 
 
 def test_what_is_written_stays(browser, address):
@@ -181,7 +217,7 @@ def test_what_is_written_stays(browser, address):
     relu = Practised(browser, "relu").write("one")
     assert relu.kept["text"] == "one"
     relu.press("again")
-    assert relu.kept["text"] == exercise_file(EXERCISES["relu"]).rstrip() + "\n" and relu.kept["before"] == "one"
+    assert relu.kept["text"] == exercise_code(EXERCISES["relu"]).rstrip() + "\n" and relu.kept["before"] == "one"
     relu.press("back")
     opened(browser, address, forget=False)
     relu.press("write")
@@ -198,7 +234,7 @@ def test_giving_up_is_asked_twice_and_remembered(browser, address):
     wait(lambda: "y > 0" in relu.ask("return part.querySelector('.exercise-solution').textContent"))
     assert relu.kept["gave_up"]
     opened(browser, address, forget=False)
-    assert relu.ask("return part.querySelector('.exercise-state').textContent") == "seen"
+    assert relu.ask("return part.querySelector('.exercise-state').textContent") == "solution seen"
 
 
 def test_export_and_import(browser, address, tmp_path):

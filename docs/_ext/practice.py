@@ -1,7 +1,7 @@
 """The page of exercises: ```{practice}``` becomes all of minires.exercises, which docs/_static/practice makes alive.
 
-Each is a <details class="exercise" id="exercise-NAME">, with its text, the way to its derivation and the code to begin
-with: that much can be read without a script.
+Each is a <details class="exercise" id="exercise-NAME">, with its text, links to its derivation and to the exercises
+that it needs, and the code to begin with: that much can be read without a script.
 """
 
 import html
@@ -16,8 +16,8 @@ from minires.exercises import exercises
 from minires.exercises import interface as described
 
 WORDS = {
-    "en": {"derivation": "Derivation", "needs": "After {}."},
-    "zh": {"derivation": "推导", "needs": "先做 {}。"},
+    "en": {"derivation": ("Derivation: ", "."), "needs": (" After ", ", ", ".")},
+    "zh": {"derivation": ("推导\uff1a", "。"), "needs": ("先做 ", "、", "。")},
 }
 CODE = re.compile(r"`([^`]+)`")
 
@@ -53,21 +53,34 @@ class Practice(SphinxDirective):
             title=each["title"],
             place=each["place"],
         )
-        node += nodes.paragraph("", "", *with_code(each["text"]))
+        node += [nodes.paragraph("", "", *with_code(said)) for said in (each["text"], each["how"]) if said]
+        node += nodes.paragraph("", "", *self.derivation(each, *words["derivation"]), *needed(each, *words["needs"]))
+        node[-1]["classes"] = ["exercise-derivation"]
+        # python3: "python" are the blocks that the page's own file has (blocks.py)
+        node += nodes.literal_block(each["code"], each["code"], language="python3")
+        return node
+
+    def derivation(self, each, before, behind):
+        """The link to the page with the derivation, named by its title."""
         page = addnodes.pending_xref(
             "",
-            nodes.inline("", words["derivation"]),
+            nodes.inline("", each["page"]),
             refdomain="std",
             reftype="doc",
             reftarget="/" + each["page"].removesuffix(".md"),
-            refexplicit=True,
+            refexplicit=False,
             refdoc=self.env.docname,
         )
-        needs = [nodes.Text(" " + words["needs"].format(", ".join(each["needs"])))] if each["needs"] else []
-        node += nodes.paragraph("", "", page, nodes.Text("."), *needs)
-        # python3: "python" are the blocks that the page's own file has (blocks.py)
-        node += nodes.literal_block(each["start"], each["start"], language="python3")
-        return node
+        return [nodes.Text(before), page, nodes.Text(behind)]
+
+
+def needed(each, before, between, behind):
+    """Links to the exercises that are to be done before this one."""
+    for number, name in enumerate(each["needs"]):
+        yield nodes.Text(between if number else before)
+        yield nodes.reference("", "", nodes.literal("", name), refuri=f"#exercise-{name}")
+    if each["needs"]:
+        yield nodes.Text(behind)
 
 
 def with_code(text):

@@ -11,6 +11,15 @@ import numpy as np
 from minires import textbook
 from minires.exercises.language import Text
 
+BY_HAND = (
+    "docs/{page} has an example by hand: put its numbers into your function and see where they part. `check {name} "
+    "--more` prints a small one, with what you give and what is right."
+)
+BY_HAND_ON_PAGE = (
+    "The derivation has an example by hand: put its numbers into your function and see where they part. \u201cAnother "
+    "hint\u201d shows a small one, with what you give and what is right."
+)
+
 
 class Case:
     """One check: `Case("N=3 C=4 O=5", stride=2)` gives the sizes of the axes and the other arguments.
@@ -55,12 +64,7 @@ class Exercise:
     @property
     def by_hand(self) -> Text:
         """What to do where no mistake is known."""
-        return Text(
-            "docs/{page} has an example by hand: put its numbers into your function and see where they part. `check "
-            "{name} --more` prints a small one, with what you give and what is right.",
-            page=self.page,
-            name=self.task or self.name,
-        )
+        return Text(BY_HAND, page=self.page, name=self.task or self.name).or_on_page(Text(BY_HAND_ON_PAGE))
 
     def axes(self, gradient: str) -> list[str]:
         return self.arrays[gradient[1:]].split()

@@ -10,7 +10,7 @@ from minires.exercises.generate import page, parts, source, with_backward
 from minires.exercises.judge import judge, load
 from minires.exercises.language import Several, Text, in_language
 from minires.exercises.reading import Source
-from minires.exercises.shown import wrapped
+from minires.exercises.shown import heading
 
 TITLE = "one line is wrong: which?"
 HEAD = "Find the bug: one line of this backward pass of {name} is wrong. The derivation is in docs/{page}."
@@ -48,13 +48,27 @@ class Find:
         name, count = self.exercise.name, len(self.bug.wrong)
         return Text(TASK, count=count, name=name, line=Text(self.exercise.line))
 
+    def how(self) -> Text:
+        """Where the answer is written."""
+        return Text(HOW)
+
+    def head(self, language: str = "en") -> str:
+        """What the file says first."""
+        here = page(self.exercise, language)
+        lines = [Text(HEAD, name=self.exercise.name, page=here), self.how(), Text(CHECK, name=self.name)]
+        return heading(lines, language)
+
     def file(self, language: str = "en") -> str:
         """The file to begin with."""
-        return self._file(language, self.bug.wrong, "None")
+        return self.head(language) + self.code(language)
+
+    def code(self, language: str = "en") -> str:
+        """The same without its head: a page has that in `text` and `how`."""
+        return self._code(language, self.bug.wrong, "None")
 
     def solved(self, language: str = "en") -> str:
         """The file with the answer in it."""
-        return self._file(language, self.bug.right, str(self.bug.line))
+        return self.head(language) + self._code(language, self.bug.right, str(self.bug.line))
 
     def explanation(self) -> list[Text]:
         """Why it was wrong, and what is right, in paragraphs."""
@@ -98,15 +112,12 @@ class Find:
             raise Finding("no_line", Text(NO_NUMBER, given=repr(given)[:40], count=count))
         return given
 
-    def _file(self, language, lines, number):
-        here = page(self.exercise, language)
-        head = [Text(HEAD, name=self.exercise.name, page=here), Text(HOW), Text(CHECK, name=self.name)]
-        above = "\n\n".join(wrapped(in_language(line, language), "") for line in head)
+    def _code(self, language, lines, number):
         needed = parts(self.exercise)
         imports = f"\nfrom minires.textbook import {', '.join(needed)}\n" if needed else ""
         numbered = "\n".join(f"{line}  # {i}" for i, line in enumerate(lines, 1))
         said = in_language(Text(NUMBER), language)
         return (
-            f'"""{above}\n"""\n\nimport numpy as np\n{imports}\nwrong_line = {number}  {said}\n\n\n'
+            f"import numpy as np\n{imports}\nwrong_line = {number}  {said}\n\n\n"
             f"{with_backward(source(self.exercise), numbered)}"
         )

@@ -97,8 +97,9 @@ def free(name: str, word: str) -> Path:
 
 
 def untouched(name: str) -> bool:
-    """Is the file as `start` writes it, so that nothing is lost with it?"""
-    return text_of(file_of(name)) in [TASKS[name].file(language) for language in LANGUAGES]
+    """Is the file as `start` writes it, or as a page begins with it, so that nothing is lost with it?"""
+    task = TASKS[name]
+    return text_of(file_of(name)) in [begin(language) for begin in (task.file, task.code) for language in LANGUAGES]
 
 
 def checked(name: str, path: str | Path, state: str) -> bool:

@@ -9,6 +9,7 @@ from minires import textbook
 from minires.exercises.exercise import Exercise
 from minires.exercises.finding import shape_text
 from minires.exercises.language import Text, in_language
+from minires.exercises.shown import heading
 
 
 def source(exercise: Exercise) -> str:
@@ -38,13 +39,22 @@ def _backward(text):
 
 
 def exercise_file(exercise: Exercise, language: str = "en") -> str:
-    """The text of exercises/NAME.py: what to do, the imports, the forward pass and a backward pass to be written."""
+    """The text of exercises/NAME.py: what to do, and the code."""
+    return exercise_head(exercise, language) + exercise_code(exercise, language)
+
+
+def exercise_head(exercise: Exercise, language: str = "en") -> str:
+    """What the file says first."""
+    lines = [Text(HEAD, name=exercise.name, page=page(exercise, language)), Text(CHECK, name=exercise.name)]
+    return heading(lines, language)
+
+
+def exercise_code(exercise: Exercise, language: str = "en") -> str:
+    """The imports, the forward pass and a backward pass to be written."""
     needed = parts(exercise)
     imports = f"\nfrom minires.textbook import {', '.join(needed)}\n" if needed else ""
-    head = [Text(HEAD, name=exercise.name, page=page(exercise, language)), Text(CHECK, name=exercise.name)]
-    above = "\n\n".join(in_language(line, language) for line in head)
     todo = "\n".join(in_language(line, language) for line in _todo(exercise))
-    return f'"""{above}\n"""\n\nimport numpy as np\n{imports}\n\n{with_backward(source(exercise), todo)}'
+    return f"import numpy as np\n{imports}\n\n{with_backward(source(exercise), todo)}"
 
 
 def parts(exercise: Exercise) -> list[str]:

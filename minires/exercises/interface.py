@@ -23,25 +23,35 @@ OUT_OF_TIME = "Not finished after {seconds:g} s: is there a loop without an end?
 
 
 def exercises(language: str = "en") -> list[dict[str, Any]]:
-    """All exercises in order: name, kind, title, place (from 1), needs (names of others), page, text, start, variable.
+    """All exercises in order: name, kind, title, place (from 1), needs (names of others), page, text, how, start, code,
+    variable.
 
     kind: "write" (a backward pass), "find" (the wrong line in one, and mend it) or "predict" (what code gives).
-    page: in docs/, with the derivation.   text: what is to be done.   start: the file to begin with.   variable: what
-    the answer stands behind in it, "wrong_line" (a line's number) or "answer"; None where a pass is to be written.
+    page: in docs/, with the derivation.   text: what is to be done.   how: where the answer is written, "" where text
+    says it all.   start: the file to begin with.   code: the same without its head, which says these in the words of
+    the command line.   variable: what the answer stands behind, "wrong_line" (a line's number) or "answer"; None where
+    a pass is to be written.
     """
     _known_language(language)
     return [_described(task, place, language) for place, task in enumerate(TASKS.values(), 1)]
 
 
 def check(
-    name: str, source: str | bytes, language: str = "en", more: bool = False, path: str = "", capture: bool = True
+    name: str,
+    source: str | bytes,
+    language: str = "en",
+    more: bool = False,
+    path: str = "",
+    capture: bool = True,
+    on_page: bool = False,
 ) -> dict[str, Any]:
     """Is it right? -> name, state, verdict, key, lines, printed, text.
 
     source: the whole file.   more: with the second hint.   path: what the file is called in what is said
-    (exercises/NAME.py).   capture: what the file prints goes into `printed`, and not to standard output.
+    (exercises/NAME.py).   capture: what the file prints goes into `printed`, and not to standard output.   on_page:
+    with a page's links and buttons where the command line names files and commands.
     state: "passed", "unwritten" or "wrong"; verdict: that in words.   key: what was found, in a word.
-    lines: what is said; text: all of it as `python -m minires.exercises check NAME` prints it.
+    lines: what is said; text: all of it as `python -m minires.exercises check NAME` prints it, or as a page shows it.
     """
     _known_language(language)
     task, printed = _known(name), io.StringIO()
@@ -54,7 +64,7 @@ def check(
         stack.enter_context(np.errstate())
         warnings.simplefilter("ignore")
         found = task.judge(Source(path or f"exercises/{name}.py", source), more)
-    return answer(name, found, language, printed.getvalue())
+    return answer(name, found, language, printed.getvalue(), on_page)
 
 
 def out_of_time(name: str, seconds: float, language: str = "en") -> dict[str, Any]:
@@ -65,7 +75,7 @@ def out_of_time(name: str, seconds: float, language: str = "en") -> dict[str, An
 
 
 def solution(name: str, language: str = "en") -> dict[str, Any]:
-    """The solution, explained: name, source (the whole file), backward, explanation.
+    """The solution, explained: name, source (the whole file), code (the same without its head), backward, explanation.
 
     backward: the backward pass alone, None where there is none to write.   explanation: paragraphs, of text with code
     in backquotes.
@@ -76,19 +86,20 @@ def solution(name: str, language: str = "en") -> dict[str, Any]:
     return {
         "name": name,
         "source": solved,
+        "code": solved.removeprefix(task.head(language)),
         "backward": None if task.kind == "predict" else backward_body(solved),
         "explanation": [in_language(paragraph, language) for paragraph in task.explanation()],
     }
 
 
-def answer(name: str, found: dict[str, Any], language: str, printed: str = "") -> dict[str, Any]:
+def answer(name: str, found: dict[str, Any], language: str, printed: str = "", on_page: bool = False) -> dict[str, Any]:
     """What was found, in words: `found` as the judge has it."""
     said: dict[str, Any] = {
         "name": name,
         "state": found["state"],
         "verdict": in_language(verdict(found["state"]), language),
         "key": found["key"],
-        "lines": [in_language(line, language) for line in found["lines"]],
+        "lines": [in_language(line, language, on_page) for line in found["lines"]],
         "printed": printed.rstrip(),
     }
     return said | {"text": f"{name}: {said['verdict']}\n{body(said, language)}"}
@@ -120,7 +131,9 @@ def _described(task, place, language):
         "needs": task.needs,
         "page": page(task, language),
         "text": in_language(task.text(), language),
+        "how": in_language(task.how() or "", language),
         "start": task.file(language),
+        "code": task.code(language),
         "variable": {"write": None, "find": "wrong_line", "predict": "answer"}[task.kind],
     }
 

@@ -171,8 +171,8 @@ def _worst(name, given, right):
         wrong=int(np.sum(~np.isclose(given, right, rtol=1e-6, atol=1e-9))),
         all=right.size,
         where=[int(i) for i in worst] if right.ndim else "",
-        given=given[worst],
-        right=right[worst],
+        given=given[worst] + 0.0,  # 0, and not -0
+        right=right[worst] + 0.0,
     )
 
 

@@ -21,11 +21,17 @@ class Text(str):
 
     template: str
     values: dict[str, Any]
+    on_page: "Text | None"
 
     def __new__(cls, template: str, **values: Any) -> "Text":
         text = super().__new__(cls, template.format(**values) if values else template)
-        text.template, text.values = template, values
+        text.template, text.values, text.on_page = template, values, None
         return text
+
+    def or_on_page(self, said: "Text") -> "Text":
+        """The same, and what a page says in its place, which has buttons and links for commands and files."""
+        self.on_page = said
+        return self
 
 
 class Several(str):
@@ -39,20 +45,24 @@ class Several(str):
         return text
 
 
-def in_language(text: Any, language: str) -> Any:
-    """A Text in one of LANGUAGES, as a plain str; what is no Text as it is."""
+def in_language(text: Any, language: str, on_page: bool = False) -> Any:
+    """A Text in one of LANGUAGES, as a plain str; what is no Text as it is.   on_page: as a page says it."""
     if isinstance(text, Several):
-        return _joined([in_language(item, language) for item in text.items], language)
-    if not isinstance(text, Text) or language == "en":
+        return _joined([in_language(item, language, on_page) for item in text.items], language)
+    if not isinstance(text, Text):
         return str(text) if isinstance(text, str) else text
+    if on_page and text.on_page is not None:
+        return in_language(text.on_page, language, on_page)
     template = table(language).get(text.template, text.template)
-    values = {name: in_language(value, language) for name, value in text.values.items()}
+    values = {name: in_language(value, language, on_page) for name, value in text.values.items()}
     return template.format(**values) if values else template
 
 
 @cache
 def table(language: str) -> dict[str, str]:
     """A language's templates by the English ones: its file in gettext's format, each text in one line."""
+    if language == "en":  # the templates themselves
+        return {}
     written = (files("minires.exercises") / f"{language}.po").read_text(encoding="utf-8")
     entries = re.findall(r'^msgid (".+")\nmsgstr (".+")$', written, re.MULTILINE)
     return {json.loads(english): json.loads(other) for english, other in entries}

@@ -10,10 +10,10 @@ from minires import textbook
 from minires.exercises.catalogue import EXERCISES
 from minires.exercises.finding import Finding
 from minires.exercises.generate import page
-from minires.exercises.language import Text, in_language
+from minires.exercises.language import Text
 from minires.exercises.predictions.prediction import NUMBER, NUMBERS, SHAPE, VERDICT, Prediction
 from minires.exercises.reading import Source
-from minires.exercises.shown import wrapped
+from minires.exercises.shown import heading
 from minires.gradcheck import GradcheckError, gradcheck
 
 TITLES = {
@@ -61,13 +61,27 @@ class Predict:
         """What is asked."""
         return Text(self.prediction.question)
 
+    def how(self) -> Text:
+        """Where the answer is written."""
+        return Text(NOT_ANSWERED, kind=Text(KINDS[self.prediction.kind]))
+
+    def head(self, language: str = "en") -> str:
+        """What the file says first."""
+        here, kind = page(EXERCISES[self.prediction.exercise], language), Text(KINDS[self.prediction.kind])
+        question, how = Text(HEAD, question=self.text()), Text(HOW, page=here, kind=kind)
+        return heading([question, how, Text(CHECK, name=self.name)], language)
+
     def file(self, language: str = "en") -> str:
         """The file to begin with."""
-        return self._file(language, "None")
+        return self.head(language) + self.code(language)
+
+    def code(self, language: str = "en") -> str:
+        """The same without its head: a page has that in `text` and `how`."""
+        return self._code(language, "None")
 
     def solved(self, language: str = "en") -> str:
         """The file with the answer in it."""
-        return self._file(language, self.right_text())
+        return self.head(language) + self._code(language, self.right_text())
 
     def explanation(self) -> list[Text]:
         """Why it is so, in paragraphs."""
@@ -143,13 +157,7 @@ class Predict:
             raise Finding("other_kind", Text(OTHER_KIND, given=repr(given)[:200], kind=kind))
         return given
 
-    def _file(self, language, value):
-        head = [
-            Text(HEAD, question=Text(self.prediction.question)),
-            Text(HOW, page=page(EXERCISES[self.prediction.exercise], language), kind=Text(KINDS[self.prediction.kind])),
-            Text(CHECK, name=self.name),
-        ]
-        above = "\n\n".join(wrapped(in_language(line, language), "") for line in head)
+    def _code(self, language, value):
         code = self.prediction.code.strip("\n")
         used = sorted({node.id for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Name)} & set(EXERCISES))
         imports = [f"from minires.textbook import {', '.join(used)}\n"] if used else []
@@ -158,9 +166,7 @@ class Predict:
         asked = self.prediction.asked
         about = f"gradcheck({asked})" if self.prediction.kind == VERDICT else asked
         space = "\n\n" if code.startswith("def ") else "\n"
-        return (
-            f'"""{above}\n"""\n\nimport numpy as np\n\n{"".join(imports)}{space}{code}\n\nanswer = {value}  # {about}\n'
-        )
+        return f"import numpy as np\n\n{''.join(imports)}{space}{code}\n\nanswer = {value}  # {about}\n"
 
 
 def _value_of_answer(answer):

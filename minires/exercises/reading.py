@@ -36,6 +36,8 @@ MEANINGS = {  # what is behind an exception that says little to a beginner: a pa
     "boolean subtract": "True and False are no numbers to NumPy here: 1.0 * mask has 1 and 0 in their place.",
 }
 UNWRITTEN = "The backward pass is not written yet: {path}."
+UNWRITTEN_IN_LINE = "The backward pass is not written yet: {path}, line {line}."
+UNWRITTEN_ON_PAGE = "The backward pass is not written yet."
 
 
 @dataclass(frozen=True)
@@ -75,8 +77,8 @@ def reading(source: Source, what: str) -> Iterator[None]:
         raise
     except NotImplementedError as error:
         line = _line_of(error, source)
-        said = "The backward pass is not written yet: {path}, line {line}." if line else UNWRITTEN
-        raise Finding("unwritten", Text(said, path=source.path, line=line)) from None
+        unwritten = Text(UNWRITTEN_IN_LINE if line else UNWRITTEN, path=source.path, line=line)
+        raise Finding("unwritten", unwritten.or_on_page(Text(UNWRITTEN_ON_PAGE))) from None
     except SyntaxError as error:
         lines: tuple[str, ...] = (Text("The file is not Python: {said}: save it as text, in UTF-8.", said=error.msg),)
         if error.text:

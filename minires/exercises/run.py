@@ -12,6 +12,10 @@ from minires.exercises.reading import BACKWARD_FAILED, FORWARD_FAILED, Source, r
 from minires.exercises.structure import gradients_of
 from minires.types import Backward
 
+AGAIN = "python -m minires.exercises start {name} --again writes the file anew and keeps yours beside it."
+AGAIN_ON_PAGE = (
+    "\u201cBegin again\u201d brings back the code as it was, and keeps yours: \u201cThe other text\u201d shows it."
+)
 VALUES = {"ties": "many equal pixels", "far": "gradients of very different sizes"}  # of a case
 
 
@@ -83,5 +87,4 @@ def _upstream(exercise, case, shape):
 
 def afresh(exercise: Exercise) -> Text:
     """How to get the exercise's file back."""
-    said = "python -m minires.exercises start {name} --again writes the file anew and keeps yours beside it."
-    return Text(said, name=exercise.task or exercise.name)
+    return Text(AGAIN, name=exercise.task or exercise.name).or_on_page(Text(AGAIN_ON_PAGE))

@@ -2,7 +2,7 @@
 
 import re
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from minires.columns import display_width
@@ -21,6 +21,12 @@ _PIECES = re.compile(rf"\s+|[{_OPENING}]*(?:[^\s{_WIDE}]+|.)[{_CLOSING}]*")
 
 def verdict(state: str) -> Text:
     return Text(VERDICTS[state])
+
+
+def heading(lines: Iterable[Text], language: str) -> str:
+    """The docstring of an exercise's file."""
+    above = "\n\n".join(wrapped(in_language(line, language), "") for line in lines)
+    return f'"""{above}\n"""\n\n'
 
 
 def body(answer: dict[str, Any], language: str) -> str:

@@ -4,7 +4,7 @@ from typing import Any
 
 from minires.exercises.exercise import Exercise
 from minires.exercises.explained import EXPLAINED
-from minires.exercises.generate import backward_body, exercise_file, source, with_backward
+from minires.exercises.generate import backward_body, exercise_code, exercise_file, exercise_head, source, with_backward
 from minires.exercises.judge import judge
 from minires.exercises.language import Several, Text
 from minires.exercises.needs import needed
@@ -30,9 +30,21 @@ class Write:
         gradients = Several(self.exercise.gradients)
         return Text(TASK, name=self.name, line=Text(self.exercise.line), gradients=gradients)
 
+    def how(self) -> Text | None:
+        """Where the answer is written; None where `text` says it all."""
+        return None
+
+    def head(self, language: str = "en") -> str:
+        """What the file says first."""
+        return exercise_head(self.exercise, language)
+
     def file(self, language: str = "en") -> str:
         """The file to begin with."""
         return exercise_file(self.exercise, language)
+
+    def code(self, language: str = "en") -> str:
+        """The same without its head: a page has that in `text` and `how`."""
+        return exercise_code(self.exercise, language)
 
     def solved(self, language: str = "en") -> str:
         """The file with the textbook's backward pass in it."""

@@ -7,6 +7,7 @@ import { words } from "./words.js";
 
 const LANGUAGE = texts === TEXTS.zh ? "zh" : "en";
 const LIMIT = 10; // seconds for a check
+const DONE = "✓";
 const PAUSE = 400; // milliseconds without a key before what was written is kept
 
 function element(name, attributes = {}, ...children) {
@@ -30,6 +31,7 @@ class Exercise {
         const code = this.shown.querySelector("pre");
         code.tabIndex = 0; // it may be wider than the page, and is scrolled by keyboard then
         this.start = code.textContent;
+        this.derivation = around.querySelector(".exercise-derivation a");
         this.record = progress.read(this.name);
         this.mark = element("span", { class: "exercise-state" });
         around.querySelector("summary").append(this.mark);
@@ -184,7 +186,7 @@ class Exercise {
         try {
             await this.started();
             this.say(words.checking);
-            const given = { name: this.name, source, language: LANGUAGE, more };
+            const given = { name: this.name, source, language: LANGUAGE, more, on_page: true };
             return await session.call("minires.exercises:check", given, { limit: LIMIT * 1000 });
         } catch (error) {
             if (error.kind === "time") return this.call("out_of_time", [this.name, LIMIT, LANGUAGE]);
@@ -214,6 +216,7 @@ class Exercise {
         this.found.dataset.state = this.around.dataset.result = found.state;
         this.found.replaceChildren(element("pre", { tabindex: 0 }, found.text));
         if (found.printed) this.found.append(element("pre", { class: "live-warning", tabindex: 0 }, found.printed));
+        if (found.state === "wrong") this.found.append(element("p", {}, this.derivation.cloneNode(true)));
     }
 
     // The solution: after passing, or after giving up twice
@@ -232,11 +235,11 @@ class Exercise {
 
     async explain() {
         try {
-            const { source, backward, explanation } = await this.call("solution", [this.name, LANGUAGE]);
+            const { code, backward, explanation } = await this.call("solution", [this.name, LANGUAGE]);
             if (session.state === "ready" && this.status.textContent === texts.starting) this.say("");
             this.solution.replaceChildren(
                 element("p", {}, element("strong", {}, words.solution)),
-                element("pre", { tabindex: 0 }, backward ?? source),
+                element("pre", { tabindex: 0 }, backward ?? code),
                 ...explanation.map((paragraph) => element("p", {}, ...withCode(paragraph))),
             );
             this.going.hidden = false;
@@ -273,42 +276,59 @@ function show(busy) {
     }
 }
 
+function open(each) {
+    return !["done", "gaveUp"].includes(progress.state(each.record));
+}
+
 function next(after) {
     const place = all.indexOf(after) + 1;
-    const open = [...all.slice(place), ...all.slice(0, place)].find((each) => progress.state(each.record) !== "done") ?? all[place % all.length];
-    visit(open);
+    visit([...all.slice(place), ...all.slice(0, place)].find(open) ?? all[place % all.length]);
 }
 
 function visit(exercise) {
+    history.replaceState(null, "", `#exercise-${exercise.name}`); // where a reload begins
     exercise.around.open = true;
     exercise.around.scrollIntoView({ block: "start" });
     exercise.around.querySelector("summary").focus();
 }
 
+// A row for each operation, with a box for each of its exercises.
+
 function map() {
     const list = element("ul", { class: "exercise-map", "aria-label": words.map });
     for (const group of grouped()) {
-        const links = group.map((each) => {
-            const onclick = (event) => {
-                event.preventDefault();
-                visit(each);
-            };
-            const text = each.kind === "write" ? each.name : words.kinds[each.kind];
-            each.link = element("a", { href: `#exercise-${each.name}`, "data-kind": each.kind, onclick }, text);
-            return each.link;
-        });
-        list.append(element("li", {}, ...links));
+        for (const each of group) {
+            const title = `${each.name}: ${each.around.querySelector(".exercise-title").textContent}`;
+            each.link = element("a", { class: "exercise-box", href: `#exercise-${each.name}`, title });
+        }
+        const operation = element("span", {}, group.find((each) => each.kind === "write").name);
+        list.append(element("li", {}, operation, ...group.map((each) => each.link)));
     }
     return list;
 }
 
+function legend() {
+    const box = (text, state) => element("span", { class: "exercise-box", "data-state": state, "aria-hidden": true }, text);
+    const kinds = Object.values(words.kinds).map(([letter, meaning]) => [box(letter, "none"), meaning]);
+    const states = ["done", "started", "gaveUp"].map((state) => [box(state === "done" ? DONE : "", state), words.states[state]]);
+    return element("p", { class: "exercise-legend" }, ...[...kinds, ...states].map((pair) => element("span", {}, ...pair)));
+}
+
 function tellAll() {
+    const first = all.find(open);
     for (const each of all) {
         const state = each.tell();
+        const [letter, meaning] = words.kinds[each.kind];
         each.link.dataset.state = state;
-        each.link.setAttribute("aria-label", [...new Set([each.link.textContent, each.name, words.states[state]])].filter(Boolean).join(", "));
+        each.link.textContent = state === "done" ? DONE : letter;
+        each.link.setAttribute("aria-label", [each.name, meaning, words.states[state]].filter(Boolean).join(", "));
+        if (each === first) each.link.setAttribute("aria-current", "step");
+        else each.link.removeAttribute("aria-current");
     }
-    count.textContent = words.done(all.filter((each) => progress.state(each.record) === "done").length, all.length);
+    const done = all.filter((each) => progress.state(each.record) === "done").length;
+    count.textContent = words.done(done, all.length);
+    going.hidden = !first;
+    if (first) going.textContent = (first === all[0] && !done ? words.begin : words.continue)(first.name);
 }
 
 function download() {
@@ -334,6 +354,7 @@ async function upload(file) {
 
 const all = [...document.querySelectorAll(".exercise")].map((around) => new Exercise(around));
 const count = element("span", { class: "live-status" });
+const going = element("button", { type: "button", class: "exercise-going live-run", onclick: () => visit(all.find(open)) });
 const said = element("span", { class: "live-status", role: "status" });
 const choose = element("input", { type: "file", accept: ".json", class: "exercise-file", tabindex: -1 });
 choose.setAttribute("aria-label", words.import);
@@ -344,21 +365,26 @@ choose.addEventListener("change", async () => {
 const bar = element(
     "div",
     { class: "live-bar", role: "group", "aria-label": words.map },
+    going,
     count,
     element("button", { type: "button", class: "exercise-export", onclick: download }, words.export),
     element("button", { type: "button", class: "exercise-import", onclick: () => choose.click() }, words.import),
     choose,
     said,
 );
-all[0].around.before(bar, map());
+all[0].around.before(bar, legend(), map());
 tellAll();
 progress.watch((name) => {
     all.find((each) => each.name === name)?.heard();
     tellAll();
 });
 addEventListener("pagehide", () => all.forEach((each) => each.keepText()));
-if (location.hash.startsWith("#exercise-")) {
-    const asked = all.find((each) => `#exercise-${each.name}` === location.hash);
-    if (asked) visit(asked);
-}
+const named = (hash) => all.find((each) => `#exercise-${each.name}` === hash);
+document.querySelector("article").addEventListener("click", (event) => {
+    const asked = named(event.target.closest("a")?.hash);
+    if (!asked) return;
+    event.preventDefault();
+    visit(asked);
+});
+if (named(location.hash)) visit(named(location.hash));
 document.documentElement.classList.add("live-ready", "practice-ready");

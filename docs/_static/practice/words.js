@@ -6,7 +6,13 @@ const WORDS = {
     en: {
         write: "Write it",
         goOn: "Go on writing",
-        kinds: { predict: "predict", find: "find" },
+        kinds: {
+            predict: ["P", "predict what the code gives"],
+            write: ["W", "write the backward pass"],
+            find: ["F", "find the wrong line"],
+        },
+        begin: (name) => `Begin with ${name}`,
+        continue: (name) => `Go on with ${name}`,
         check: "Check",
         stop: "Stop",
         more: "Another hint",
@@ -23,7 +29,7 @@ const WORDS = {
         took: (seconds) => `Checked in ${seconds} s`,
         lost: "This text was changed in another tab: that one is shown now, and “The other text” gives this one.",
         full: "The browser keeps no more: export what you have.",
-        states: { done: "done", gaveUp: "seen", started: "begun", none: "" },
+        states: { done: "done", gaveUp: "solution seen", started: "begun", none: "" },
         done: (done, all) => `${done} of ${all} done`,
         map: "All exercises",
         export: "Export",
@@ -34,7 +40,13 @@ const WORDS = {
     zh: {
         write: "开始写",
         goOn: "接着写",
-        kinds: { predict: "预测", find: "找错" },
+        kinds: {
+            predict: ["测", "预测代码的结果"],
+            write: ["写", "写出反向计算"],
+            find: ["找", "找出错的那一行"],
+        },
+        begin: (name) => `从 ${name} 开始`,
+        continue: (name) => `继续做 ${name}`,
         check: "检查",
         stop: "停止",
         more: "再给一个提示",
