@@ -20,14 +20,14 @@ from minires.exercises.mistakes import MISTAKES, wrong_body
 WHOLE = os.environ.get("LIVE_PAGES") == "all"
 EVERY = [(name, mistake) for name in MISTAKES for mistake in MISTAKES[name]]
 TRIED = EVERY if WHOLE else EVERY[::30]
-FOR_A_TERMINAL = re.compile(r"python -m|docs/|\.md\b|exercises/")
+FOR_A_TERMINAL = re.compile(r"python -m|docs/|exercises/")
 LONGEST = 3  # seconds for a check, by the promise of docs/practice.md
 ENDLESS = "while True: pass\n"
 
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory):
-    pages = ["practice", "zh/practice"]
+    pages = ["practice", "zh/practice", "layers/activations", "zh/layers/activations"]
     with served(build(tmp_path_factory.mktemp("practice"), pages, "-D", f"live_pyodide={PYODIDE}")) as address:
         yield address
 

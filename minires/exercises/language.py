@@ -40,15 +40,20 @@ class Several(str):
     items: list[str]
 
     def __new__(cls, items: Sequence[str]) -> "Several":
-        text = super().__new__(cls, _joined(items, "en"))
+        text = super().__new__(cls, ", ".join(items) if issubclass(cls, Listed) else _joined(items, "en"))
         text.items = list(items)
         return text
+
+
+class Listed(Several):
+    """`Listed(["a", "b", "c"])`: "a, b, c"."""
 
 
 def in_language(text: Any, language: str, on_page: bool = False) -> Any:
     """A Text in one of LANGUAGES, as a plain str; what is no Text as it is.   on_page: as a page says it."""
     if isinstance(text, Several):
-        return _joined([in_language(item, language, on_page) for item in text.items], language)
+        items = [in_language(item, language, on_page) for item in text.items]
+        return _AND[language][0].join(items) if isinstance(text, Listed) else _joined(items, language)
     if not isinstance(text, Text):
         return str(text) if isinstance(text, str) else text
     if on_page and text.on_page is not None:

@@ -23,10 +23,10 @@ TITLES = {
     NUMBERS: "predict: which numbers?",
 }
 KINDS = {
-    VERDICT: '"passes" or "fails"',
-    SHAPE: "a shape, as (2, 3)",
+    VERDICT: '`"passes"` or `"fails"`',
+    SHAPE: "a shape, as `(2, 3)`",
     NUMBER: "a number",
-    NUMBERS: "numbers, as [1, 2]; of several rows [[1, 2], [3, 4]]",
+    NUMBERS: "numbers, as `[1, 2]`; of several rows `[[1, 2], [3, 4]]`",
 }
 HEAD = "Predict, before you run anything: {question}"
 HOW = "The page is docs/{page}. Write behind answer what you expect: {kind}."

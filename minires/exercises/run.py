@@ -7,7 +7,7 @@ import numpy as np
 
 from minires.exercises.exercise import Case, Exercise
 from minires.exercises.finding import Finding, shape_text
-from minires.exercises.language import Text
+from minires.exercises.language import Listed, Text
 from minires.exercises.reading import BACKWARD_FAILED, FORWARD_FAILED, Source, reading
 from minires.exercises.structure import gradients_of
 from minires.types import Backward
@@ -40,7 +40,7 @@ class Run:
         """The arrays and settings of this case."""
         arrays = [f"{name} {shape_text(x.shape)}" for name, x in self.inputs.items() if isinstance(x, np.ndarray)]
         options = [f"{name} = {x}" for name, x in self.inputs.items() if not isinstance(x, np.ndarray)]
-        text = Text("{given}", given=", ".join(arrays + options))
+        text = Text("{given}", given=Listed(arrays + options))
         if self.case.values not in VALUES:
             return text
         return Text("{given}, {values}", given=text, values=Text(VALUES[self.case.values]))

@@ -95,7 +95,7 @@ export const TEXTS = {
         crash: "Python 自身已终止。",
         gone: (button) => `之前定义的内容都已丢失：请按“${button}”重新开始。`,
         load: "无法加载 Python：没有网络，或服务器没有响应。页面照常可以阅读。",
-        browser: "这个浏览器不能在此运行 Python：需要支持 WebAssembly 和模块 Worker 的浏览器（2023 年或更新）。",
+        browser: "这个浏览器不能在此运行 Python：需要支持 WebAssembly 和模块 Worker 的浏览器（2023 年以后的版本）。",
         picture: (name) => name || "代码显示的图片",
         needs: {
             processes: "只能在电脑上运行，不能在浏览器中运行：它要启动进程。",

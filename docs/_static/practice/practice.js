@@ -31,7 +31,7 @@ class Exercise {
         const code = this.shown.querySelector("pre");
         code.tabIndex = 0; // it may be wider than the page, and is scrolled by keyboard then
         this.start = code.textContent;
-        this.derivation = around.querySelector(".exercise-derivation a");
+        this.derivation = around.querySelector(".exercise-derivation .doc")?.closest("a");
         this.record = progress.read(this.name);
         this.mark = element("span", { class: "exercise-state" });
         around.querySelector("summary").append(this.mark);
@@ -216,7 +216,7 @@ class Exercise {
         this.found.dataset.state = this.around.dataset.result = found.state;
         this.found.replaceChildren(element("pre", { tabindex: 0 }, found.text));
         if (found.printed) this.found.append(element("pre", { class: "live-warning", tabindex: 0 }, found.printed));
-        if (found.state === "wrong") this.found.append(element("p", {}, this.derivation.cloneNode(true)));
+        if (found.state === "wrong" && this.derivation) this.found.append(element("p", {}, this.derivation.cloneNode(true)));
     }
 
     // The solution: after passing, or after giving up twice
