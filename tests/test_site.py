@@ -317,7 +317,7 @@ return {
 """
 
 
-@pytest.mark.parametrize("page", [*PAGES, "_modules/minires/layers/conv", "genindex"])
+@pytest.mark.parametrize("page", [*PAGES, "_modules/minires/layers/conv", "genindex", "search", "search-zh"])
 def test_page(page, browser, address):
     set_width(browser, LAPTOP)
     console(browser)  # what was there before
