@@ -30,11 +30,11 @@ def trials_of(path):
     module, _, name = path.partition(":")
     if module == "minires.textbook":
         return [(title, _passes(*call)) for title, *call in textbook_calls(name)]
-    importlib.import_module("live.trials")
+    anywhere = module.startswith(("minires.backend", "minires.layers", "minires.losses"))
+    importlib.import_module("live.trials" if anywhere else "live.trials_further")
     found = TRIALS.get(module, []) + TRIALS.get(path, [])
     operations = _operations()
     here = [(title, trial) for title, trial in operations if module_of(title) == module]
-    anywhere = module.startswith(("minires.backend", "minires.layers", "minires.losses"))
     return (operations if anywhere and not here else here) + found
 
 
