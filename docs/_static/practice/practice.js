@@ -35,6 +35,7 @@ class Exercise {
         this.record = progress.read(this.name);
         this.mark = element("span", { class: "exercise-state" });
         around.querySelector("summary").append(this.mark);
+        around.addEventListener("focusin", () => history.replaceState(null, "", `#${around.id}`)); // a reload begins here
         this.build();
         this.tell();
     }
@@ -167,12 +168,12 @@ class Exercise {
         this.keepText();
         show((busy = true));
         this.stopping.hidden = false;
-        const [began, source] = [performance.now(), this.editor.text];
+        const source = this.editor.text;
         const found = await this.judged(source, more);
         this.stopping.hidden = true;
         show((busy = false));
         if (!found) return;
-        const seconds = ((performance.now() - began) / 1000).toFixed(1);
+        const seconds = ((performance.now() - this.began) / 1000).toFixed(1);
         this.say(words.took(seconds));
         this.tellFound(found);
         const passed = found.state === "passed";
@@ -186,6 +187,7 @@ class Exercise {
         try {
             await this.started();
             this.say(words.checking);
+            this.began = performance.now(); // Python is there, and is not counted
             const given = { name: this.name, source, language: LANGUAGE, more, on_page: true };
             return await session.call("minires.exercises:check", given, { limit: LIMIT * 1000 });
         } catch (error) {
@@ -216,7 +218,10 @@ class Exercise {
         this.found.dataset.state = this.around.dataset.result = found.state;
         this.found.replaceChildren(element("pre", { tabindex: 0 }, found.text));
         if (found.printed) this.found.append(element("pre", { class: "live-warning", tabindex: 0 }, found.printed));
-        if (found.state === "wrong" && this.derivation) this.found.append(element("p", {}, this.derivation.cloneNode(true)));
+        if (found.state === "wrong" && this.derivation) {
+            const { previousSibling: before } = this.derivation; // "Derivation: "
+            this.found.append(element("p", {}, before.cloneNode(), this.derivation.cloneNode(true)));
+        }
     }
 
     // The solution: after passing, or after giving up twice
@@ -229,6 +234,7 @@ class Exercise {
                 return this.say(words.ask);
             }
             this.keep(progress.gaveUp(this.record));
+            this.say("");
         }
         await this.explain();
     }
@@ -286,7 +292,6 @@ function next(after) {
 }
 
 function visit(exercise) {
-    history.replaceState(null, "", `#exercise-${exercise.name}`); // where a reload begins
     exercise.around.open = true;
     exercise.around.scrollIntoView({ block: "start" });
     exercise.around.querySelector("summary").focus();
