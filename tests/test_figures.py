@@ -2,6 +2,7 @@
 
 import base64
 import io
+import itertools
 import re
 import runpy
 import sys
@@ -13,15 +14,17 @@ from test_docs import ROOT
 
 sys.path.append(str(ROOT / "docs" / "_static"))
 
+from live.figures import chinese as figures_in_chinese
 from live.figures import batch_norm, conv, cross_entropy, grad_cam, pooling, residual, schedules, training, weights_file
 
 import minires.schedules as library_schedules
 from minires import layers, losses, models, pretrained
 from minires.gradcheck import gradcheck
 from minires.inspection import explain
+from minires.pretrained.readings import ASSUMED
 
 DOCS = ROOT / "docs"
-FIGURES = sorted(path.stem for path in (DOCS / "_static/live/figures").glob("*.py") if path.stem != "__init__")
+FIGURES = sorted(path.stem for path in (DOCS / "_static/live/figures").glob("*.py") if path.with_suffix(".js").exists())
 
 
 def as_image(values):
@@ -76,7 +79,10 @@ def test_conv(stride, padding):
     np.testing.assert_allclose(found["P"] @ weight.ravel(), y.ravel(), atol=1e-12)
     np.testing.assert_allclose(found["P"].T @ dy.ravel(), dweight.ravel(), atol=1e-12)
     np.testing.assert_allclose(found["dP"], np.outer(dy, weight))
-    np.testing.assert_allclose(sum(found["parts"]), found["dx"], atol=1e-12)
+    added = sum(found["parts"])  # with the padding, whose gradients are thrown away
+    assert added.shape == (4 + 2 * padding, 4 + 2 * padding)
+    np.testing.assert_allclose(added[padding : padding + 4, padding : padding + 4], found["dx"], atol=1e-12)
+    assert added.sum() == pytest.approx(dy.sum() * weight.sum())  # all that came back, before that
     assert all(np.count_nonzero(part) <= 4 for part in found["parts"])
     assert found["products"][0] == pytest.approx(found["products"][1])
 
@@ -95,6 +101,11 @@ def test_batch_norm(training):
     np.testing.assert_allclose(found["direct"] + found["mean"] + found["variance"], dx[:, 0], atol=1e-12)
     assert (found["dweight"], found["dbias"]) == pytest.approx((dweight[0], dbias[0]))
     np.testing.assert_allclose(found["x_hat"], (x - found["mu"]) / found["sigma"])
+    assert found["dy_mean"] == pytest.approx(dy.mean())
+    assert found["dyx_hat_mean"] == pytest.approx((dy * found["x_hat"]).mean())
+    pixels, std, names = (0,), found["sigma"], {"np": np, "weight": 1.5, "dy": dy, "x_hat": np.array(found["x_hat"])}
+    exec(found["code"], {}, shown := {**names, "std": std, "pixels": pixels})  # the line that is shown computes dx
+    np.testing.assert_allclose(shown["dx"], dx[:, 0], atol=1e-12)
     assert np.any(found["mean"]) == np.any(found["variance"]) == training
     if training:  # and each way by itself, with the others held
         eps = 1e-6
@@ -123,6 +134,10 @@ def test_cross_entropy(smoothing):
     np.testing.assert_allclose(found["dlogits"], p - targets, atol=1e-12)
     assert found["loss"] == pytest.approx(-(targets * np.log(p)).sum())
     assert abs(found["sum"]) < 1e-12
+    np.testing.assert_allclose(found["targets"], targets, atol=1e-12)
+    if not smoothing:
+        names = {"np": np, "log_p": np.log(p), "one_hot": targets, "dloss": 1.0, "N": 1}
+        np.testing.assert_allclose(eval(found["code"].removeprefix("return "), names), found["dlogits"], atol=1e-12)
 
 
 @pytest.mark.parametrize("kind", ["max", "average"])
@@ -176,22 +191,50 @@ def test_schedules(kind):
 def test_training(shortcut):
     started = training.begin(shortcut, 0.1)
     assert np.shape(started["images"]) == (12, 16, 16) and len(started["classes"]) == 6
-    first = training.test()
+    run = started["run"]
+    first = training.test(run)
     assert np.sum(first["confusion"]) == training.TEST and first["accuracy"] < 0.5
-    found = training.steps(60)
+    found = training.steps(run, 60)
     assert len(found["losses"]) == 60 and np.mean(found["losses"][-10:]) < 0.7 * np.mean(found["losses"][:10])
     assert len(found["gradients"]) == len(started["layers"]) and min(found["gradients"]) > 0
-    second = training.test()
+    second = training.test(run)
     assert second["accuracy"] == pytest.approx(np.trace(second["confusion"]) / training.TEST)
-    training.begin(shortcut, 0.1)
-    assert training.test()["loss"] == first["loss"]
-    assert training.steps(3)["losses"] == found["losses"][:3]  # the same seed, the same run
+    other = training.begin(shortcut, 0.1)["run"]
+    assert training.test(other)["loss"] == first["loss"]
+    assert training.steps(other, 3)["losses"] == found["losses"][:3]  # the same seed, the same run
+    assert training.steps(run, 3) == training.test(run) == training.LOST  # the run before is no more
 
 
-def test_a_whole_run_of_training_learns_the_shapes():
-    training.begin("A", 0.1)
-    training.steps(training.STEPS)
-    assert training.test()["accuracy"] > 0.9
+def test_steps_of_training_end_with_the_schedule(monkeypatch):
+    monkeypatch.setattr(training, "STEPS", 5)
+    run = training.begin("A", 0.1)["run"]
+    assert [len(training.steps(run, count)["losses"]) for count in (2, 2, 2)] == [2, 2, 1]
+
+
+def test_a_look_at_the_test_images_changes_no_run():
+    looked, other = training.begin("A", 0.1), None
+    losses = []
+    for _ in range(3):
+        training.test(looked["run"])
+        losses += training.steps(looked["run"], 2)["losses"]
+    other = training.begin("A", 0.1)
+    assert training.steps(other["run"], 6)["losses"] == losses
+
+
+@pytest.mark.parametrize(("shortcut", "seed"), [("A", 0), ("A", 1), ("none", 0)])
+def test_the_test_loss_jumps_because_of_the_running_statistics(shortcut, seed):
+    """What the figure says of the jumps: the same weights are good with the statistics of the test images."""
+    run = training.begin(shortcut, 0.1, seed)["run"]
+    looks = [training.test(run)]
+    for _ in range(training.STEPS // 20):
+        training.steps(run, 20)
+        looks.append(training.test(run))
+    jumped = [look for look in looks[2:] if look["loss"] > 1.5 * look["own"]["loss"]]
+    assert len(jumped) >= 3 and max(look["loss"] for look in jumped) > 2
+    own = [look["own"]["loss"] for look in looks]
+    assert all(after < before + 0.3 for before, after in itertools.pairwise(own))  # no jumps
+    last = looks[-1]
+    assert last["accuracy"] > 0.9 and abs(last["loss"] - last["own"]["loss"]) < 0.1  # the two meet
 
 
 @pytest.fixture
@@ -209,6 +252,33 @@ def test_weights_file(here):
     assert not path.exists() and "resnet20" in text
 
 
+CHINESE = re.compile(r"[\u4e00-\u9fff]")
+
+
+@pytest.mark.parametrize("name", ["resnet20", "resnet50", "resnet50d", "inception_v3"])
+def test_weights_file_in_chinese(here, name):
+    np.savez("weights.npz", **models.build(name, rng=0).state_dict())
+    english = pretrained.identify("weights.npz").split("\n")
+    chinese = weights_file.identify("weights.npz", "zh")["text"].split("\n")
+    assert len(chinese) == len(english)
+    for before, after in zip(english, chinese, strict=True):
+        field, said = before.split(maxsplit=1)
+        label, in_chinese = after[:4].strip("\u3000"), after[4:]
+        assert label == figures_in_chinese.FIELDS[field]
+        assert CHINESE.search(in_chinese) or (field, in_chinese) == ("source", said)
+        assert not re.search("parameters|classes|assumed|scaling|variant(?! [a-z]+-?[a-z]*：)", in_chinese)
+        assert re.findall(r"[\d.,]*\d", said) == re.findall(r"[\d.,]*\d", in_chinese)  # the same numbers
+
+
+def test_every_assumption_has_its_chinese():
+    assert figures_in_chinese.SENTENCES.keys() == ASSUMED.keys()
+    for name, sentence in ASSUMED.items():
+        eps = "1e-05" if "{eps}" in sentence else None
+        said = figures_in_chinese.in_chinese(f"assumed        {sentence.format(eps=eps)}")
+        assert said == f"假定\u3000\u3000{figures_in_chinese.SENTENCES[name].format(eps=eps)}"
+    assert figures_in_chinese.in_chinese("note           its head is left out") == "说明\u3000\u3000its head is left out"
+
+
 @pytest.mark.parametrize("content", [b"", b"no weights", b"PK\x03\x04 and nothing more", b"\x80\x02}q\x00."])
 def test_files_that_hold_no_weights(here, content):
     for ending in (".pth", ".npz", ".safetensors", ""):
@@ -222,7 +292,10 @@ def test_files_that_hold_no_weights(here, content):
 def test_grad_cam(here):
     model = models.resnet8(rng=0)
     np.savez("weights.npz", **model.state_dict())
-    assert grad_cam.weights("weights.npz")["classes"][9] == "class 9"
+    grad_cam._network = None
+    assert grad_cam.explained("shape.png") == {"lost": True}  # as after Python was ended
+    known = grad_cam.weights("weights.npz", "zh")
+    assert known["classes"][9] == "class 9" and not known["ours"] and "个参数" in known["text"]
     name = grad_cam.example()
     model, metadata = grad_cam._network
     found = grad_cam.explained(name)
@@ -250,4 +323,9 @@ def test_weights_that_travel_with_the_site(here):
     path = here / "folder" / "shapes.safetensors"
     assert path.stat().st_size < 400_000
     found = grad_cam.weights(path)
-    assert "crescent" in found["classes"] and found["source"].startswith("trained on 128 drawn shapes")
+    assert found["ours"] and found["source"].startswith("trained on 128 drawn shapes")
+    script = (DOCS / "_static/live/figures/grad_cam.js").read_text(encoding="utf-8")
+    ours = re.search(r"^const OURS = /(.*)/;$", script, re.M)[1]  # what the page translates
+    assert re.fullmatch(ours, found["source"])
+    names = re.search(r"names: \{\s+(.*?)\}", script, re.S)[1]
+    assert re.findall(r"(\w+): \"", names) == found["classes"]

@@ -54,7 +54,7 @@ class Figure:
     def matrix(self, name):
         """The numbers of a matrix, as they were computed; what is written is these, rounded."""
         cells = self.ask(
-            r"""return [...figure.querySelectorAll(`[data-matrix="${arguments[0]}"] g`)].map(cell =>
+            r"""return [...figure.querySelectorAll(`[data-matrix="${arguments[0]}"] g[data-row]`)].map(cell =>
                 [cell.dataset.row, cell.dataset.column, cell.dataset.value, cell.textContent].map(
                     text => Number(text.replace(/\u2212/, "-"))));""",
             name,
@@ -357,8 +357,8 @@ def test_schedules(opened):
 def test_training(opened):
     figure = opened("training")
     accuracy = figure.value("accuracy")
-    numbers("training", "begin", "A", 0.1, 0)
-    first = numbers("training", "test")
+    run = numbers("training", "begin", "A", 0.1, 0)["run"]
+    first = numbers("training", "test", run)
     assert accuracy == pytest.approx(first["accuracy"], abs=0.02)
     assert np.abs(figure.matrix("confusion") - first["confusion"]).sum() <= 4  # logits nearly equal round otherwise
     train = figure.find(".figure-train")
@@ -366,7 +366,7 @@ def test_training(opened):
     figure.until(lambda: len(figure.line("losses")) > 8, 120)
     train.click()
     figure.until(lambda: train.text and figure.ask("return !figure.querySelector('.figure-train').disabled"), 60)
-    found = numbers("training", "steps", 4)
+    found = numbers("training", "steps", run, 4)
     figure.until(lambda: max(figure.bars("gradients")) > 0)
     heights = figure.line("losses")
     expected = found["losses"]

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from live.figures import code_line
+from minires import textbook
 from minires.layers import batch_norm
 
 EPS = 1e-5
@@ -29,5 +31,7 @@ def numbers(x, dy, weight, training):
         **{name: way[:, 0] for name, way in ways.items()},
         **{"x_hat": x_hat[:, 0], "y": y[:, 0], "dx": dx[:, 0]},
         **{"mu": float(mean), "sigma": float(std), "dweight": float(dweight[0]), "dbias": float(dbias[0])},
+        **{"dy_mean": float(dy.mean()), "dyx_hat_mean": float((dy * x_hat).mean()), "training": training},
+        "code": code_line(textbook.batch_norm if training else textbook.batch_norm_inference, "dx = "),
         "sums": [float(dx.sum()), float((dx * x_hat).sum())],
     }

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from live.figures import code_line
+from minires import textbook
 from minires.losses import cross_entropy
 from minires.textbook import softmax
 
@@ -12,4 +14,6 @@ def numbers(logits, label, smoothing):
     loss, backward = cross_entropy(logits, np.array([label]), label_smoothing=smoothing)
     dlogits = np.asarray(backward())[0]
     p = softmax(logits)[0][0]
-    return {"p": p, "loss": float(loss), "dlogits": dlogits, "sum": float(dlogits.sum()), "targets": p - dlogits}
+    code = code_line(textbook.cross_entropy, "return dloss")
+    found = {"p": p, "loss": float(loss), "dlogits": dlogits, "sum": float(dlogits.sum()), "targets": p - dlogits}
+    return {**found, "code": code}

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from live.figures.chinese import in_chinese
 from minires import pretrained
 from minires.data import normalize
 from minires.data.images import Preprocessing, open_image
@@ -21,8 +22,11 @@ RED = np.array([220, 40, 40], np.float32)
 _network = None  # (model, metadata) in use
 
 
-def weights(name):
-    """Takes a file's network from now on. -> what is known of it, or {"error": one sentence}; the file is removed."""
+def weights(name, language="en"):
+    """Takes a file's network from now on. -> what is known of it, or {"error": one sentence}; the file is removed.
+
+    ours: whether its classes are the drawn shapes.
+    """
     global _network
     path = Path(name)
     try:
@@ -34,7 +38,9 @@ def weights(name):
         path.unlink(missing_ok=True)
     model.eval()
     _network = model, metadata
-    return {"error": None, "text": text, "source": metadata["source"], "classes": classes_of(metadata)}
+    classes = classes_of(metadata)
+    text = in_chinese(text) if language == "zh" else text
+    return {"error": None, "text": text, "source": metadata["source"], "classes": classes, "ours": classes == list(SHAPES)}
 
 
 def classes_of(metadata):
@@ -52,8 +58,11 @@ def example(kind="star"):
 def explained(name, label=None):
     """Of a picture: pixels, saliency and Grad-CAM as PNGs, the likeliest classes, and the one that is explained.
 
-    label: the class to explain, None for the likeliest. {"error": one sentence} for what is no picture.
+    label: the class to explain, None for the likeliest. {"error": one sentence} for what is no picture, {"lost": True}
+    where Python was ended since, and knows no network any more.
     """
+    if _network is None:
+        return {"lost": True}
     model, metadata = _network
     preprocessing = Preprocessing(**metadata["preprocessing"])
     try:

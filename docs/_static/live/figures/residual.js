@@ -9,6 +9,7 @@ export const words = {
         label: "Norm of the gradient at the input of each block",
         y: "‖∂L/∂x‖ at a block's input; at the output it is 1", x: "block",
         at: (block) => `Norm of the gradient at the input of block ${block}`,
+        none: "No line is ticked: tick one or more below.",
     },
     zh: {
         depth: "块数", scale: "初始权重，1 = He", block: "读取此块输入处的值",
@@ -16,6 +17,7 @@ export const words = {
         label: "每个块输入处的梯度范数",
         y: "块输入处的 ‖∂L/∂x‖；输出处为 1", x: "块",
         at: (block) => `第 ${block} 块输入处的梯度范数`,
+        none: "没有勾选任何一条线：请在下方勾选。",
     },
 };
 
@@ -31,7 +33,7 @@ export default async function (body, words, call) {
     });
     const place = slider({ label: words.block, min: 1, max: 20, value: 1, onchange: (n) => read(n) });
     const plot = new Plot({
-        label: words.label, room: body.clientWidth - 26, x: [1, 21], y: [1e-6, 1e6], logarithmic: true, onmark: (x) => read(Math.round(x)),
+        label: words.label, x: [1, 21], y: [1e-6, 1e6], logarithmic: true, onmark: (x) => read(Math.round(x)),
         xname: words.x, yname: words.y,
     });
     const rows = Object.entries(KINDS).map(([kind, colour]) => {
@@ -69,6 +71,7 @@ export default async function (body, words, call) {
         [plot.x, plot.y] = [[1, at.depth + 1], [Math.max(low, 1e-30), Math.min(most, 1e30)]];
         plot.draw(Object.keys(KINDS).filter((kind) => at.kinds.has(kind)).map((kind) => (
             { name: kind, kind: KINDS[kind], points: now[kind].gradients.map((norm, block) => [block + 1, norm]) })));
+        plot.say(at.kinds.size ? "" : words.none);
         read(Math.min(at.block, at.depth));
     }
 

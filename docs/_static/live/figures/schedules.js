@@ -1,6 +1,6 @@
 // Learning-rate schedules over a thousand iterations.
 
-import { Plot, element, nice, slider } from "./shared.js";
+import { Plot, codeTerms, element, link, nice, slider } from "./shared.js";
 
 export const words = {
     en: {
@@ -22,6 +22,11 @@ export const words = {
 };
 
 const KINDS = ["CosineAnnealingLR", "StepLR", "MultiStepLR", "CosineAnnealingWarmRestarts", "OneCycleLR", "ConstantLR"];
+// The argument of the code that each slider sets.
+const ARGUMENT = {
+    StepLR: "step_size", MultiStepLR: "milestones", CosineAnnealingLR: "total_steps", CosineAnnealingWarmRestarts: "first_steps",
+    OneCycleLR: "pct_start",
+};
 const LENGTH = { CosineAnnealingLR: 1000, StepLR: 300, MultiStepLR: 500, CosineAnnealingWarmRestarts: 140, OneCycleLR: 300 };
 
 export default async function (body, words, call) {
@@ -46,10 +51,12 @@ export default async function (body, words, call) {
     const warmup = slider({ label: words.warmup, min: 0, max: 400, step: 20, value: 100, onchange: changed("warmup") });
     const place = slider({ label: words.iteration, min: 0, max: 1000, value: 0, onchange: (n) => read(n) });
     const plot = new Plot({
-        label: words.label, room: body.clientWidth - 26, x: [0, 1000], y: [0, 0.1], onmark: (x) => read(Math.round(x)),
+        label: words.label, x: [0, 1000], y: [0, 0.1], onmark: (x) => read(Math.round(x)),
         xname: words.iteration, yname: words.at,
     });
     const code = element("code");
+    const light = link(body);
+    lr.node.dataset.term = "lr", length.node.dataset.term = "length", warmup.node.dataset.term = "warmup";
     const said = element("p", { class: "figure-said", "aria-live": "polite", "data-name": "rate" });
 
     body.append(
@@ -65,10 +72,21 @@ export default async function (body, words, call) {
         const found = await call("numbers", at.kind, at.lr, at.length, at.warmup);
         if (!found) return;
         now = found;
-        code.textContent = now.code;
+        code.replaceChildren(...codeTerms(now.code, argumentsIn(now.code)));
+        light();
         plot.y = [0, nice(Math.max(...now.rates))];
         plot.draw([{ name: "rate", kind: "one", points: now.rates.map((rate, iteration) => [iteration, rate]) }]);
         read(at.iteration);
+    }
+
+    // The arguments that the sliders set, in the order of the code.
+
+    function argumentsIn(code) {
+        const names = { lr: "(?:max_)?lr", length: ARGUMENT[at.kind], warmup: at.warmup ? "steps" : null };
+        return Object.entries(names).flatMap(([term, name]) => {
+            const found = name && code.match(new RegExp(`(?<!\\w)${name}=(\\(.*?\\)|[^,)]+)`));
+            return found ? [[found[0], term, "one", found.index]] : [];
+        }).sort((one, other) => one[3] - other[3]);
     }
 
     function read(iteration) {

@@ -24,6 +24,48 @@ export function drawing(width, height, label, ...children) {
 
 export const clamp = (value, min, max) => Math.min(max, Math.max(min, value));
 
+export const row = (...nodes) => element("div", { class: "figure-row" }, ...nodes);
+export const sign = (text) => element("span", { class: "figure-sign", "aria-hidden": "true" }, text);
+
+// What belongs together has the same data-term: where the mouse, a finger or the focus is on one, all of them are lit.
+
+// -> a function to call where terms have changed.
+
+export function link(body) {
+    let over = null;
+    const light = () => {
+        const term = over ?? document.activeElement?.closest("[data-term]")?.dataset.term;
+        for (const node of body.querySelectorAll("[data-term]")) node.toggleAttribute("data-lit", node.dataset.term === term);
+        for (const node of body.querySelectorAll("[data-lit]:not([data-term])")) node.removeAttribute("data-lit");
+    };
+    const now = (term) => ((over = term), light());
+    for (const kind of ["pointerover", "pointerdown"]) {
+        body.addEventListener(kind, ({ target }) => now(target.closest("[data-term]")?.dataset.term));
+    }
+    body.addEventListener("pointerleave", () => now(null));
+    body.addEventListener("focusin", () => now(null));
+    return light;
+}
+
+// A text in which some pieces are terms: parts are strings, or [text, term, colour].
+
+export function formula(parts) {
+    return parts.map((part) => (typeof part === "string" ? part
+        : element("span", { "data-term": part[1], class: `figure-term ${part[2] ?? ""}` }, part[0])));
+}
+
+// A line of code with its terms: of [text, term, colour] each text is found once, in their order.
+
+export function codeTerms(line, terms) {
+    const parts = [];
+    for (const term of terms) {
+        const [before, ...after] = line.split(term[0]);
+        parts.push(before, term);
+        line = after.join(term[0]);
+    }
+    return formula([...parts, line]);
+}
+
 // Controls ------------------------------------------------------------------------------------------------------------
 
 export function slider({ label, min, max, step = 1, value, text = (number) => shown(number), onchange }) {
@@ -118,10 +160,14 @@ export function adjustable(node, { label, min, max, step = 1, along = "y", pixel
     return node;
 }
 
+const marked = (node, term) => (term === null || term === undefined ? delete node.dataset.term : (node.dataset.term = term));
+
 // A matrix of numbers -------------------------------------------------------------------------------------------------
 
 // name: what it is called. wide, high: of a cell. edit: { min, max, step, set(row, column, value) } where its numbers
-// may be changed. pick(row, column): a click on a number. draw(values, kind): kind(row, column) is a class of the cell.
+// may be changed. pick(row, column): a click on a number. draw(values, kind, border): kind(row, column) is a class of the
+// cell; border, if any, is { wide, value(row, column), term }: so many cells around the matrix, which cannot be changed.
+// term(row, column): what lights up with the cell.
 
 export class Matrix {
     constructor({ name, label = name, wide = 32, high = 26, digits = 2, edit = null, pick = null }) {
@@ -131,31 +177,49 @@ export class Matrix {
         this.cells = [];
     }
 
-    draw(values, kind = () => "") {
+    draw(values, kind = () => "", { border = null, term = null } = {}) {
         this.values = values;
-        if (this.cells.length !== values.length || this.cells[0]?.length !== values[0].length) this.build();
+        const wide = border?.wide ?? 0;
+        const size = `${values.length} ${values[0].length} ${wide}`;
+        if (this.size !== size) this.build((this.size = size), wide);
+        for (const { node, text, r, c } of this.ring) {
+            text.textContent = border.value(r, c);
+            node.setAttribute("class", `figure-cell border ${kind(r, c)}`);
+            marked(node, term?.(r, c));
+        }
         values.forEach((row, r) => row.forEach((value, c) => {
             const cell = this.cells[r][c];
             const text = shown(value, this.digits);
             if (cell.text.textContent !== text) cell.text.textContent = text;
             cell.node.setAttribute("class", `figure-cell ${this.edit ? "figure-adjustable " : ""}${kind(r, c)}`);
             cell.node.dataset.value = value;
+            marked(cell.node, term?.(r, c));
             cell.node.show?.();
         }));
     }
 
-    build() {
+    build(_, border) {
         const { wide, high, values } = this;
-        const svgs = drawing(values[0].length * wide + 2, values.length * high + 2, this.label);
+        const svgs = drawing((values[0].length + 2 * border) * wide + 2, (values.length + 2 * border) * high + 2, this.label);
         svgs.dataset.matrix = this.name;
-        this.cells = values.map((row, r) => row.map((_, c) => {
-            const text = svg("text", { x: (c + 0.5) * wide + 1, y: (r + 0.5) * high + 1 });
-            const rect = svg("rect", { x: c * wide + 1, y: r * high + 1, width: wide, height: high });
-            const node = svg("g", { "data-row": r, "data-column": c }, rect, text);
-            if (this.edit) this.makeEditable(node, r, c);
-            if (this.pick) node.addEventListener("click", () => this.pick(r, c));
+        const made = (r, c, attributes) => {
+            const [x, y] = [(c + border) * wide + 1, (r + border) * high + 1];
+            const text = svg("text", { x: x + wide / 2, y: y + high / 2 });
+            const node = svg("g", attributes, svg("rect", { x, y, width: wide, height: high }), text);
             svgs.append(node);
-            return { node, text };
+            return { node, text, r, c };
+        };
+        this.ring = [];
+        for (let r = -border; r < values.length + border; r++) {
+            for (let c = -border; c < values[0].length + border; c++) {
+                if (!values[r] || values[r][c] === undefined) this.ring.push(made(r, c, { "data-border": `${r} ${c}` }));
+            }
+        }
+        this.cells = values.map((row, r) => row.map((_, c) => {
+            const cell = made(r, c, { "data-row": r, "data-column": c });
+            if (this.edit) this.makeEditable(cell.node, r, c);
+            if (this.pick) cell.node.addEventListener("click", () => this.pick(r, c));
+            return cell;
         }));
         this.box.replaceChildren(svgs);
     }
@@ -180,13 +244,53 @@ export class Matrix {
     }
 }
 
+// Windows over an image: the one that is looked at, chosen by its slider ------------------------------------------------
+
+export class Windows {
+    constructor(label, onmove) {
+        this.at = 0;
+        this.onmove = onmove;
+        this.slider = slider({ label, min: 1, max: 1, value: 1, text: (n, most) => `${n} / ${most}`, onchange: (n) => this.go(n - 1) });
+        this.node = this.slider.node;
+    }
+
+    // y: a number for each window. The window stays where it was, if there still is one.
+
+    set(y, size, stride, padding) {
+        Object.assign(this, { rows: y.length, columns: y[0].length, size, stride, padding });
+        this.slider.max = this.rows * this.columns;
+        this.go(Math.min(this.at, this.rows * this.columns - 1));
+    }
+
+    go(at) {
+        this.at = at;
+        this.slider.value = at + 1;
+        this.onmove();
+    }
+
+    number = (r, c) => r * this.columns + c;
+    get row() { return Math.floor(this.at / this.columns); }
+    get column() { return this.at % this.columns; }
+
+    // Where in the window a pixel is, in reading order; -1 outside it.
+
+    place(r, c) {
+        const [down, right] = [r - this.row * this.stride + this.padding, c - this.column * this.stride + this.padding];
+        const inside = Math.min(down, right) >= 0 && Math.max(down, right) < this.size;
+        return inside ? down * this.size + right : -1;
+    }
+
+    has = (r, c) => this.columns !== undefined && this.place(r, c) >= 0;
+}
+
 // Columns: a bar for each value of each series, beside each other, from zero up or down --------------------------------
 
 // most: the largest size that is drawn, null for what there is. edit: { min, max, step, set(place, value) }: the tips move.
+// term(series, place): what lights up with a bar. onplace(place): a bar was chosen.
 
 export class Columns {
-    constructor({ name, label = name, names = null, most = null, edit = null, wide = 48, high = 170, colours = ["one"], lowest = -1 }) {
-        Object.assign(this, { name, label, names, most, edit, wide, high, colours, lowest });
+    constructor({ name, label = name, names = null, most = null, edit = null, wide = 48, high = 170, colours = ["one"], lowest = -1, term = null, onplace = null, digits = 2 }) {
+        Object.assign(this, { name, label, names, most, edit, wide, high, colours, lowest, term, onplace, digits });
         this.box = element("div", { class: "figure-drawing" });
         this.node = element("div", { class: "figure-columns" }, element("div", { class: "figure-name" }, name), this.box);
     }
@@ -205,7 +309,7 @@ export class Columns {
             rect.setAttribute("height", Math.abs(tall));
             tip?.setAttribute("cy", zero - tall);
             text?.setAttribute("y", zero - tall + (tall < 0 ? 1 : -1) * (this.edit ? 16 : 10));
-            if (text) text.textContent = shown(value);
+            if (text) text.textContent = shown(value, this.digits);
             node.dataset.value = value;
             node.show?.();
         }));
@@ -241,6 +345,8 @@ export class Columns {
             if (this.edit) node.append((bar.tip = svg("circle", { cx: left + thick / 2, r: 8, class: `figure-fill-${colours[s]}` })));
             if (series.length === 1) node.append((bar.text = svg("text", { x: left + thick / 2 })));
             if (this.edit) this.makeEditable(node, place, room);
+            if (this.onplace) for (const kind of ["focus", "pointerdown"]) node.addEventListener(kind, () => this.onplace(place));
+            marked(node, this.term?.(s, place));
             svgs.append(node);
             return bar;
         }));
@@ -270,20 +376,39 @@ export function nice(value) {
     return [1, 2, 5, 10].map((times) => times * power).find((round) => round >= value * 0.9999);
 }
 
-// Lines over an axis of numbers, in a room of some pixels, with a mark that a finger or the mouse moves (give a slider for it, too) --------------
+// Lines over an axis of numbers, as wide as there is room, with a mark that a finger or the mouse moves (give a slider
+// for it, too). Where the room changes it is drawn anew, so that its words keep their size. -----------------------------
 
 export class Plot {
-    constructor({ label, x, y, room, high = 200, wide = Math.min(620, room ?? 620), logarithmic = false, onmark = null, xname = "", yname = "" }) {
-        Object.assign(this, { label, xs: x, ys: y, high, wide, logarithmic, xname, yname });
-        this.left = 52;
+    constructor({ label, x, y, high = 200, logarithmic = false, onmark = null, xname = "", yname = "" }) {
+        Object.assign(this, { label, xs: x, ys: y, high, logarithmic, xname, yname, lines: [], wide: 620, left: 52 });
         this.axes = svg("g", { class: "figure-axes" });
         this.paths = svg("g", { class: "figure-lines" });
         this.line = svg("line", { class: "figure-mark", y1: 8, y2: high, visibility: "hidden" });
-        this.drawn = drawing(wide, high + 38, label, this.axes, this.line, this.paths);
+        this.said = svg("text", { class: "figure-empty", y: high / 2 });
+        this.drawn = drawing(this.wide, high + 38, label, this.axes, this.line, this.paths, this.said);
         this.drawn.classList.add("figure-plot");
         this.node = element("div", { class: "figure-drawing" }, element("div", { class: "figure-name" }, yname), this.drawn);
         if (onmark) this.listen(onmark);
         this.axis();
+        new ResizeObserver(([{ contentRect }]) => this.fit(Math.min(620, Math.floor(contentRect.width)))).observe(this.node);
+    }
+
+    fit(wide) {
+        if (wide < 100 || wide === this.wide) return;
+        this.wide = wide;
+        this.drawn.setAttribute("viewBox", `0 0 ${wide} ${this.high + 38}`);
+        this.drawn.style.width = `${wide}px`;
+        this.axis();
+        this.draw(this.lines);
+        if (this.marked !== undefined) this.mark(this.marked);
+    }
+
+    // A sentence in the place of lines.
+
+    say(text) {
+        this.said.textContent = text;
+        this.said.setAttribute("x", (this.left + this.wide - 12) / 2);
     }
 
     across = (value) => this.left + ((value - this.xs[0]) / (this.xs[1] - this.xs[0])) * (this.wide - this.left - 12);
@@ -306,9 +431,9 @@ export class Plot {
             ...heights.flatMap((value) => [
                 svg("line", { class: "figure-grid", x1: left, x2: wide - 12, y1: this.up(value), y2: this.up(value) }),
                 this.logarithmic
-                    ? text("10", { x: left - 20, y: this.up(value) + 2, class: "figure-tick" })
+                    ? text("10", { x: left - 25, y: this.up(value) + 2, class: "figure-tick" })
                     : text(shown(value, 4), { x: left - 8, y: this.up(value), class: "figure-tick" }),
-                ...(this.logarithmic ? [text(shown(Math.log10(value), 0), { x: left - 19, y: this.up(value) - 4, class: "figure-power" })] : []),
+                ...(this.logarithmic ? [text(shown(Math.log10(value), 0), { x: left - 24, y: this.up(value) - 4, class: "figure-power" })] : []),
             ]),
             ...[...new Set(places)].map((value) => text(shown(value), { x: this.across(value), y: high + 14 })),
             text(this.xname, { x: (left + wide - 12) / 2, y: high + 30 }),
@@ -318,6 +443,8 @@ export class Plot {
     // lines: [{ points: [[x, y], ...], kind, name }]
 
     draw(lines) {
+        this.lines = lines;
+        this.say(this.said.textContent);
         this.paths.replaceChildren(...lines.map(({ points, kind, name }) => {
             const path = points.map(([x, y], place) => `${place ? "L" : "M"}${this.across(x).toFixed(1)} ${this.up(y).toFixed(1)}`).join("");
             return svg("path", { d: path, class: `figure-line figure-stroke-${kind}`, "data-line": name });
@@ -325,6 +452,7 @@ export class Plot {
     }
 
     mark(x) {
+        this.marked = x;
         this.line.removeAttribute("visibility");
         this.line.setAttribute("x1", this.across(x));
         this.line.setAttribute("x2", this.across(x));

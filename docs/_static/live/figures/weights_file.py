@@ -5,14 +5,16 @@ from pathlib import Path
 
 import numpy as np
 
+from live.figures.chinese import in_chinese
 from minires import models, pretrained
 
 
-def identify(name):
+def identify(name, language="en"):
     """-> {"text": ...} of `minires.pretrained.identify`, or {"error": one sentence}. The file is removed after it."""
     path = Path(name)
     try:
-        return {"text": pretrained.identify(path), "error": None}
+        text = pretrained.identify(path)
+        return {"text": in_chinese(text) if language == "zh" else text, "error": None}
     except (ValueError, OSError, ImportError, MemoryError) as error:
         return {"text": None, "error": str(error) or type(error).__name__}
     finally:
