@@ -3,7 +3,9 @@
 On a page that has them all. Skipped as tests/test_live.py is.
 """
 
+import inspect
 import json
+import re
 import sys
 import time
 
@@ -15,11 +17,13 @@ from draw_figures import NAMES, build, started
 from PIL import Image
 from test_live import axe  # noqa: F401
 
-from minires import models
+from minires import models, textbook
 
 sys.path.append(str(DOCS / "_static"))
 
 from live import figures, running  # noqa: F401
+
+TEXTBOOK = inspect.getsource(textbook)
 
 
 @pytest.fixture(scope="module")
@@ -138,6 +142,71 @@ def numbers(name, function, *given):
     return answer["value"]
 
 
+# The start ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def fresh(browser, address):
+    """fresh(page) -> the page, of which nothing is started."""
+
+    def opened(page="index"):
+        set_width(browser, 1200)
+        browser.get(f"{address}{page}.html")
+        test_live.wait(lambda: "figures-ready" in browser.find_element("tag name", "html").get_attribute("class"))
+
+    return opened
+
+
+def box(browser, name, script):
+    found = f"const box = document.querySelector('[data-figure={name}]'), still = box.querySelector('.figure-still');"
+    return browser.execute_script(f"{found} {script}")
+
+
+WATCH = """
+window.seen = [];  // at each change: is there a picture, or else a figure with something in it?
+const look = () => seen.push([box.querySelector("img").checkVisibility({ visibilityProperty: true }),
+    (box.querySelector(".figure-body")?.checkVisibility({ visibilityProperty: true }) ?? false)
+        && box.querySelectorAll(".figure-body [data-matrix] text").length > 5,
+    box.querySelector("[role=status]").textContent]);
+new MutationObserver(look).observe(box, { subtree: true, childList: true, attributes: true, characterData: true });
+"""
+
+
+@pytest.mark.parametrize("by", ["mouse", "finger", "ENTER", "SPACE"])
+def test_the_still_picture_starts_its_figure(by, browser, fresh):
+    fresh("zh/index" if by == "finger" else "index")
+    box(browser, "conv", WATCH)
+    still = box(browser, "conv", "still.scrollIntoView({ block: 'center', behavior: 'instant' }); return still")
+    assert still.aria_role == "button" and still.accessible_name.endswith(": conv")
+    if by in ("mouse", "finger"):
+        figure = Figure.__new__(Figure)
+        figure.browser = browser
+        figure.drag(still, touch=by == "finger")
+    else:
+        keys = pytest.importorskip("selenium.webdriver.common.keys").Keys
+        box(browser, "conv", "still.focus()")
+        browser.switch_to.active_element.send_keys(getattr(keys, by))
+    test_live.wait(lambda: box(browser, "conv", "return 'started' in box.dataset"), 120)
+    seen = browser.execute_script("return window.seen")
+    assert all(picture or figure for picture, figure, _ in seen)  # no empty box at any time
+    assert any(" MB" in said for *_, said in seen) and seen[-1][2] == ""
+    assert box(browser, "conv", "return !still.checkVisibility() && document.activeElement.matches('.figure-body')")
+
+
+def test_a_start_that_fails_leaves_the_picture(browser, fresh):
+    fresh()
+    box(
+        browser,
+        "pooling",
+        "box.dataset.figure = 'pooling'; window.Worker = class { constructor() { throw Error('no') } };",
+    )
+    box(browser, "pooling", "still.focus(); still.click()")
+    test_live.wait(lambda: "2023" in box(browser, "pooling", "return box.querySelector('[role=status]').textContent"))
+    assert box(
+        browser, "pooling", "return still.checkVisibility() && document.activeElement === still && !still.ariaDisabled"
+    )
+
+
 # All figures ----------------------------------------------------------------------------------------------------------
 
 
@@ -158,6 +227,21 @@ def test_phone(name, browser, opened):
     opened(name)
     set_width(browser, PHONE)
     assert not browser.execute_script(WIDER, PHONE)
+    assert not small(browser, name)
+
+
+def small(browser, name):
+    """Words of a figure that are smaller than 12 pixels on the screen."""
+    script = """
+    const texts = [...document.querySelectorAll(`[data-figure=${arguments[0]}] .figure-body *`)].filter(node =>
+        [...node.childNodes].some(child => child.nodeType === 3 && child.textContent.trim()));
+    return texts.filter(node => parseFloat(getComputedStyle(node).fontSize)
+        * (node.ownerSVGElement ? node.getScreenCTM().a : 1) < 11.99).map(node => node.textContent)"""
+    test_live.wait(lambda: browser.execute_script("return document.documentElement.clientWidth") <= PHONE)
+    end = time.monotonic() + 5  # plots are drawn anew where the width has changed
+    while (found := browser.execute_script(script, name)) and time.monotonic() < end:
+        time.sleep(0.1)
+    return found
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -211,7 +295,80 @@ def test_conv(opened):
     figure.until(lambda: figure.matrix("y").shape == (5, 5))
     figure.keys(stride, "ARROW_RIGHT")
     figure.until(lambda: figure.matrix("y").shape == (3, 3))
-    check(2, 1)
+    found = check(2, 1)
+
+    # Windows that reach into the padding take zeros from it, and what they give back to it is thrown away.
+    border = """const cells = [...figure.querySelectorAll(`[data-matrix="${arguments[0]}"] [data-border]`)];
+        return Object.fromEntries(cells.map(({ dataset, textContent, classList }) =>
+            [dataset.border, [textContent.replace("\u2212", "-"), classList.value]]))"""
+    zeros, thrown = figure.ask(border, "x"), figure.ask(border, "dx")
+    assert len(zeros) == 20 and {text for text, _ in zeros.values()} == {"0"}
+    assert not figure.ask("return figure.querySelector('[data-border][tabindex]')")
+    back = np.sum(found["parts"], axis=0)
+    for at, (text, kind) in thrown.items():
+        r, c = (int(number) + 1 for number in at.split())
+        assert float(text) == pytest.approx(back[r, c], abs=0.005)
+        assert ("thrown" in kind) == bool(back[r, c])
+    said = figure.ask("return figure.querySelector('[data-name=thrown]').textContent").replace("\u2212", "-")
+    lost = back.sum() - np.sum(found["dx"])
+    assert f"{lost:.12g}" in said
+    figure.keys(figure.find(".figure-slider input"), "HOME")
+    assert sum("seen" in kind for _, kind in figure.ask(border, "x").values()) == 3  # of the window in the corner
+
+
+def test_what_is_multiplied_lights_up(opened, browser):
+    figure = opened("conv")
+    lit = """return [...figure.querySelectorAll('[data-lit]')].map(node =>
+        node.closest('[data-matrix]')?.dataset.matrix ?? 'sum')"""
+    browser.execute_script("arguments[0].focus()", figure.cell("weight", 0, 1))
+    together = ["P", "dP", "dx", "sum", "weight", "x", "\u0398"]
+    assert sorted(figure.ask(lit)) == together
+    assert figure.ask("return figure.querySelector('.figure-said [data-lit]').textContent").startswith("2\u00b7")
+    figure.keys(figure.cell("weight", 1, 0), "ARROW_UP")
+    figure.until(lambda: figure.matrix("\u0398")[2, 0] == 3)
+    assert sorted(figure.ask(lit)) == together
+    browser.execute_script("document.activeElement.blur()")
+    figure.drag(figure.cell("P", 0, 3))
+    assert sorted(figure.ask(lit)) == together
+    figure.drag(figure.cell("P", 4, 0))  # a row that was not looked at: now it is
+    assert "y[1, 1]" in figure.ask("return figure.querySelector('.figure-said').textContent")
+
+
+def test_formula_and_code_of_batch_norm(opened):
+    figure = opened("batch_norm")
+    terms = """return [...figure.querySelectorAll(`${arguments[0]} [data-term]`)].map(
+        part => [part.dataset.term, part.textContent])"""
+    written, code = "[data-name=written]", "code"
+    assert [term for term, _ in figure.ask(terms, written)] == ["dx", "direct", "mean", "variance"]
+    assert figure.ask("return figure.querySelector('code').textContent") in TEXTBOOK
+    assert [term for term, _ in figure.ask(terms, code)] == ["dx", "direct", "mean", "variance"]
+    figure.keys(figure.find("[data-matrix=x] [data-column='2']"), "ARROW_UP")
+    figure.until(lambda: "dx[2]" in figure.ask(terms, written)[0][1])
+    found = numbers("batch_norm", "numbers", [1, 1, 5.5, 5], [1, 2, 3, 6], 2, True)
+    figure.until(lambda: np.array_equal(figure.matrix("dx")[0], found["dx"]))
+    for term, text in figure.ask(terms, written)[1:]:
+        product = float(eval(text.replace("\u00b7", "*").replace("\u2212", "-")))  # of numbers with two digits
+        assert product == pytest.approx(found[term][2] * (1 if term == "direct" else -1), abs=0.05)
+    figure.ask(
+        "figure.querySelector('[data-matrix=mean] g').dispatchEvent(new PointerEvent('pointerover', {bubbles: true}))"
+    )
+    lit = "return [...new Set([...figure.querySelectorAll('[data-lit]')].map(node => node.dataset.term))]"
+    assert figure.ask(lit) == ["mean"]
+    assert figure.ask("return figure.querySelector('code [data-lit]').textContent") == "- dy.mean(axis=pixels)"
+    figure.find(".figure-check input").click()
+    figure.until(lambda: figure.ask(terms, code) == [["dx", "dx"], ["direct", "dy"]])
+    assert figure.ask("return figure.querySelector('code').textContent") in TEXTBOOK
+
+
+def test_formula_and_code_of_cross_entropy(opened):
+    figure = opened("cross_entropy")
+    written = "return figure.querySelector('[data-name=written]').textContent.replaceAll('\u2212', '-')"
+    assert figure.ask("return figure.querySelector('code').textContent") in TEXTBOOK
+    for place, target in ((3, 0), (1, 1)):
+        figure.find(f"[data-matrix='p = softmax(z)'] [data-column='{place}']").click()
+        p = figure.bars("p = softmax(z)")[place]
+        assert figure.ask(written).startswith(f"dz[{place}] = p[{place}] - t[{place}] = {p:.4f}".rstrip("0"))
+        assert figure.ask(written).endswith(f"= {p - target:.4f}".rstrip("0"))
 
 
 def test_batch_norm(opened):
@@ -329,6 +486,14 @@ def test_residual(opened, browser):
     figure.find(".figure-check input").click()
     lines = "return [...figure.querySelectorAll('.figure-line')].map(line => line.dataset.line)"
     assert figure.ask(lines) == list(kinds[1:])
+    said = "return figure.querySelector('.figure-empty').textContent"
+    assert not figure.ask(said)
+    for number, tick in enumerate(figure.ask("return [...figure.querySelectorAll('.figure-check input')]")):
+        if number:
+            figure.keys(tick, "SPACE")
+    assert not figure.ask(lines) and len(figure.ask(said)) > 8
+    figure.find(".figure-check input").click()
+    assert figure.ask(lines) == ["plain"] and not figure.ask(said)
 
 
 def test_schedules(opened):
@@ -352,6 +517,17 @@ def test_schedules(opened):
     assert 400 < int(place.get_attribute("value")) < 600
     figure.keys(figure.find("select"), "ARROW_DOWN")
     check("StepLR", 0.11, 300, 0, int(place.get_attribute("value")))
+    lit = "return [...figure.querySelectorAll('code [data-lit]')].map(node => node.textContent)"
+    for slider, argument in ((lr, "lr=0.11"), (length, "step_size=300"), (place, None)):
+        figure.keys(slider)
+        assert figure.ask(lit) == ([argument] if argument else [])
+    figure.keys(warmup, "ARROW_RIGHT")
+    figure.until(lambda: figure.ask(lit) == ["steps=20"])
+    figure.keys(figure.find("select"), "END")
+    figure.until(lambda: "ConstantLR" in figure.ask("return figure.querySelector('code').textContent"))
+    figure.keys(figure.find("select"), "ARROW_UP")
+    figure.keys(length)
+    figure.until(lambda: figure.ask(lit) == ["pct_start=0.3"])
 
 
 def test_training(opened):
@@ -374,20 +550,81 @@ def test_training(opened):
         assert (heights[a] - heights[0]) * (expected[a] - expected[0]) >= -1e-2
     count = len(heights)
     time.sleep(3)
-    assert len(figure.line("losses")) <= count + 2  # it has stopped
+    assert len(figure.line("losses")) == count  # it has stopped
+    step = lambda: int(figure.ask("return figure.querySelector('.figure-said').textContent.match(/[0-9]+/)[0]"))  # noqa: E731
+    assert step() == count  # and says where
+    for _ in range(3):  # it goes on from there, however often, and no step is lost or taken twice
+        train.click()
+        figure.until(lambda: len(figure.line("losses")) > count + 2, 60)  # noqa: B023
+        train.click(), train.click(), train.click()
+        figure.until(
+            lambda: figure.ask("return figure.querySelector('.figure-said').getAttribute('aria-live')") == "polite", 60
+        )
+        count = len(figure.line("losses"))
+    more = numbers("training", "steps", run, count - 4)["losses"]
+    both, heights = expected + more, figure.line("losses")
+    assert len(both) == count
+    assert np.corrcoef(np.clip(both, 0, 2), heights)[0, 1] > 0.9
     figure.find("input[value=none]").click()
     figure.until(lambda: not figure.line("losses"), 60)
 
 
-def test_weights_file(opened, browser, tmp_path, monkeypatch):
-    from live.figures import weights_file
+def test_training_ends_with_its_last_step(opened):
+    figure = opened("training")
+    train = figure.find(".figure-train")
+    while not figure.ask("return figure.querySelector('.figure-train').disabled"):
+        train.click()
+        count = len(figure.line("losses"))
+        figure.until(lambda: len(figure.line("losses")) >= min(count + 60, 240), 120)  # noqa: B023
+        train.click()
+        figure.until(
+            lambda: figure.ask("return figure.querySelector('.figure-said').getAttribute('aria-live')") == "polite", 60
+        )
+    assert len(figure.line("losses")) == 240 and len(figure.line("own")) == len(figure.line("tests")) >= 13
+    assert figure.value("accuracy") > 0.9
+    status = "return figure.closest('.live-figure').querySelector('[role=status]').textContent"
+    assert not figure.ask(status)
 
-    from minires import pretrained
+
+def test_python_that_is_ended_is_said_and_starts_again(opened, browser, page):
+    """As by "Stop" of a block on the same page."""
+    end = "import(arguments[0] + '_static/live/session.js').then(({ session }) => session.stop())"
+    root = browser.execute_script("return new URL(arguments[0], location.href).href", "../" if "/" in page else "./")
+    training, seen, conv = (opened(name) for name in ("training", "grad_cam", "conv"))
+    train = training.find(".figure-train")
+    train.click()
+    training.until(lambda: len(training.line("losses")) > 2, 60)
+    browser.execute_script(end, root)
+    training.until(lambda: training.ask("return figure.querySelector('.figure-train').disabled"))
+    said = training.ask("return figure.querySelector('.figure-said').textContent")
+    assert "Error" not in training.ask("return figure.closest('.live-figure').innerText")
+    assert ("new one" if page == "index" else "新网络") in said
+    training.find(".figure-controls button:not(.figure-train)").click()
+    training.until(lambda: training.ask("return !figure.querySelector('.figure-train').disabled"), 120)
+    train.click()
+    training.until(lambda: len(training.line("losses")) > 2, 60)
+    train.click()
+    conv.keys(conv.cell("x", 0, 0), "ARROW_UP")
+    conv.until(lambda: conv.matrix("P")[0, 0] == 2, 60)
+    title = "return figure.querySelector('.figure-title').textContent"
+    before = seen.ask(title)
+    seen.keys(seen.find("button[aria-pressed=false]"), "ENTER")
+    seen.until(
+        lambda: seen.ask(title) != before and "Error" not in seen.ask("return figure.parentElement.innerText"), 60
+    )
+    assert seen.ask("return figure.querySelectorAll('button[data-label]').length") == 5
+
+
+def test_weights_file(opened, browser, page, tmp_path, monkeypatch):
+    from live.figures import weights_file
 
     figure = opened("weights_file")
     monkeypatch.chdir(tmp_path)
     weights_file.example()
-    text = pretrained.identify("somebodys-network.npz")
+    language = "en" if page == "index" else "zh"
+    text = weights_file.identify("somebodys-network.npz", language)["text"]
+    assert ("parameters" in text) == (language == "en")
+    weights_file.example()
     requests = "return performance.getEntriesByType('resource').length"
     before = browser.execute_script(requests)
     result = "return figure.querySelector('.figure-result').textContent"
@@ -402,12 +639,15 @@ def test_weights_file(opened, browser, tmp_path, monkeypatch):
     assert browser.execute_script(requests) == before  # nothing was sent
 
 
-def test_grad_cam(opened, browser, tmp_path):
+def test_grad_cam(opened, browser, page, tmp_path):
     figure = opened("grad_cam")
     shown = "return [...figure.querySelectorAll('button[data-label]')].map(button => Number(button.dataset.value))"
     figure.until(lambda: len(figure.ask(shown)) == 5, 60)
     title = "return figure.querySelector('.figure-title').textContent"
     first = figure.ask(title)
+    if page == "zh/index":  # what is ours is in Chinese
+        said = figure.ask("return figure.innerText")
+        assert not re.search("parameters|trained|drawn|star|crescent", said) and "五角星" in first and "个参数" in said
     maps = "return [...figure.querySelectorAll('img')].map(image => image.src)"
     before = figure.ask(maps)
     assert len(before) == 3

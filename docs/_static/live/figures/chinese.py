@@ -1,4 +1,4 @@
-"""What `minires.pretrained.identify` says, in Chinese. What stands in a file itself, and notes on it, stay as they are."""
+"""What `minires.pretrained.identify` says, in Chinese. What stands in a file, and notes on it, stay as they are."""
 
 import re
 
@@ -21,7 +21,11 @@ SENTENCES = {
     "classes": "各类别的次序",
 }
 PHRASES = {  # of single lines: a pattern, and what takes its place
-    "model": [(r", variant ", "，变体 "), (r", shortcut (\S+?)(?=,|$)", r"，捷径连接 \1"), (r", ([\d,]+) parameters$", r"，\1 个参数")],
+    "model": [
+        (r", variant ", "，变体 "),
+        (r", shortcut (\S+?)(?=,|$)", r"，捷径连接 \1"),
+        (r", ([\d,]+) parameters$", r"，\1 个参数"),
+    ],
     "classes": [(r"^([\d,]+) classes", r"\1 个类别"), (r"^no head$", "没有头部"), (r": ", "：")],
     "preprocessing": [
         (r" cut out after scaling to (\d+), ", r"：缩放到 \1 后裁剪，"),

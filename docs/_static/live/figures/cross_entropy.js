@@ -69,10 +69,10 @@ export default async function (body, words, call) {
         if (!now) return;
         const n = at.place;
         written.replaceChildren(...formula([
-            [`dz[${n}]`, n, "two"], ` = p[${n}] − t[${n}] = `, [shown(now.p[n], 4), n, "three"], ` − ${shown(now.targets[n], 4)} = `,
+            [`dz[${n}]`, n, "two"], ` = p[${n}] − t[${n}] = `, [shown(now.p[n], 4), n, "three"], " − ", [shown(now.targets[n], 4), n, "rest"], " = ",
             [shown(now.dlogits[n], 4), n, "two"],
         ]));
-        code.replaceChildren(...codeTerms(now.code, [["np.exp(log_p)", n, "three"], ["one_hot", n, ""]]));
+        code.replaceChildren(...codeTerms(now.code, [["np.exp(log_p)", n, "three"], ["one_hot", n, "rest"]]));
         light();
     }
 

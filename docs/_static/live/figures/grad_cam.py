@@ -40,7 +40,13 @@ def weights(name, language="en"):
     _network = model, metadata
     classes = classes_of(metadata)
     text = in_chinese(text) if language == "zh" else text
-    return {"error": None, "text": text, "source": metadata["source"], "classes": classes, "ours": classes == list(SHAPES)}
+    return {
+        "error": None,
+        "text": text,
+        "source": metadata["source"],
+        "classes": classes,
+        "ours": classes == list(SHAPES),
+    }
 
 
 def classes_of(metadata):

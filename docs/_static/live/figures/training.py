@@ -23,7 +23,6 @@ LAYERS = ("conv1", "layer1.0.conv1", "layer1.0.conv2", "layer2.0.conv1", "layer2
 LAYERS += ("layer3.0.conv1", "layer3.0.conv2", "fc")
 
 
-
 class Run(NamedTuple):
     number: int
     model: Staged
@@ -66,8 +65,8 @@ def begin(shortcut, lr, seed=0):
 
 
 def steps(run, count):
-    """Takes so many steps, or those that are left. -> their losses, and each layer's gradient at the last (its root mean
-    square); LOST where that run is no more.
+    """Takes so many steps, or those that are left. -> their losses, and the root mean square of each layer's gradient
+    at the last; LOST where that run is no more.
     """
     if _run is None or _run.number != run:
         return LOST
@@ -87,8 +86,8 @@ def rms(array):
 
 
 def test(run):
-    """-> loss, accuracy and confusion matrix on the test images, which no step has seen, and what loss and accuracy would
-    be if batch norm took the statistics of these images; LOST where that run is no more.
+    """-> loss, accuracy and confusion matrix on the test images, which no step has seen, and what loss and accuracy
+    would be if batch norm took the statistics of these images; LOST where that run is no more.
     """
     if _run is None or _run.number != run:
         return LOST
