@@ -1,5 +1,5 @@
 """Draws docs/images/figures/NAME.png: each live figure as it stands when it is started, with the numbers of
-its NAME.py.
+its NAME.py; NAME-narrow.webp is what a phone shows, and the folder zh has both in Chinese.
 
     python tests/draw_figures.py [NAME...]
 
@@ -14,12 +14,13 @@ import tempfile
 import time
 from pathlib import Path
 
-from browsing import DOCS, launched, served, set_width
+from browsing import DOCS, LAPTOP, PHONE, launched, served, set_width
 from PIL import Image
 
 PYODIDE = os.environ.get("PYODIDE") or DOCS.parent.parent / "shared" / "pyodide"
 FIGURES = DOCS / "_static" / "live" / "figures"
 NAMES = sorted(path.stem for path in FIGURES.glob("*.js") if path.with_suffix(".py").exists())
+WIDE, COLOURS = 1200, 64
 # What is pressed before the picture is taken, and what is true after it.
 AFTER = {
     "training": (".figure-train", "figure.querySelector('.figure-train').disabled"),
@@ -70,30 +71,35 @@ def press(browser, body, button, done, seconds=600):
         time.sleep(0.1)
 
 
-def draw(browser, body, colours=64):
-    """A picture of few colours of an element, on a screen that has room for all of it."""
-    metrics = {"width": 1200, "height": 1600, "deviceScaleFactor": 1, "mobile": False}
+def draw(browser, body, width, scale):
+    """A picture of few colours of an element, on a screen of that width that is high enough for all of it."""
+    metrics = {"width": width, "height": 2400, "deviceScaleFactor": scale, "mobile": width < LAPTOP}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
     browser.execute_script("arguments[0].scrollIntoView({block: 'center', behavior: 'instant'})", body)
+    time.sleep(0.5)  # plots take their new width
     picture = Image.open(io.BytesIO(body.screenshot_as_png)).convert("RGB")
-    return picture.quantize(colours, dither=Image.Dither.NONE)
+    return picture.quantize(COLOURS, dither=Image.Dither.NONE)
 
 
 def main(names):
     with tempfile.TemporaryDirectory() as folder:
         site = build(Path(folder), names)
         with served(site) as address, launched(Path(folder) / "browser", "chromium") as browser:
-            set_width(browser, 1200)
-            browser.get(f"{address}index.html")
-            for name in names:
-                body = started(browser, name)
-                if name in AFTER:
-                    press(browser, body, *AFTER[name])
-                picture = draw(browser, body)
-                file = DOCS / "images" / "figures" / f"{name}.png"
-                file.parent.mkdir(exist_ok=True)
-                picture.save(file, optimize=True)
-                print(f"{file.name}: {picture.width} x {picture.height}, {file.stat().st_size / 1000:.0f} kB")
+            for language in ("", "zh"):
+                into = DOCS / "images" / "figures" / language
+                into.mkdir(parents=True, exist_ok=True)
+                set_width(browser, WIDE)
+                browser.get(f"{address}{language}/index.html")
+                for name in names:
+                    body = started(browser, name)
+                    if name in AFTER:
+                        press(browser, body, *AFTER[name])
+                    draw(browser, body, WIDE, 1).save(into / f"{name}.png", optimize=True)
+                    narrow = draw(browser, body, PHONE, 2).convert("RGB")
+                    narrow.save(into / f"{name}-narrow.webp", lossless=True, method=6)
+                    for file in sorted(into.glob(f"{name}[.-]*")):
+                        print(f"{file.relative_to(DOCS)}: {file.stat().st_size / 1000:.0f} kB")
+                    set_width(browser, WIDE)
 
 
 if __name__ == "__main__":

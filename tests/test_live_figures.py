@@ -330,6 +330,9 @@ def test_what_is_multiplied_lights_up(opened, browser):
     browser.execute_script("document.activeElement.blur()")
     figure.drag(figure.cell("P", 0, 3))
     assert sorted(figure.ask(lit)) == together
+    browser.execute_script("document.activeElement.blur()")
+    figure.drag(figure.cell("\u0398", 2, 0), touch=True)
+    assert sorted(figure.ask(lit)) == together
     figure.drag(figure.cell("P", 4, 0))  # a row that was not looked at: now it is
     assert "y[1, 1]" in figure.ask("return figure.querySelector('.figure-said').textContent")
 

@@ -3,17 +3,20 @@
     ![What the picture shows](../images/figures/conv.png)
 
 becomes a <div class="live-figure" data-figure="conv"> around the picture. docs/_static/live/figures/start.js gives it
-its button; the numbers come from NAME.py, beside NAME.js, which runs in the page's Python session.
+its button; the numbers come from NAME.py, beside NAME.js, which runs in the page's Python session. Narrow screens show
+NAME-narrow.webp, the figure as it stands there, with words of the same size. Chinese pages show those of figures/zh.
 
 Setting live_weights: a weights file that travels with the site, for the figure grad_cam. Empty, docs/weights.py makes
 one that knows drawn shapes, once; it is kept in docs/_build/weights.
 """
 
 import hashlib
+import posixpath
 import re
 import shutil
 import subprocess
 import sys
+import urllib.parse
 from pathlib import Path
 
 from docutils import nodes
@@ -22,7 +25,8 @@ from sphinx.util import logging
 
 DOCS = Path(__file__).resolve().parents[1]
 FOLDER = DOCS / "_static" / "live" / "figures"
-PICTURE = re.compile(r"images/figures/([a-z0-9_]+)\.png$")
+PICTURE = re.compile(r"images/figures/(?:zh/)?([a-z0-9_]+)\.png$")
+NARROW = "(max-width: 46em)"  # as site.css has it
 
 MOST = 400_000  # bytes of the weights
 
@@ -41,7 +45,31 @@ def close_figure(translator, node):
     translator.body.append("</div>\n")
 
 
+class pictures(nodes.inline):
+    pass
+
+
+class narrow_picture(nodes.image):  # what narrow screens show in the place of the picture behind it
+    pass
+
+
+def open_pictures(translator, node):
+    translator.body.append("<picture>")
+
+
+def close_pictures(translator, node):
+    translator.body.append("</picture>")
+
+
+def source(translator, node):
+    builder = translator.builder
+    file = urllib.parse.quote(builder.images.get(node["uri"], node["uri"]))
+    translator.body.append(f'<source media="{NARROW}" srcset="{posixpath.join(builder.imgpath, file)} 2x"/>')
+    raise nodes.SkipNode
+
+
 def mark(app, document):
+    """Before the images are collected, so that the narrow ones are among them."""
     for picture in list(document.findall(nodes.image)):
         found = PICTURE.search(picture["uri"])
         if not found:
@@ -52,6 +80,11 @@ def mark(app, document):
         around, paragraph = live_figure(name=found[1]), picture.parent
         paragraph.replace_self(around)
         around += paragraph
+        narrow = picture["uri"].removesuffix(".png") + "-narrow.webp"
+        if (Path(app.env.doc2path(app.env.docname)).parent / narrow).is_file():
+            both = pictures()
+            picture.replace_self(both)
+            both += [narrow_picture(uri=narrow, alt=picture.get("alt", "")), picture]
         if found[1] == "grad_cam":
             app.env.metadata[app.env.docname]["takes-weights"] = "yes"
 
@@ -94,7 +127,9 @@ def made():
 def setup(app):
     app.add_config_value("live_weights", "", "html", str)
     app.add_node(live_figure, html=(open_figure, close_figure))
-    app.connect("doctree-read", mark)
+    app.add_node(pictures, html=(open_pictures, close_pictures))
+    app.add_node(narrow_picture, html=(source, None))
+    app.connect("doctree-read", mark, priority=100)
     app.connect("html-page-context", styles)
     app.connect("build-finished", put_weights)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

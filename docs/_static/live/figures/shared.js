@@ -42,8 +42,8 @@ export function link(body) {
     for (const kind of ["pointerover", "pointerdown"]) {
         body.addEventListener(kind, ({ target }) => now(target.closest("[data-term]")?.dataset.term));
     }
-    body.addEventListener("pointerleave", () => now(null));
-    body.addEventListener("focusin", () => now(null));
+    body.addEventListener("pointerleave", (event) => event.pointerType !== "touch" && now(null)); // a tap stays lit
+    body.addEventListener("focusin", ({ target }) => target.closest("[data-term]") && now(null));
     return light;
 }
 

@@ -57,7 +57,7 @@ export default async function (body, words, call) {
     const lr = slider({
         label: words.lr, min: 0.02, max: 0.4, step: 0.02, value: at.lr, onchange: (n) => ((at.lr = n), begin()),
     });
-    const train = button(words.train, () => (at.running ? pause() : run()));
+    const train = button(words.train, () => (at.running ? stop() : run()));
     const anew = button(words.anew, () => ((at.seed = (at.seed ?? 0) + 1), begin()));
     train.classList.add("figure-train");
     const plot = new Plot({ label: words.loss, x: [0, 240], y: [0, 2], high: 150, yname: words.loss, xname: words.iteration });
@@ -113,6 +113,11 @@ export default async function (body, words, call) {
         said.setAttribute("aria-live", "polite");
         at.looping = at.running = false;
         if (!at.lost) rest();
+    }
+
+    function stop() {
+        at.running = false;
+        train.textContent = words.more;
     }
 
     async function advance() {
