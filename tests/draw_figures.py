@@ -35,6 +35,7 @@ def build(folder, names, pyodide=PYODIDE):
     (source / "zh").mkdir()
     for name in names:
         Image.new("L", (300, 200), 200).save(source / "images" / "figures" / f"{name}.png")
+        Image.new("L", (200, 300), 200).save(source / "images" / "figures" / f"{name}-narrow.webp")
     for page, up in (("index", ""), ("zh/index", "../")):
         pictures = "\n\n".join(f"![{name}]({up}images/figures/{name}.png)" for name in names)
         (source / f"{page}.md").write_text(f"# Figures\n\n{pictures}\n", encoding="utf-8")

@@ -162,6 +162,16 @@ def box(browser, name, script):
     return browser.execute_script(f"{found} {script}")
 
 
+@pytest.mark.parametrize(("width", "picture", "shown"), [(1200, "conv.png", 300), (PHONE, "conv-narrow.webp", 100)])
+def test_phones_show_the_narrow_picture(browser, fresh, width, picture, shown):
+    fresh("zh/index")
+    set_width(browser, width)
+    image = "const image = box.querySelector('img'); return image.complete && "
+    test_live.wait(lambda: box(browser, "conv", f"{image} image.currentSrc").endswith(picture))
+    test_live.wait(lambda: box(browser, "conv", f"{image} image.getBoundingClientRect().width") == shown)
+    assert box(browser, "conv", f"{image} image.alt") == "conv"
+
+
 WATCH = """
 window.seen = [];  // at each change: is there a picture, or else a figure with something in it?
 const look = () => seen.push([box.querySelector("img").checkVisibility({ visibilityProperty: true }),
