@@ -545,6 +545,8 @@ def test_schedules(opened):
 
 def test_training(opened):
     figure = opened("training")
+    live = "return figure.querySelector('.figure-said').getAttribute('aria-live')"
+    stopped = lambda: figure.ask(live) == "polite"  # noqa: E731
     accuracy = figure.value("accuracy")
     run = numbers("training", "begin", "A", 0.1, 0)["run"]
     first = numbers("training", "test", run)
@@ -554,7 +556,7 @@ def test_training(opened):
     figure.keys(train, "ENTER")
     figure.until(lambda: len(figure.line("losses")) > 8, 120)
     train.click()
-    figure.until(lambda: train.text and figure.ask("return !figure.querySelector('.figure-train').disabled"), 60)
+    figure.until(stopped, 60)
     found = numbers("training", "steps", run, 4)
     figure.until(lambda: max(figure.bars("gradients")) > 0)
     heights = figure.line("losses")
@@ -570,9 +572,7 @@ def test_training(opened):
         train.click()
         figure.until(lambda: len(figure.line("losses")) > count + 2, 60)  # noqa: B023
         train.click(), train.click(), train.click()
-        figure.until(
-            lambda: figure.ask("return figure.querySelector('.figure-said').getAttribute('aria-live')") == "polite", 60
-        )
+        figure.until(stopped, 60)
         count = len(figure.line("losses"))
     more = numbers("training", "steps", run, count - 4)["losses"]
     both, heights = expected + more, figure.line("losses")

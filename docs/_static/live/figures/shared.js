@@ -191,7 +191,7 @@ export class Matrix {
             const cell = this.cells[r][c];
             const text = shown(value, this.digits);
             if (cell.text.textContent !== text) cell.text.textContent = text;
-            cell.node.setAttribute("class", `figure-cell ${this.edit ? "figure-adjustable " : ""}${kind(r, c)}`);
+            cell.node.setAttribute("class", `figure-cell ${this.edit ? "figure-adjustable " : ""}${this.pick ? "figure-pick " : ""}${kind(r, c)}`);
             cell.node.dataset.value = value;
             marked(cell.node, term?.(r, c));
             cell.node.show?.();
