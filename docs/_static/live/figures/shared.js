@@ -165,9 +165,9 @@ const marked = (node, term) => (term === null || term === undefined ? delete nod
 // A matrix of numbers -------------------------------------------------------------------------------------------------
 
 // name: what it is called. wide, high: of a cell. edit: { min, max, step, set(row, column, value) } where its numbers
-// may be changed. pick(row, column): a click on a number. draw(values, kind, border): kind(row, column) is a class of the
-// cell; border, if any, is { wide, value(row, column), term }: so many cells around the matrix, which cannot be changed.
-// term(row, column): what lights up with the cell.
+// may be changed. pick(row, column): a click on a number. draw(values, kind, { border, term }): kind(row, column) is a
+// class of the cell, term(row, column) what lights up with it; border, { wide, value(row, column) }, is a number of
+// cells around the matrix, which cannot be changed.
 
 export class Matrix {
     constructor({ name, label = name, wide = 32, high = 26, digits = 2, edit = null, pick = null }) {
@@ -179,9 +179,9 @@ export class Matrix {
 
     draw(values, kind = () => "", { border = null, term = null } = {}) {
         this.values = values;
-        const wide = border?.wide ?? 0;
-        const size = `${values.length} ${values[0].length} ${wide}`;
-        if (this.size !== size) this.build((this.size = size), wide);
+        const size = [values.length, values[0].length, border?.wide ?? 0].join(" ");
+        if (this.size !== size) this.build(border?.wide ?? 0);
+        this.size = size;
         for (const { node, text, r, c } of this.ring) {
             text.textContent = border.value(r, c);
             node.setAttribute("class", `figure-cell border ${kind(r, c)}`);
@@ -198,7 +198,7 @@ export class Matrix {
         }));
     }
 
-    build(_, border) {
+    build(border) {
         const { wide, high, values } = this;
         const svgs = drawing((values[0].length + 2 * border) * wide + 2, (values.length + 2 * border) * high + 2, this.label);
         svgs.dataset.matrix = this.name;
