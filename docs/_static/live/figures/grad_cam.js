@@ -24,10 +24,10 @@ export const words = {
     zh: {
         choose: "选择图片", drop: "或把图片拖到这里；也可以拖入权重文件，由其中的网络来看",
         private: "图片和权重都不会离开这台机器：由页面读取，什么也不发送。",
-        example: "用一个画出的形状", reading: (name) => `正在看 ${name}`,
+        example: "用一个画出的图形", reading: (name) => `正在看 ${name}`,
         pixels: "网络看到的", saliency: "显著图", grad_cam: "Grad-CAM",
         stop: "。", colon: "：", network: "网络：", best: "最可能的类别；选择要解释的类别：",
-        shapes: "它只见过十种画出的形状。对一张照片，它说的是把照片当成了哪种形状，这些图显示它把什么当成了那种形状："
+        shapes: "它只见过十种由代码画出的图形。对一张照片，它说的是把照片当成了哪种图形，这些图显示它把什么当成了那种图形："
             + "这不是对照片的判断。要判断照片，请拖入认识照片的权重。",
         other: "它只认识训练时的那些类别：任何图片都会被归入其中之一。",
         explained: (name, p) => `解释的是“${name}”，p = ${p}`, language: "zh",
@@ -35,7 +35,7 @@ export const words = {
             disc: "圆盘", ring: "圆环", square: "正方形", frame: "方框", triangle: "三角形", star: "五角星", cross: "十字",
             bar: "长条", crescent: "月牙", dots: "圆点",
         },
-        source: (drawn, right, others) => `用 ${drawn} 个画出的形状（暗底上的亮形）训练，在另外 ${others} 个上答对 ${right}`,
+        source: (drawn, right, others) => `用 ${drawn} 个画出的图形（深色背景上的浅色图形）训练，在另外 ${others} 个上答对 ${right}`,
     },
 };
 
