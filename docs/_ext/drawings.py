@@ -24,7 +24,7 @@ class Inlined(SphinxPostTransform):
         for image in list(self.document.findall(nodes.image)):
             if image["uri"].startswith(f"{FOLDER}/") and image["uri"].endswith(".svg"):
                 file = self.env.srcdir / image["uri"]
-                narrow = file.with_stem(f"{file.stem}-narrow")  # for a phone
+                narrow = file.with_name(f"narrow-{file.name}")  # for a phone
                 shown = self.shown(file, image, "for-wide" if narrow.is_file() else "")
                 if narrow.is_file():
                     shown += self.shown(narrow, image, "for-narrow")

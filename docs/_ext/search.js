@@ -19,10 +19,10 @@
     };
 
     /* A page's text, or that of the section with the anchor. Of formulas only those that read as text remain. */
-    Search.htmlToText = (html, anchor) => {
+    Search.htmlToText = (html, anchor, without = "") => {
         const page = new DOMParser().parseFromString(html, "text/html");
         const part = (anchor && page.getElementById(decodeURIComponent(anchor.slice(1)))) || page.querySelector("[role=main]");
-        for (const other of part?.querySelectorAll(".headerlink, .twin, script, style, svg") ?? []) other.remove();
+        for (const other of part?.querySelectorAll(`.headerlink, .twin, script, style, svg${without}`) ?? []) other.remove();
         for (const formula of part?.querySelectorAll(".math") ?? []) {
             const source = formula.textContent.replace(/\\[()[\]]/g, "").trim();
             formula.textContent = /[\\{}&]/.test(source) ? "…" : source;
@@ -34,8 +34,10 @@
 
     /* The stretch of the text that has most of the words, from the beginning of its sentence where that is near. */
     Search.makeSearchSummary = (html, words, anchor) => {
-        const text = Search.htmlToText(html, anchor), lower = text.toLowerCase();
+        const texts = [", pre, table", ""].map((without) => Search.htmlToText(html, anchor, without));  // sentences first
+        const text = texts.find((each) => [...words].some((word) => each.toLowerCase().includes(word))) ?? texts[0];
         if (!text) return null;
+        const lower = text.toLowerCase();
         const places = [...words].flatMap((word) => [...lower.matchAll(RegExp(_escapeRegExp(word), "g"))]
             .map((found) => [found.index, word]));
         let place = 0, most = 0;
@@ -46,10 +48,11 @@
         const before = text.slice(Math.max(0, place - length / 2), place);
         const sentence = Math.max(...[". ", "? ", ": ", "。", "？", "！"].map((mark) => before.lastIndexOf(mark) + mark.length * before.includes(mark)));
         const start = place < length / 2 ? 0 : place - before.length + (sentence > 0 ? sentence : before.indexOf(" ") + 1);
+        const all = start + length >= text.length;
+        const shown = text.slice(start, start + length).replace(all || chinese ? "" : / \S*$/, "").trim();
         const summary = document.createElement("p");
         summary.className = "context";
-        summary.textContent = (start ? "… " : "") + text.slice(start, start + length).trim()
-            + (start + length < text.length ? " …" : "");
+        summary.textContent = (start ? "… " : "") + shown + (all ? "" : " …");
         return summary;
     };
 }

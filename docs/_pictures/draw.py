@@ -220,8 +220,8 @@ def dropped_images():
 DRAWINGS = {
     "map": whole.map_of_pages,
     "map-zh": lambda: whole.map_of_pages(chinese=True),
-    "map-narrow": lambda: whole.map_of_pages(columns=3),
-    "map-zh-narrow": lambda: whole.map_of_pages(chinese=True, columns=3),
+    "narrow-map": lambda: whole.map_of_pages(columns=3),
+    "narrow-map-zh": lambda: whole.map_of_pages(chinese=True, columns=3),
     "gates": whole.gates,
     "residual": whole.residual,
     "residual-zh": lambda: whole.residual("分叉"),

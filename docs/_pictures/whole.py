@@ -220,5 +220,7 @@ def map_of_pages(chinese=False, columns=7):
 
 
 def in_two_lines(words):
-    """A narrow box has room for twelve letters."""
+    """A narrow box has room for twelve letters, and for no formula."""
+    if "\u2192" in words:
+        return words.partition("\n")[0].rstrip(":\uff1a")
     return words.replace(" ", "\n", 1) if "\n" not in words and len(words) > 12 else words

@@ -1,7 +1,7 @@
 // The link to the other language leads to the section that is being read: it has the same id there.
 
 {
-    const link = document.querySelector(".twin a");  // search pages have none
+    const link = document.querySelector(".twin a");
     const place = () => {
         const sections = [...document.querySelectorAll("article section[id]")];
         const above = sections.filter(section => section.getBoundingClientRect().top < innerHeight / 3);
