@@ -218,3 +218,24 @@ def test_emphasis_ends_where_it_is_seen_to(page):
     assert UNSEEN.search("*想法：*只用") and not UNSEEN.search("*想法*：只用 **一。** 二*三*四")
     found = [match[0] for match in UNSEEN.finditer(FENCE.sub("", page.read_text(encoding="utf-8")))]
     assert not found, f"{name(page)}: put the mark behind the star: {found}"
+
+
+# Pictures -----------------------------------------------------------------------------------------------------------
+
+PICTURE = re.compile(r"^!\[[^\]]*\]\((?:\.\./)+images/(\S+)\)\n(?:!\[.*\n)*\n(.*(?:\n.+)*)", re.M)
+WITHOUT_ENGLISH = re.compile(  # drawn in Chinese; or nothing but names; or the caption of the first of them says it
+    r"drawings/|figures/|\S+-zh\.png|networks/(?!famil|vgg)|pictures/(?:im2col|filters|maps|saliency|grad_cam)"
+)
+
+
+def unexplained(text):
+    """The pictures with English words that no caption follows: a paragraph of emphasis, and what stands behind it."""
+    return [name for name, below in PICTURE.findall(text) if not (WITHOUT_ENGLISH.match(name) or below[0] == "*")]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_english_words_of_a_picture_are_explained_below_it(page):
+    found = unexplained(page.read_text(encoding="utf-8") + "\n")
+    assert not found, f"{name(page)}: say below what the words in {found} mean"
+    assert unexplained("![曲线](../images/a.png)\n\n然后。\n") == ["a.png"]
+    assert not unexplained("![曲线](../images/a.png)\n\n*图中文字：step 步*。\n")
