@@ -35,7 +35,9 @@ class Exercise {
         this.record = progress.read(this.name);
         this.mark = element("span", { class: "exercise-state" });
         around.querySelector("summary").append(this.mark);
-        around.addEventListener("focusin", () => history.replaceState(null, "", `#${around.id}`)); // a reload begins here
+        around.addEventListener("focusin", () => {
+            if (location.hash !== `#${around.id}`) history.replaceState(null, "", `#${around.id}`); // a reload begins here
+        });
         this.build();
         this.tell();
     }
