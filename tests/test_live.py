@@ -397,7 +397,8 @@ def test_keyboard(browser, address):
     assert block.status == "Shift-Enter: Run. Escape, then Tab: out of the editor."
     active = browser.switch_to.active_element
     active.send_keys(keys.ENTER, "print(1)", keys.HOME, keys.TAB)
-    assert block.ask("return piece.querySelector('.cm-content').innerText") == "if True:\n        print(1)"
+    lines = "return [...piece.querySelectorAll('.cm-line')].map(line => line.textContent)"
+    assert block.ask(lines) == ["if True:", "        print(1)"]
     active.send_keys(keys.END, " # 1 / 2")  # outside an editor "/" leads to the search
     active.send_keys(keys.SHIFT, keys.ENTER)
     assert block.finish().printed == "1\n"
@@ -506,6 +507,13 @@ def test_without_the_network(browser, tmp_path):
         assert block.run().result == "load"  # once more: it is tried again
 
 
+def test_a_browser_without_module_workers(browser, address):
+    opened(browser, address)
+    browser.execute_script("const Known = Worker; window.Worker = function (address) { return new Known(address); }")
+    block = Piece(browser, 0)
+    assert block.run().result == "browser" and "module workers" in block.status
+
+
 def test_a_file_that_is_not_the_expected_one_is_not_used(browser, site, tmp_path):
     other = tmp_path / "html"
     shutil.copytree(site, other)
@@ -516,18 +524,20 @@ def test_a_file_that_is_not_the_expected_one_is_not_used(browser, site, tmp_path
     with served(other) as address:
         opened(browser, address)
         assert Piece(browser, 0).run().result == "load"
+    (other / "_static" / "live" / "worker.js").unlink()
+    with served(other) as address:
+        opened(browser, address)
+        assert Piece(browser, 0).run().result == "load"
 
 
 def test_progress_of_a_slow_start(browser, site):
     with served(site, speed=4_000_000) as address:
-        browser.execute_cdp_cmd("Network.setCacheDisabled", {"cacheDisabled": True})
         opened(browser, address)
         block, said = Piece(browser, 0), []
         block.press("run")
         while not block.result:
             said.append(block.status)
             time.sleep(0.05)
-        browser.execute_cdp_cmd("Network.setCacheDisabled", {"cacheDisabled": False})
     assert block.result == "ok"
     megabytes = [float(found[1]) for text in said if (found := re.search(r"([\d.]+) of 18\.\d MB", text))]
     assert len(set(megabytes)) > 5 and megabytes == sorted(megabytes)

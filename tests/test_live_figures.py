@@ -297,7 +297,7 @@ def test_conv(opened):
     np.testing.assert_array_equal(figure.matrix("dx"), np.sum(found["parts"][:3], axis=0))
     figure.find(".figure-choice input[value=all]").click()
     np.testing.assert_array_equal(figure.matrix("dx"), found["dx"])
-    figure.cell("y", 2, 1).click()
+    figure.find('[data-matrix="y"] [data-row="2"][data-column="1"] rect').click()
     assert "y[2, 1]" in figure.ask("return figure.querySelector('.figure-said').textContent")
 
     stride, padding = figure.ask("return [...figure.querySelectorAll('.figure-slider input')].slice(1);")

@@ -319,7 +319,8 @@ def test_the_policy_names_inline_scripts(extension):
     page = '<script>one()</script><script src="a.js"></script><script>two()</script>'
     policy = extension.policy(page, "https://cdn.example/")
     assert policy.count("'sha256-") == 2 and "connect-src 'self' https://cdn.example/;" in policy
-    assert "unsafe-eval'" not in policy.replace("wasm-unsafe-eval", "") and "default-src 'none'" in policy
+    assert "unsafe-eval'" not in policy.replace("wasm-unsafe-eval", "")
+    assert "default-src 'self'; object-src 'none'" in policy
 
 
 def test_blocks_that_need_more_than_a_browser():

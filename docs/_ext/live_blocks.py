@@ -194,8 +194,9 @@ def copy_pyodide(app):
 
 # What pages may load --------------------------------------------------------------------------------------------------
 
-POLICY = (
-    "default-src 'none'; script-src 'self' blob: 'wasm-unsafe-eval' {scripts}; worker-src 'self' blob:; "
+POLICY = (  # default-src is for what Firefox fetches ahead: the page that rel="next" names
+    "default-src 'self'; object-src 'none'; frame-src 'none'; "
+    "script-src 'self' blob: 'wasm-unsafe-eval' {scripts}; worker-src 'self' blob:; "
     "connect-src 'self' {cdn}; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; font-src 'self'; "
     "base-uri 'none'; form-action 'self'"
 )

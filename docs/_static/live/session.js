@@ -66,7 +66,8 @@ class Session extends EventTarget {
         const address = URL.createObjectURL(new Blob([line], { type: "text/javascript" }));
         const worker = new Worker(address, { type: "module" });
         worker.onmessage = ({ data }) => this.#hear(data);
-        worker.onerror = (event) => this.#end(this.state === "starting" ? "load" : "crash", event.message);
+        const early = (event) => (event.message ? "browser" : "load"); // a file that is not there has no message
+        worker.onerror = (event) => this.#end(this.state === "starting" ? early(event) : "crash", event.message);
         return worker;
     }
 
