@@ -8,6 +8,7 @@
 # make campaign   attacks on what is promised, hours of them; an hour: make campaign ARGS="--minutes 60"
 # make fuzz    files made by what they reach in the readers, ten minutes a reader; make fuzz ARGS="npz --minutes 60"
 # make test-live   every Python block and exercise of the pages, run in a browser by Pyodide; its files: PYODIDE=DIR
+# make test-live ENGINE=firefox   the same in Firefox, or with ENGINE=webkit in WebKitGTK
 # make coverage   which lines and branches of the readers of weights their tests reach, twenty minutes
 # make parity   the networks under names of torchvision and timm against the real ones, half an hour; installs both, 5 GB
 # make kernels    every kernel of the GPU's path, compiled for five kinds of GPUs, and checked on this machine's processor
