@@ -61,10 +61,15 @@ def close_pictures(translator, node):
     translator.body.append("</picture>")
 
 
-def source(translator, node):
-    builder = translator.builder
-    file = urllib.parse.quote(builder.images.get(node["uri"], node["uri"]))
-    translator.body.append(f'<source media="{NARROW}" srcset="{posixpath.join(builder.imgpath, file)} 2x"/>')
+def sources(translator, node):
+    """The narrow picture, and the wide one once more, with its density: browsers keep that of the one they showed."""
+
+    def address(picture):
+        file = translator.builder.images.get(picture["uri"], picture["uri"])
+        return posixpath.join(translator.builder.imgpath, urllib.parse.quote(file))
+
+    translator.body.append(f'<source media="{NARROW}" srcset="{address(node)} 2x"/>')
+    translator.body.append(f'<source srcset="{address(node.parent[1])} 1x"/>')
     raise nodes.SkipNode
 
 
@@ -128,7 +133,7 @@ def setup(app):
     app.add_config_value("live_weights", "", "html", str)
     app.add_node(live_figure, html=(open_figure, close_figure))
     app.add_node(pictures, html=(open_pictures, close_pictures))
-    app.add_node(narrow_picture, html=(source, None))
+    app.add_node(narrow_picture, html=(sources, None))
     app.connect("doctree-read", mark, priority=100)
     app.connect("html-page-context", styles)
     app.connect("build-finished", put_weights)
