@@ -230,6 +230,8 @@ def test_does_the_output_agree(browser, address):
     assert "is what the page says" in block.status and block.output.startswith("Your output\n")
     block.write("print(6 * 7)")
     assert block.run().ask("return piece.dataset.agrees") == "false" and "is not what" in block.status
+    block.write("x = 6 * 7")
+    assert block.run().ask("return piece.dataset.agrees") == "false" and "no output" in block.status
     opened(browser, address, "zh/layers/upsample")
     chinese = Piece(browser, 0)
     assert chinese.ask(caption).startswith("应当输出")

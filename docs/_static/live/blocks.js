@@ -166,9 +166,10 @@ class CodeBlock extends Piece {
     }
 
     done(seconds) {
-        this.around.dataset.agrees = this.prints === null ? "" : sameText(this.printed, this.prints);
-        if (this.prints === null) return super.done(seconds);
-        return (sameText(this.printed, this.prints) ? texts.agrees : texts.differs)(seconds);
+        const agrees = this.prints === null ? "" : sameText(this.printed, this.prints);
+        this.around.dataset.agrees = agrees;
+        if (this.prints === null || (!agrees && this.output.hidden)) return super.done(seconds);
+        return (agrees ? texts.agrees : texts.differs)(seconds);
     }
 
     get printed() {
