@@ -57,12 +57,12 @@ class Figure:
 
     def matrix(self, name):
         """The numbers of a matrix, as they were computed; what is written is these, rounded."""
-        cells = self.ask(
+        texts = self.ask(  # not as numbers, whose last digit Firefox's driver does not keep
             r"""return [...figure.querySelectorAll(`[data-matrix="${arguments[0]}"] g[data-row]`)].map(cell =>
-                [cell.dataset.row, cell.dataset.column, cell.dataset.value, cell.textContent].map(
-                    text => Number(text.replace(/\u2212/, "-"))));""",
+                [cell.dataset.row, cell.dataset.column, cell.dataset.value, cell.textContent]);""",
             name,
         )
+        cells = [[float(text.replace("\u2212", "-")) for text in cell] for cell in texts]
         shape = int(max(cell[0] for cell in cells)) + 1, int(max(cell[1] for cell in cells)) + 1
         for *_, value, written in cells:
             assert abs(value - written) <= 0.005001
@@ -70,11 +70,12 @@ class Figure:
 
     def bars(self, name):
         """The heights of columns, or of their first series."""
-        return self.ask(
+        texts = self.ask(
             """return [...figure.querySelectorAll(`[data-matrix="${arguments[0]}"] g[data-row="0"]`)].map(bar =>
-                Number(bar.dataset.value));""",
+                bar.dataset.value);""",
             name,
         )
+        return [float(text) for text in texts]
 
     def line(self, name):
         """The heights of a line's points, upwards."""
@@ -297,7 +298,7 @@ def test_conv(opened):
     np.testing.assert_array_equal(figure.matrix("dx"), np.sum(found["parts"][:3], axis=0))
     figure.find(".figure-choice input[value=all]").click()
     np.testing.assert_array_equal(figure.matrix("dx"), found["dx"])
-    figure.find('[data-matrix="y"] [data-row="2"][data-column="1"] rect').click()
+    figure.find('[data-matrix="y"] [data-row="2"][data-column="1"] text').click()
     assert "y[2, 1]" in figure.ask("return figure.querySelector('.figure-said').textContent")
 
     stride, padding = figure.ask("return [...figure.querySelectorAll('.figure-slider input')].slice(1);")
