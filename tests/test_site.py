@@ -396,7 +396,7 @@ def test_what_is_too_wide_is_found(browser, address):
 
 
 GENERATED = ["search", "search-zh", "genindex", "_modules/minires/layers/conv", "_files/benchmarks/peers/textbook.py"]
-QUICK = ["index", "layers/batch_norm", "zh/layers/conv", "search"]
+QUICK = ["index", "exercise_sheet", "layers/batch_norm", "zh/layers/conv", "search"]
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

@@ -1,4 +1,6 @@
-/* The theme's two drawers, by keyboard: their icons become buttons, and Escape closes what they opened. */
+/* What the theme leaves to mouse and finger, by keyboard, too. */
+
+/* Its two drawers: their icons become buttons, and Escape closes what they opened. */
 const icons = ".nav-overlay-icon > .icon, .toc-overlay-icon:not(.no-toc) > .icon";
 
 for (const icon of document.querySelectorAll(icons)) {
@@ -22,3 +24,15 @@ for (const icon of document.querySelectorAll(icons)) {
     });
     tell();
 }
+
+/* A table or code that is wider than its place scrolls, by the arrow keys once it has the focus. */
+const ours = new WeakSet();
+const reach = (box) => {
+    const scrolls = box.scrollWidth > box.clientWidth;
+    if (scrolls && !box.hasAttribute("tabindex")) {
+        box.tabIndex = 0;
+        ours.add(box);
+    } else if (!scrolls && ours.delete(box)) box.removeAttribute("tabindex");
+};
+const seen = new ResizeObserver((changes) => changes.forEach((change) => reach(change.target)));
+for (const box of document.querySelectorAll(".table-wrapper, .highlight > pre")) seen.observe(box);
