@@ -25,7 +25,9 @@ ENGINE = os.environ.get("ENGINE", "chromium")
 HEAD = b'<meta charset="utf-8">'
 RECORD = b"""<script>
 window.said = [];
-addEventListener("error", event => said.push(["SEVERE", String(event.message || event.target.outerHTML)]), true);
+addEventListener("error", event => {  // a late notice of a size is none
+    if (!/^ResizeObserver loop/.test(event.message)) said.push(["SEVERE", event.message || event.target.outerHTML]);
+}, true);
 addEventListener("unhandledrejection", event => said.push(["SEVERE", String(event.reason)]));
 addEventListener("securitypolicyviolation", event => {
     said.push(["SEVERE", `policy: ${event.effectiveDirective} ${event.blockedURI}`]);

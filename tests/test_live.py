@@ -16,7 +16,7 @@ import threading
 import time
 
 import pytest
-from browsing import DOCS, PHONE, WIDER, axe, clear, console, faults, launched, served, set_width  # noqa: F401
+from browsing import DOCS, ENGINE, PHONE, WIDER, axe, clear, console, faults, launched, served, set_width  # noqa: F401
 from test_docs import REASONS, ROOT, python_blocks, same_text
 
 for package in ("sphinx", "myst_parser", "furo", "sphinx-mathjax-offline"):
@@ -150,6 +150,11 @@ class Piece:
         clear(self.browser, self.element(".cm-content"))
         enter = pytest.importorskip("selenium.webdriver.common.keys").Keys.ENTER
         self.browser.switch_to.active_element.send_keys(text.replace("\n", enter))
+
+
+one_session = pytest.mark.skipif(
+    ENGINE == "firefox", reason="each script of Firefox's driver has modules, and so a session, of its own"
+)
 
 
 def session(browser, script, *arguments):
@@ -356,6 +361,7 @@ def test_a_time_limit(browser, address):
     assert session(browser, "return [session.state, (await session.run('1', { limit: 60000 })).ok]") == ["none", True]
 
 
+@one_session
 def test_what_the_session_offers(browser, address):
     opened(browser, address)
     assert session(browser, "return session.state") == "none"
@@ -375,6 +381,7 @@ def test_what_the_session_offers(browser, address):
     assert session(browser, down) in ("crash", "python")
 
 
+@one_session
 def test_two_tabs(browser, address):
     opened(browser, address)
     first = browser.current_window_handle
@@ -419,6 +426,7 @@ def sources(browser):
     return {path: Piece(browser, number, "object") for number, path in reversed([*enumerate(shown)])}
 
 
+@one_session
 def test_a_change_is_checked_and_put_back(browser, address):
     opened(browser, address)
     found = sources(browser)
