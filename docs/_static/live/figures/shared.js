@@ -43,7 +43,7 @@ export function link(body) {
         body.addEventListener(kind, ({ target }) => now(target.closest("[data-term]")?.dataset.term));
     }
     body.addEventListener("pointerleave", (event) => event.pointerType !== "touch" && now(null)); // a tap stays lit
-    body.addEventListener("focusin", ({ target }) => target.closest("[data-term]") && now(null));
+    body.addEventListener("focusin", ({ target }) => (target.closest("[data-term]") ? now(null) : light()));
     return light;
 }
 
