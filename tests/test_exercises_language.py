@@ -145,7 +145,7 @@ def test_a_text_is_english_and_can_be_said_in_chinese():
     text = Text("{hint} The same holds for {names}.", hint=Text("One hint further."), names=Several(["a", "b", "c"]))
     assert text == "One hint further. The same holds for a, b and c."
     assert in_language(text, "en") == text and type(in_language(text, "en")) is str
-    assert in_language(text, "zh") == "再给一个提示。a、b 和 c 也是如此。"
+    assert in_language(text, "zh") == "进一步的提示\uff1aa、b 和 c 也是如此。"
     assert in_language(Text("no such text"), "zh") == "no such text"
 
 

@@ -318,6 +318,12 @@ def test_grad_cam(here):
     for address in found["pictures"].values():
         assert Image.open(io.BytesIO(base64.b64decode(address.partition(",")[2]))).size == (192, 192)
     assert sum(one["p"] for one in found["likeliest"]) <= 1
+    assert found["cut"] is None
+    wide = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
+    Image.fromarray(wide).save("wide.png"), Image.fromarray(wide[:, 10:50]).save("middle.png")
+    wide, middle = grad_cam.explained("wide.png"), grad_cam.explained("middle.png")
+    assert (wide["cut"], middle["cut"]) == ([60, 40], None)
+    np.testing.assert_array_equal(wide["maps"]["grad_cam"], middle["maps"]["grad_cam"])
     for content in (b"", b"no picture"):
         (here / "other.png").write_bytes(content)
         assert grad_cam.explained("other.png")["error"]

@@ -52,6 +52,7 @@ FIXED = {  # in the theme's templates, which look these up nowhere
     'aria-label="Toggle site navigation sidebar"': 'aria-label="打开或关闭网站菜单"',
     'aria-label="Toggle table of contents sidebar"': 'aria-label="打开或关闭本页目录"',
     'aria-label="Toggle navigation of ': 'aria-label="展开或收起：',
+    'title="Link to this heading"': 'title="本节的链接"',
     "<title>Contents</title>": "<title>目录</title>",
     "<title>Menu</title>": "<title>菜单</title>",
     "<title>Expand</title>": "<title>展开</title>",

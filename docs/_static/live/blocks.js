@@ -184,7 +184,7 @@ class CodeBlock extends Piece {
     fail(error) {
         super.fail(error);
         const above = runnable.slice(0, runnable.indexOf(this));
-        if (error.kind === "python" && above.some((block) => !block.ran)) this.say(texts.failedBelow(error.type, texts.upTo));
+        if (error.type === "NameError" && above.some((block) => !block.ran)) this.say(texts.failedBelow(error.type, texts.upTo));
     }
 }
 

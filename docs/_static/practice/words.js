@@ -38,7 +38,7 @@ const WORDS = {
         broken: "This is no file of progress: choose one that this page or python -m minires.exercises exported.",
     },
     zh: {
-        write: "开始写",
+        write: "开始作答",
         goOn: "接着写",
         kinds: {
             predict: ["测", "预测代码的结果"],

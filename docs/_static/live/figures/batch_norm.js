@@ -31,7 +31,7 @@ export default async function (body, words, call) {
     const terms = new Columns({
         name: words.terms, wide: 64, colours: rows.map(([, colour]) => colour), term: (row) => rows[row][0], onplace,
     });
-    const tables = Object.fromEntries(rows.map(([name]) => [name, new Matrix({ name, wide: 52, high: 24 })]));
+    const tables = Object.fromEntries(rows.map(([name]) => [name, new Matrix({ name, label: words[name === "dx" ? "sum" : name], wide: 52, high: 24 })]));
     const weight = slider({ label: "γ", min: -3, max: 3, step: 0.25, value: 2, onchange: (n) => ((at.weight = n), compute()) });
     const training = check({ label: words.training, value: true, onchange: (on) => ((at.training = on), compute()) });
     const written = element("p", { class: "figure-said", "data-name": "written" });

@@ -10,7 +10,7 @@ export const words = {
     },
     zh: {
         how: "拖动某个 logit 的端点，或用 Tab 选中它，再按方向键：下方写出它的梯度。",
-        label: "正确的类别", smoothing: "标签平滑", more: "所有 logits 加 1", less: "所有 logits 减 1", p: "p = softmax(z)",
+        label: "正确的类别", smoothing: "标签平滑", more: "每个 logit 加 1", less: "每个 logit 减 1", p: "p = softmax(z)",
         gradient: "dz = p − t", loss: "损失", sum: "梯度之和为", logits: "logits z",
     },
 };

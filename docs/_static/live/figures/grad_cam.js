@@ -15,6 +15,7 @@ export const words = {
             + "maps show what it took for that: no judgement of the photograph. For one, drop weights that know photographs.",
         other: "It knows the classes that it was trained on and nothing else: any picture becomes one of them.",
         explained: (name, p) => `Explained is ${name}, p = ${p}`, language: "en",
+        cut: ([wide, high]) => `The picture has ${wide} by ${high} pixels: the network sees the square in its middle`,
         names: {
             disc: "disc", ring: "ring", square: "square", frame: "frame", triangle: "triangle", star: "star", cross: "cross",
             bar: "bar", crescent: "crescent", dots: "dots",
@@ -31,6 +32,7 @@ export const words = {
             + "这不是对照片的判断。要判断照片，请拖入认识照片的权重。",
         other: "它只认识训练时的那些类别：任何图片都会被归入其中之一。",
         explained: (name, p) => `解释的是“${name}”，p = ${p}`, language: "zh",
+        cut: ([wide, high]) => `图片宽 ${wide} 像素，高 ${high} 像素：网络看到的是中间的正方形部分`,
         names: {
             disc: "圆盘", ring: "圆环", square: "正方形", frame: "方框", triangle: "三角形", star: "五角星", cross: "十字",
             bar: "长条", crescent: "月牙", dots: "圆点",
@@ -122,7 +124,8 @@ export default async function (body, words, call) {
             return pressed;
         }));
         const p = found.likeliest.find(({ label }) => label === found.explained.label)?.p;
-        title.textContent = words.explained(called(found.explained.name), p === undefined ? "?" : shown(p, 4));
+        title.textContent = words.explained(called(found.explained.name), p === undefined ? "?" : shown(p, 4))
+            + (found.cut ? words.stop + words.cut(found.cut) + words.stop.trim() : "");
     }
 
     await siteWeights();

@@ -5,7 +5,7 @@ import io
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from live.figures.chinese import in_chinese
 from minires import pretrained
@@ -62,7 +62,7 @@ def example(kind="star"):
 
 
 def explained(name, label=None):
-    """Of a picture: pixels, saliency and Grad-CAM as PNGs, the likeliest classes, and the one that is explained.
+    """Of a picture's middle square: pixels, saliency, Grad-CAM as PNGs, the likeliest classes, and the one explained.
 
     label: the class to explain, None for the likeliest. {"error": one sentence} for what is no picture, {"lost": True}
     where Python was ended since, and knows no network any more.
@@ -72,7 +72,9 @@ def explained(name, label=None):
     model, metadata = _network
     preprocessing = Preprocessing(**metadata["preprocessing"])
     try:
-        pixels = preprocessing.pixels(open_image(name))
+        picture = open_image(name)
+        square = (min(picture.size),) * 2
+        pixels = preprocessing.pixels(ImageOps.fit(picture, square, centering=(0.5, 0.5)))
     except (ValueError, OSError) as error:
         return {"error": str(error)}
     x = normalize(pixels[None], preprocessing.mean, preprocessing.std)
@@ -85,6 +87,7 @@ def explained(name, label=None):
     best = np.argsort(-p, kind="stable")[:MOST]
     return {
         "error": None,
+        "cut": list(picture.size) if picture.size != square else None,
         "pictures": {"pixels": png(rgb), "saliency": png(grey(saliency)), "grad_cam": png(tinted(rgb, heat))},
         "likeliest": [{"label": int(k), "name": names[k], "p": float(p[k])} for k in best],
         "explained": {"label": int(labels[0]), "name": names[labels[0]]},

@@ -12,10 +12,10 @@ export const words = {
         none: "No line is ticked: tick one or more below.",
     },
     zh: {
-        depth: "块数", scale: "初始权重，1 = He", block: "读取此块输入处的值",
+        depth: "块数", scale: "初始权重，1 = He", block: "查看第几块的输入",
         plain: "普通", norm: "加批归一化", shortcut: "加捷径连接", both: "两者都加",
-        label: "每个块输入处的梯度范数",
-        y: "块输入处的 ‖∂L/∂x‖；输出处为 1", x: "块",
+        label: "各块输入处的梯度范数",
+        y: "各块输入处的 ‖∂L/∂x‖；输出处为 1", x: "块",
         at: (block) => `第 ${block} 块输入处的梯度范数`,
         none: "没有勾选任何一条线：请在下方勾选。",
     },

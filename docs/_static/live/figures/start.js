@@ -12,11 +12,11 @@ import { element } from "./parts.js";
 const ENDED = ["stopped", "time", "crash"]; // the ways in which Python ends: the next call starts it anew
 const WORDS = {
     en: {
-        start: "Start this figure", again: "As at the start", figure: "Figure to try",
+        start: "Start this figure", colon: ": ", again: "As at the start", figure: "Figure to try",
         ended: "Python was ended. Change something in the figure, and it starts again.",
     },
     zh: {
-        start: "启动这幅图", again: "恢复初始状态", figure: "可以操作的图",
+        start: "启动这幅图", colon: "：", again: "恢复初始状态", figure: "可以操作的图",
         ended: "Python 已终止。改动图中任意一处，它就会重新启动。",
     },
 };
@@ -52,7 +52,7 @@ class Figure {
         this.name = box.dataset.figure;
         this.picture = box.firstElementChild;
         this.image = this.picture.querySelector("img");
-        const attributes = { type: "button", "aria-label": `${said.start}: ${this.image.alt}`, onclick: () => this.start() };
+        const attributes = { type: "button", "aria-label": `${said.start}${said.colon}${this.image.alt}`, onclick: () => this.start() };
         this.still = element("button", { class: "figure-still", ...attributes });
         const drawn = this.image.closest("picture") ?? this.image;
         drawn.replaceWith(this.still);
