@@ -14,7 +14,7 @@ from minires.exercises.shown import heading
 
 TITLE = "one line is wrong: which?"
 HEAD = "Find the bug: one line of this backward pass of {name} is wrong. The derivation is in docs/{page}."
-HOW = "The lines are numbered. Write the wrong one's number behind wrong_line, and mend the line."
+HOW = "A line's number stands at its end. Write the wrong one's number behind wrong_line, and mend the line."
 CHECK = "Is it right?   python -m minires.exercises check {name}"
 NUMBER = "# its number"
 TASK = "{name} ({line}): one of the {count} lines of its backward pass is wrong. Which? Name it, and mend it."
@@ -26,7 +26,7 @@ WRONG_GRADIENTS = "{names} comes out wrong: on which lines does that depend?"
 THE_LINE = "Line {given} is the one."
 NOT_MENDED = "Now mend it: the backward pass still gives what it gave."
 MORE_WRONG = "What the backward pass gives now is still wrong:"
-WHY = "Line {line} was wrong: {right}."
+WHY = "Line {line} was wrong. It is right as {right}."
 
 
 class Find:

@@ -247,7 +247,7 @@ class Exercise {
             if (session.state === "ready" && this.status.textContent === texts.starting) this.say("");
             this.solution.replaceChildren(
                 element("p", {}, element("strong", {}, words.solution)),
-                element("pre", { tabindex: 0 }, backward ?? code),
+                element("div", { class: "highlight" }, element("pre", { tabindex: 0 }, backward ?? code)),
                 ...explanation.map((paragraph) => element("p", {}, ...withCode(paragraph))),
             );
             this.going.hidden = false;

@@ -6,7 +6,7 @@ import { fileDrop, safe } from "./weights_file.js";
 
 export const words = {
     en: {
-        choose: "Choose a picture", drop: "or drop it here; or a weights file, whose network then looks at it",
+        choose: "Choose a picture, or weights", drop: "or drop them here: the network of a weights file then looks at the picture",
         private: "Picture and weights stay on this machine: the page reads them and sends nothing.",
         example: "Take a drawn shape", reading: (name) => `Looking at ${name}`,
         pixels: "what the network sees", saliency: "saliency", grad_cam: "Grad-CAM",
@@ -23,7 +23,7 @@ export const words = {
         source: (drawn, right, others) => `Trained on ${drawn} drawn shapes, light on dark, right on ${right} of ${others} others`,
     },
     zh: {
-        choose: "选择图片", drop: "或把图片拖到这里；也可以拖入权重文件，由其中的网络来看",
+        choose: "选择图片或权重文件", drop: "或拖到这里：权重文件中的网络会来看这张图片",
         private: "图片和权重都不会离开这台机器：由页面读取，什么也不发送。",
         example: "用一个画出的图形", reading: (name) => `正在看 ${name}`,
         pixels: "网络看到的", saliency: "显著图", grad_cam: "Grad-CAM",
