@@ -168,7 +168,7 @@ def test_phones_show_the_narrow_picture(browser, fresh):
     image = "const image = box.querySelector('img'); return image.complete && "
     for width, picture, shown in ((1200, "conv.png", 300), (PHONE, "conv-narrow.webp", 100), (1200, "conv.png", 300)):
         set_width(browser, width)
-        test_live.wait(lambda end=picture: box(browser, "conv", f"{image} image.currentSrc").endswith(end))
+        test_live.wait(lambda end=picture: box(browser, "conv", f"{image} image.currentSrc.endsWith('{end}')"))
         test_live.wait(lambda wide=shown: box(browser, "conv", f"{image} image.getBoundingClientRect().width") == wide)
         assert box(browser, "conv", f"{image} image.alt") == "conv"
 
