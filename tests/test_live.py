@@ -286,6 +286,8 @@ def test_an_error_is_shown_without_the_machinery(browser, address):
     first, second = Piece(browser, 0), Piece(browser, 2)
     assert second.run().result == "python"
     assert "NameError" in second.status and "press “Run up to here”" in second.status  # what it needs has not been run
+    second.write("1 / 0")
+    assert "ZeroDivisionError" in second.run().status and "above" not in second.status  # it needs nothing of that
     first.write("import numpy as np\ndef product(a):\nreturn a @ np.zeros(4)")
     first.run()
     second.write("product(np.zeros(3))")

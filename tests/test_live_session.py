@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -339,6 +340,18 @@ def test_scripts_are_javascript(script):
     check = [node, "--input-type=module", "--check"]
     done = subprocess.run(check, input=script.read_bytes(), capture_output=True, check=False)
     assert done.returncode == 0, done.stderr.decode()
+
+
+def test_scripts_that_are_no_modules_leave_no_names():
+    """All of a page share what stands at the top of such a script: a `seen` of ours once hid another's."""
+    texts = {path.name: path.read_text(encoding="utf-8") for path in SCRIPTS if path.name != "worker.js"}
+    plain = {name: text for name, text in texts.items() if not re.search("^(im|ex)port ", text, re.MULTILINE)}
+    assert {"keyboard.js", "page.js", "search.js", "twin.js"} <= plain.keys()
+    named = {
+        name: re.findall(r"^(?:const|let|var|class|(?:async )?function)\b.*", text, re.M)
+        for name, text in plain.items()
+    }
+    assert not any(named.values()), named
 
 
 def test_what_the_editor_is_made_of_is_named():

@@ -175,6 +175,7 @@ THEME = (
     "Toggle ",
     "Light mode",
     "Home",
+    "Link to this heading",
 )
 MARK, HAN = "[\u2018-\u201d\u2026\u3001-\u303f\uff01-\uff60]", "[\u4e00-\u9fff]"
 
@@ -197,7 +198,7 @@ class Shown(HTMLParser):
             self.inside.append(tag)
         if tag == "html":
             self.attributes = attributes
-        self.around += "\n" + attributes.get("aria-label", "") + "\n"
+        self.around += f"\n{attributes.get('aria-label', '')}\n{attributes.get('title', '')}\n"
 
     def handle_endtag(self, tag):
         self.article += BETWEEN[tag not in INLINE]
