@@ -4,6 +4,7 @@ On a page that has them all. Skipped as tests/test_live.py is.
 """
 
 import inspect
+import itertools
 import json
 import re
 import sys
@@ -508,6 +509,10 @@ def test_residual(opened, browser):
     assert not figure.ask(lines) and len(figure.ask(said)) > 8
     figure.find(".figure-check input").click()
     assert figure.ask(lines) == ["plain"] and not figure.ask(said)
+    figure.keys(depth, "END")
+    figure.until(lambda: figure.ask(said))  # that the lines are of before
+    check(40, 0.5, 1)
+    assert not figure.ask(said)
 
 
 def test_schedules(opened):
@@ -553,6 +558,13 @@ def test_training(opened):
     first = numbers("training", "test", run)
     assert accuracy == pytest.approx(first["accuracy"], abs=0.02)
     assert np.abs(figure.matrix("confusion") - first["confusion"]).sum() <= 4  # logits nearly equal round otherwise
+    sides = figure.ask("""return [...figure.querySelectorAll('[data-matrix="confusion"] > text')]
+        .map(name => [name.textContent, name.getBBox()]);""")
+    names = [name for name, _ in sides]
+    assert names[::2] == names[1::2] and len(set(names)) == 6  # at the rows and at the columns
+    above = [box for _, box in sides[1::2]]
+    for one, other in itertools.combinations(above, 2):
+        assert abs(one["y"] - other["y"]) > 12 or one["x"] + one["width"] < other["x"]
     train = figure.find(".figure-train")
     figure.keys(train, "ENTER")
     figure.until(lambda: len(figure.line("losses")) > 8, 120)

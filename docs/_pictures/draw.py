@@ -10,7 +10,7 @@ from pathlib import Path
 import graphs
 import numpy as np
 import whole
-from drawing import CELL, Drawing
+from drawing import CELL, PHONE, Drawing
 
 from minires import layers, losses
 
@@ -38,36 +38,71 @@ def first(gradients):
     return gradients[0] if isinstance(gradients, tuple) else gradients
 
 
-def operation(name, f, x, dy, at, weight=None):
-    """-> the drawing of y, backward = f(x). at: where the marked number of y is. weight: drawn beside the arrows."""
-    y, backward = f(x)
-    assert y.shape == dy.shape, (name, y.shape)
-    marked_y = np.zeros(y.shape, bool)
-    marked_y[at] = True
-    shapes = [np.atleast_2d(flat(array)).shape for array in (x, y)]
-    (tall_x, wide_x), (tall_y, wide_y) = shapes
-    gap = max(GAP, 8.2 * len(name) + 60, 0 if weight is None else flat(weight).shape[1] * CELL + 60)
-    tall = max(tall_x, tall_y) * CELL
-    below = (
-        0 if weight is None else max(0, 24 + flat(weight).shape[0] * CELL - tall / 2)
-    )  # of the weight, in the middle
-    width = (wide_x + wide_y) * CELL + gap + 40
-    drawing = Drawing(width, 2 * tall + below + 110)
-    left, right = 20 + wide_x * CELL / 2, width - 20 - wide_y * CELL / 2
-    middle = 20 + wide_x * CELL + gap / 2
-    for kind, row, names in (("forward", 0, ("x", "y")), ("backward", 1, ("dx", "dy"))):
-        centre = 34 + tall / 2 + row * (tall + below + 60)
-        arrays = (x, y) if row == 0 else (first(backward(dy)), dy)
-        marks = (depends(backward, y, at), marked_y) if row == 0 else (None, None)
-        for place, rows, array, mark, label in zip((left, right), (tall_x, tall_y), arrays, marks, names, strict=True):
-            drawing.array(place, centre, flat(array), kind, None if mark is None else flat(mark))
-            drawing.text(place, centre - rows * CELL / 2 - 16, label, f"code {kind}")
-        ends = [(middle - gap / 2 + 14, centre), (middle + gap / 2 - 14, centre)]
-        drawing.arrow(*(ends if row == 0 else ends[::-1]), kind=kind)
-        drawing.text(middle, centre - 15, name if row == 0 else "backward(dy)", f"code {kind}")
-        if weight is not None and row == 0:
-            drawing.array(middle, centre + 24 + flat(weight).shape[0] * CELL / 2, flat(weight), kind)
-    return drawing
+class Operation:
+    """y, backward = f(x). at: where the marked number of y is. weight: drawn beside the arrows."""
+
+    def __init__(self, name, f, x, dy, at, weight=None):
+        y, backward = f(x)
+        assert y.shape == dy.shape, (name, y.shape)
+        marked = np.zeros(y.shape, bool)
+        marked[at] = True
+        self.name, self.weight = name, None if weight is None else flat(weight)
+        self.x, self.y, self.dx, self.dy = (np.atleast_2d(flat(a)) for a in (x, y, first(backward(dy)), dy))
+        self.marks = [np.atleast_2d(flat(mark)) for mark in (depends(backward, y, at), marked)]
+
+    # What is drawn of each direction: the arrays of x and of y, with their names and marks, and the arrow's name.
+
+    def rows(self):
+        yield "forward", (self.x, self.y), self.marks, ("x", "y"), self.name
+        yield "backward", (self.dx, self.dy), (None, None), ("dx", "dy"), "backward(dy)"
+
+    def drawing(self):
+        """x on the left, y on the right."""
+        (tall_x, wide_x), (tall_y, wide_y) = self.x.shape, self.y.shape
+        rows, columns = (0, 0) if self.weight is None else self.weight.shape
+        gap = max(GAP, 8.2 * len(self.name) + 60, columns * CELL + 60)
+        tall = max(tall_x, tall_y) * CELL
+        below = 0 if self.weight is None else max(0, 24 + rows * CELL - tall / 2)  # of the weight, in the middle
+        width = (wide_x + wide_y) * CELL + gap + 40
+        drawing = Drawing(width, 2 * tall + below + 110)
+        places = 20 + wide_x * CELL / 2, width - 20 - wide_y * CELL / 2
+        middle = 20 + wide_x * CELL + gap / 2
+        for row, (kind, arrays, marks, labels, name) in enumerate(self.rows()):
+            centre = 34 + tall / 2 + row * (tall + below + 60)
+            for place, array, mark, label in zip(places, arrays, marks, labels, strict=True):
+                drawing.array(place, centre, array, kind, mark)
+                drawing.text(place, centre - len(array) * CELL / 2 - 16, label, f"code {kind}")
+            ends = [(middle - gap / 2 + 14, centre), (middle + gap / 2 - 14, centre)]
+            drawing.arrow(*(ends if row == 0 else ends[::-1]), kind=kind)
+            drawing.text(middle, centre - 15, name, f"code {kind}")
+            if self.weight is not None and row == 0:
+                drawing.array(middle, centre + 24 + rows * CELL / 2, self.weight, kind)
+        return drawing
+
+    def upright(self):
+        """x above y, as a phone shows it."""
+        rows, columns = (0, 0) if self.weight is None else self.weight.shape
+        name = 8.2 * len(self.name)
+        width = max(CELL * max(self.x.shape[1], self.y.shape[1]), 24 + max(name, columns * CELL)) + 4
+        drawing, top = Drawing(width, 0), 12
+        for kind, arrays, marks, labels, name in self.rows():
+            long = 56 + rows * CELL * (kind == "forward")
+            for place, (array, mark, label) in enumerate(zip(arrays, marks, labels, strict=True)):
+                tall = len(array) * CELL
+                drawing.text(width / 2, top, label, f"code {kind}")
+                drawing.array(width / 2, top + 14 + tall / 2, array, kind, mark)
+                top += tall + 22
+                if place == 0:
+                    left = (width - 24 - 8.2 * len(name)) / 2 + 6
+                    ends = [(left, top), (left, top + long - 8)]
+                    drawing.arrow(*(ends if kind == "forward" else ends[::-1]), kind=kind)
+                    drawing.text(left + 14, top + 20, name, f"code start {kind}")
+                    if kind == "forward" and self.weight is not None:
+                        drawing.array(left + 14 + columns * CELL / 2, top + 38 + rows * CELL / 2, self.weight, kind)
+                    top += long + 8
+            top += 28
+        drawing.height = top - 34
+        return drawing
 
 
 def image(values):
@@ -77,7 +112,7 @@ def image(values):
 def convolution():
     x = image([[1, 0, 2, 1], [0, 3, 1, 0], [2, 1, 0, 1], [1, 0, 1, 2]])
     weight = image([[1, 2, 1], [1, 1, 1], [-1, -2, -1]])
-    return operation(
+    return Operation(
         "conv2d(x, weight)",
         lambda x: layers.conv2d(x, weight[0].transpose(2, 0, 1)[None]),
         x,
@@ -89,17 +124,17 @@ def convolution():
 
 def max_pooling():
     x = image([[1, 3, 2, 0], [0, 2, 5, 1], [4, 1, 0, 2], [2, 0, 1, 3]])
-    return operation("max_pool2d(x, 2)", lambda x: layers.max_pool2d(x, 2), x, image([[1, 2], [3, 4]]), (0, 0, 1, 0))
+    return Operation("max_pool2d(x, 2)", lambda x: layers.max_pool2d(x, 2), x, image([[1, 2], [3, 4]]), (0, 0, 1, 0))
 
 
 def average_pooling():
     x = image([[1, 3, 2, 0], [0, 4, 5, 1], [4, 1, 0, 2], [3, 0, 1, 5]])
-    return operation("avg_pool2d(x, 2)", lambda x: layers.avg_pool2d(x, 2), x, image([[4, 8], [0, -4]]), (0, 0, 1, 0))
+    return Operation("avg_pool2d(x, 2)", lambda x: layers.avg_pool2d(x, 2), x, image([[4, 8], [0, -4]]), (0, 0, 1, 0))
 
 
 def adaptive_pooling():
     x = image([[6, 0, 2, 4, 1]])
-    return operation(
+    return Operation(
         "adaptive_avg_pool2d(x, (1, 3))",
         lambda x: layers.adaptive_avg_pool2d(x, (1, 3)),
         x,
@@ -112,7 +147,7 @@ def upsampling():
     x = image([[0, 4], [8, 4]])
     dy = image([[1, 0, 0, 0], [0, 0, 0, 0], [0, 0, 16, 0], [0, 0, 0, 0]])
     name = "upsample_bilinear2d(x, (4, 4))"
-    return operation(name, lambda x: layers.upsample_bilinear2d(x, (4, 4)), x, dy, (0, 1, 1, 0))
+    return Operation(name, lambda x: layers.upsample_bilinear2d(x, (4, 4)), x, dy, (0, 1, 1, 0))
 
 
 def transposed_convolution():
@@ -121,7 +156,7 @@ def transposed_convolution():
     dy = image([[1, 0, 2, 1], [0, 3, 1, 0], [2, 1, 0, 1], [1, 0, 1, 2]])
     kernel = weight[0].transpose(2, 0, 1)[None]
     name = "conv_transpose2d(x, weight)"
-    return operation(name, lambda x: layers.conv_transpose2d(x, kernel), x, dy, (0, 1, 1, 0), weight)
+    return Operation(name, lambda x: layers.conv_transpose2d(x, kernel), x, dy, (0, 1, 1, 0), weight)
 
 
 def dilated_convolution():
@@ -129,25 +164,25 @@ def dilated_convolution():
     weight = image([[1, -2, 1]])
     kernel = weight[0].transpose(2, 0, 1)[None]
     name = "conv2d(x, weight, dilation=2)"
-    return operation(name, lambda x: layers.conv2d(x, kernel, dilation=2), x, image([[1, 0, 2]]), (0, 0, 1, 0), weight)
+    return Operation(name, lambda x: layers.conv2d(x, kernel, dilation=2), x, image([[1, 0, 2]]), (0, 0, 1, 0), weight)
 
 
 def linear():
     weight = np.array([[1.0, 0, 2], [-1, 1, 2]])
     x, dy = np.array([[2.0, 3, 1]]), np.array([[1.0, -2]])
-    return operation("linear(x, weight)", lambda x: layers.linear(x, weight), x, dy, (0, 1), weight)
+    return Operation("linear(x, weight)", lambda x: layers.linear(x, weight), x, dy, (0, 1), weight)
 
 
 def rowwise(name, f, x, dy, at):
     """An operation on the numbers of a row."""
-    return operation(name, f, np.array([x], dtype=float), np.array([dy], dtype=float), (0, at))
+    return Operation(name, f, np.array([x], dtype=float), np.array([dy], dtype=float), (0, at))
 
 
 def cross_entropy_gradient():
     """The loss of one row of logits, and its gradient: softmax minus one-hot."""
     logits = np.array([[2.0, 1.0, 0.0, -1.0]])
     loss, backward = losses.cross_entropy(logits, np.array([1]))
-    return operation(
+    return Operation(
         "cross_entropy(x, [1])",
         lambda x: (np.array([[float(loss)]]), lambda dy: backward(float(dy[0, 0]))),
         logits,
@@ -171,7 +206,7 @@ def excited_channels():
     x = np.array([[1.0, 2, 3], [2, 0, 1]])
     parts = [np.array([[1.0, -1]])[..., None, None], np.zeros(1), np.array([[1.0], [2]])[..., None, None], np.zeros(2)]
     f = channels_as_rows(layers.squeeze_excitation, *parts)
-    return operation("squeeze_excitation(x, ...)", f, x, np.array([[1.0, 0, 0], [0, 0, 0]]), (0, 0))
+    return Operation("squeeze_excitation(x, ...)", f, x, np.array([[1.0, 0, 0], [0, 0, 0]]), (0, 0))
 
 
 def normalised_and_clipped():
@@ -182,20 +217,20 @@ def normalised_and_clipped():
         return y.T, lambda dy: first(backward(dy.T)).T
 
     x, dy = np.array([[2.0, 4, 4, 4, 5, 5, 7, 9]]), np.array([[8.0, 8, 8, 8, 8, 8, 8, 0]])
-    return operation("batch_norm_relu(x, ...)", f, x, dy, (0, 6))
+    return Operation("batch_norm_relu(x, ...)", f, x, dy, (0, 6))
 
 
 def normalised_groups():
     x = np.array([[1.0, 3], [5, 3], [0, 2], [0, 2]])
     ones, zeros = np.ones(4), np.zeros(4)
     dy = np.array([[1.0, 0], [0, 0], [0, 0], [0, 1]])
-    return operation("group_norm(x, 2, ...)", channels_as_rows(layers.group_norm, 2, ones, zeros), x, dy, (0, 0))
+    return Operation("group_norm(x, 2, ...)", channels_as_rows(layers.group_norm, 2, ones, zeros), x, dy, (0, 0))
 
 
 def normalised_pixels():
     x = np.array([[1.0, 0], [5, 2], [3, 4]])
     f = channels_as_rows(layers.layer_norm, np.ones(3), np.zeros(3))
-    return operation("layer_norm(x, ...)", f, x, np.array([[1.0, 0], [0, 0], [0, 1]]), (0, 0))
+    return Operation("layer_norm(x, ...)", f, x, np.array([[1.0, 0], [0, 0], [0, 1]]), (0, 0))
 
 
 def scaled_numbers():
@@ -212,7 +247,7 @@ def dropped_images():
     x, dy = np.array([[1.0, 2], [3, 4], [5, 6], [7, 8]]), np.ones((4, 2))
     name = "stochastic_depth(x, p=0.5, rng=1)"
     f = lambda x: layers.stochastic_depth(x, 0.5, rng=np.random.default_rng(1))  # noqa: E731
-    return operation(name, f, x, dy, (0, 1))
+    return Operation(name, f, x, dy, (0, 1))
 
 
 # The drawings ---------------------------------------------------------------------------------------------------------
@@ -223,11 +258,15 @@ DRAWINGS = {
     "narrow-map": lambda: whole.map_of_pages(columns=3),
     "narrow-map-zh": lambda: whole.map_of_pages(chinese=True, columns=3),
     "gates": whole.gates,
+    "narrow-gates": lambda: whole.gates(upright=True),
     "residual": whole.residual,
     "residual-zh": lambda: whole.residual("分叉"),
+    "narrow-residual": lambda: whole.residual(upright=True),
+    "narrow-residual-zh": lambda: whole.residual("分叉", upright=True),
     "residual_paths": graphs.paths,
     "residual_paths-zh": lambda: graphs.paths("该项"),
     "batch_norm": whole.batch_norm,
+    "narrow-batch_norm": lambda: whole.batch_norm(upright=True),
     "batch_norm_stages": graphs.stages,
     "relu": lambda: rowwise("relu(x)", layers.relu, [-2, 3, 0.5, -1, 4], [10, 20, 30, 40, 50], 1),
     "silu": lambda: rowwise("silu(x)", layers.silu, [-4, -1, 0, 1, 4], [1, 1, 1, 1, 1], 3),
@@ -256,7 +295,16 @@ def main(argv=None):
     out = parser.parse_args(argv).out
     out.mkdir(parents=True, exist_ok=True)
     for name, draw in DRAWINGS.items():
-        (out / f"{name}.svg").write_text(draw().written(), encoding="utf-8")
+        for file, drawing in forms(name, draw()):
+            (out / f"{file}.svg").write_text(drawing.written(), encoding="utf-8")
+
+
+def forms(name, drawn):
+    """-> [(name, drawing)], and of an operation that is too wide for a phone a second one."""
+    if not isinstance(drawn, Operation):
+        return [(name, drawn)]
+    wide = drawn.drawing()
+    return [(name, wide), (f"narrow-{name}", drawn.upright())] if wide.width > PHONE else [(name, wide)]
 
 
 if __name__ == "__main__":

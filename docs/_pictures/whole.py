@@ -23,8 +23,8 @@ def larger(a, b):
     return max(a, b), lambda dc: (dc, 0.0) if a >= b else (0.0, dc)
 
 
-def gates():
-    """L = max(x y + z, w): numbers forwards above the lines, gradients backwards below."""
+def gates(upright=False):
+    """L = max(x y + z, w): numbers forwards above the lines, gradients backwards below; upright: right and left."""
     x, y, z, w = 3.0, -2.0, 10.0, 1.0
     product, multiply_backward = multiply(x, y)
     total, plus_backward = plus(product, z)
@@ -32,19 +32,22 @@ def gates():
     dtotal, dw = larger_backward(1.0)
     dproduct, dz = plus_backward(dtotal)
     dx, dy = multiply_backward(dproduct)
-    drawing = Drawing(740, 320)
-    places = {"\u00d7": (240, 90), "+": (400, 140), "max": (560, 200), "L": (700, 200)}
-    inputs = {"x": (60, 30, x, dx), "y": (60, 150, y, dy), "z": (60, 220, z, dz), "w": (60, 290, w, dw)}
+    drawing = Drawing(320, 740) if upright else Drawing(740, 320)
+    places = {"x": (60, 30), "y": (60, 150), "z": (60, 220), "w": (60, 290)}
+    places |= {"\u00d7": (240, 90), "+": (400, 140), "max": (560, 200), "L": (700, 200)}
+    if upright:
+        places = {name: place[::-1] for name, place in places.items()}
     edges = [
-        *(
-            (inputs[name][:2], places[gate], *inputs[name][2:])
-            for name, gate in zip("xyzw", ("\u00d7", "\u00d7", "+", "max"), strict=True)
-        ),
-        (places["\u00d7"], places["+"], product, dproduct),
-        (places["+"], places["max"], total, dtotal),
-        (places["max"], places["L"], loss, 1.0),
+        ("x", "\u00d7", x, dx),
+        ("y", "\u00d7", y, dy),
+        ("z", "+", z, dz),
+        ("w", "max", w, dw),
+        ("\u00d7", "+", product, dproduct),
+        ("+", "max", total, dtotal),
+        ("max", "L", loss, 1.0),
     ]
-    for (x1, y1), (x2, y2), value, gradient in edges:
+    for source, target, value, gradient in edges:
+        (x1, y1), (x2, y2) = places[source], places[target]
         along = np.array([x2 - x1, y2 - y1]) / np.hypot(x2 - x1, y2 - y1)
         start, end = np.array([x1, y1]) + 24 * along, np.array([x2, y2]) - 24 * along
         drawing.arrow(tuple(start), tuple(end), kind="forward soft")
@@ -52,10 +55,8 @@ def gates():
         across = np.array([along[1], -along[0]])
         drawing.text(*(at + 15 * across), number(value), "forward number")
         drawing.text(*(at - 15 * across), number(gradient), "backward number")
-    for name, (x1, y1, *_) in inputs.items():
-        drawing.text(x1, y1, name, "code")
     for name, (x1, y1) in places.items():
-        if name != "L":
+        if name in ("\u00d7", "+", "max"):
             drawing.add("circle", cx=x1, cy=y1, r=24)
         drawing.text(x1, y1, name, "code")
     return drawing
@@ -64,8 +65,11 @@ def gates():
 # The residual block ---------------------------------------------------------------------------------------------------
 
 
-def residual(fork_word="fork"):
-    """A block of resnet20, its two gates, and the arrows back with the sizes of their gradients."""
+def residual(fork_word="fork", upright=False):
+    """A block of resnet20, its two gates, and the arrows back with the sizes of their gradients.
+
+    From left to right, or upright, for a phone, from top to bottom.
+    """
     rng = np.random.default_rng(0)
     block = BasicBlock(16, 16, stride=1, shortcut="A", rng=0)
     block.to(np.float64)
@@ -77,50 +81,61 @@ def residual(fork_word="fork"):
         name: f"{np.sqrt(np.mean(np.square(array))):.2f}"
         for name, array in {"dy": dy, "ds": ds, "branch": dx - ds, "dx": dx}.items()
     }
-    drawing = Drawing(900, 310)
-    line, back, top, fork, gate, relu = 190, 226, 60, 145, 630, 775
+    turn = (lambda along, across: (across, along)) if upright else (lambda along, across: (along, across))
+    drawing = Drawing(*turn(900, 336 if upright else 310))
+    line, back, top = (150, 186, 34) if upright else (190, 226, 60)
+    fork, gate, relu = 145, 630, 775
     middle, side = (line + back) / 2, 26
     boxes = {240: "conv1", 330: "bn1\nReLU", 420: "conv2", 510: "bn2", relu: "ReLU"}
     for place, words in boxes.items():
-        drawing.box(place, middle, 64, 70, words, "code")
+        drawing.box(*turn(place, middle), 64, 62 if upright else 70, words, "code")
     for place, words in ((fork, fork_word), (gate, "+")):
-        drawing.add("circle", cx=place, cy=middle, r=side)
-        drawing.text(place, middle, words)
+        x1, y1 = turn(place, middle)
+        drawing.add("circle", cx=x1, cy=y1, r=side)
+        drawing.text(x1, y1, words)
     stops = sorted(
         [(40, 40), (860, 860), *((p - 26, p + 26) for p in (fork, gate)), *((p - 32, p + 32) for p in boxes)]
     )
     for (_, left), (right, _) in itertools.pairwise(stops):
-        drawing.arrow((left + 1, line), (right - 1, line), kind="forward")
-        drawing.arrow((right - 1, back), (left + 1, back), kind="backward")
+        drawing.arrow(turn(left + 1, line), turn(right - 1, line), kind="forward")
+        drawing.arrow(turn(right - 1, back), turn(left + 1, back), kind="backward")
     up, down = middle - side, top + 34
-    drawing.arrow((fork - 8, up), (fork - 8, top), (gate + 8, top), (gate + 8, up), kind="forward")
-    drawing.arrow((gate - 8, up), (gate - 8, down), (fork + 8, down), (fork + 8, up), kind="backward")
-    labels = [
-        ("forward", "x", 22, line),
-        ("forward", "x", (fork + gate) / 2, top - 14),
-        ("forward", "F(x)", 572, line - 14),
-        ("forward", "F(x) + x", 700, line - 14),
-        ("forward", "y", 876, line),
-        ("backward", "dy", 878, back),
-        ("backward", "ds = dy [y > 0]", 700, back + 50),
-        ("backward", "ds", 572, back + 16),
-        ("backward", "ds", (fork + gate) / 2, down + 16),
-        ("backward", "J\u1d40ds", 190, back + 50),
-        ("backward", "dx = ds + J\u1d40ds", 72, back + 50),
-        ("backward", "dx", 20, back),
-    ]
-    for kind, words, at, height in labels:
-        drawing.text(at, height, words, kind)
-    for name, at, height in (("dx", 72, 70), ("branch", 190, 70), ("ds", 700, 70), ("dy", 878, 20)):
-        drawing.text(at, back + height, size[name], "backward number")
+    there = [(fork - 8, up), (fork - 8, top), (gate + 8, top), (gate + 8, up)]
+    again = [(gate - 8, up), (gate - 8, down), (fork + 8, down), (fork + 8, up)]
+    drawing.arrow(*(turn(*place) for place in there), kind="forward")
+    drawing.arrow(*(turn(*place) for place in again), kind="backward")
+    half = (fork + gate) / 2
+    for kind, words, at, across, of in (
+        ("forward", "x", 22, line, None),
+        ("forward", "x", half, top - 14, None),
+        ("forward", "F(x)", 572, line - 14, None),
+        ("forward", "F(x) + x", 700, line - 14, None),
+        ("forward", "y", 876, line, None),
+        ("backward", "dy", 878, back, "dy"),
+        ("backward", "ds = dy [y > 0]", 700, back + 50, "ds"),
+        ("backward", "ds", 572, back + 16, None),
+        ("backward", "ds", half, down + 16, None),
+        ("backward", "J\u1d40ds", 190, back + 50, "branch"),
+        ("backward", "dx = ds + J\u1d40ds", 72, back + 50, "dx"),
+        ("backward", "dx", 20, back, None),
+    ):
+        if upright and len(words) > 2:  # beside its arrow, and not across it
+            across = line - 8 - 4 * len(words) if kind == "forward" else back + 20 + 4 * len(words)
+        x1, y1 = turn(at, across)
+        drawing.text(x1, y1, words, kind)
+        if of:
+            drawing.text(x1, y1 + 20, size[of], "backward number")
     return drawing
 
 
 # Batch norm in stages -------------------------------------------------------------------------------------------------
 
 
-def batch_norm():
-    """One channel's eight values, forwards in three stages, and one gradient backwards through the same three."""
+def batch_norm(upright=False):
+    """One channel's eight values, forwards in three stages, and one gradient backwards through the same three.
+
+    The way back stands beside the way forward, or upright, for a phone, below it.
+    """
     x = np.array([2.0, 4, 4, 4, 5, 5, 7, 9])
     gamma, beta = 2.0, 1.0
     mean, deviation = x.mean(), x.std()
@@ -136,8 +151,8 @@ def batch_norm():
     np.testing.assert_allclose(there.ravel(), y, atol=1e-9)
     np.testing.assert_allclose(back(dy[:, None])[0].ravel(), dx, atol=1e-9)
     wide = 8 * CELL
-    drawing = Drawing(2 * wide + 60, 470)
-    left, right = wide / 2 + 10, 1.5 * wide + 50
+    drawing = Drawing(wide + 8, 910) if upright else Drawing(2 * wide + 60, 470)
+    left, right, below = (wide / 2 + 4, wide / 2 + 4, 470) if upright else (wide / 2 + 10, 1.5 * wide + 50, 0)
     forward = [
         ("x", x),
         ("x \u2212 \u03bc", x - mean),
@@ -152,13 +167,14 @@ def batch_norm():
     ]
     for i, ((name, values), (dname, gradients)) in enumerate(zip(forward, backward, strict=True)):
         height = 50 + i * 120
+        back = height + below
         drawing.array(left, height, values, "forward")
-        drawing.array(right, height, gradients, "backward")
+        drawing.array(right, back, gradients, "backward")
         drawing.text(left, height - CELL / 2 - 14, name, "forward")
-        drawing.text(right, height - CELL / 2 - 14, dname, "backward")
+        drawing.text(right, back - CELL / 2 - 14, dname, "backward")
         if i < 3:
             drawing.arrow((left, height + 26), (left, height + 72), kind="forward")
-            drawing.arrow((right, height + 72), (right, height + 26), kind="backward")
+            drawing.arrow((right, back + 72), (right, back + 26), kind="backward")
     return drawing
 
 

@@ -4,13 +4,13 @@ import { Columns, Matrix, check, codeTerms, element, formula, link, shown, slide
 
 export const words = {
     en: {
-        how: "Drag a value of x or dy by its tip, or choose it with Tab and press the arrow keys: its dx stands below. Dashed: μ and μ ± σ.",
+        how: "Drag a value of x or dy by its tip, or use the keyboard (Tab leads to the values, ← and → to the next one, ↑ and ↓ change it): its dx stands below. Dashed: μ and μ ± σ.",
         training: "training (off: inference, with μ = 0 and σ = 1 remembered)",
         direct: "direct: γ/σ · dyᵢ", mean: "through μ: −γ/σ · mean(dy)", variance: "through v: −γ/σ · x̂ᵢ · mean(dy x̂)",
         sum: "dxᵢ: their sum", terms: "the three terms",
     },
     zh: {
-        how: "拖动 x 或 dy 的某个值的端点，或用 Tab 选中它，再按方向键：下方写出它的 dx。虚线是 μ 和 μ ± σ。",
+        how: "拖动 x 或 dy 的某个值的端点，或用键盘（Tab 移到这些值，← → 换一个，↑ ↓ 改变它）：下方写出它的 dx。虚线是 μ 和 μ ± σ。",
         training: "训练模式（取消即评估模式，用记住的 μ = 0、σ = 1）",
         direct: "直接：γ/σ · dyᵢ", mean: "经过 μ：−γ/σ · mean(dy)", variance: "经过 v：−γ/σ · x̂ᵢ · mean(dy x̂)",
         sum: "dxᵢ：三项之和", terms: "三项",

@@ -4,12 +4,12 @@ import { Columns, button, choice, codeTerms, element, formula, link, shown, slid
 
 export const words = {
     en: {
-        how: "Drag a logit by its tip, or choose it with Tab and press the arrow keys: its gradient stands below.",
+        how: "Drag a logit by its tip, or use the keyboard (Tab leads to the logits, ← and → to the next one, ↑ and ↓ change it): its gradient stands below.",
         label: "right class", smoothing: "label smoothing", more: "Add 1 to all logits", less: "Take 1 from all", p: "p = softmax(z)",
         gradient: "dz = p − t", loss: "loss", sum: "the gradients add up to", logits: "logits z",
     },
     zh: {
-        how: "拖动某个 logit 的端点，或用 Tab 选中它，再按方向键：下方写出它的梯度。",
+        how: "拖动某个 logit 的端点，或用键盘（Tab 移到这些 logit，← → 换一个，↑ ↓ 改变它）：下方写出它的梯度。",
         label: "正确的类别", smoothing: "标签平滑", more: "每个 logit 加 1", less: "每个 logit 减 1", p: "p = softmax(z)",
         gradient: "dz = p − t", loss: "损失", sum: "梯度之和为", logits: "logits z",
     },

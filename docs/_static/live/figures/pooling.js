@@ -4,7 +4,7 @@ import { Matrix, Windows, choice, element, link, row, shown, sign, slider } from
 
 export const words = {
     en: {
-        how: "Drag a number with a dotted line up or down, or choose it with Tab and press the arrow keys. A click on y chooses the window.",
+        how: "Drag a number with a dotted line up or down, or use the keyboard: Tab leads to the numbers, ← and → to the next one, ↑ and ↓ change it. A click on y chooses the window.",
         kind: "pooling", max: "max", average: "average", window: "window", kernel: "kernel", stride: "stride",
         padding: "padding", forward: "Forward", backward: "Backward",
         won: (pixel, dy) => `x[${pixel}] wins: dx[${pixel}] receives dy = ${dy}, the other pixels of the window nothing`,
@@ -13,7 +13,7 @@ export const words = {
         wins: "windows won by each pixel", shares: "shares of windows that each pixel has",
     },
     zh: {
-        how: "上下拖动带点线的数，或用 Tab 选中它，再按方向键。点击 y 可选择窗口。",
+        how: "上下拖动带点线的数，或用键盘：Tab 移到这些数，← → 换一个，↑ ↓ 改变它。点击 y 可选择窗口。",
         kind: "池化", max: "最大", average: "平均", window: "窗口", kernel: "核", stride: "步幅",
         padding: "填充", forward: "前向", backward: "反向",
         won: (pixel, dy) => `x[${pixel}] 胜出：dx[${pixel}] 得到 dy = ${dy}，窗口的其他像素什么也得不到`,

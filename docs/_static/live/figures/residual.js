@@ -9,7 +9,7 @@ export const words = {
         label: "Norm of the gradient at the input of each block",
         y: "‖∂L/∂x‖ at a block's input; at the output it is 1", x: "block",
         at: (block) => `Norm of the gradient at the input of block ${block}`,
-        none: "No line is ticked: tick one or more below.",
+        none: "No line is ticked: tick one or more below.", computing: "Computing …",
     },
     zh: {
         depth: "块数", scale: "初始权重，1 = He", block: "查看第几块的输入",
@@ -17,7 +17,7 @@ export const words = {
         label: "各块输入处的梯度范数",
         y: "各块输入处的 ‖∂L/∂x‖；输出处为 1", x: "块",
         at: (block) => `第 ${block} 块输入处的梯度范数`,
-        none: "没有勾选任何一条线：请在下方勾选。",
+        none: "没有勾选任何一条线：请在下方勾选。", computing: "正在计算……",
     },
 };
 
@@ -25,7 +25,7 @@ const KINDS = { plain: "two", norm: "four", shortcut: "three", both: "one" };
 
 export default async function (body, words, call) {
     const at = { depth: 20, scale: 1, block: 1, kinds: new Set(Object.keys(KINDS)) };
-    let now = null;
+    let [now, asked] = [null, 0];
 
     const depth = slider({ label: words.depth, min: 2, max: 40, value: 20, onchange: (n) => ((at.depth = n), compute()) });
     const scale = slider({
@@ -55,10 +55,13 @@ export default async function (body, words, call) {
     );
 
     async function compute() {
-        body.setAttribute("aria-busy", "true");
+        const mine = ++asked;
+        const late = setTimeout(() => (body.setAttribute("aria-busy", "true"), plot.say(words.computing)), 300);
         const found = await call("numbers", at.depth, at.scale);
+        clearTimeout(late);
+        if (mine === asked) body.removeAttribute("aria-busy");
+        if (mine === asked) plot.say("");
         if (!found) return;
-        body.removeAttribute("aria-busy");
         now = found;
         place.max = at.depth;
         draw();

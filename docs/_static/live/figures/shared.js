@@ -167,11 +167,11 @@ const marked = (node, term) => (term === null || term === undefined ? delete nod
 // name: what it is called. wide, high: of a cell. edit: { min, max, step, set(row, column, value) } where its numbers
 // may be changed. pick(row, column): a click on a number. draw(values, kind, { border, term }): kind(row, column) is a
 // class of the cell, term(row, column) what lights up with it; border, { wide, value(row, column) }, is a number of
-// cells around the matrix, which cannot be changed.
+// cells around the matrix, which cannot be changed. names, for a square matrix, stand at its rows and columns.
 
 export class Matrix {
-    constructor({ name, label = name, wide = 32, high = 26, digits = 2, edit = null, pick = null }) {
-        Object.assign(this, { name, label, wide, high, digits, edit, pick });
+    constructor({ name, label = name, wide = 32, high = 26, digits = 2, edit = null, pick = null, names = [] }) {
+        Object.assign(this, { name, label, wide, high, digits, edit, pick, names });
         this.box = element("div", { class: "figure-drawing" });
         this.node = element("div", { class: "figure-matrix" }, element("div", { class: "figure-name" }, name), this.box);
         this.cells = [];
@@ -199,11 +199,17 @@ export class Matrix {
     }
 
     build(border) {
-        const { wide, high, values } = this;
-        const svgs = drawing((values[0].length + 2 * border) * wide + 2, (values.length + 2 * border) * high + 2, this.label);
+        const { wide, high, values, names } = this;
+        const [left, top] = names.length ? [56, 32] : [1, 1];
+        const [width, height] = [(values[0].length + 2 * border) * wide, (values.length + 2 * border) * high];
+        const svgs = drawing(left + width + 1, top + height + 1, this.label);
         svgs.dataset.matrix = this.name;
+        names.forEach((name, place) => svgs.append(
+            svg("text", { class: "figure-side", x: left - 4, y: top + (place + 0.5) * high }, name),
+            svg("text", { x: left + (place + 0.5) * wide, y: top - (place % 2 ? 23 : 9) }, name), // neighbours have room
+        ));
         const made = (r, c, attributes) => {
-            const [x, y] = [(c + border) * wide + 1, (r + border) * high + 1];
+            const [x, y] = [(c + border) * wide + left, (r + border) * high + top];
             const text = svg("text", { x: x + wide / 2, y: y + high / 2 });
             const node = svg("g", attributes, svg("rect", { x, y, width: wide, height: high }), text);
             svgs.append(node);
@@ -227,7 +233,7 @@ export class Matrix {
     makeEditable(node, r, c) {
         const { edit } = this;
         adjustable(node, {
-            label: `${this.label} ${r + 1}, ${c + 1}`,
+            label: `${this.label}[${r}, ${c}]`,
             min: edit.min, max: edit.max, step: edit.step ?? 1, pixels: 14 / (edit.step ?? 1),
             get: () => this.values[r][c],
             set: (value) => value !== this.values[r][c] && edit.set(r, c, value),
@@ -357,7 +363,7 @@ export class Columns {
     makeEditable(node, place, room) {
         const { edit } = this;
         adjustable(node, {
-            label: `${this.label} ${this.names?.[place] ?? place + 1}`, min: edit.min, max: edit.max, step: edit.step,
+            label: `${this.label}[${place}]`, min: edit.min, max: edit.max, step: edit.step,
             pixels: room / this.most, get: () => this.series[0][place],
             set: (value) => value !== this.series[0][place] && edit.set(place, value),
             beside: (by) => this.bars[0][place + by]?.node.focus(),

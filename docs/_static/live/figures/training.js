@@ -63,19 +63,17 @@ export default async function (body, words, call) {
     const plot = new Plot({ label: words.loss, x: [0, 240], y: [0, 2], high: 150, yname: words.loss, xname: words.iteration });
     const said = element("p", { class: "figure-said", "aria-live": "polite", "data-name": "accuracy" });
     const pictures = element("div", { class: "figure-row" });
-    const confusion = new Matrix({ name: "confusion", label: words.confusion, wide: 36, high: 24, digits: 0 });
+    const confusion = new Matrix({ name: "confusion", label: words.confusion, wide: 40, high: 24, digits: 0 });
     const gradients = new Columns({ name: "gradients", label: words.gradients, wide: 32, high: 130, lowest: 0, colours: ["three"], digits: 1 });
     const key = element("p", { class: "figure-how" }, ...Object.entries(LINES).flatMap(([name, colour]) => [
         element("span", { class: `figure-key ${colour}` }), `${words.lines[name]} \u2003`]));
-    const named = element("div", { class: "figure-how" });
     const titled = (text, ...nodes) => element("div", {}, element("p", { class: "figure-how" }, text), ...nodes);
-    confusion.node.firstElementChild.replaceChildren(named);
-    gradients.node.firstElementChild.replaceChildren();
+    for (const { node } of [confusion, gradients]) node.firstElementChild.remove(); // their titles say more
 
     body.append(
         element("div", { class: "figure-controls" }, network.node, lr.node),
         element("div", { class: "figure-controls" }, train, anew), said, plot.node, key,
-        element("div", { class: "figure-row top" }, titled(words.confusion, confusion.node), titled(words.gradients, gradients.node)),
+        element("div", { class: "figure-row top figure-halves" }, titled(words.confusion, confusion.node), titled(words.gradients, gradients.node)),
         titled(words.images, pictures), element("p", { class: "figure-how" }, words.why),
     );
 
@@ -89,7 +87,7 @@ export default async function (body, words, call) {
         Object.assign(at, { step: 0, lost: false });
         for (const line of [losses, tests, own]) line.length = 0;
         const names = set.classes.map((name) => words.classes[name]);
-        named.textContent = names.join(", ");
+        confusion.names = names;
         pictures.replaceChildren(...set.images.map((image, place) => picture(image, names[place % names.length])));
         plot.x = [0, set.steps];
         plot.draw([]);
