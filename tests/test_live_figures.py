@@ -478,7 +478,14 @@ def test_pooling(opened):
     check("average", 2, 1, 1)
 
 
-def test_residual(opened, browser):
+def tell_session(browser, page, what):
+    """As something else on the page does, that shares its Python."""
+    script = f"""const address = new URL(arguments[0] + '_static/live/session.js', location.href);
+        import(address).then(({{ session }}) => {{ session.{what}; }});"""
+    browser.execute_script(script, "../" if "/" in page else "./")
+
+
+def test_residual(opened, browser, page):
     figure = opened("residual")
     kinds = ("plain", "norm", "shortcut", "both")
 
@@ -509,6 +516,7 @@ def test_residual(opened, browser):
     assert not figure.ask(lines) and len(figure.ask(said)) > 8
     figure.find(".figure-check input").click()
     assert figure.ask(lines) == ["plain"] and not figure.ask(said)
+    tell_session(browser, page, "call('time:sleep', [1])")
     figure.keys(depth, "END")
     figure.until(lambda: figure.ask(said))  # that the lines are of before
     check(40, 0.5, 1)
@@ -614,13 +622,11 @@ def test_training_ends_with_its_last_step(opened):
 
 def test_python_that_is_ended_is_said_and_starts_again(opened, browser, page):
     """As by "Stop" of a block on the same page."""
-    end = "import(arguments[0] + '_static/live/session.js').then(({ session }) => session.stop())"
-    root = browser.execute_script("return new URL(arguments[0], location.href).href", "../" if "/" in page else "./")
     training, seen, conv = (opened(name) for name in ("training", "grad_cam", "conv"))
     train = training.find(".figure-train")
     train.click()
     training.until(lambda: len(training.line("losses")) > 2, 60)
-    browser.execute_script(end, root)
+    tell_session(browser, page, "stop()")
     training.until(lambda: training.ask("return figure.querySelector('.figure-train').disabled"))
     said = training.ask("return figure.querySelector('.figure-said').textContent")
     assert "Error" not in training.ask("return figure.closest('.live-figure').innerText")
