@@ -328,6 +328,16 @@ def test_conv(opened):
     assert sum("seen" in kind for _, kind in figure.ask(border, "x").values()) == 3  # of the window in the corner
 
 
+def test_a_finger_that_drags_does_not_scroll_the_page(opened, browser):
+    figure = opened("conv")
+    set_width(browser, PHONE)
+    cell = figure.cell("weight", 0, 0)
+    before = browser.execute_script("return scrollY")
+    figure.drag(cell, up=140, touch=True)
+    figure.until(lambda: figure.matrix("weight")[0, 0] == 9)
+    assert abs(browser.execute_script("return scrollY") - before) < 5
+
+
 def test_what_is_multiplied_lights_up(opened, browser):
     figure = opened("conv")
     lit = """return [...figure.querySelectorAll('[data-lit]')].map(node =>

@@ -137,6 +137,8 @@ export function adjustable(node, { label, min, max, step = 1, along = "y", pixel
         else return;
         event.preventDefault();
     });
+    // A finger that drags must not scroll the page; of a part of a drawing CSS's touch-action alone does not prevent it.
+    node.addEventListener("touchstart", (event) => event.preventDefault(), { passive: false });
     node.addEventListener("pointerdown", (event) => {
         if (event.button) return;
         const place = (pointer) => (along === "y" ? -pointer.clientY : pointer.clientX);
