@@ -28,6 +28,7 @@ extensions = [
     "drawings",
     "beside",
     "finding",
+    "archive",
 ]
 source_suffix = {".md": "markdown"}
 exclude_patterns = ["_build"]

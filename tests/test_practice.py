@@ -125,7 +125,8 @@ def test_verdicts_are_those_of_the_command_line(browser, address, language):
     unknown = written("relu", "return dy * np.cos(x)\n")
     files = (exercise_file(EXERCISES["relu"]), unknown, written("relu", "return dy\n"), "def relu(", right("relu"))
     for text in files:
-        assert relu.write(text).check() == check("relu", text, language, on_page=True)["text"]
+        said = check("relu", text, language, on_page=True)["text"]
+        assert relu.write(text).check() == re.sub(r"`([^`\n]+)`", r"\1", said)
         assert relu.ask("return part.querySelectorAll('.exercise-found a').length") == (text in files[1:4])
     assert relu.ask("return part.dataset.result") == "passed" and relu.shows("next")
     relu.press("next")
@@ -217,6 +218,7 @@ def test_what_is_written_stays(browser, address):
     relu = Practised(browser, "relu").write("one")
     assert relu.kept["text"] == "one"
     relu.press("again")
+    assert "The other text" in relu.ask("return part.querySelector('.live-status').textContent")
     assert relu.kept["text"] == exercise_code(EXERCISES["relu"]).rstrip() + "\n" and relu.kept["before"] == "one"
     relu.press("back")
     opened(browser, address, forget=False)
@@ -228,13 +230,48 @@ def test_what_is_written_stays(browser, address):
 def test_giving_up_is_asked_twice_and_remembered(browser, address):
     opened(browser, address)
     relu = Practised(browser, "relu")
-    relu.press("giveUp")
+    double_click(browser, relu.element(".live-giveUp"))
     assert not relu.kept.get("gave_up") and not relu.ask("return part.querySelector('.exercise-solution').textContent")
     relu.press("giveUp")
     wait(lambda: "y > 0" in relu.ask("return part.querySelector('.exercise-solution').textContent"))
     assert relu.kept["gave_up"] and not relu.ask("return part.querySelector('.live-status').textContent")
     opened(browser, address, forget=False)
     assert relu.ask("return part.querySelector('.exercise-state').textContent") == "solution seen"
+
+
+def double_click(browser, button):
+    pytest.importorskip("selenium.webdriver").ActionChains(browser).double_click(button).perform()
+
+
+def test_a_hint_before_anything_is_written(browser, address):
+    """As --more says on the command line; where it is pressed twice, nothing else is."""
+    opened(browser, address)
+    relu = Practised(browser, "relu")
+    relu.press("write")
+    wait(lambda: relu.ask("return part.querySelector('.cm-content')"))
+    begun = exercise_code(EXERCISES["relu"]).rstrip() + "\n"
+    double_click(browser, relu.element(".live-more"))
+    assert relu.found() == re.sub(r"`([^`\n]+)`", r"\1", check("relu", begun, more=True, on_page=True)["text"])
+    relu.write(written("relu", "return dy\n")).check()
+    double_click(browser, relu.element(".live-more"))
+    relu.keep()
+    assert "further" in relu.found() and relu.kept["text"] == written("relu", "return dy\n")
+
+
+def test_the_computer_is_left_to_the_next(browser, address):
+    opened(browser, address)
+    relu = Practised(browser, "relu").write("mine")
+    browser.find_element("css selector", ".exercise-owner input").send_keys("anna/b")
+    erase = browser.find_element("css selector", ".exercise-erase")
+    double_click(browser, erase)
+    assert relu.kept["text"] == "mine"
+    erase.click()
+    file = browser.profile / "anna b.json"
+    wait(lambda: file.is_file() and file.stat().st_size)
+    assert json.loads(file.read_text())["exercises"]["relu"]["text"] == "mine"
+    assert not relu.kept and "def relu" in relu.ask("return part.querySelector('.cm-content').innerText")
+    erase.click()
+    assert relu.kept["text"] == "mine" and relu.ask("return part.querySelector('.cm-content').innerText") == "mine"
 
 
 def test_export_and_import(browser, address, tmp_path):

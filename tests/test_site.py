@@ -13,6 +13,7 @@ import runpy
 import subprocess
 import sys
 import time
+import zipfile
 import zlib
 from html.parser import HTMLParser
 from urllib.parse import quote, unquote, urlsplit
@@ -484,6 +485,25 @@ def test_a_result_shows_text(page, words, browser, address):
     assert len(contexts) >= len(found) > 5
     assert not [context for context in contexts if re.search(r"\\[a-z(\[]|\$", context)]
     assert sum(any(word in context.lower() for word in words.split()) for context in contexts) > 0.8 * len(contexts)
+
+
+def test_all_of_the_project_comes_with_the_site(site, tmp_path):
+    """As a ZIP file, to which every page leads, and in which the command line works."""
+    (archive,) = site.glob("*.zip")
+    for page in ("index.html", "zh/layers/conv.html", "genindex.html"):
+        target = f'href="{"../" * page.count("/")}{archive.name}"'
+        assert target in (site / page).read_text(encoding="utf-8")
+    zipfile.ZipFile(archive).extractall(tmp_path)
+    (folder,) = tmp_path.iterdir()
+    lists = runpy.run_path(str(DOCS / "_ext" / "archive.py"))
+    unpacked = {file.relative_to(folder) for file in folder.rglob("*") if file.is_file()}
+    known = lists["tracked"](DOCS.parent)
+    if known is not None:  # and what is found without git is the same
+        assert unpacked == {file.relative_to(DOCS.parent) for file in known if file.is_file()}
+    assert unpacked == {file.relative_to(folder) for file in lists["in_folders"](folder) if file.is_file()}
+    command = [sys.executable, "-m", "minires.exercises"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and "predict_relu" in done.stdout
 
 
 def test_terms_of_a_glossary():

@@ -14,11 +14,11 @@ from minires.exercises.shown import heading
 
 TITLE = "one line is wrong: which?"
 HEAD = "Find the bug: one line of this backward pass of {name} is wrong. The derivation is in docs/{page}."
-HOW = "A line's number stands at its end. Write the wrong one's number behind wrong_line, and mend the line."
+HOW = "A line's number stands at its end. Write the wrong one's number after `wrong_line =`, and mend the line."
 CHECK = "Is it right?   python -m minires.exercises check {name}"
 NUMBER = "# its number"
 TASK = "{name} ({line}): one of the {count} lines of its backward pass is wrong. Which? Name it, and mend it."
-NOT_SAID = "Which of the {count} lines is wrong? Write its number behind wrong_line."
+NOT_SAID = "Which of the {count} lines is wrong? Write its number after `wrong_line =`."
 NO_NUMBER = "wrong_line is {given}: it must be the number of a line, from 1 to {count}."
 OTHER_LINE = "Line {given} is not the one: it is right as it was."
 MENDED = "The backward pass is right now, and it was another line that was wrong."

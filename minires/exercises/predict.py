@@ -29,11 +29,11 @@ KINDS = {
     NUMBERS: "numbers, as `[1, 2]`; of several rows `[[1, 2], [3, 4]]`",
 }
 HEAD = "Predict, before you run anything: {question}"
-HOW = "The page is docs/{page}. Write behind answer what you expect: {kind}."
+HOW = "The page is docs/{page}. Write after `answer =` what you expect: {kind}."
 CHECK = "Is it right?   python -m minires.exercises check {name}"
-SYNTAX = "The file is not Python: {said}, line {line}:"
+SYNTAX = "This is not Python: {said}, line {line}:"
 NO_LINE = "There is no line that begins with answer = any more: write it at the end of the file."
-NOT_ANSWERED = "Write behind answer what you expect: {kind}."
+NOT_ANSWERED = "Write after `answer =` what you expect: {kind}."
 NO_VALUE = "answer must be written as it is, not calculated: {kind}."
 OTHER_KIND = "answer is {given}, and what is asked for is {kind}."
 NO = "{given} is not what comes out."

@@ -80,9 +80,9 @@ def reading(source: Source, what: str) -> Iterator[None]:
         unwritten = Text(UNWRITTEN_IN_LINE if line else UNWRITTEN, path=source.path, line=line)
         raise Finding("unwritten", unwritten.or_on_page(Text(UNWRITTEN_ON_PAGE))) from None
     except SyntaxError as error:
-        lines: tuple[str, ...] = (Text("The file is not Python: {said}: save it as text, in UTF-8.", said=error.msg),)
+        lines: tuple[str, ...] = (Text("This is not Python: {said}: save it as text, in UTF-8.", said=error.msg),)
         if error.text:
-            said = "The file is not Python: {said}, line {line}:"
+            said = "This is not Python: {said}, line {line}:"
             lines = Text(said, said=error.msg, line=error.lineno), f"  {error.text.strip()}"
         raise Finding("syntax", *lines) from None
     except SystemExit:

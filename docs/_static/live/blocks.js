@@ -66,6 +66,28 @@ class Piece {
         return this.editor?.text ?? this.original;
     }
 
+    // What is written is kept as long as the tab is open: after a reload "Edit" shows it again.
+
+    get place() {
+        return `minires.blocks${location.pathname}#${this.around.dataset.object ?? this.number}`;
+    }
+
+    get kept() {
+        try {
+            const { original, text } = JSON.parse(sessionStorage.getItem(this.place)) ?? {};
+            return original === this.original ? text : undefined;
+        } catch {
+            return undefined;
+        }
+    }
+
+    set kept(text) {
+        try {
+            if (text === undefined) sessionStorage.removeItem(this.place);
+            else sessionStorage.setItem(this.place, JSON.stringify({ original: this.original, text }));
+        } catch {} // a browser that keeps nothing
+    }
+
     async edit() {
         if (this.editor) return this.editor.focus();
         const { editor } = await import("../vendor/codemirror.js");
@@ -73,7 +95,9 @@ class Piece {
         this.highlighted.after(parent);
         this.highlighted.hidden = true;
         const onRun = () => this.run.click();
-        this.editor = editor({ parent, text: this.original, label: texts.editor(this.title), onRun });
+        const onChange = () => (this.kept = this.code);
+        const label = texts.editor(this.title);
+        this.editor = editor({ parent, text: this.kept ?? this.original, label, onRun, onChange });
         this.editor.focus();
         this.say(texts.keys(this.run.textContent));
         this.putBack.hidden = false;
@@ -84,6 +108,7 @@ class Piece {
         if (busy) return;
         this.editor?.close();
         this.editor = null;
+        this.kept = undefined;
         this.around.querySelector(".live-editor")?.remove();
         this.highlighted.hidden = false;
         this.editButton.hidden = false;
@@ -150,11 +175,11 @@ class CodeBlock extends Piece {
         if (reason) this.say(texts.needs[reason]);
         else {
             this.run = this.add("run", () => work([this]));
-            this.stop = this.add("stop", () => session.stop());
             this.upTo = this.add("upTo", () => work(runnable.slice(0, runnable.indexOf(this) + 1)));
             this.upTo.hidden = !runnable.length;
             this.editButton = this.add("edit", () => this.edit());
             this.putBack = this.add("putBack", () => this.reset());
+            this.stop = this.add("stop", () => session.stop()); // comes and goes: last, so that no other button moves
             this.stop.hidden = this.putBack.hidden = true;
             runnable.push(this);
         }
@@ -197,10 +222,11 @@ class Source extends Piece {
         this.called = texts.edited(this.title);
         this.path = path;
         this.whole = !("cut" in around.dataset);
+        this.placed = null; // the text that has taken the library's place in the session
         this.editButton = this.add("change", () => this.edit());
         this.run = this.add("check", () => work([this]));
-        this.stop = this.add("stop", () => session.stop());
         this.putBack = this.add("putBack", () => this.reset());
+        this.stop = this.add("stop", () => session.stop());
         this.run.hidden = this.stop.hidden = this.putBack.hidden = true;
         this.bar.append(this.status);
     }
@@ -221,28 +247,37 @@ class Source extends Piece {
         if (busy) return;
         super.reset();
         this.run.hidden = true;
-        if (this.placed) await session.call("live.changes:put_back", [this.path]);
-        this.placed = false;
+        if (this.placed !== null) await session.call("live.changes:put_back", [this.path]);
+        this.placed = null;
     }
 
     get again() {
         return texts.check;
     }
 
-    async place() {
+    // Is something else in its place than what the editor shows?
+
+    get waits() {
+        return Boolean(this.editor) && this.code !== (this.placed ?? this.original);
+    }
+
+    // -> is it there now?
+
+    async put() {
+        const code = this.code;
         try {
-            await session.call("live.changes:put", [this.path, this.code, this.called]);
-            this.placed = true;
+            await session.call("live.changes:put", [this.path, code, this.called]);
         } catch (error) {
             this.clear();
             this.fail(error);
+            return false;
         }
-        return this.placed;
+        this.placed = code;
+        return true;
     }
 
     async work() {
-        this.placed = false;
-        if (!(await this.place())) return false;
+        if (!(await this.put())) return false;
         const given = [this.path, texts.checks].map((part) => JSON.stringify(part)).join(", ");
         return this.running(`from live.changes import check\n\ncheck(${given})`, { name: "check", namespace: "check" });
     }
@@ -278,11 +313,21 @@ async function work(pieces) {
     if (busy) return;
     show((busy = true));
     if (await started(pieces.at(-1))) {
-        const lost = sources.filter((source) => source.editor && source.placed === null && !pieces.includes(source));
-        for (const source of lost) await source.place();
-        for (const piece of pieces) if (!(await piece.work())) break;
+        const waiting = sources.filter((source) => source.waits && !pieces.includes(source));
+        if (await putAll(waiting)) for (const piece of pieces) if (!(await piece.work())) break;
     }
     show((busy = false));
+}
+
+// What was changed is used by what runs, whether it was checked or not. -> are all in their places?
+
+async function putAll(waiting) {
+    for (const source of waiting) {
+        if (!(await source.put())) return false;
+        source.clear();
+        source.say(texts.inPlace);
+    }
+    return true;
 }
 
 // Buttons that wait are not disabled: a button with the focus would lose it.
@@ -298,7 +343,7 @@ function show(busy) {
 
 session.addEventListener("lost", () => {
     for (const block of runnable) block.ran = false;
-    for (const source of sources) if (source.placed) source.placed = null;
+    for (const source of sources) source.placed = null;
 });
 
 const runnable = [];

@@ -46,12 +46,12 @@ class Exercise {
         this.bar = element("div", { class: "live-bar", role: "group", "aria-label": words.bar(this.name) });
         this.writing = this.button("write", () => this.open());
         this.checking = this.button("check", () => this.check());
-        this.stopping = this.button("stop", () => session.stop());
         this.hinting = this.button("more", () => this.check(true));
         this.beginning = this.button("again", () => this.begin());
         this.taking = this.button("back", () => this.takeBack());
-        this.giving = this.button("giveUp", () => this.giveUp());
+        this.giving = this.button("giveUp", ({ detail }) => detail > 1 || this.giveUp()); // a double click is one answer
         this.going = this.button("next", () => next(this));
+        this.stopping = this.button("stop", () => session.stop()); // what comes and goes is last: no other button moves
         this.status = element("span", { class: "live-status", role: "status" });
         this.bar.append(this.status);
         this.found = element("div", { class: "live-output exercise-found", role: "region", "aria-live": "polite" });
@@ -143,7 +143,7 @@ class Exercise {
             },
         });
         this.writing.hidden = true;
-        for (const now of [this.checking, this.beginning]) now.hidden = false;
+        for (const now of [this.checking, this.hinting, this.beginning]) now.hidden = false;
         this.tell();
         this.editor.focus();
     }
@@ -152,11 +152,15 @@ class Exercise {
         const before = this.editor.text;
         this.editor.text = text;
         this.keep({ text, before: before === this.start ? this.record.before : before });
+        this.found.hidden = true;
+        this.say("");
         this.editor.focus();
     }
 
     begin() {
-        if (this.editor.text !== this.start) this.put(this.start);
+        if (this.editor.text === this.start) return;
+        this.put(this.start);
+        this.say(words.begun);
     }
 
     takeBack() {
@@ -180,7 +184,6 @@ class Exercise {
         this.tellFound(found);
         const passed = found.state === "passed";
         this.keep(progress.checked(this.record, source, found.state));
-        this.hinting.hidden = found.state !== "wrong" || more;
         this.going.hidden = !passed;
         if (passed) await this.explain();
     }
@@ -218,7 +221,7 @@ class Exercise {
     tellFound(found) {
         this.found.hidden = false;
         this.found.dataset.state = this.around.dataset.result = found.state;
-        this.found.replaceChildren(element("pre", { tabindex: 0 }, found.text));
+        this.found.replaceChildren(element("pre", { tabindex: 0 }, ...withCode(found.text)));
         if (found.printed) this.found.append(element("pre", { class: "live-warning", tabindex: 0 }, found.printed));
         if (found.state === "wrong" && this.derivation) {
             const { previousSibling: before } = this.derivation; // "Derivation: "
@@ -257,8 +260,10 @@ class Exercise {
     }
 }
 
+// What stands in backquotes is code.
+
 function withCode(text) {
-    return text.split("`").map((part, number) => (number % 2 ? element("code", {}, part) : part));
+    return text.split(/`([^`\n]+)`/).map((part, number) => (number % 2 ? element("code", {}, part) : part));
 }
 
 // The exercises of one operation stand together: what to predict, to write, and to find.
@@ -342,18 +347,53 @@ function download() {
     for (const each of all) each.keepText();
     const text = progress.exported(all.map((each) => each.name));
     const address = URL.createObjectURL(new Blob([text], { type: "application/json" }));
-    element("a", { href: address, download: "minires-exercises.json" }).click();
+    const name = owner.value.replace(/[\\/:*?"<>|]/g, " ").trim() || "minires-exercises";
+    element("a", { href: address, download: `${name}.json` }).click();
     setTimeout(() => URL.revokeObjectURL(address), 1000);
+    return text;
+}
+
+// For the next one at this computer. What was here is exported first, and comes back by the same button.
+
+let erased = null;
+
+function erase() {
+    if (erased !== null) {
+        takeOver(erased);
+        return tellErasing(null, words.restored);
+    }
+    if (erasing.textContent !== words.sureErase) {
+        erasing.textContent = words.sureErase;
+        return (said.textContent = words.askErase);
+    }
+    const text = download();
+    for (const each of all) progress.erase(each.name);
+    for (const each of all) each.heard();
+    for (const each of all) each.found.hidden = true;
+    tellAll();
+    tellErasing(text, words.erased);
+}
+
+function tellErasing(text, saying) {
+    erased = text;
+    erasing.textContent = text === null ? words.erase : words.restore;
+    said.textContent = saying;
+}
+
+// -> how many texts
+
+function takeOver(text) {
+    const starts = Object.fromEntries(all.map((each) => [each.name, each.start]));
+    const taken = progress.imported(text, starts);
+    for (const each of all) each.heard();
+    tellAll();
+    return taken;
 }
 
 async function upload(file) {
     for (const each of all) each.keepText();
     try {
-        const starts = Object.fromEntries(all.map((each) => [each.name, each.start]));
-        const taken = progress.imported(await file.text(), starts);
-        for (const each of all) each.heard();
-        tellAll();
-        said.textContent = words.imported(taken);
+        said.textContent = words.imported(takeOver(await file.text()));
     } catch {
         said.textContent = words.broken;
     }
@@ -369,14 +409,18 @@ choose.addEventListener("change", async () => {
     if (choose.files[0]) await upload(choose.files[0]);
     choose.value = "";
 });
+const owner = element("input", { type: "text", autocomplete: "off", size: 12 });
+const erasing = element("button", { type: "button", class: "exercise-erase", onclick: ({ detail }) => detail > 1 || erase() }, words.erase);
 const bar = element(
     "div",
     { class: "live-bar", role: "group", "aria-label": words.map },
     going,
     count,
+    element("label", { class: "exercise-owner" }, words.owner, owner),
     element("button", { type: "button", class: "exercise-export", onclick: download }, words.export),
     element("button", { type: "button", class: "exercise-import", onclick: () => choose.click() }, words.import),
     choose,
+    erasing,
     said,
 );
 all[0].around.before(bar, legend(), map());

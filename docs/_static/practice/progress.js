@@ -29,6 +29,10 @@ export function write(name, record) {
     }
 }
 
+export function erase(name) {
+    localStorage.removeItem(PREFIX + name);
+}
+
 export function checked(record, text, state) {
     return {
         text,
