@@ -4,7 +4,10 @@
     python examples/exercise_sheet.py --seed 7                   the same tasks with other numbers
     python examples/exercise_sheet.py --seed 7 --part tasks --out class-a.html       to hand out: without the solutions
     python examples/exercise_sheet.py --lang zh                  in Chinese
-    python examples/exercise_sheet.py --out sheet.md             Markdown, as in docs/exercise_sheet.md
+    python examples/exercise_sheet.py --out sheet.md             Markdown
+    python examples/exercise_sheet.py --part tasks --link exercise_sheet_solutions.md --out docs/exercise_sheet.md
+    python examples/exercise_sheet.py --part solutions --link exercise_sheet.md --out docs/exercise_sheet_solutions.md
+                                                                 the site's two pages, which link to each other
 
 The numbers are drawn so that every result is a whole number or a small fraction. The solutions are what the functions
 of minires.layers and minires.losses return; each backward pass has gone through gradcheck, at the numbers of the sheet.
@@ -22,6 +25,7 @@ import textwrap
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
+from urllib.parse import quote
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a fresh clone runs without being installed
 
@@ -52,7 +56,10 @@ def run(options):
         raise ValueError(f"--out {out}: a sheet is written as {' or '.join(WRITERS)}: give a name that ends so")
     if os.path.lexists(out):
         raise ValueError(f"{out} is there already: name another file with --out, or remove it first")
-    blocks = sheet(problems(options["seed"]), options["seed"], options["lang"], options["part"])
+    if options["link"] and options["part"] == "all":
+        raise ValueError("--link names the file of the other part: it wants --part tasks or --part solutions")
+    wanted = {name: options[name] for name in ("seed", "lang", "part", "link")}
+    blocks = sheet(problems(options["seed"]), **wanted)
     write_atomically(out, WRITERS[out.suffix](blocks, options["lang"]).encode())
     print(f"wrote {out}", file=sys.stderr)
     return 0
@@ -72,6 +79,7 @@ def command_line():
     parser.add_argument(
         "--part", choices=["all", "tasks", "solutions"], default="all", help="default: all, solutions on a new page"
     )
+    parser.add_argument("--link", metavar="FILE", help="of the other part, for a link to it; default: none")
     parser.add_argument("--out", metavar="FILE", help="default: exercise-sheet-SEED.html; or a name that ends in .md")
     return parser
 
@@ -320,37 +328,50 @@ def exact_cells(array):
 # The sheet ----------------------------------------------------------------------------------------------------------
 
 
-def sheet(problems, seed, lang, part="all"):
-    """The sheet as a list of (kind, text): h1, h2, h3, p, pre, blanks, and page for the beginning of a new one."""
+def sheet(problems, seed, lang, part="all", link=None):
+    """The sheet as a list of (kind, text): h1, h2, h3, p, pre, blanks, link, and page for the beginning of a new one.
+
+    link: the address of the other part, where that is a file of its own.
+    """
     words = WORDS[lang]
-    blocks = [("h1", words["title"])]
-    if part != "solutions":
-        blocks += [("p", words["name"]), ("p", words["intro"])]
-        for number, problem in enumerate(problems, 1):
-            says = words[problem.name]
-            blocks += [
-                ("h2", f"{number}. {says['title']}"),
-                ("p", says["task"]),
-                ("pre", beside(problem.given)),
-                (
-                    "blanks",
-                    beside({name: np.full_like(cells, BLANK, object) for name, cells in problem.results.items()}),
-                ),
-                ("p", says["question"]),
-            ]
-    if part != "tasks":
-        blocks += ([("page", "")] if part == "all" else []) + [("h2", words["solutions"])]
-        blocks += [("p", words["made"].format(seed=seed, lang="" if lang == "en" else f" --lang {lang}"))]
-        for number, problem in enumerate(problems, 1):
-            says = words[problem.name]
-            blocks += [
-                ("h3", words["solution"].format(number=number)),
-                ("pre", beside(problem.results) + "\n\n" + "\n".join(problem.worked)),
-                ("p", says["answer"].format(**problem.said)),
-                ("p", says["mistake"]),
-                ("pre", beside(problem.mistake)),
-            ]
+    if part == "solutions":
+        return [("h1", words["solutions_alone"]), *solutions(problems, seed, lang, "h2", link)]
+    blocks = [("h1", words["title"]), ("p", words["name"]), ("p", words["intro"])]
+    for number, problem in enumerate(problems, 1):
+        says = words[problem.name]
+        empty = {name: np.full_like(cells, BLANK, object) for name, cells in problem.results.items()}
+        blocks += [
+            ("h2", f"{number}. {says['title']}"),
+            ("p", says["task"]),
+            ("pre", beside(problem.given)),
+            ("blanks", beside(empty)),
+            ("p", says["question"]),
+        ]
+    if part == "all":
+        blocks += [("page", ""), ("h2", words["solutions"]), *solutions(problems, seed, lang, "h3")]
+    return blocks + linked(words["to_solutions"], link)
+
+
+def solutions(problems, seed, lang, level, link=None):
+    """The blocks of the solutions, below headings of a level."""
+    words = WORDS[lang]
+    blocks = [("p", words["made"].format(seed=seed, lang="" if lang == "en" else f" --lang {lang}"))]
+    blocks += linked(words["to_tasks"], link)
+    for number, problem in enumerate(problems, 1):
+        says = words[problem.name]
+        blocks += [
+            (level, words["solution"].format(number=number)),
+            ("pre", beside(problem.results) + "\n\n" + "\n".join(problem.worked)),
+            ("p", says["answer"].format(**problem.said)),
+            ("p", says["mistake"]),
+            ("pre", beside(problem.mistake)),
+        ]
     return blocks
+
+
+def linked(words, link):
+    """A block with a link as Markdown has it; none without an address."""
+    return [("link", words.format(link=quote(link, safe="/:#")))] if link else []
 
 
 def beside(arrays, width=70):
@@ -390,10 +411,14 @@ h3 { font-size: 12pt; }
 pre, code { font-family: ui-monospace, "DejaVu Sans Mono", monospace; font-size: 10pt; }
 pre { overflow-x: auto; }
 pre.blanks { line-height: 2.6; }
-@page { margin: 18mm; }
-@media print {
+@page { margin: 14mm; }
+@media print {  /* blanks of 10 mm in lines of 9 mm; two tasks fill a page */
   body { margin: 0; padding: 0; max-width: none; }
+  .link { display: none; }
   pre { overflow: visible; }
+  section:has(> .blanks) pre { font-size: 11pt; }
+  section > pre.blanks { font-size: 12.25pt; line-height: 9mm; }
+  section:has(> .blanks) { min-height: 12cm; }
   section { break-inside: avoid; }
   h2, h3 { break-after: avoid; }
   .page { break-before: page; }
@@ -426,19 +451,26 @@ def element(kind, text):
         return '<div class="page"></div>'
     if kind in ("pre", "blanks"):
         return f'<pre class="{kind}">{text}</pre>'
+    if kind == "link":
+        return '<p class="link">' + re.sub(r"\[(.+)\]\((.+)\)", r'<a href="\2">\1</a>', text) + "</p>"
     return f"<{kind}>" + re.sub(r"`([^`]+)`", r"<code>\1</code>", text) + f"</{kind}>"
 
 
+MARKED = {"blanks": "to-fill-in", "link": "not-on-paper"}  # by docs/_static/site.css
+
+
 def as_markdown(blocks, lang):
-    """For GitHub and for the site, where the style sheet begins a new page at the empty block."""
+    """For GitHub and for the site, where an empty block says what the next one is on paper."""
     marks = {"h1": "# ", "h2": "## ", "h3": "### "}
     made = []
     for kind, text in blocks:
+        if kind in MARKED:
+            made.append(f'<div class="{MARKED[kind]}"></div>')
         if kind == "page":
-            made.append('<div class="new-page"></div>')
+            made.append('<div style="break-after: page"></div>')
         elif kind in ("pre", "blanks"):
             made.append(f"```text\n{text}\n```")
-        elif kind == "p":
+        elif kind in ("p", "link"):
             made.append(wrapped(text))
         else:
             made.append(marks[kind] + text)

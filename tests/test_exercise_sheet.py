@@ -166,13 +166,37 @@ def test_what_is_no_small_fraction_is_refused():
 # The files ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("lang", "page"), [("en", "docs/exercise_sheet.md"), ("zh", "docs/zh/exercise_sheet.md")])
-def test_the_pages_are_what_the_script_writes(lang, page, tmp_path, monkeypatch, capsys):
-    out = tmp_path / "sheet.md"
-    assert scripts.call(script, monkeypatch, capsys, "--lang", lang, "--out", out) == (0, "", f"wrote {out}\n")
+PAGES = [("en", "docs"), ("zh", "docs/zh")]
+OTHER = {"tasks": "exercise_sheet_solutions.md", "solutions": "exercise_sheet.md"}  # the page of the other part
+
+
+@pytest.mark.parametrize(("lang", "folder"), PAGES)
+@pytest.mark.parametrize(("part", "other"), OTHER.items())
+def test_the_pages_are_what_the_script_writes(part, other, lang, folder, tmp_path, monkeypatch, capsys):
+    out, page = tmp_path / "sheet.md", f"{folder}/{(set(OTHER.values()) - {other}).pop()}"
+    flags = ["--lang", lang, "--part", part, "--link", other, "--out"]
+    assert scripts.call(script, monkeypatch, capsys, *flags, out) == (0, "", f"wrote {out}\n")
     assert out.read_text(encoding="utf-8") == (ROOT / page).read_text(encoding="utf-8"), (
-        f"python examples/exercise_sheet.py --lang {lang} --out {page}, after rm {page}"
+        f"python examples/exercise_sheet.py {' '.join(flags)} {page}, after rm {page}"
     )
+    assert out.read_text(encoding="utf-8").count(f"]({other})") == 1
+
+
+@pytest.mark.parametrize(("lang", "folder"), PAGES)
+def test_solutions_have_a_page_of_their_own(lang, folder):
+    """No number that is asked for stands among the tasks, where a pupil who scrolls would see it."""
+    tasks, solutions = ((ROOT / folder / page).read_text(encoding="utf-8") for page in reversed(OTHER.values()))
+    words, drawn = script.WORDS[lang], script.problems(0)
+    assert len(re.findall("^## ", tasks, re.M)) == len(re.findall("^## ", solutions, re.M)) == len(drawn)
+    for number, problem in enumerate(drawn, 1):
+        says = words[problem.name]
+        solved = [script.beside(problem.results), script.beside(problem.mistake), *problem.worked]
+        solved += [f"## {words['solution'].format(number=number)}\n", says["mistake"]]
+        assert [text for text in solved if text not in solutions] == [text for text in solved if text in tasks] == []
+        assert f"## {number}. {says['title']}\n" in tasks and script.beside(problem.given) in tasks
+        assert says["answer"].format(**problem.said)[:15] in solutions
+    assert tasks.count('<div class="to-fill-in"></div>\n\n```text\n') == len(drawn), "what is larger on paper"
+    assert "____" in tasks and "____" not in solutions
 
 
 class Structure(HTMLParser):
@@ -224,9 +248,24 @@ def test_parts(tmp_path, monkeypatch, capsys):
         assert scripts.call(script, monkeypatch, capsys, "--part", part, "--out", out)[0] == 0
         texts[part] = out.read_text(encoding="utf-8")
     assert "Solution" not in texts["tasks"] and "____" not in texts["solutions"]
-    title, solutions = texts["solutions"].split("\n\n", 1)
-    assert texts["all"].endswith(f'\n\n<div class="new-page"></div>\n\n{solutions}')
-    assert texts["all"].startswith(title) and texts["all"].startswith(texts["tasks"].rstrip())
+    tasks, solutions = texts["all"].split('<div style="break-after: page"></div>\n\n## Solutions\n')
+    assert tasks.rstrip() == texts["tasks"].rstrip()
+    assert texts["solutions"] == "# Exercise sheet: the solutions\n" + solutions.replace("\n### ", "\n## ")
+
+
+def test_a_link_to_the_other_part(tmp_path, monkeypatch, capsys):
+    """On a screen, not on paper; any name of a file is an address."""
+    texts = {}
+    for part, name in (("tasks", "a.html"), ("tasks", "a.md"), ("solutions", "b.html"), ("solutions", "b.md")):
+        flags = ["--part", part, "--link", 'x "(1)" & y.html', "--out", tmp_path / name]
+        assert scripts.call(script, monkeypatch, capsys, *flags)[0] == 0
+        texts[name] = (tmp_path / name).read_text(encoding="utf-8")
+    address = "x%20%22%281%29%22%20%26%20y.html"
+    for page, markdown in ((texts["a.html"], texts["a.md"]), (texts["b.html"], texts["b.md"])):
+        assert re.search(rf'\n\n<div class="not-on-paper"></div>\n\n.+\]\({address}\)', markdown)
+        links = [attributes for tag, attributes in Structure(page).found if tag == "a"]
+        assert links == [{"href": address}] and ".link { display: none; }" in page
+    assert texts["a.md"].endswith(f"Done? Compare with [the solutions]({address}).\n"), "the last of all"
 
 
 def test_both_languages_say_the_same():
@@ -248,6 +287,7 @@ def test_both_languages_say_the_same():
         (["--out", "sheet.pdf"], "sheet.pdf: a sheet is written as .html or .md"),
         (["--out", "no/such/sheet.md"], "make the folder no/such first"),
         (["--out", "there.md"], "there.md is there already: name another file with --out, or remove it first"),
+        (["--link", "other.md"], "error: --link names the file of the other part: it wants --part tasks or"),
         (["--lang", "fr"], "invalid choice: 'fr'"),
     ],
 )

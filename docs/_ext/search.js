@@ -1,7 +1,7 @@
 /* The search's order and what it shows of a page: Sphinx puts this file into language_data.js (html_search_scorer). */
 {
     const chinese = document.documentElement.lang.startsWith("zh");
-    const tables = /^(zh\/)?(bibliography|corrections|exercise_sheet|glossary|index|performance|practice|reference|results)\b/;
+    const tables = /^(zh\/)?(bibliography|corrections|exercise_sheet(_solutions)?|glossary|index|performance|practice|reference|results)\b/;
 
     /* Sphinx's own scores, then: pages of the reader's language first, and last among equals what lists everything. */
     window.Scorer = {
