@@ -1,8 +1,5 @@
-"""Progress: in a folder, out into a file, back in, and many of them in one table. Nothing of it is lost."""
+"""Progress: in a folder, out into a file, and back in. Nothing of it is lost."""
 
-import csv
-import io
-import itertools
 import json
 import os
 import re
@@ -12,7 +9,7 @@ import pytest
 
 from minires.exercises import __main__ as command_line
 from minires.exercises import check as check_here
-from minires.exercises import folder, progress, report
+from minires.exercises import folder, progress
 from minires.exercises.tasks import TASKS
 
 FIRST, LATER = "2026-01-02T03:04:05Z", "2026-02-03T04:05:06Z"
@@ -280,73 +277,3 @@ def test_import_that_cannot_be(capsys, monkeypatch):
     code, _, err = main(capsys, "import", "in.json")
     assert code == 2 and "No space left" in err
     assert main(capsys, "export", "no/such/folder.json")[0] == 2
-
-
-# The report ---------------------------------------------------------------------------------------------------------
-
-
-def students():
-    done = {"text": "a", "passed_text": "a", "passed": FIRST, "tries": 2}
-    file_of("class/anna.json", relu=done, sigmoid=done | {"passed": LATER}, tanh={"gave_up": FIRST})
-    file_of("class/\u674e\u96f7.json", relu={"text": "b", "tries": 5})
-    file_of("class/none.json")
-
-
-def test_report(capsys):
-    students()
-    code, out, err = main(capsys, "report", "class")
-    assert (code, err) == (0, "")
-    assert re.search(r"^anna +2 +1 +3 +4 +2026-02-03$", out, re.M)
-    assert re.search(r"^\u674e\u96f7 +0 +0 +1 +5 +-$", out, re.M)
-    assert re.search(r"^none +0 +0 +0 +0 +-$", out, re.M)
-    assert f"3 students, {len(TASKS)} exercises. Done: 0 to 2, median 0." in out
-    assert re.search(r"^relu +1 +0 +2 +3.5$", out, re.M)
-    code, out, _ = main(capsys, "report", "class", "--lang", "zh")
-    assert code == 0 and "3 \u540d\u5b66\u751f" in out and "student" not in out
-    assert len({report.display_width(line) for line in out.splitlines()[:4]}) == 1, "columns under each other"
-
-
-def test_report_as_csv(capsys):
-    students()
-    file_of("class/=cmd.json")
-    code, out, _ = main(capsys, "report", "class", "--csv")
-    rows = list(csv.DictReader(io.StringIO(out)))
-    assert code == 0 and [row["student"] for row in rows] == ["'=cmd", "anna", "none", "\u674e\u96f7"]
-    assert (rows[1]["relu"], rows[1]["tanh"], rows[1]["conv2d"]) == ("done", "given up", "not started")
-    assert (rows[3]["relu"], rows[3]["tries"]) == ("started", "5")
-    assert set(TASKS) < set(rows[0])
-
-
-def test_report_of_folders_that_people_work_in(capsys):
-    for who, text in (("ada", RIGHT), ("bob", WRONG)):
-        file_of(f"rooms/{who}/exercises/progress.json", predict_sigmoid={"tries": 1, "passed_text": RIGHT})
-        Path(f"rooms/{who}/exercises/predict_sigmoid.py").write_text(text, encoding="utf-8")
-    code, out, _ = main(capsys, "report", "rooms")
-    assert code == 0 and re.search(r"^ada +1 ", out, re.M) and re.search(r"^bob +0 ", out, re.M)
-    for path in ("rooms/ada", "rooms/ada/exercises", "rooms/ada/exercises/progress.json"):
-        code, out, _ = main(capsys, "report", path)
-        assert code == 0 and re.search(r"^ada +1 ", out, re.M), path
-
-
-def test_report_says_what_is_broken(capsys):
-    students()
-    Path("class/broken.json").write_text("{", encoding="utf-8")
-    Path("class/notes.txt").write_text("not a student", encoding="utf-8")
-    file_of("other/anna.json")
-    code, out, err = main(capsys, "report", "class", "nowhere", "other")
-    assert code == 1 and "broken.json: this is no JSON" in err and "no file or folder nowhere" in err
-    assert "anna (2)" in out and "there is a student anna already" in err and "broken" not in out
-    Path("empty").mkdir()
-    for nobody in ("empty", "nowhere"):
-        code, out, err = main(capsys, "report", nobody)
-        assert (code, out) == (2, "") and err.count("\n") == 1
-    with pytest.raises(SystemExit):
-        main(capsys, "report")
-
-
-def test_names_that_would_spoil_the_table(capsys):
-    for name in ("x" * 200, "\u202eabc", "tab\there"):
-        file_of(f"class/{name}.json")
-    code, out, _ = main(capsys, "report", "class")
-    assert code == 0 and "\u202e" not in out and "\t" not in out
-    assert max(map(len, itertools.chain(out.splitlines()[:4]))) < 100

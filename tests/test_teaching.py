@@ -45,10 +45,12 @@ CLASS = {
 def test_the_report_of_a_class(page, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("LC_ALL", "C")
-    (tmp_path / "handed-in").mkdir()
+    (tmp_path / "handed-in" / "bo").mkdir(parents=True)
     for name, records in CLASS.items():
-        (tmp_path / "handed-in" / f"{name}.json").write_text(progress.written(records))
+        file = "bo/minires-exercises.json" if name == "bo" else f"{name}.json"
+        (tmp_path / "handed-in" / file).write_text(progress.written(records))
     (tmp_path / "handed-in" / "dora.json").write_text("<!DOCTYPE html>")
+    (tmp_path / "handed-in" / "eva.json.txt").write_text(progress.written({}))
     assert command_line.main(["report", "handed-in"]) == 1
     out, err = capsys.readouterr()
     (shown,) = [block.code for block in blocks_of(text_of(page)) if block.language == "console"]

@@ -20,7 +20,7 @@ from pathlib import Path
 from minires.cli.output import note
 from minires.cli.recording import FILES
 from minires.columns import listed
-from minires.data.scan import is_leaving
+from minires.leavings import is_leaving
 from minires.locks import stands_at, try_to_lock
 from minires.plain import check, read_json
 from minires.wording import readable

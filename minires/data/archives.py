@@ -19,8 +19,8 @@ from minires.data.cifar import read_cifar
 from minires.data.cifar_kinds import CIFAR10, CIFAR100, Cifar, Layout
 from minires.data.dataset import DatasetError
 from minires.data.packed import BROKEN, MOST_PACKED, opened
-from minires.data.scan import is_leaving
 from minires.data.scratch import scratch
+from minires.leavings import is_leaving
 from minires.wording import readable
 
 ENDINGS = (".tar.gz", ".tgz", ".tar", ".tar.xz", ".txz", ".tar.bz2", ".tbz2", ".zip")

@@ -11,16 +11,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from minires.data.dataset import DatasetError
+from minires.leavings import is_leaving
 from minires.wording import readable
 
 PICTURES = frozenset((
     "apng", "avif", "bmp", "dds", "dib", "gif", "heic", "heif", "icns", "ico", "j2c", "j2k", "jfif", "jp2", "jpc",
     "jpe", "jpeg", "jpf", "jpg", "jpx", "jxl", "mpo", "pbm", "pcx", "pgm", "png", "pnm", "ppm", "qoi", "ras", "sgi",
     "tga", "tif", "tiff", "webp", "xbm", "xpm",
-))  # fmt: skip
-LEAVINGS = frozenset((  # of systems and programs, in lower case; names that begin with a dot are hidden
-    "thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini", "icon\r", "__macosx", "@eadir", "$recycle.bin",
-    "system volume information", "lost+found", "__pycache__", "#recycle", "@recycle",
 ))  # fmt: skip
 SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"BM", b"II*\0", b"MM\0*")  # and RIFF....WEBP
 
@@ -52,11 +49,6 @@ class Skipped:
             names = ", ".join(self.examples[kind]) + (", ..." if number > EXAMPLES else "")
             endings = ", ".join(f"{ending} {count:,}" for ending, count in self.endings.most_common(4))
             yield f"left out: {number:,} {kind}{f' ({endings})' if kind == OTHERS and endings else ''}: {names}"
-
-
-def is_leaving(name: str) -> bool:
-    """Whether a file or folder of this name is hidden, or left by a system."""
-    return name.startswith(".") or name.casefold() in LEAVINGS
 
 
 def sub_folders(folder: str | Path) -> list[str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from minires.cli.console import Parser
+from minires.columns import padded
 from minires.exercises.language import LANGUAGES, Text, in_language, language_of
 from minires.exercises.moving import FILE
 
@@ -50,8 +51,16 @@ ARGUMENTS = {
     "file": "its name (minires-exercises.json)",
     "exported": "a file that export or the page has written",
     "--replace": "take what is imported where you have another file; yours is kept as NAME.old1.py",
-    "paths": "exported files, folders of them, or folders in which people work",
+    "paths": "exported files, folders of them with all that is in these, or folders in which people work",
     "--csv": "comma-separated values, with every exercise",
+    "columns": "columns",
+}
+COLUMNS = {  # of the report
+    "done": "the answer as it is now has passed",
+    "gave up": "the solution was asked for before it had passed; also where it has passed since",
+    "started": "begun, given up or done: all that the page marks in any way",
+    "tries": "how often something written was checked; of an exercise the median of those who tried",
+    "last passed": "the latest day on which an exercise passed for the first time",
 }
 
 
@@ -113,6 +122,7 @@ def parser(language: str) -> argparse.ArgumentParser:
         dest="command", title=said("commands"), metavar=f"{{{','.join(COMMANDS)}}}", parser_class=_Parser
     )
     of = {name: commands.add_parser(name, help=said(name), language=language) for name in COMMANDS}
+    of["report"].epilog = _columns_of_the_report(language)
     for command in of.values():
         _language_flag(command, said)
     of["start"].add_argument("name", help=said("name"))
@@ -128,6 +138,14 @@ def parser(language: str) -> argparse.ArgumentParser:
     of["report"].add_argument("--csv", action="store_true", help=said("--csv"))
     of["check"].add_argument("--seconds", type=_seconds, default=20, help=said("--seconds"))
     return whole
+
+
+def _columns_of_the_report(language):
+    def heading(template):
+        return padded(in_language(Text(template), language), 13)
+
+    rows = [f"  {heading(name)}{in_language(Text(COLUMNS[name]), language)}" for name in COLUMNS]
+    return "\n".join([in_language(Text(ARGUMENTS["columns"]), language) + ":", *rows])
 
 
 def _language_flag(parser, said):

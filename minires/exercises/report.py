@@ -2,17 +2,17 @@
 
 import csv
 import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from minires.columns import display_width, padded
+from minires.columns import cut, display_width, padded
 from minires.exercises import progress
 from minires.exercises.folder import PROGRESS
+from minires.exercises.handed_in import HandedIn, shown, told_apart
 from minires.exercises.language import Text, in_language
 from minires.exercises.tasks import TASKS
-from minires.wording import readable
 
 HEADINGS = {
     "student": "student",
@@ -26,22 +26,24 @@ OF_EXERCISES = {"exercise": "exercise", "done": "done", "gave_up": "gave up", "s
 SUMMARY = "{count} students, {all} exercises. Done: {least} to {most}, median {middle:g}."
 ONE = "1 student, {all} exercises. Done: {most}."
 EACH = "Exercise by exercise; tries: the median of those who have tried."
-NOBODY = "{path} holds no progress: name a folder with exported files, or the files"
-NOT_THERE = "there is no file or folder {path}"
 BROKEN = "{path}: {said}"
-NAME_AGAIN = "{path}: there is a student {name} already; this one is called {new}"
+MEANT = "Started: begun, given up or done. Gave up: also what has passed since."
+GAVE_UP_FIRST = "{state}, gave up"
 WIDEST = 30  # columns of a name
 
 
 class Report:
-    """students: {name: records}.   faults: what is wrong, a Text for each file that could not be read."""
+    """students: {name: records}.   faults: what is wrong, a Text for each file that could not be read.   notes: files
+    of one name, files named twice, and what was not looked into.
+    """
 
     def __init__(self, paths: Iterable[Path]) -> None:
-        self.students: dict[str, dict[str, Any]] = {}
-        self.faults: list[Text] = []
-        self.notes: list[Text] = []
-        for path in paths:
-            self._add(path)
+        found = HandedIn(list(paths))
+        self.faults: list[Text] = found.faults
+        records = {file: read for _, file in found.files if (read := self._read(file)) is not None}
+        names, alike = told_apart([(name, file) for name, file in found.files if file in records])
+        self.students: dict[str, dict[str, Any]] = dict(zip(names, records.values(), strict=True))
+        self.notes: list[Text] = found.again + alike + found.unread
 
     def table(self, language: str) -> str:
         """Two tables, as they are printed: the students, and the exercises that anybody has started."""
@@ -53,7 +55,7 @@ class Report:
         lines = _columns([say(HEADINGS[key]) for key in HEADINGS], rows)
         counts = [row["done"] for row in self.rows()]
         summary = {"count": len(counts), "all": len(TASKS), "least": min(counts), "most": max(counts)}
-        lines += ["", say(SUMMARY if counts[1:] else ONE, middle=median(counts), **summary)]
+        lines += ["", say(SUMMARY if counts[1:] else ONE, middle=median(counts), **summary), say(MEANT)]
         each = [[row[key] for key in OF_EXERCISES] for row in self.exercises()]
         if each:
             lines += ["", say(EACH), "", *_columns([say(OF_EXERCISES[key]) for key in OF_EXERCISES], each)]
@@ -65,13 +67,8 @@ class Report:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow([*(in_language(Text(HEADINGS[key]), language) for key in HEADINGS), *TASKS])
         for row, records in zip(self.rows(), self.students.values(), strict=True):
-            states = [progress.state(records.get(name, {})) for name in TASKS]
-            writer.writerow(
-                [
-                    *(_safe(row[key]) for key in HEADINGS),
-                    *(in_language(Text(STATES[state]), language) for state in states),
-                ]
-            )
+            states = [in_language(_state(records.get(name, {})), language) for name in TASKS]
+            writer.writerow([*(_safe(row[key]) for key in HEADINGS), *states])
         return file.getvalue()
 
     def rows(self) -> list[dict[str, Any]]:
@@ -88,62 +85,29 @@ class Report:
                 rows.append({"exercise": name} | _counts(records) | {"tries": f"{median(tries):g}" if tries else "-"})
         return rows
 
-    def _add(self, path):
-        if not path.exists():
-            self.faults.append(Text(NOT_THERE, path=_shown(path)))
-            return
-        try:
-            found = list(_files(path))
-        except OSError as error:
-            self.faults.append(Text(BROKEN, path=_shown(path), said=error.strerror))
-            return
-        if not found:
-            self.faults.append(Text(NOBODY, path=_shown(path)))
-        for name, file in found:
-            self._add_student(readable(name), file)
-
-    def _add_student(self, name, file):
+    def _read(self, file):
+        """The records of a file, with the texts where they lie beside it; None where it is broken, which is a fault."""
         try:
             records = progress.read(file.read_bytes().decode(errors="surrogateescape"))
         except progress.ProgressError as error:
-            self.faults.append(Text(BROKEN, path=_shown(file), said=error.said))
-            return
+            self.faults.append(Text(BROKEN, path=shown(file), said=error.said))
+            return None
         except OSError as error:
-            self.faults.append(Text(BROKEN, path=_shown(file), said=error.strerror))
-            return
-        if file.name == PROGRESS.name:  # a folder that somebody works in: the texts are beside it
+            self.faults.append(Text(BROKEN, path=shown(file), said=error.strerror))
+            return None
+        if file.name == PROGRESS.name:  # a folder that somebody works in
             records = {key: record | {"text": _text(file, key)} for key, record in records.items()}
-        new, number = name, 2
-        while new in self.students:
-            new, number = f"{name} ({number})", number + 1
-        if new != name:
-            self.notes.append(Text(NAME_AGAIN, path=_shown(file), name=name, new=new))
-        self.students[new] = records
+        return records
 
 
 STATES = {"not started": "not started", "started": "started", "given up": "given up", "done": "done"}
 
 
-def _files(path: Path) -> Iterator[tuple[str, Path]]:
-    """(student, file) of a file, of a folder of files, or of folders in which people work."""
-    if path.is_file():
-        yield (_worker(path) if path.name == PROGRESS.name else path.stem), path
-        return
-    for own in (path / PROGRESS.name, path / PROGRESS):
-        if own.is_file():
-            yield _worker(own), own
-            return
-    for inner in sorted(path.iterdir()):
-        if inner.is_dir():
-            yield from ((_worker(own), own) for own in (inner / PROGRESS.name, inner / PROGRESS) if own.is_file())
-        elif inner.suffix.lower() == ".json":
-            yield inner.stem, inner
-
-
-def _worker(file):
-    """Whose folder: the name of the one that exercises/ is in."""
-    folder = file.resolve().parent
-    return folder.parent.name if folder.name == PROGRESS.parent.name else folder.name
+def _state(record):
+    """An exercise's state, and that somebody gave it up before it passed."""
+    state = progress.state(record)
+    said = Text(STATES[state])
+    return Text(GAVE_UP_FIRST, state=said) if record.get("gave_up") and state != "given up" else said
 
 
 def _text(file, name):
@@ -169,11 +133,19 @@ def _counts(records):
 def _columns(headings: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[str]:
     """The first column to the left, the others to the right."""
     texts = [[str(cell) for cell in row] for row in [headings, *rows]]
-    widths = [min(WIDEST, max(display_width(row[i]) for row in texts)) for i in range(len(headings))]
+    widths = [_width([row[i] for row in texts]) for i in range(len(headings))]
     return [
         "  ".join([padded(row[0], widths[0]), *(_right(cell, n) for cell, n in zip(row[1:], widths[1:], strict=True))])
         for row in texts
     ]
+
+
+def _width(texts):
+    """Columns for these: WIDEST at most, and more where two would look the same."""
+    needed = max(map(display_width, texts))
+    widths = [min(columns, needed) for columns in (WIDEST, 2 * WIDEST, 4 * WIDEST)]
+    different = len(set(texts))
+    return next((width for width in widths if len({cut(text, width) for text in texts}) == different), needed)
 
 
 def _right(text, columns):
@@ -183,7 +155,3 @@ def _right(text, columns):
 def _safe(value):
     """A name that a spreadsheet would take for a formula gets a quote before it."""
     return f"'{value}" if str(value)[:1] in tuple("=+-@\t\r") and value != "-" else value
-
-
-def _shown(path):
-    return readable(str(path), 200)
