@@ -269,6 +269,7 @@ def test_the_computer_is_left_to_the_next(browser, address):
     file = browser.profile / "anna b.json"
     wait(lambda: file.is_file() and file.stat().st_size)
     assert json.loads(file.read_text())["exercises"]["relu"]["text"] == "mine"
+    assert not browser.find_element("css selector", ".exercise-owner input").get_attribute("value")
     assert not relu.kept and "def relu" in relu.ask("return part.querySelector('.cm-content').innerText")
     erase.click()
     assert relu.kept["text"] == "mine" and relu.ask("return part.querySelector('.cm-content').innerText") == "mine"

@@ -368,8 +368,12 @@ function erase() {
     }
     const text = download();
     for (const each of all) progress.erase(each.name);
-    for (const each of all) each.heard();
-    for (const each of all) each.found.hidden = true;
+    for (const each of all) {
+        each.heard();
+        each.found.hidden = true;
+        each.solution.replaceChildren();
+    }
+    owner.value = "";
     tellAll();
     tellErasing(text, words.erased);
 }
@@ -411,6 +415,7 @@ choose.addEventListener("change", async () => {
 });
 const owner = element("input", { type: "text", autocomplete: "off", size: 12 });
 const erasing = element("button", { type: "button", class: "exercise-erase", onclick: ({ detail }) => detail > 1 || erase() }, words.erase);
+erasing.addEventListener("blur", () => erased === null && (erasing.textContent = words.erase)); // who goes on means no
 const bar = element(
     "div",
     { class: "live-bar", role: "group", "aria-label": words.map },

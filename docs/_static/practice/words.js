@@ -40,7 +40,7 @@ const WORDS = {
         sureErase: "Export, then erase all",
         askErase: "For the next one at this computer: everything written here is exported as a file, then erased from this browser. "
             + "Press once more if you mean it.",
-        erased: "Erased from this browser. Look whether the file was saved; until this page is closed, all can come back.",
+        erased: "Erased from this browser. Look whether the file was saved, then close this page: until then all can come back.",
         restore: "Bring all back",
         restored: "All is back.",
         imported: (count) => `${count} texts taken over. Where you had one, yours stays, and “The other text” gives that of the file.`,
@@ -82,7 +82,7 @@ const WORDS = {
         erase: "全部清除",
         sureErase: "导出后全部清除",
         askErase: "供下一位使用这台电脑的人：这里写过的一切先导出为文件，再从这个浏览器中清除。确定的话，请再按一次。",
-        erased: "已从这个浏览器中清除。请确认文件已经保存；在关闭本页之前，还可以全部恢复。",
+        erased: "已从这个浏览器中清除。请确认文件已经保存，然后关闭本页：在那之前还可以全部恢复。",
         restore: "全部恢复",
         restored: "已全部恢复。",
         imported: (count) => `读入 ${count} 份代码。你已经写过的保持不变，“另一份代码”可以取出文件中的那一份。`,
