@@ -355,7 +355,8 @@ def sheet(problems, seed, lang, part="all", link=None):
 def solutions(problems, seed, lang, level, link=None):
     """The blocks of the solutions, below headings of a level."""
     words = WORDS[lang]
-    blocks = [("p", words["made"].format(seed=seed, lang="" if lang == "en" else f" --lang {lang}"))]
+    options = (" --part solutions" if level == "h2" else "") + ("" if lang == "en" else f" --lang {lang}")
+    blocks = [("p", words["made"].format(seed=seed, options=options))]
     blocks += linked(words["to_tasks"], link)
     for number, problem in enumerate(problems, 1):
         says = words[problem.name]

@@ -452,7 +452,7 @@ def test_a_change_is_checked_and_put_back(browser, address):
     assert later.ask("piece.querySelector('.live-upTo').click()") is None
     wait(lambda: later.result)
     assert later.result == "python" and "AssertionError" in later.status  # what is written counts, checked or not
-    assert "in its place" in textbook.status and session(browser, check, run).count("GradcheckError") == 2
+    assert "now in use" in textbook.status and session(browser, check, run).count("GradcheckError") == 2
     textbook.press("putBack")
     wait(lambda: session(browser, "return session.state") == "ready")
     assert session(browser, check, run).count("gradcheck passed") == 2

@@ -12,7 +12,9 @@ import re
 import runpy
 import subprocess
 import sys
+import threading
 import time
+import urllib.request
 import zipfile
 import zlib
 from html.parser import HTMLParser
@@ -504,6 +506,21 @@ def test_all_of_the_project_comes_with_the_site(site, tmp_path):
     command = [sys.executable, "-m", "minires.exercises"]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0 and "predict_relu" in done.stdout
+
+
+def test_the_site_is_served_to_a_room(tmp_path):
+    serving = runpy.run_path(str(DOCS / "serve.py"))
+    (tmp_path / "index.html").write_text("here")
+    (tmp_path / "a.mjs").write_text("")
+    with serving["server"](tmp_path, 0, "0.0.0.0") as server:
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}/"
+        assert urllib.request.urlopen(address).read() == b"here"
+        assert urllib.request.urlopen(f"{address}a.mjs").headers["Content-Type"] == "text/javascript"
+        server.shutdown()
+    serving["main"].__globals__["SITE"] = tmp_path
+    with pytest.raises(SystemExit, match=r"--host 203\.0\.113\.1: this machine has no such address"):
+        serving["main"](["--host", "203.0.113.1"])
 
 
 def test_terms_of_a_glossary():

@@ -27,7 +27,7 @@ WORDS = {  # of the theme, in Chinese
     "Home": "首页",
     "Index": "索引",
     "MIT licence": "MIT 许可证",
-    "All of minires, to download": "下载 minires 的全部内容",
+    "Download all of minires (ZIP)": "下载整个 minires（ZIP）",
     "Made with ": "页面主题：",
     "Next": "下一页",
     "On this page": "本页内容",

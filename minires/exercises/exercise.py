@@ -16,7 +16,7 @@ BY_HAND = (
     "--more` prints a small one, with what you give and what is right."
 )
 BY_HAND_ON_PAGE = (
-    "The derivation has an example by hand: put its numbers into your function and see where they part. \u201cAnother "
+    "The derivation has an example by hand: put its numbers into your function and see where they part. \u201cA "
     "hint\u201d shows a small one, with what you give and what is right."
 )
 

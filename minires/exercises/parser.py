@@ -58,8 +58,9 @@ ARGUMENTS = {
 COLUMNS = {  # of the report
     "done": "the answer as it is now has passed",
     "gave up": "the solution was asked for before it had passed; also where it has passed since",
-    "started": "begun, given up or done: all that the page marks in any way",
-    "tries": "how often something written was checked; of an exercise the median of those who tried",
+    "started": "begun, given up or done: what the page marks as \u201cbegun\u201d, \u201csolution seen\u201d or "
+    "\u201cdone\u201d",
+    "tries": "how often something written was checked; for an exercise, the median over those who tried",
     "last passed": "the latest day on which an exercise passed for the first time",
 }
 

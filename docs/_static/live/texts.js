@@ -18,7 +18,7 @@ export const TEXTS = {
             error: "{title}: {error}",
             line: " (line {line} of the change: {text})",
         },
-        inPlace: "The change is in its place; “Check” says whether it is right.",
+        inPlace: "Your change is now in use; “Check” says whether it is right.",
         right: (seconds) => `Checked in ${seconds} s: nothing is wrong ✓`,
         wrong: (seconds) => `Checked in ${seconds} s: the change is not right`,
         verdict: "What the check says",

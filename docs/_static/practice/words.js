@@ -38,9 +38,9 @@ const WORDS = {
         import: "Import",
         erase: "Erase all",
         sureErase: "Export, then erase all",
-        askErase: "For the next one at this computer: everything written here is exported as a file, then erased from this browser. "
+        askErase: "If somebody else uses this computer next: everything written here is exported as a file, then erased from this browser. "
             + "Press once more if you mean it.",
-        erased: "Erased from this browser. Look whether the file was saved, then close this page: until then all can come back.",
+        erased: "Erased from this browser. Check that the file was saved, then close this page: until you do, everything can be brought back.",
         restore: "Bring all back",
         restored: "All is back.",
         imported: (count) => `${count} texts taken over. Where you had one, yours stays, and “The other text” gives that of the file.`,
@@ -81,7 +81,7 @@ const WORDS = {
         import: "导入",
         erase: "全部清除",
         sureErase: "导出后全部清除",
-        askErase: "供下一位使用这台电脑的人：这里写过的一切先导出为文件，再从这个浏览器中清除。确定的话，请再按一次。",
+        askErase: "如果接下来由别人使用这台电脑：这里写过的一切会先导出为文件，再从这个浏览器中清除。确定的话，请再按一次。",
         erased: "已从这个浏览器中清除。请确认文件已经保存，然后关闭本页：在那之前还可以全部恢复。",
         restore: "全部恢复",
         restored: "已全部恢复。",
