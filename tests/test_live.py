@@ -443,6 +443,10 @@ def test_a_change_is_checked_and_put_back(browser, address):
     textbook.write("def batch_norm(x:")
     textbook.press("check")
     assert textbook.finish().result == "python" and "SyntaxError" in textbook.output
+    other = Piece(browser, 0)
+    other.press("run")  # nothing runs beside a change that cannot be used, and the reader is told where it is
+    wait(lambda: "The edited batch_norm has an error" in other.status)
+    assert not other.result
     clear(browser, textbook.element(".cm-content"))
     insert(browser, wrong)
     path = json.dumps("minires.textbook:batch_norm")

@@ -32,8 +32,11 @@ def tracked(root):
 def in_folders(root):
     """The files of an unpacked archive: no caches, nothing that was built."""
     made = {"__pycache__", "_build"}
-    inside = [path for folder in FOLDERS for path in (root / folder).rglob("*") if not made & set(path.parts)]
-    return [*(root / name for name in FILES), *inside]
+    inside = [path for folder in FOLDERS for path in (root / folder).rglob("*")]
+    return [
+        *(root / name for name in FILES),
+        *(path for path in inside if not made & set(path.relative_to(root).parts)),
+    ]
 
 
 def write(root, path):

@@ -314,20 +314,22 @@ async function work(pieces) {
     show((busy = true));
     if (await started(pieces.at(-1))) {
         const waiting = sources.filter((source) => source.waits && !pieces.includes(source));
-        if (await putAll(waiting)) for (const piece of pieces) if (!(await piece.work())) break;
+        const broken = await putAll(waiting);
+        if (broken) pieces.at(-1).say(texts.broken(broken.called));
+        else for (const piece of pieces) if (!(await piece.work())) break;
     }
     show((busy = false));
 }
 
-// What was changed is used by what runs, whether it was checked or not. -> are all in their places?
+// What was changed is used by what runs, whether it was checked or not. -> the one that cannot be, if there is one.
 
 async function putAll(waiting) {
     for (const source of waiting) {
-        if (!(await source.put())) return false;
+        if (!(await source.put())) return source;
         source.clear();
         source.say(texts.inPlace);
     }
-    return true;
+    return null;
 }
 
 // Buttons that wait are not disabled: a button with the focus would lose it.
